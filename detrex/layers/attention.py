@@ -1,0 +1,57 @@
+"""Dense attention with DETR's convention: positions are added to queries and keys, not values."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class MultiheadAttention(nn.Module):
+    """``torch.nn.MultiheadAttention`` with positions and residual: (B, N, C) or (N, B, C).
+
+    ``attn_mask`` (N, M) and ``key_padding_mask`` (B, M) are bool, True = must not attend.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        attn_drop: float = 0.0,
+        proj_drop: float = 0.0,
+        batch_first: bool = False,
+        **kwargs,
+    ) -> None:
+        super().__init__()
+        self.embed_dim = embed_dim
+        self.num_heads = num_heads
+        self.batch_first = batch_first
+        self.attn = nn.MultiheadAttention(
+            embed_dim, num_heads, dropout=attn_drop, batch_first=batch_first, **kwargs
+        )
+        self.proj_drop = nn.Dropout(proj_drop)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        identity: Tensor | None = None,
+        query_pos: Tensor | None = None,
+        key_pos: Tensor | None = None,
+        attn_mask: Tensor | None = None,
+        key_padding_mask: Tensor | None = None,
+        **kwargs,
+    ) -> Tensor:
+        key = query if key is None else key
+        value = key if value is None else value
+        identity = query if identity is None else identity
+        if key_pos is None and query_pos is not None and query_pos.shape == key.shape:
+            key_pos = query_pos
+        out = self.attn(
+            query=query if query_pos is None else query + query_pos,
+            key=key if key_pos is None else key + key_pos,
+            value=value,
+            attn_mask=attn_mask,
+            key_padding_mask=key_padding_mask,
+            need_weights=False,
+        )[0]
+        return identity + self.proj_drop(out)

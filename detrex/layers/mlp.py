@@ -1,0 +1,58 @@
+"""Feed-forward blocks."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class MLP(nn.Module):
+    """``num_layers`` linear layers, ReLU between them: (..., input_dim) to (..., output_dim)."""
+
+    def __init__(self, input_dim: int, hidden_dim: int, output_dim: int, num_layers: int) -> None:
+        super().__init__()
+        widths = [input_dim] + [hidden_dim] * (num_layers - 1) + [output_dim]
+        self.layers = nn.ModuleList(
+            nn.Linear(i, o) for i, o in zip(widths[:-1], widths[1:], strict=True)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers[:-1]:
+            x = F.relu(layer(x))
+        return self.layers[-1](x)
+
+
+class FFN(nn.Module):
+    """The feed-forward block of a transformer layer, residual included: (..., embed_dim)."""
+
+    def __init__(
+        self,
+        embed_dim: int = 256,
+        feedforward_dim: int = 1024,
+        output_dim: int | None = None,
+        num_fcs: int = 2,
+        activation: nn.Module | None = None,
+        ffn_drop: float = 0.0,
+        fc_bias: bool = True,
+        add_identity: bool = True,
+    ) -> None:
+        super().__init__()
+        if num_fcs < 2:
+            raise ValueError(f"FFN needs num_fcs >= 2, got {num_fcs}")
+        # One module object for all hidden layers, as upstream: a PReLU shares its slope.
+        activation = nn.ReLU(inplace=True) if activation is None else activation
+        widths = [embed_dim] + [feedforward_dim] * (num_fcs - 1)
+        hidden = [
+            nn.Sequential(nn.Linear(i, o, bias=fc_bias), activation, nn.Dropout(ffn_drop))
+            for i, o in zip(widths[:-1], widths[1:], strict=True)
+        ]
+        out = nn.Linear(feedforward_dim, output_dim or embed_dim, bias=fc_bias)
+        self.layers = nn.Sequential(*hidden, out, nn.Dropout(ffn_drop))
+        self.embed_dim = embed_dim
+        self.add_identity = add_identity
+
+    def forward(self, x: Tensor, identity: Tensor | None = None) -> Tensor:
+        out = self.layers(x)
+        if not self.add_identity:
+            return out
+        return out + (x if identity is None else identity)

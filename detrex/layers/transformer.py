@@ -1,0 +1,108 @@
+"""A transformer layer as a list of operations, and a stack of equal layers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+OPERATIONS = ("self_attn", "cross_attn", "norm", "ffn")
+
+
+def _copies(module: nn.Module | Sequence[nn.Module], count: int, what: str) -> nn.ModuleList:
+    """One module per use: deep copies of one module, or a list of the right length as it is."""
+    if isinstance(module, nn.Module):
+        return nn.ModuleList(copy.deepcopy(module) for _ in range(count))
+    if len(module) != count:
+        raise ValueError(f"operation_order uses {what} {count} times, got {len(module)} modules")
+    return nn.ModuleList(module)
+
+
+class BaseTransformerLayer(nn.Module):
+    """Runs attention, norm and feed-forward modules in ``operation_order``.
+
+    A leading "norm" makes it a pre-norm layer: residuals then start before the norm.
+
+    Raises:
+        ValueError: for an unknown operation or a list of modules of the wrong length.
+    """
+
+    def __init__(
+        self,
+        attn: nn.Module | Sequence[nn.Module],
+        ffn: nn.Module,
+        norm: nn.Module,
+        operation_order: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        order = tuple(operation_order or ())
+        if not order or set(order) - set(OPERATIONS):
+            raise ValueError(f"operation_order must be made of {OPERATIONS}, got {order}")
+        self.operation_order = order
+        self.pre_norm = order[0] == "norm"
+        uses = {name: order.count(name) for name in OPERATIONS}
+        self.attentions = _copies(attn, uses["self_attn"] + uses["cross_attn"], "attention")
+        self.embed_dim = self.attentions[0].embed_dim
+        self.ffns = _copies(ffn, uses["ffn"], "ffn")
+        self.norms = _copies(norm, uses["norm"], "norm")
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        query_pos: Tensor | None = None,
+        key_pos: Tensor | None = None,
+        attn_masks: Sequence[Tensor | None] | Tensor | None = None,
+        query_key_padding_mask: Tensor | None = None,
+        key_padding_mask: Tensor | None = None,
+        **kwargs,
+    ) -> Tensor:
+        """query (B, N, C); attn_masks: one per attention, or one for all; ``kwargs`` go to each."""
+        attentions, norms, ffns = iter(self.attentions), iter(self.norms), iter(self.ffns)
+        masks = iter(self._masks(attn_masks))
+        own = dict(query_pos=query_pos, key_pos=query_pos, key_padding_mask=query_key_padding_mask)
+        cross = dict(query_pos=query_pos, key_pos=key_pos, key_padding_mask=key_padding_mask)
+        identity = query
+        for operation in self.operation_order:
+            residual = identity if self.pre_norm else None
+            if operation == "norm":
+                query = next(norms)(query)
+                continue
+            if operation == "ffn":
+                query = next(ffns)(query, residual)
+            else:
+                inputs = own if operation == "self_attn" else cross
+                k, v = (query, query) if operation == "self_attn" else (key, value)
+                inputs = {**inputs, "attn_mask": next(masks), **kwargs}
+                query = next(attentions)(query, k, v, residual, **inputs)
+            identity = query
+        return query
+
+    def _masks(self, attn_masks: Sequence[Tensor | None] | Tensor | None) -> list[Tensor | None]:
+        if attn_masks is None or isinstance(attn_masks, Tensor):
+            return [attn_masks] * len(self.attentions)
+        return list(attn_masks)
+
+
+class TransformerLayerSequence(nn.Module):
+    """``num_layers`` deep copies of one layer, or a list of layers, as ``self.layers``."""
+
+    def __init__(
+        self,
+        transformer_layers: nn.Module | Sequence[nn.Module] | None = None,
+        num_layers: int | None = None,
+    ) -> None:
+        super().__init__()
+        if isinstance(transformer_layers, nn.Module) and num_layers is None:
+            raise ValueError("num_layers is needed to copy one transformer layer")
+        if not isinstance(transformer_layers, nn.Module):
+            num_layers = len(transformer_layers)
+        self.num_layers = num_layers
+        self.layers = _copies(transformer_layers, num_layers, "a layer")
+        self.embed_dim = self.layers[0].embed_dim
+        self.pre_norm = self.layers[0].pre_norm
+
+    def forward(self, *args, **kwargs) -> Tensor:
+        raise NotImplementedError("a sequence says itself how its layers follow each other")

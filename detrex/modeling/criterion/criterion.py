@@ -1,0 +1,187 @@
+"""The training loss of every method: match each supervised set, then class + L1 + GIoU per layer.
+
+Legend: B images, L layers, N queries, K classes, M matches; boxes are cxcywh in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from detrex.layers import box_cxcywh_to_xyxy, overlaps
+from detrex.modeling.losses import CLASS_LOSSES, ClassLoss, Quality, focal, weighted_bce
+from detrex.modeling.matcher import Matches
+from detrex.modeling.matcher.matcher import Targets
+from detrex.modeling.queries import QueryGroup
+from detrex.utils.dist import mean_over_ranks
+
+
+@dataclass
+class Predictions:
+    """A supervised set: logits (L, B, N, K) and boxes (L, B, N, 4) of one query group.
+
+    ``class_agnostic``: every target counts as class 0 (two-stage proposals of Deformable DETR).
+    """
+
+    logits: Tensor
+    boxes: Tensor
+    group: QueryGroup
+    class_agnostic: bool = False
+
+    def loss_name(self, kind: str, layer: int) -> str:
+        """ "loss_class_0_one2many": the last layer carries no number."""
+        number = "" if layer == len(self.logits) - 1 else f"_{layer}"
+        return f"loss_{kind}{number}{self.group.name}"
+
+    def class_logits(self) -> Tensor:
+        """fp32 logits: losses are never computed in half precision."""
+        return self.logits.float()
+
+
+class SetCriterion(nn.Module):
+    """Set prediction loss (DETR, Carion et al. 2020, section 3.1).
+
+    ``loss_class_type`` names a class loss of :mod:`detrex.modeling.losses`; ``alpha`` and
+    ``gamma`` are its focal parameters. ``weight_dict`` maps loss names to factors.
+    ``eos_coef`` is used by the softmax loss only.
+
+    Raises:
+        ValueError: for an unknown ``loss_class_type`` or entry of ``losses``.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        matcher: nn.Module,
+        weight_dict: dict[str, float],
+        losses: Sequence[str] = ("class", "boxes"),
+        eos_coef: float = 0.1,
+        loss_class_type: str = "focal_loss",
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+    ) -> None:
+        super().__init__()
+        if loss_class_type not in CLASS_LOSSES:
+            raise ValueError(
+                f"criterion: loss_class_type is one of {sorted(CLASS_LOSSES)},"
+                f" got {loss_class_type!r}"
+            )
+        if set(losses) - {"class", "boxes"}:
+            raise ValueError(f"criterion: losses are 'class' and 'boxes', got {list(losses)}")
+        self.num_classes = num_classes
+        self.matcher = matcher
+        self.weight_dict = weight_dict
+        self.losses = tuple(losses)
+        self.eos_coef = eos_coef
+        self.class_loss: ClassLoss = partial(
+            CLASS_LOSSES[loss_class_type], alpha=alpha, gamma=gamma
+        )
+        self.proposal_loss: ClassLoss = partial(focal, alpha=alpha, gamma=gamma)
+
+    def supervise(self, sets: Sequence[Predictions], targets: Targets) -> dict[str, Tensor]:
+        """Unweighted losses of all sets, divided by the number of objects per process."""
+        count = sum(len(target["labels"]) for target in targets)
+        num_boxes = mean_over_ranks(count, sets[0].logits.device)
+        losses: dict[str, Tensor] = {}
+        for predictions in sets:
+            losses.update(self._set_losses(predictions, targets, num_boxes))
+        return losses
+
+    def weighted(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Losses times their factors in ``weight_dict``.
+
+        "loss_bbox_0_one2many" takes the factor of "loss_bbox_0", or else of "loss_bbox".
+        """
+        return {name: loss * self._factor(name) for name, loss in losses.items()}
+
+    def forward(
+        self, outputs: dict, targets: Targets, return_indices: bool = False
+    ) -> dict[str, Tensor] | tuple[dict[str, Tensor], list]:
+        """Upstream's format: "pred_logits" (B, N, K), "pred_boxes" (B, N, 4), and optionally
+        "aux_outputs" (a list of such dicts) and "enc_outputs" (one)."""
+        losses = self.supervise(sets_from_outputs(outputs), targets)
+        if not return_indices:
+            return losses
+        layers = [outputs, *outputs.get("aux_outputs", ())]
+        return losses, [self.matcher(layer, targets) for layer in layers]
+
+    def _factor(self, name: str) -> float:
+        while name not in self.weight_dict:
+            if "_" not in name.removeprefix("loss_"):
+                raise ValueError(f"criterion.weight_dict has no factor for {name!r}")
+            name = name.rpartition("_")[0]
+        return self.weight_dict[name]
+
+    def _set_losses(self, predictions: Predictions, targets: Targets, num_boxes: Tensor) -> dict:
+        group = predictions.group
+        if predictions.class_agnostic:
+            targets = [{**t, "labels": torch.zeros_like(t["labels"])} for t in targets]
+        matches = self.matcher.match(
+            predictions.logits.detach(), predictions.boxes.detach(), targets, group.copies
+        )
+        labels = torch.cat([t["labels"] for t in targets])[matches.target]
+        gt = torch.cat([t["boxes"] for t in targets])[matches.target]
+        sums = self._sums(predictions, matches, labels, gt)
+        scale = group.weight / (num_boxes * group.copies).clamp(min=1)
+        return {
+            predictions.loss_name(kind, layer): value * scale
+            for kind, values in sums.items()
+            for layer, value in enumerate(values)
+        }
+
+    def _sums(self, predictions: Predictions, matches: Matches, labels: Tensor, gt: Tensor) -> dict:
+        """Each loss summed over queries, (L,): labels (M,) and gt (M, 4) of the matched targets."""
+        boxes = predictions.boxes.float()[matches.layer, matches.image, matches.query]  # (M, 4)
+        iou, giou, _ = overlaps(box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(gt))
+        sums = {}
+        if "class" in self.losses:
+            loss = self.proposal_loss if predictions.class_agnostic else self.class_loss
+            quality = Quality(iou.detach(), giou.detach())
+            sums["class"] = class_loss_sum(predictions.logits, matches, labels, quality, loss)
+        if "boxes" in self.losses:
+            zeros = boxes.new_zeros(len(predictions.boxes))
+            l1 = F.l1_loss(boxes, gt, reduction="none").sum(-1)
+            sums["bbox"] = zeros.index_add(0, matches.layer, l1)
+            sums["giou"] = zeros.index_add(0, matches.layer, 1 - giou)
+        return sums
+
+
+def class_loss_sum(
+    logits: Tensor, matches: Matches, labels: Tensor, quality: Quality, loss: ClassLoss
+) -> Tensor:
+    """The class loss of each layer (L,): all logits as negatives, then the M positives corrected.
+
+    Equal to one-hot targets, without building them.
+    """
+    logits = logits.float()
+    negative = weighted_bce(logits, *loss(logits.sigmoid(), False, None))
+    x = logits[matches.layer, matches.image, matches.query, labels]  # (M,)
+    p = x.sigmoid()
+    as_positive = weighted_bce(x, *loss(p, True, quality))
+    as_negative = weighted_bce(x, *loss(p, False, None))
+    total = negative.flatten(1).sum(1)
+    return total.index_add(0, matches.layer, as_positive - as_negative)
+
+
+def sets_from_outputs(outputs: dict) -> list[Predictions]:
+    """Upstream's nested dict as supervised sets."""
+    layers = [*outputs.get("aux_outputs", ()), outputs]
+    sets = [_stack(layers, QueryGroup(size=outputs["pred_logits"].shape[1]))]
+    if "enc_outputs" in outputs:
+        sets.append(_stack([outputs["enc_outputs"]], ENCODER, class_agnostic=True))
+    return sets
+
+
+def _stack(layers: Sequence[dict], group: QueryGroup, class_agnostic: bool = False) -> Predictions:
+    logits = torch.stack([layer["pred_logits"] for layer in layers])
+    boxes = torch.stack([layer["pred_boxes"] for layer in layers])
+    return Predictions(logits, boxes, group, class_agnostic)
+
+
+# The encoder's proposals are supervised as a set of their own; its size is the number of tokens.
+ENCODER = QueryGroup(name="_enc", size=1)

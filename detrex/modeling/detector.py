@@ -1,0 +1,142 @@
+"""The one detector: images -> features -> queries -> predictions -> losses | Instances.
+
+Legend: B images, L layers, N queries, C channels, K classes; boxes are cxcywh in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from detrex.layers import box_xyxy_to_cxcywh
+from detrex.modeling.criterion import Predictions
+from detrex.modeling.heads import Heads
+from detrex.modeling.postprocess import detections, resize_to_original
+from detrex.modeling.queries import Queries, QueryGroup, spans
+
+
+class Images(NamedTuple):
+    """pixels (B, 3, H, W), normalised; mask (B, H, W), True = padding; sizes without padding."""
+
+    pixels: Tensor
+    mask: Tensor
+    sizes: list[tuple[int, int]]
+
+
+class Detector(nn.Module):
+    """detectron2's contract: ``list[dict]`` in; a dict of losses (training) or Instances out.
+
+    A subclass builds ``transformer``, ``class_embed``, ``bbox_embed`` and ``criterion``, says in
+    ``groups`` which queries it has, and makes them in :meth:`make_queries`.
+    """
+
+    groups: tuple[QueryGroup, ...]
+    transformer: nn.Module
+    criterion: nn.Module
+    heads_refine: bool = False
+    aux_loss: bool = True
+    select_box_nums_for_evaluation: int = 100
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        position_embedding: nn.Module,
+        neck: nn.Module,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.position_embedding = position_embedding
+        self.neck = neck
+        for name, value in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
+            tensor = torch.tensor(list(value), dtype=torch.float32).view(3, 1, 1)
+            self.register_buffer(name, tensor, persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
+        images = self.preprocess(batched_inputs)
+        targets = self.prepare_targets(batched_inputs) if self.training else None
+        memory = self.encode(images)
+        queries, proposals = self.make_queries(memory, targets)
+        logits, boxes = self.decode(queries, memory)
+        if not self.training:
+            count = self.select_box_nums_for_evaluation
+            results = detections(logits[-1], boxes[-1], images.sizes, count)
+            return resize_to_original(results, batched_inputs)
+        sets = self.supervised_sets(logits, boxes, queries.groups)
+        sets = sets if proposals is None else [*sets, proposals]
+        with torch.autocast(self.device.type, enabled=False):
+            return self.criterion.weighted(self.criterion.supervise(sets, targets))
+
+    def make_queries(
+        self, memory: object, targets: list[dict] | None
+    ) -> tuple[Queries, Predictions | None]:
+        """Queries for the decoder, and the encoder's proposals if they are to be supervised.
+
+        ``targets`` are given in training only (denoising needs them).
+        """
+        raise NotImplementedError
+
+    def decode(self, queries: Queries, memory: object) -> tuple[Tensor, Tensor]:
+        """Logits (L, B, N, K) and boxes (L, B, N, 4) of all layers."""
+        heads = Heads(self.class_embed, self.bbox_embed, self.heads_refine)
+        return self.transformer.decoder(queries, memory, heads)
+
+    @property
+    def active_groups(self) -> tuple[QueryGroup, ...]:
+        """Training uses every group that is supervised, inference the primary one."""
+        if not self.training:
+            return self.groups[:1]
+        return tuple(group for group in self.groups if group.copies)
+
+    def supervised_sets(
+        self, logits: Tensor, boxes: Tensor, groups: Sequence[QueryGroup]
+    ) -> list[Predictions]:
+        """The predictions cut into groups; without ``aux_loss`` only the last layer counts."""
+        if not self.aux_loss:
+            logits, boxes = logits[-1:], boxes[-1:]
+        return [
+            Predictions(logits[:, :, span], boxes[:, :, span], group)
+            for group, span in zip(groups, spans(groups), strict=True)
+        ]
+
+    def preprocess(self, batched_inputs: list[dict]) -> Images:
+        """Normalise and pad to the largest image; the mask knows the true sizes, also at eval
+        (upstream ignores padding there, so its batched detections depend on the batch)."""
+        pixels = [x["image"].to(self.device, non_blocking=True) for x in batched_inputs]
+        sizes = [tuple(image.shape[-2:]) for image in pixels]
+        height, width = (max(side) for side in zip(*sizes, strict=True))
+        batch = self.pixel_mean.new_zeros(len(pixels), 3, height, width)
+        mask = torch.ones(len(pixels), height, width, dtype=torch.bool, device=self.device)
+        for i, (image, (h, w)) in enumerate(zip(pixels, sizes, strict=True)):
+            batch[i, :, :h, :w] = (image - self.pixel_mean) / self.pixel_std
+            mask[i, :h, :w] = False
+        return Images(batch, mask, sizes)
+
+    def encode(self, images: Images) -> object:
+        """Backbone, neck and encoder."""
+        features = self.neck(self.backbone(images.pixels))
+        masks = [
+            F.interpolate(images.mask[None].float(), size=f.shape[-2:])[0].bool() for f in features
+        ]
+        positions = [self.position_embedding(mask).to(features[0].dtype) for mask in masks]
+        return self.transformer.encode(features, masks, positions)
+
+    def prepare_targets(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
+        """Labels (G,) and boxes (G, 4) of each image, relative to its unpadded size."""
+        targets = []
+        for x in batched_inputs:
+            height, width = x["image"].shape[-2:]
+            boxes = x["instances"].gt_boxes.tensor.to(self.device, torch.float32)
+            size = boxes.new_tensor([width, height, width, height])
+            labels = x["instances"].gt_classes.to(self.device)
+            targets.append({"labels": labels, "boxes": box_xyxy_to_cxcywh(boxes / size)})
+        return targets

@@ -1,0 +1,61 @@
+"""Class and box heads of the decoder layers.
+
+Legend: B images, N queries, C channels, K classes; boxes are cxcywh in [0, 1].
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from detrex.layers import MLP
+from detrex.utils import inverse_sigmoid
+
+
+class Heads(NamedTuple):
+    """The heads of all layers; ``refine``: a layer's boxes are where the next layer looks."""
+
+    class_embed: nn.ModuleList
+    bbox_embed: nn.ModuleList
+    refine: bool
+
+    def __call__(self, layer: int, content: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, N, K) and box offsets in logit space (B, N, 4) of one layer's output."""
+        return self.class_embed[layer](content), self.bbox_embed[layer](content).float()
+
+
+def refine_boxes(reference: Tensor, delta: Tensor) -> Tensor:
+    """Boxes (B, N, 4): the reference (B, N, 2 or 4) moved by ``delta`` in logit space.
+
+    A reference of two coordinates moves the centre only; the size is the offset itself.
+    """
+    start = inverse_sigmoid(reference)
+    return (delta + F.pad(start, (0, 4 - start.shape[-1]))).sigmoid()
+
+
+def build_heads(
+    embed_dim: int, num_classes: int, num_layers: int, *, refine: bool, two_stage: bool
+) -> tuple[nn.ModuleList, nn.ModuleList]:
+    """Class heads and box heads, one per decoder layer and one more for two-stage proposals.
+
+    Each layer has its own heads if it refines boxes, else all share one. All start equal: scores
+    at a prior of 0.01 (focal loss, Lin et al. 2017, section 3.3), boxes at their reference.
+    """
+    class_head = nn.Linear(embed_dim, num_classes)
+    nn.init.constant_(class_head.bias, -math.log((1 - 0.01) / 0.01))
+    box_head = MLP(embed_dim, embed_dim, 4, 3)
+    nn.init.zeros_(box_head.layers[-1].weight)
+    nn.init.zeros_(box_head.layers[-1].bias)
+    count = num_layers + two_stage
+    repeat = copy.deepcopy if refine else (lambda head: head)
+    class_embed = nn.ModuleList(repeat(class_head) for _ in range(count))
+    bbox_embed = nn.ModuleList(repeat(box_head) for _ in range(count))
+    if not two_stage:  # boxes that grow from points start small; proposals bring a size
+        with torch.no_grad():
+            bbox_embed[0].layers[-1].bias[2:] = -2.0
+    return class_embed, bbox_embed

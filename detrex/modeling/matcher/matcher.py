@@ -1,0 +1,99 @@
+"""Bipartite matching of queries and targets (DETR, Carion et al. 2020, section 3.1).
+
+Legend: B images, L layers, N queries, G targets of an image, K classes; boxes are cxcywh in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from detrex.layers import box_cxcywh_to_xyxy, generalized_box_iou
+
+from .assignment import Matches, assign
+
+Targets = Sequence[dict[str, Tensor]]  # per image: labels (G,), boxes (G, 4)
+
+
+class HungarianMatcher(nn.Module):
+    """Cost = cost_class * focal + cost_bbox * L1 - cost_giou * GIoU.
+
+    The focal cost (Deformable DETR) is how much the focal loss would grow if the query were
+    negative instead of positive. A method with another cost overrides :meth:`cost`.
+
+    Raises:
+        ValueError: if all costs are zero or the class cost is unknown.
+    """
+
+    def __init__(
+        self,
+        cost_class: float = 1,
+        cost_bbox: float = 1,
+        cost_giou: float = 1,
+        cost_class_type: str = "focal_loss_cost",
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+    ) -> None:
+        super().__init__()
+        if not (cost_class or cost_bbox or cost_giou):
+            raise ValueError(
+                "matcher: at least one of cost_class, cost_bbox, cost_giou must be set"
+            )
+        if cost_class_type not in CLASS_COSTS:
+            raise ValueError(
+                f"matcher: cost_class_type is one of {sorted(CLASS_COSTS)}, got {cost_class_type!r}"
+            )
+        self.cost_class = cost_class
+        self.cost_bbox = cost_bbox
+        self.cost_giou = cost_giou
+        self.cost_class_type = cost_class_type
+        self.alpha = alpha
+        self.gamma = gamma
+
+    @torch.no_grad()
+    def match(self, logits: Tensor, boxes: Tensor, targets: Targets, copies: int = 1) -> Matches:
+        """Match all layers at once: logits (L, B, N, K), boxes (L, B, N, 4).
+
+        Only queries and targets of the same image are ever compared.
+        """
+        pairs = zip(logits.float().unbind(1), boxes.float().unbind(1), targets, strict=True)
+        return assign([self.cost(x, b, t["labels"], t["boxes"]) for x, b, t in pairs], copies)
+
+    def cost(self, logits: Tensor, boxes: Tensor, labels: Tensor, gt: Tensor) -> Tensor:
+        """One image's cost (L, N, G): logits (L, N, K), boxes (L, N, 4), labels (G,), gt (G, 4)."""
+        class_cost = CLASS_COSTS[self.cost_class_type](logits, labels, self.alpha, self.gamma)
+        l1 = torch.cdist(boxes, gt.expand(len(boxes), -1, -1), p=1)
+        giou = generalized_box_iou(box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(gt))
+        return self.cost_bbox * l1 + self.cost_class * class_cost - self.cost_giou * giou
+
+    @torch.no_grad()
+    def forward(self, outputs: dict[str, Tensor], targets: Targets) -> list[tuple[Tensor, Tensor]]:
+        """One layer in upstream's format: per image (query indices, target indices of the image).
+
+        outputs: "pred_logits" (B, N, K), "pred_boxes" (B, N, 4).
+        """
+        matches = self.match(outputs["pred_logits"][None], outputs["pred_boxes"][None], targets)
+        first, result = 0, []
+        for image, target in enumerate(targets):
+            mine = matches.image == image
+            result.append((matches.query[mine], matches.target[mine] - first))
+            first += len(target["labels"])
+        return result
+
+
+def focal_loss_cost(logits: Tensor, labels: Tensor, alpha: float, gamma: float) -> Tensor:
+    """Focal loss as a positive minus focal loss as a negative, (L, N, G)."""
+    p = logits[..., labels].sigmoid()
+    positive = -alpha * (1 - p) ** gamma * (p + 1e-8).log()
+    negative = -(1 - alpha) * p**gamma * (1 - p + 1e-8).log()
+    return positive - negative
+
+
+def ce_cost(logits: Tensor, labels: Tensor, alpha: float, gamma: float) -> Tensor:
+    """Minus the softmax probability of the target's class (DETR), (L, N, G)."""
+    return -logits.softmax(-1)[..., labels]
+
+
+CLASS_COSTS = {"focal_loss_cost": focal_loss_cost, "ce_cost": ce_cost}

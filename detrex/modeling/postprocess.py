@@ -1,0 +1,48 @@
+"""From scores to detections.
+
+Legend: B images, N queries, K classes; boxes are cxcywh in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from detectron2.modeling import detector_postprocess
+from detectron2.structures import Boxes, Instances
+from torch import Tensor
+
+from detrex.layers import box_cxcywh_to_xyxy
+
+
+def detections(
+    logits: Tensor, boxes: Tensor, sizes: Sequence[tuple[int, int]], count: int
+) -> list[Instances]:
+    """The ``count`` best (query, class) pairs of each image; one query may appear twice.
+
+    logits (B, N, K), boxes (B, N, 4), sizes (height, width) of the unpadded network inputs.
+    Returns Instances with scores in [0, 1], pred_classes and pred_boxes (xyxy in pixels).
+    """
+    scores, index = logits.float().sigmoid().flatten(1).topk(min(count, logits[0].numel()), dim=1)
+    query, label = index // logits.shape[-1], index % logits.shape[-1]
+    corners = box_cxcywh_to_xyxy(boxes.float().gather(1, query[..., None].expand(-1, -1, 4)))
+    results = []
+    for size, box, score, cls in zip(sizes, corners, scores, label, strict=True):
+        result = Instances(size)
+        result.pred_boxes = Boxes(box)
+        result.pred_boxes.scale(scale_x=size[1], scale_y=size[0])
+        result.scores = score
+        result.pred_classes = cls
+        results.append(result)
+    return results
+
+
+def resize_to_original(
+    results: Sequence[Instances], batched_inputs: Sequence[dict]
+) -> list[dict[str, Instances]]:
+    """Detections in the pixels of the original files ("height", "width" of each input)."""
+    output = []
+    for result, image in zip(results, batched_inputs, strict=True):
+        height = image.get("height", result.image_size[0])
+        width = image.get("width", result.image_size[1])
+        output.append({"instances": detector_postprocess(result, height, width)})
+    return output

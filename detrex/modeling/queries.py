@@ -1,0 +1,99 @@
+"""Object queries and the groups they form.
+
+Legend: B images, N queries, C channels, K classes; boxes are cxcywh in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class QueryGroup:
+    """Queries that see only their own block, and the supervision they get.
+
+    name: suffix of the group's losses; "" is the primary group, the one used at inference.
+    size: number of queries.
+    blocks: equal blocks of the group that do not see each other.
+    sees: names of the other groups it may attend to.
+    copies: each target counts this often (H-DETR's k); 0 switches the group off.
+    weight: factor of the group's losses (H-DETR's lambda).
+    ranked: whether its queries may be re-ordered by score.
+    """
+
+    name: str = ""
+    size: int = 300
+    blocks: int = 1
+    sees: tuple[str, ...] = ()
+    copies: int = 1
+    weight: float = 1.0
+    ranked: bool = True
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.size % self.blocks:
+            raise ValueError(
+                f"query group {self.name!r}: size {self.size} is not a positive multiple of"
+                f" its {self.blocks} blocks"
+            )
+
+
+@dataclass
+class Queries:
+    """What the decoder works on; all groups are concatenated along N.
+
+    content (B, N, C); position (B, N, C) or None; boxes (B, N, 2 or 4), where attention looks;
+    traced: the same boxes with the gradient of the box head that made them, kept when looking
+    forward twice (DINO, Zhang et al. 2023, section 3.5), else None.
+    """
+
+    content: Tensor
+    position: Tensor | None
+    boxes: Tensor | None
+    groups: tuple[QueryGroup, ...]
+    traced: Tensor | None = None
+
+    def reorder(self, order: Tensor) -> Queries:
+        """Everything that a query carries, in a new order (B, N) of the queries."""
+
+        def sort(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.gather(1, order[..., None].expand(-1, -1, x.shape[-1]))
+
+        return replace(
+            self,
+            content=sort(self.content),
+            position=sort(self.position),
+            boxes=sort(self.boxes),
+            traced=sort(self.traced),
+        )
+
+
+def spans(groups: Sequence[QueryGroup]) -> list[slice]:
+    """Where each group stands along N."""
+    ends = torch.tensor([group.size for group in groups]).cumsum(0).tolist()
+    return [slice(end - group.size, end) for group, end in zip(groups, ends, strict=True)]
+
+
+def isolation_mask(groups: Sequence[QueryGroup], device: torch.device) -> Tensor | None:
+    """Self-attention mask (N, N), True = must not attend; None when everyone sees everyone."""
+    if len(groups) == 1 and groups[0].blocks == 1:
+        return None
+    member = torch.repeat_interleave(torch.tensor([g.size for g in groups])).to(device)
+    block = torch.cat([torch.arange(g.size) // (g.size // g.blocks) for g in groups]).to(device)
+    sees = torch.tensor([[b.name in a.sees for b in groups] for a in groups], device=device)
+    same = (member[:, None] == member) & (block[:, None] == block)
+    return ~(same | sees[member[:, None], member])
+
+
+def rank_order(logits: Tensor, groups: Sequence[QueryGroup]) -> Tensor:
+    """Query indices (B, N), best class score first inside each ranked group; logits (B, N, K)."""
+    scores = logits.detach().sigmoid().amax(-1)
+    order = torch.arange(scores.shape[1], device=scores.device).repeat(len(scores), 1)
+    for group, span in zip(groups, spans(groups), strict=True):
+        if group.ranked:
+            ranking = scores[:, span].argsort(dim=1, descending=True, stable=True)
+            order[:, span] = ranking + span.start
+    return order

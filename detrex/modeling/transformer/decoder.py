@@ -1,0 +1,86 @@
+"""The one decoder loop. A method changes what happens in its seams, never the loop.
+
+Legend: B images, L layers, N queries, C channels, K classes; boxes are cxcywh in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from detrex.layers import TransformerLayerSequence
+from detrex.modeling.heads import Heads, refine_boxes
+from detrex.modeling.queries import Queries, isolation_mask
+
+
+def run_layer(layer: nn.Module, use_checkpoint: bool, *args, **kwargs) -> Tensor:
+    """Call a layer; with ``use_checkpoint`` its activations are computed again in backward."""
+    if use_checkpoint and torch.is_grad_enabled():
+        return checkpoint(layer, *args, use_reentrant=False, **kwargs)
+    return layer(*args, **kwargs)
+
+
+class Decoder(TransformerLayerSequence):
+    """Layer by layer: attend, predict, refine, and let the method re-arrange the queries.
+
+    Seams: :meth:`position` (what a query's place gives the layer) and :meth:`after_layer`.
+    """
+
+    def __init__(
+        self,
+        transformer_layers: nn.Module | Sequence[nn.Module],
+        num_layers: int | None = None,
+        look_forward_twice: bool = False,
+        use_checkpoint: bool = False,
+    ) -> None:
+        super().__init__(transformer_layers, num_layers)
+        self.look_forward_twice = look_forward_twice
+        self.use_checkpoint = use_checkpoint
+        # Upstream stores the model's heads a second time here; see register_heads.
+        self.bbox_embed: nn.ModuleList | None = None
+        self.class_embed: nn.ModuleList | None = None
+
+    def forward(self, queries: Queries, memory: object, heads: Heads) -> tuple[Tensor, Tensor]:
+        """Logits (L, B, N, K) and boxes (L, B, N, 4) of all layers.
+
+        ``memory.as_keys()`` is what cross-attention reads; ``heads(i, x)`` predicts.
+        """
+        masks = [isolation_mask(queries.groups, queries.content.device), None]
+        keys = memory.as_keys()
+        predictions = []
+        for i, layer in enumerate(self.layers):
+            inputs = {**keys, **self.position(i, queries, memory), "attn_masks": masks}
+            content = run_layer(layer, self.use_checkpoint, queries.content, **inputs)
+            logits, boxes, queries = self._predict(i, replace(queries, content=content), heads)
+            predictions.append((logits, boxes))
+            if i < self.num_layers - 1:
+                queries = self.after_layer(i, queries, logits)
+        logits, boxes = zip(*predictions, strict=True)
+        return torch.stack(logits), torch.stack(boxes)
+
+    def position(self, i: int, queries: Queries, memory: object) -> dict[str, Tensor]:
+        """Keyword arguments that layer ``i`` gets from the queries' places."""
+        raise NotImplementedError
+
+    def after_layer(self, i: int, queries: Queries, logits: Tensor) -> Queries:
+        """The queries that layer ``i + 1`` starts from; logits (B, N, K) are those of layer i."""
+        return queries
+
+    def _predict(self, i: int, queries: Queries, heads: Callable) -> tuple[Tensor, Tensor, Queries]:
+        """Logits and boxes of layer ``i``, and the queries with the boxes of the next layer."""
+        logits, delta = heads(i, queries.content)
+        moved = refine_boxes(queries.boxes, delta)
+        boxes = moved if queries.traced is None else refine_boxes(queries.traced, delta)
+        if heads.refine:
+            traced = moved if self.look_forward_twice else None
+            queries = replace(queries, boxes=moved.detach(), traced=traced)
+        return logits, boxes, queries
+
+    def register_heads(self, class_embed: nn.ModuleList | None, bbox_embed: nn.ModuleList | None):
+        """Store the model's heads under upstream's second name, so that state_dicts match."""
+        self.bbox_embed = bbox_embed
+        self.class_embed = class_embed

@@ -1,0 +1,264 @@
+"""Multi-scale deformable encoder, decoder and two-stage proposals.
+
+Source: Deformable DETR (Zhu et al. 2021), sections 4.1-4.2 and appendix A.4.
+Legend: B images, L levels, S tokens of all levels, N queries, C channels, K classes;
+boxes are cxcywh in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from detrex.layers import (
+    FFN,
+    BaseTransformerLayer,
+    MultiheadAttention,
+    MultiScaleDeformableAttention,
+    TransformerLayerSequence,
+    get_sine_pos_embed,
+)
+from detrex.modeling.queries import Queries
+
+from .decoder import Decoder, run_layer
+
+
+@dataclass
+class Memory:
+    """Tokens of all levels.
+
+    tokens (B, S, C); mask (B, S), True = padding; shapes: (height, width) per level; valid_ratios
+    (B, L, 2): the unpadded share of each level's width and height.
+    """
+
+    tokens: Tensor
+    mask: Tensor
+    shapes: list[tuple[int, int]]
+    valid_ratios: Tensor
+
+    def as_keys(self) -> dict:
+        """What cross-attention reads."""
+        return {
+            "value": self.tokens,
+            "key_padding_mask": self.mask,
+            "spatial_shapes": self.shapes,
+        }
+
+    def on_levels(self, boxes: Tensor) -> Tensor:
+        """Boxes or points of the image (B, N, 2 or 4) on each padded level (B, N, L, 2 or 4)."""
+        ratios = self.valid_ratios.repeat(1, 1, boxes.shape[-1] // 2)
+        return boxes[:, :, None] * ratios[:, None]
+
+    def pixel_centres(self) -> Tensor:
+        """Centres (B, S, 2) of the tokens, relative to the unpadded image."""
+        grids = []
+        for (h, w), ratio in zip(self.shapes, self.valid_ratios.unbind(1), strict=True):
+            size = ratio * ratio.new_tensor([w, h])
+            grids.append(_pixel_grid(h, w, ratio.device).flatten(0, 1) / size[:, None])
+        return torch.cat(grids, 1)
+
+
+@dataclass
+class Proposals:
+    """What the encoder proposes at every token (two-stage).
+
+    logits (B, S, K); boxes (B, S, 4) before the sigmoid, infinite where a token is padding or too
+    close to the border.
+    """
+
+    logits: Tensor
+    unsigmoided: Tensor
+
+    def top(self, count: int) -> Tensor:
+        """The ``count`` best boxes (B, count, 4) by the class-0 logit, before the sigmoid."""
+        best = self.logits[..., 0].topk(count, dim=1).indices
+        return self.unsigmoided.gather(1, best[..., None].expand(-1, -1, 4)).detach()
+
+
+def _pixel_grid(height: int, width: int, device: torch.device) -> Tensor:
+    """Pixel centres (height, width, 2) as (x, y) in pixels."""
+    y = torch.arange(height, device=device, dtype=torch.float32) + 0.5
+    x = torch.arange(width, device=device, dtype=torch.float32) + 0.5
+    return torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1)
+
+
+def _valid_ratio(mask: Tensor) -> Tensor:
+    """Unpadded share (B, 2) of width and height of masks (B, H, W)."""
+    height, width = mask.shape[1:]
+    inside = ~mask
+    return torch.stack([inside[:, 0].sum(1) / width, inside[:, :, 0].sum(1) / height], -1)
+
+
+class DeformableEncoder(TransformerLayerSequence):
+    """Encoder layers whose self-attention samples all levels.
+
+    ``post_norm`` adds a final LayerNorm; ``use_checkpoint`` trades time for memory.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int = 256,
+        num_heads: int = 8,
+        feedforward_dim: int = 1024,
+        attn_dropout: float = 0.1,
+        ffn_dropout: float = 0.1,
+        num_layers: int = 6,
+        post_norm: bool = False,
+        num_feature_levels: int = 4,
+        use_checkpoint: bool = False,
+    ) -> None:
+        layer = BaseTransformerLayer(
+            attn=MultiScaleDeformableAttention(
+                embed_dim, num_heads, num_feature_levels, dropout=attn_dropout, batch_first=True
+            ),
+            ffn=FFN(embed_dim, feedforward_dim, ffn_drop=ffn_dropout),
+            norm=nn.LayerNorm(embed_dim),
+            operation_order=("self_attn", "norm", "ffn", "norm"),
+        )
+        super().__init__(layer, num_layers)
+        self.post_norm_layer = nn.LayerNorm(embed_dim) if post_norm else None
+        self.use_checkpoint = use_checkpoint
+
+    def forward(self, memory: Memory, position: Tensor) -> Tensor:
+        """Encoded tokens (B, S, C); position (B, S, C) embeds place and level."""
+        x = memory.tokens
+        inputs = dict(
+            query_pos=position,
+            query_key_padding_mask=memory.mask,
+            spatial_shapes=memory.shapes,
+            reference_points=memory.on_levels(memory.pixel_centres()),
+        )
+        for layer in self.layers:
+            x = run_layer(layer, self.use_checkpoint, x, **inputs)
+        return x if self.post_norm_layer is None else self.post_norm_layer(x)
+
+
+class DeformableDecoder(Decoder):
+    """Dense self-attention among queries, deformable cross-attention to the memory.
+
+    ``return_intermediate=False`` is upstream's way to predict with the last layer only; here the
+    criterion decides which layers it supervises (``aux_loss``), so it must stay True.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int = 256,
+        num_heads: int = 8,
+        feedforward_dim: int = 1024,
+        attn_dropout: float = 0.1,
+        ffn_dropout: float = 0.1,
+        num_layers: int = 6,
+        return_intermediate: bool = True,
+        num_feature_levels: int = 4,
+        look_forward_twice: bool = False,
+        use_checkpoint: bool = False,
+    ) -> None:
+        if not return_intermediate:
+            raise ValueError("return_intermediate=False is not supported: set model.aux_loss=False")
+        layer = BaseTransformerLayer(
+            attn=[
+                MultiheadAttention(embed_dim, num_heads, attn_dropout, batch_first=True),
+                MultiScaleDeformableAttention(
+                    embed_dim, num_heads, num_feature_levels, dropout=attn_dropout, batch_first=True
+                ),
+            ],
+            ffn=FFN(embed_dim, feedforward_dim, ffn_drop=ffn_dropout),
+            norm=nn.LayerNorm(embed_dim),
+            operation_order=("self_attn", "norm", "cross_attn", "norm", "ffn", "norm"),
+        )
+        super().__init__(layer, num_layers, look_forward_twice, use_checkpoint)
+
+    def position(self, i: int, queries: Queries, memory: Memory) -> dict[str, Tensor]:
+        return {
+            "query_pos": queries.position,
+            "reference_points": memory.on_levels(queries.boxes),
+        }
+
+
+class DeformableTransformer(nn.Module):
+    """Encoder, decoder, and the parameters that turn tokens into queries.
+
+    ``as_two_stage``: queries start from the encoder's best boxes, else from learned points.
+    ``mixed_selection`` repeats the model's switch in upstream's configs; None follows the model.
+    """
+
+    def __init__(
+        self,
+        encoder: DeformableEncoder,
+        decoder: DeformableDecoder,
+        num_feature_levels: int = 4,
+        as_two_stage: bool = False,
+        two_stage_num_proposals: int = 300,
+        mixed_selection: bool | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.as_two_stage = as_two_stage
+        self.two_stage_num_proposals = two_stage_num_proposals
+        self.mixed_selection = mixed_selection
+        self.embed_dim = dim = encoder.embed_dim
+        self.level_embeds = nn.Parameter(torch.empty(num_feature_levels, dim))
+        if as_two_stage:
+            self.enc_output = nn.Linear(dim, dim)
+            self.enc_output_norm = nn.LayerNorm(dim)
+            self.pos_trans = nn.Linear(dim * 2, dim * 2)
+            self.pos_trans_norm = nn.LayerNorm(dim * 2)
+        else:
+            self.reference_points = nn.Linear(dim, 2)
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+        for module in self.modules():
+            if isinstance(module, MultiScaleDeformableAttention):
+                module.init_weights()
+        if not self.as_two_stage:
+            nn.init.zeros_(self.reference_points.bias)
+        nn.init.normal_(self.level_embeds)
+
+    def encode(
+        self, features: Sequence[Tensor], masks: Sequence[Tensor], positions: Sequence[Tensor]
+    ) -> Memory:
+        """Levels (B, C, H, W), masks (B, H, W) and positions (B, C, H, W) to encoded tokens."""
+        position = torch.cat(
+            [
+                p.flatten(2).transpose(1, 2) + level
+                for p, level in zip(positions, self.level_embeds, strict=True)
+            ],
+            1,
+        )
+        memory = Memory(
+            tokens=torch.cat([f.flatten(2).transpose(1, 2) for f in features], 1),
+            mask=torch.cat([m.flatten(1) for m in masks], 1),
+            shapes=[tuple(f.shape[-2:]) for f in features],
+            valid_ratios=torch.stack([_valid_ratio(m) for m in masks], 1),
+        )
+        memory.tokens = self.encoder(memory, position)
+        return memory
+
+    def propose(self, memory: Memory, class_head: nn.Module, box_head: nn.Module) -> Proposals:
+        """A class and a box at every token: the token's pixel, 0.05 * 2^level of the image wide."""
+        sizes = [
+            torch.full((h * w, 2), 0.05 * 2.0**level) for level, (h, w) in enumerate(memory.shapes)
+        ]
+        centres = memory.pixel_centres()
+        sizes = torch.cat(sizes).to(centres.device).expand_as(centres)
+        anchors = torch.cat([centres, sizes], -1)  # (B, S, 4)
+        inside = ((anchors > 0.01) & (anchors < 0.99)).all(-1, keepdim=True)
+        usable = inside & ~memory.mask[..., None]
+        start = anchors.logit().masked_fill(~usable, torch.inf)
+        # As upstream: unusable tokens are zeroed before the norm, so they share one score, and
+        # their infinite coordinates become boxes at 1.
+        tokens = self.enc_output_norm(self.enc_output(memory.tokens.masked_fill(~usable, 0.0)))
+        return Proposals(class_head(tokens), box_head(tokens).float() + start)
+
+    def embed_boxes(self, unsigmoided: Tensor) -> tuple[Tensor, Tensor]:
+        """Position and content, both (B, N, C), made from boxes (B, N, 4) before the sigmoid."""
+        sine = get_sine_pos_embed(unsigmoided.sigmoid(), self.embed_dim // 2, exchange_xy=False)
+        return self.pos_trans_norm(self.pos_trans(sine)).chunk(2, -1)

@@ -1,0 +1,14 @@
+"""Two-stage Deformable DETR, R50, 50 epochs.
+
+    python projects/deformable_detr/train_net.py --num-gpus 8 \
+        --config-file projects/deformable_detr/configs/deformable_detr_r50_two_stage_50ep.py
+
+Published: 48.2 AP (detrex model zoo); 8 GPUs, 16 images an iteration, 375,000 iterations.
+"""
+
+from .deformable_detr_r50_50ep import dataloader, lr_multiplier, model, optimizer, train
+
+train.output_dir = "./output/deformable_detr_r50_two_stage_50ep"
+dataloader.evaluator.output_dir = train.output_dir
+model.with_box_refine = True
+model.as_two_stage = True

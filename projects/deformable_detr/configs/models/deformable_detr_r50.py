@@ -1,0 +1,59 @@
+from detectron2.config import LazyCall as L
+
+from detrex.config import get_config
+from detrex.modeling.matcher import HungarianMatcher
+from projects.deformable_detr.modeling import (
+    DeformableCriterion,
+    DeformableDETR,
+    DeformableDetrTransformer,
+    DeformableDetrTransformerDecoder,
+    DeformableDetrTransformerEncoder,
+)
+
+_parts = get_config("common/models/multi_scale.py")
+_layers = dict(
+    embed_dim=256,
+    num_heads=8,
+    feedforward_dim=1024,
+    attn_dropout=0.1,
+    ffn_dropout=0.1,
+    num_layers=6,
+    num_feature_levels="${..num_feature_levels}",
+)
+
+model = L(DeformableDETR)(
+    **_parts.r50,
+    position_embedding=_parts.position_embedding,
+    transformer=L(DeformableDetrTransformer)(
+        encoder=L(DeformableDetrTransformerEncoder)(**_layers, post_norm=False),
+        decoder=L(DeformableDetrTransformerDecoder)(**_layers, return_intermediate=True),
+        as_two_stage="${..as_two_stage}",
+        num_feature_levels=4,
+        two_stage_num_proposals="${..num_queries}",
+    ),
+    embed_dim=256,
+    num_classes=80,
+    num_queries=300,
+    aux_loss=True,
+    with_box_refine=False,
+    as_two_stage=False,
+    criterion=L(DeformableCriterion)(
+        num_classes="${..num_classes}",
+        matcher=L(HungarianMatcher)(
+            cost_class=2.0,
+            cost_bbox=5.0,
+            cost_giou=2.0,
+            cost_class_type="focal_loss_cost",
+            alpha=0.25,
+            gamma=2.0,
+        ),
+        weight_dict={"loss_class": 1.0, "loss_bbox": 5.0, "loss_giou": 2.0},
+        loss_class_type="focal_loss",
+        alpha=0.25,
+        gamma=2.0,
+    ),
+    pixel_mean=[123.675, 116.280, 103.530],
+    pixel_std=[58.395, 57.120, 57.375],
+    select_box_nums_for_evaluation=300,
+    device="cuda",
+)

@@ -1,0 +1,109 @@
+"""Deformable DETR (Zhu et al., ICLR 2021): iterative refinement and two-stage by switches.
+
+Legend: B images, N queries, C channels; boxes are cxcywh in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from detrex.modeling.criterion import ENCODER, Predictions
+from detrex.modeling.detector import Detector
+from detrex.modeling.heads import build_heads
+from detrex.modeling.queries import Queries, QueryGroup
+from detrex.modeling.transformer import DeformableTransformer, Memory
+
+
+class DeformableDETR(Detector):
+    """Points or proposals as queries, refined layer by layer.
+
+    ``with_box_refine``: each layer moves the boxes of the one before; ``as_two_stage``: queries
+    start at the encoder's best boxes; ``mixed_selection``: these give positions only, contents are
+    learned (DINO, section 3.4). ``groups`` replaces the one group of ``num_queries``. ``device``
+    has no effect: the model lives where it is moved to.
+
+    Raises:
+        ValueError: if a value that upstream's configs repeat in ``transformer`` disagrees.
+    """
+
+    published_optimizer = (
+        "AdamW, lr 2e-4, 0.1x on backbone, reference_points and sampling_offsets,"
+        " weight decay 1e-4 on every parameter"
+    )
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        position_embedding: nn.Module,
+        neck: nn.Module,
+        transformer: DeformableTransformer,
+        embed_dim: int,
+        num_classes: int,
+        num_queries: int,
+        criterion: nn.Module,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        aux_loss: bool = True,
+        with_box_refine: bool = False,
+        as_two_stage: bool = False,
+        select_box_nums_for_evaluation: int = 100,
+        device: str = "cuda",
+        mixed_selection: bool = False,
+        groups: Sequence[QueryGroup] = (),
+    ) -> None:
+        super().__init__(backbone, position_embedding, neck, pixel_mean, pixel_std)
+        self.groups = tuple(groups) or (QueryGroup(size=num_queries),)
+        total = sum(group.size for group in self.groups)
+        repeated = {"as_two_stage": as_two_stage}
+        if as_two_stage:
+            repeated |= {"two_stage_num_proposals": total, "mixed_selection": mixed_selection}
+        for name, value in repeated.items():
+            if getattr(transformer, name) not in (None, value):
+                given = getattr(transformer, name)
+                raise ValueError(f"model.transformer.{name} is {given}, the model needs {value}")
+        self.as_two_stage = as_two_stage
+        self.mixed_selection = mixed_selection
+        if not as_two_stage:
+            self.query_embedding = nn.Embedding(total, embed_dim * 2)
+        elif mixed_selection:
+            self.query_embedding = nn.Embedding(total, embed_dim)
+        self.transformer = transformer
+        self.class_embed, self.bbox_embed = build_heads(
+            embed_dim,
+            num_classes,
+            transformer.decoder.num_layers,
+            refine=with_box_refine,
+            two_stage=as_two_stage,
+        )
+        transformer.decoder.register_heads(
+            self.class_embed if as_two_stage else None,
+            self.bbox_embed if with_box_refine else None,
+        )
+        self.heads_refine = with_box_refine
+        self.criterion = criterion
+        self.aux_loss = aux_loss
+        self.select_box_nums_for_evaluation = select_box_nums_for_evaluation
+
+    def make_queries(
+        self, memory: Memory, targets: list[dict] | None
+    ) -> tuple[Queries, Predictions | None]:
+        groups = self.active_groups
+        total, batch = sum(group.size for group in groups), len(memory.tokens)
+        if not self.as_two_stage:
+            position, content = self._learned(total, batch).chunk(2, -1)
+            boxes = self.transformer.reference_points(position).float().sigmoid()  # (B, N, 2)
+            return Queries(content, position, boxes, groups), None
+        found = self.transformer.propose(memory, self.class_embed[-1], self.bbox_embed[-1])
+        top = found.top(total)
+        position, content = self.transformer.embed_boxes(top)
+        if self.mixed_selection:
+            content = self._learned(total, batch)
+        proposals = Predictions(
+            found.logits[None], found.unsigmoided.sigmoid()[None], ENCODER, class_agnostic=True
+        )
+        return Queries(content, position, top.sigmoid(), groups), proposals
+
+    def _learned(self, total: int, batch: int) -> Tensor:
+        return self.query_embedding.weight[:total].expand(batch, -1, -1)

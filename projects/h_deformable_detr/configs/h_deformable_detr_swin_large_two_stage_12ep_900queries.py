@@ -1,0 +1,20 @@
+"""Two-stage H-Deformable-DETR, Swin-L (ImageNet-22k), 900 queries, 12 epochs.
+
+    python projects/h_deformable_detr/train_net.py --num-gpus 8 \
+        --config-file projects/h_deformable_detr/configs/h_deformable_detr_swin_large_two_stage_12ep_900queries.py
+
+Published: 56.1 AP (README of H-Deformable-DETR); 16 images an iteration, 90,000 iterations.
+"""
+
+from .h_deformable_detr_swin_large_two_stage_12ep import (
+    dataloader,
+    lr_multiplier,
+    model,
+    optimizer,
+    train,
+)
+
+train.output_dir = "./output/h_deformable_detr_swin_large_two_stage_12ep_900queries"
+dataloader.evaluator.output_dir = train.output_dir
+model.num_queries_one2one = 900
+model.transformer.two_stage_num_proposals = 2400
