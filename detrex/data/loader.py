@@ -1,0 +1,187 @@
+"""The training loader: endless, resumable, and the same for any number of workers and processes."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from detectron2.data import DatasetFromList
+from detectron2.utils import comm
+from torch.utils.data import DataLoader, Dataset
+
+from detrex.utils.errors import InputError
+
+from .sampler import GlobalBatches, SampleKey, seed_words
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def seeded(*key: int) -> Iterator[None]:
+    """Inside, Python's, numpy's and torch's CPU randomness depend on ``key`` only."""
+    saved = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    words = seed_words(*key)
+    random.seed(words.tobytes())
+    np.random.seed(words)
+    # Not torch.manual_seed: that reseeds every accelerator too, which nothing here would restore.
+    torch.default_generator.manual_seed(int.from_bytes(words[:2].tobytes(), "little"))
+    try:
+        yield
+    finally:
+        random.setstate(saved[0])
+        np.random.set_state(saved[1])
+        torch.set_rng_state(saved[2])
+
+
+class MappedBatches(Dataset):
+    """Map-style data set whose "index" is a batch of sample keys.
+
+    An item is ``(batch, broken)``: ``broken`` lists ``(file name, reason)`` of images that were
+    replaced. An unusable image comes back as an ``InputError`` in the place of the batch, because
+    a DataLoader worker would wrap a raised one in a traceback of many lines.
+    """
+
+    def __init__(
+        self, dataset: Sequence[dict], mapper: Callable, seed: int, skip_broken: bool, collate_fn
+    ):
+        self.dataset, self.mapper, self.seed = dataset, mapper, seed
+        self.skip_broken, self.collate_fn = skip_broken, collate_fn
+
+    def __getitem__(self, keys: list[SampleKey]) -> tuple:
+        broken: list[tuple[str, str]] = []
+        try:
+            batch = self.collate_fn([self._sample(*key, broken) for key in keys])
+        except InputError as error:
+            batch = error
+        return batch, broken
+
+    def _sample(self, epoch: int, position: int, index: int, broken: list) -> dict:
+        for step in range(len(self.dataset)):
+            record = self.dataset[(index + step) % len(self.dataset)]
+            name = str(record.get("file_name", f"image {index + step}"))
+            try:
+                with seeded(self.seed, epoch, position):
+                    sample = self.mapper(record)
+                if sample is None:
+                    raise InputError(f"{name}: the mapper returned no sample")
+                return sample
+            except InputError as error:
+                if not self.skip_broken:
+                    raise
+                broken.append((name, str(error)))
+        raise InputError(f"no usable image in the training set; the last one: {broken[-1][1]}")
+
+
+class TrainLoader:
+    """Endless iterable over this process's share of every global batch.
+
+    Attributes:
+        dataset_size: images in the data set.
+        iterations_per_epoch: global batches that cover the data set once, rounded up.
+        skipped: how often each unusable image was replaced, by file name, in this process.
+    """
+
+    def __init__(self, samples: MappedBatches, batches: GlobalBatches, num_workers: int):
+        self.samples, self.batches, self.num_workers = samples, batches, num_workers
+        self.dataset_size = batches.size
+        self.iterations_per_epoch = math.ceil(batches.size / batches.batch_size)
+        self.skipped: Counter[str] = Counter()
+
+    def __iter__(self) -> Iterator[list[dict]]:
+        """Start at ``start_iteration``.
+
+        Raises:
+            InputError: while iterating, for an image that cannot be used and is not skipped.
+        """
+        loader = DataLoader(
+            self.samples,
+            batch_size=None,  # the sampler yields whole batches
+            sampler=self.batches,
+            num_workers=self.num_workers,
+            collate_fn=_identity,
+            # Its own generator: the default one would draw from the model's random stream.
+            generator=torch.Generator(),
+        )
+        for batch, broken in loader:
+            self._count(broken)
+            if isinstance(batch, InputError):
+                raise batch
+            yield batch
+
+    def _count(self, broken: list[tuple[str, str]]) -> None:
+        for name, reason in broken:
+            if name not in self.skipped:
+                logger.warning("skipped a broken image, the next one takes its place: %s", reason)
+            self.skipped[name] += 1
+
+
+def build_train_loader(
+    dataset: Sequence[dict],
+    mapper: Callable[[dict], dict | None],
+    total_batch_size: int,
+    num_workers: int = 0,
+    aspect_ratio_grouping: bool = True,
+    seed: int = 0,
+    start_iteration: int = 0,
+    skip_broken: bool = False,
+    collate_fn: Callable | None = None,
+) -> TrainLoader:
+    """Build the training loader of this process.
+
+    The order of images and the randomness of their augmentation depend only on the seed, the epoch
+    and the sample's position in it; never on workers, processes or history.
+
+    Args:
+        dataset: detectron2 dataset dicts.
+        mapper: dataset dict -> sample. None, or an ``InputError``, marks the image as broken.
+        total_batch_size: images per iteration over all processes.
+        num_workers: loading processes of this process.
+        aspect_ratio_grouping: a global batch holds only wide (width > height) or only other
+            images, which saves padding.
+        seed: non-negative, and the same in every process.
+        start_iteration: iterations already done; iteration starts behind them.
+        skip_broken: replace a broken image by the next one of the data set, and count it.
+        collate_fn: applied to the list of samples; None keeps the list.
+
+    Raises:
+        InputError: an empty data set, a batch size that is not a positive multiple of the number
+            of processes, a negative seed, or images without a size where sizes are needed.
+    """
+    world_size = comm.get_world_size()
+    if not len(dataset):
+        raise InputError("dataloader.train.dataset is empty: there is nothing to train on")
+    if total_batch_size < 1 or total_batch_size % world_size:
+        raise InputError(
+            f"dataloader.train.total_batch_size={total_batch_size} is not a positive multiple of "
+            f"the {world_size} training processes"
+        )
+    if seed < 0:
+        raise InputError(f"dataloader.train.seed={seed} is negative: give 0 or a positive number")
+    groups = _is_wide(dataset) if aspect_ratio_grouping else None
+    batches = GlobalBatches(
+        len(dataset), total_batch_size, seed, start_iteration, groups, comm.get_rank(), world_size
+    )
+    if isinstance(dataset, list):
+        dataset = DatasetFromList(dataset, copy=False)  # one buffer that workers share
+    samples = MappedBatches(dataset, mapper, seed, skip_broken, collate_fn or _identity)
+    return TrainLoader(samples, batches, num_workers)
+
+
+def _is_wide(dataset: Sequence[dict]) -> list[bool]:
+    try:
+        return [record["width"] > record["height"] for record in dataset]
+    except KeyError as error:
+        raise InputError(
+            f"an image of the training set has no {error}: aspect_ratio_grouping needs it; "
+            "set dataloader.train.aspect_ratio_grouping=False"
+        ) from error
+
+
+def _identity(batch):
+    return batch
