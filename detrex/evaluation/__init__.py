@@ -1,0 +1,4 @@
+from .coco import COCOEvaluator
+from .coco_scores import evaluate_detections
+
+__all__ = ["COCOEvaluator", "evaluate_detections"]

@@ -1,0 +1,123 @@
+"""Box evaluation of a registered COCO-format data set, over any number of processes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+
+from detrex.utils.errors import InputError
+from detrex.utils.files import atomic_write
+
+from .coco_scores import SCORES, evaluate_detections, format_table, load_ground_truth
+
+logger = logging.getLogger(__name__)
+
+RESULTS = "coco_instances_results.json"
+
+
+class COCOEvaluator(DatasetEvaluator):
+    """Collects a detector's boxes and scores them as COCO does, in detectron2's protocol.
+
+    Args:
+        dataset_name: registered data set (or a list of just one) whose metadata names a COCO
+            ``json_file``.
+        output_dir: where ``coco_instances_results.json`` goes; None writes nothing.
+        per_class: also return and log "AP-<class>".
+        max_dets: detections per image that count.
+        backend: see :func:`evaluate_detections`.
+
+    Raises InputError when the data set is unknown or its JSON is not there.
+    """
+
+    def __init__(
+        self,
+        dataset_name: str | Sequence[str],
+        output_dir: str | os.PathLike | None = None,
+        *,
+        per_class: bool = False,
+        max_dets: int = 100,
+        backend: str = "auto",
+    ) -> None:
+        names = [dataset_name] if isinstance(dataset_name, str) else list(dataset_name)
+        if len(names) != 1:
+            raise InputError(f"COCOEvaluator scores exactly one data set, got {names}")
+        self.metadata = MetadataCatalog.get(names[0])
+        self.json_file = self.metadata.get("json_file")
+        if self.json_file is None:
+            raise InputError(f"data set {names[0]!r} is not registered with a COCO JSON file")
+        if not os.path.isfile(self.json_file):
+            raise InputError(f"data set {names[0]!r}: no such file: {self.json_file}")
+        self.output_dir = output_dir
+        self.per_class, self.max_dets, self.backend = per_class, max_dets, backend
+        self.reset()
+
+    def reset(self) -> None:
+        # image id -> (boxes (N, 4) xyxy pixels, scores (N,), contiguous classes (N,))
+        self._predictions: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+
+    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
+        for image, output in zip(inputs, outputs, strict=True):
+            found = output["instances"].to("cpu")
+            boxes, scores = found.pred_boxes.tensor.float(), found.scores.float()  # may be bf16
+            fields = boxes.numpy(), scores.numpy(), found.pred_classes.numpy()
+            self._predictions[image["image_id"]] = fields
+
+    def evaluate(self) -> OrderedDict | None:
+        """{"bbox": percentages by name} on the main process, None on the others.
+
+        Raises InputError for predictions of images or classes that the JSON does not have.
+        """
+        gathered = comm.gather(self._predictions)
+        if not comm.is_main_process():
+            return None
+        # an image that several ranks saw (a sampler that pads) counts once
+        predictions = {k: v for part in reversed(gathered) for k, v in part.items()}
+        gt = load_ground_truth(self.json_file)
+        if len(predictions) < len(gt["images"]):
+            seen, total = len(predictions), len(gt["images"])
+            logger.warning(f"{seen} of {total} images were processed; the others count as missed")
+        detections = self._to_coco(predictions, gt["categories"])
+        if self.output_dir is not None:
+            with atomic_write(os.path.join(self.output_dir, RESULTS)) as stream:
+                json.dump(detections, stream)
+        scores = evaluate_detections(gt, detections, self.backend, self.max_dets, self.per_class)
+        logger.info("boxes:\n%s", format_table(scores, self.max_dets))
+        if self.per_class:
+            logger.info("AP per class:\n%s", _class_table(scores))
+        return OrderedDict(bbox=scores)
+
+    def _to_coco(self, predictions: dict, categories: list[dict]) -> list[dict]:
+        """COCO results with the data set's own category ids."""
+        mapping = self.metadata.get("thing_dataset_id_to_contiguous_id")
+        if mapping is None:  # data that was registered but never loaded: detectron2's rule
+            mapping = {id_: i for i, id_ in enumerate(sorted(c["id"] for c in categories))}
+        category_id = {i: id_ for id_, i in mapping.items()}
+        detections = []
+        for image_id, (boxes, scores, classes) in predictions.items():
+            unknown = set(classes.tolist()) - category_id.keys()
+            if unknown:
+                raise InputError(
+                    f"the model predicts class {min(unknown)}, but {self.json_file} has "
+                    f"{len(category_id)} classes: set num_classes to that"
+                )
+            xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+            ids = [category_id[label] for label in classes.tolist()]
+            detections += [
+                {"image_id": image_id, "category_id": id_, "bbox": box, "score": score}
+                for id_, box, score in zip(ids, xywh.tolist(), scores.tolist(), strict=True)
+            ]
+        return detections
+
+
+def _class_table(scores: dict[str, float]) -> str:
+    rows = [(name[len("AP-") :], ap) for name, ap in scores.items() if name not in SCORES]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f" {name:<{width}s}  {ap:6.2f}" for name, ap in rows)

@@ -1,0 +1,192 @@
+"""COCO's twelve box scores, by the fastest evaluator that is installed.
+
+hotcoco, faster-coco-eval and pycocotools compute the same precision and recall arrays; the
+scores are read off those arrays here, so all three give the same numbers for any ``max_dets``.
+
+T IoU thresholds, R recall levels, K classes, A area ranges, M limits on detections per image.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from detrex.utils.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+AREAS = ("all", "small", "medium", "large")  # COCO's order: axis A
+IOU_INDEX = {None: slice(None), 0.5: 0, 0.75: 5}  # axis T: 0.50, 0.55 ... 0.95
+# name: (array, IoU threshold or None for the mean, area, index of the detection limit)
+SCORES = {
+    "AP": ("precision", None, "all", 2),
+    "AP50": ("precision", 0.5, "all", 2),
+    "AP75": ("precision", 0.75, "all", 2),
+    "APs": ("precision", None, "small", 2),
+    "APm": ("precision", None, "medium", 2),
+    "APl": ("precision", None, "large", 2),
+    "AR1": ("recall", None, "all", 0),
+    "AR10": ("recall", None, "all", 1),
+    "AR100": ("recall", None, "all", 2),
+    "ARs": ("recall", None, "small", 2),
+    "ARm": ("recall", None, "medium", 2),
+    "ARl": ("recall", None, "large", 2),
+}
+
+
+def evaluate_detections(
+    ground_truth: str | os.PathLike | dict,
+    detections: list[dict],
+    backend: str = "auto",
+    max_dets: int = 100,
+    per_class: bool = False,
+) -> dict[str, float]:
+    """Score box detections against COCO ground truth.
+
+    Args:
+        ground_truth: COCO JSON, as a path or loaded. Missing ``iscrowd`` and ``area`` are filled
+            in (in memory); annotations of images that are not listed are left out.
+        detections: COCO results, ``{"image_id", "category_id", "bbox": [x, y, w, h], "score"}``.
+        backend: "hotcoco", "faster-coco-eval", "pycocotools", or "auto": the first installed.
+        max_dets: detections per image that count, best first; more than 10.
+        per_class: add "AP-<class name>" for every class.
+
+    Returns percentages by the names in ``SCORES``; NaN where there is no such ground truth.
+    "AR100" keeps its name whatever ``max_dets`` is.
+
+    Raises InputError for ground truth that is not COCO's, and for detections of unknown images
+    or categories.
+    """
+    if max_dets <= 10:
+        raise InputError(f"max_dets must be more than 10, got {max_dets}")
+    gt = load_ground_truth(ground_truth)
+    _check_known(detections, "image_id", gt["images"])
+    _check_known(detections, "category_id", gt["categories"])
+    if not detections:
+        logger.warning("no detections at all: every score is 0")
+    arrays = _accumulate(gt, detections, backend, max_dets)
+    scores = {name: _score(arrays, *rule) for name, rule in SCORES.items()}
+    if per_class:
+        # axis K is sorted by category id in all three evaluators
+        for k, category in enumerate(sorted(gt["categories"], key=lambda c: c["id"])):
+            one = {"precision": arrays["precision"][:, :, [k]]}
+            scores[f"AP-{category['name']}"] = _score(one, *SCORES["AP"])
+    return scores
+
+
+def load_ground_truth(source: str | os.PathLike | dict) -> dict:
+    """COCO ground truth with all that the evaluators expect; ``source`` is not changed.
+
+    Annotations are renumbered from 1: COCO's matching takes the id 0 for "unmatched".
+    Raises InputError when the file cannot be read or lacks a key.
+    """
+    name = "ground truth" if isinstance(source, dict) else source
+    try:
+        if not isinstance(source, dict):
+            with open(source, encoding="utf-8") as stream:
+                source = json.load(stream)
+        images = {image["id"] for image in source["images"]}
+        kept = (a for a in source["annotations"] if a["image_id"] in images)
+        annotations = [
+            {"iscrowd": 0, "area": a["bbox"][2] * a["bbox"][3], **a, "id": i}
+            for i, a in enumerate(kept, 1)
+        ]
+        _check_known(annotations, "category_id", source["categories"])
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read: {error.strerror}") from None
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise InputError(f"{name}: not in COCO format: {error!r}") from None
+    return {"info": {}, "licenses": [], **source, "annotations": annotations}
+
+
+def _check_known(records: Iterable[dict], key: str, known: Iterable[dict]) -> None:
+    unknown = {record[key] for record in records} - {entry["id"] for entry in known}
+    if unknown:
+        shown = ", ".join(str(value) for value in sorted(unknown)[:5])
+        raise InputError(f"{len(unknown)} unknown {key}s, not in the ground truth JSON: {shown}")
+
+
+def _hotcoco() -> tuple[Callable, Callable]:
+    from hotcoco import COCO, COCOeval
+
+    return COCO, COCOeval
+
+
+def _faster_coco_eval() -> tuple[Callable, Callable]:
+    from faster_coco_eval import COCO, COCOeval_faster
+
+    return COCO, COCOeval_faster
+
+
+def _pycocotools() -> tuple[Callable, Callable]:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    def index(dataset: dict) -> COCO:
+        coco = COCO()
+        coco.dataset = dataset
+        coco.createIndex()
+        return coco
+
+    return index, COCOeval
+
+
+BACKENDS = {
+    "hotcoco": _hotcoco,
+    "faster-coco-eval": _faster_coco_eval,
+    "pycocotools": _pycocotools,
+}
+
+
+def _open_backend(name: str) -> tuple[str, Callable, Callable]:
+    """The backend's name, its function dict -> COCO index, and its COCOeval class."""
+    if name != "auto" and name not in BACKENDS:
+        raise InputError(f"unknown evaluator {name!r}: use auto, {', '.join(BACKENDS)}")
+    for candidate in BACKENDS if name == "auto" else [name]:
+        with contextlib.suppress(ImportError):
+            return candidate, *BACKENDS[candidate]()
+    raise InputError(f"no COCO evaluator ({name}): run `pip install hotcoco`")
+
+
+def _accumulate(gt: dict, detections: list[dict], backend: str, max_dets: int) -> dict:
+    """{"precision": (T, R, K, A, M), "recall": (T, 1, K, A, M)}; -1 where nothing counts."""
+    name, index, evaluator = _open_backend(backend)
+    logger.info(f"COCO evaluation of {len(detections)} boxes by {name}")
+    with contextlib.redirect_stdout(io.StringIO()):  # the evaluators print every step
+        coco = index(gt)
+        if detections:
+            found = coco.loadRes([dict(d) for d in detections])  # it writes into what it is given
+        else:
+            found = index({**gt, "annotations": []})  # pycocotools cannot load an empty list
+        run = evaluator(coco, found, "bbox")
+        run.params.maxDets = [1, 10, max_dets]
+        run.evaluate()
+        run.accumulate()
+    precision, recall = np.asarray(run.eval["precision"]), np.asarray(run.eval["recall"])
+    return {"precision": precision, "recall": recall[:, None]}
+
+
+def _score(arrays: dict, array: str, iou: float | None, area: str, limit: int) -> float:
+    values = arrays[array][..., AREAS.index(area), limit][IOU_INDEX[iou]]
+    counted = values[values > -1]
+    return 100 * float(counted.mean()) if counted.size else float("nan")
+
+
+def format_table(scores: dict[str, float], max_dets: int = 100) -> str:
+    """The twelve lines that every COCO evaluator prints, with scores in [0, 1] and -1 for none."""
+    lines = []
+    for name, (array, iou, area, limit) in SCORES.items():
+        kind = "Precision  (AP)" if array == "precision" else "Recall     (AR)"
+        thresholds = "0.50:0.95" if iou is None else f"{iou:0.2f}"
+        value = -1 if np.isnan(scores[name]) else scores[name] / 100
+        lines.append(
+            f" Average {kind} @[ IoU={thresholds:<9} | area={area:>6s} "
+            f"| maxDets={(1, 10, max_dets)[limit]:>3d} ] = {value:0.3f}"
+        )
+    return "\n".join(lines)
