@@ -39,8 +39,9 @@ class FFN(nn.Module):
         super().__init__()
         if num_fcs < 2:
             raise ValueError(f"FFN needs num_fcs >= 2, got {num_fcs}")
-        # One module object for all hidden layers, as upstream: a PReLU shares its slope.
-        activation = nn.ReLU(inplace=True) if activation is None else activation
+        # One module object for all hidden layers, as upstream: a PReLU shares its slope, which the
+        # state_dict lists here as well as in each layer.
+        self.activation = activation = nn.ReLU(inplace=True) if activation is None else activation
         widths = [embed_dim] + [feedforward_dim] * (num_fcs - 1)
         hidden = [
             nn.Sequential(nn.Linear(i, o, bias=fc_bias), activation, nn.Dropout(ffn_drop))

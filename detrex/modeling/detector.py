@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from detrex.layers import box_xyxy_to_cxcywh
@@ -45,7 +46,7 @@ class Detector(nn.Module):
         self,
         backbone: nn.Module,
         position_embedding: nn.Module,
-        neck: nn.Module,
+        neck: nn.Module | None,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
     ) -> None:
@@ -68,8 +69,7 @@ class Detector(nn.Module):
         queries, proposals = self.make_queries(memory, targets)
         logits, boxes = self.decode(queries, memory)
         if not self.training:
-            count = self.select_box_nums_for_evaluation
-            results = detections(logits[-1], boxes[-1], images.sizes, count)
+            results = self.select(logits[-1], boxes[-1], images.sizes)
             return resize_to_original(results, batched_inputs)
         sets = self.supervised_sets(logits, boxes, queries.groups)
         sets = sets if proposals is None else [*sets, proposals]
@@ -85,6 +85,12 @@ class Detector(nn.Module):
         """
         raise NotImplementedError
 
+    def select(
+        self, logits: Tensor, boxes: Tensor, sizes: Sequence[tuple[int, int]]
+    ) -> list[Instances]:
+        """Detections from the last layer's logits (B, N, K) and boxes (B, N, 4)."""
+        return detections(logits, boxes, sizes, self.select_box_nums_for_evaluation)
+
     def decode(self, queries: Queries, memory: object) -> tuple[Tensor, Tensor]:
         """Logits (L, B, N, K) and boxes (L, B, N, 4) of all layers."""
         heads = Heads(self.class_embed, self.bbox_embed, self.heads_refine)
@@ -92,9 +98,9 @@ class Detector(nn.Module):
 
     @property
     def active_groups(self) -> tuple[QueryGroup, ...]:
-        """Training uses every group that is supervised, inference the primary one."""
+        """Training uses every group that is supervised, inference one block of the primary one."""
         if not self.training:
-            return self.groups[:1]
+            return (self.groups[0].one_block,)
         return tuple(group for group in self.groups if group.copies)
 
     def supervised_sets(
@@ -121,9 +127,13 @@ class Detector(nn.Module):
             mask[i, :h, :w] = False
         return Images(batch, mask, sizes)
 
+    def features(self, pixels: Tensor) -> Sequence[Tensor]:
+        """Levels (B, C, H, W) for the encoder, from normalised pixels (B, 3, H, W)."""
+        return self.neck(self.backbone(pixels))
+
     def encode(self, images: Images) -> object:
         """Backbone, neck and encoder."""
-        features = self.neck(self.backbone(images.pixels))
+        features = self.features(images.pixels)
         masks = [
             F.interpolate(images.mask[None].float(), size=f.shape[-2:])[0].bool() for f in features
         ]

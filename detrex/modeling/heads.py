@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,20 +21,27 @@ from detrex.utils import inverse_sigmoid
 class Heads(NamedTuple):
     """The heads of all layers; ``refine``: a layer's boxes are where the next layer looks."""
 
-    class_embed: nn.ModuleList
-    bbox_embed: nn.ModuleList
+    class_embed: Sequence[nn.Module]
+    bbox_embed: Sequence[nn.Module]
     refine: bool
 
     def __call__(self, layer: int, content: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, N, K) and box offsets in logit space (B, N, 4) of one layer's output."""
-        return self.class_embed[layer](content), self.bbox_embed[layer](content).float()
+        return self.class_embed[layer](content), self.move(layer, content)
+
+    def move(self, layer: int, content: Tensor) -> Tensor:
+        """Box offsets in logit space (B, N, 4)."""
+        return self.bbox_embed[layer](content).float()
 
 
-def refine_boxes(reference: Tensor, delta: Tensor) -> Tensor:
+def refine_boxes(reference: Tensor | None, delta: Tensor) -> Tensor:
     """Boxes (B, N, 4): the reference (B, N, 2 or 4) moved by ``delta`` in logit space.
 
-    A reference of two coordinates moves the centre only; the size is the offset itself.
+    A reference of two coordinates moves the centre only; the size is the offset itself. Without a
+    reference (DETR) the offset is the box.
     """
+    if reference is None:
+        return delta.sigmoid()
     start = inverse_sigmoid(reference)
     return (delta + F.pad(start, (0, 4 - start.shape[-1]))).sigmoid()
 

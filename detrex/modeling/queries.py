@@ -40,6 +40,11 @@ class QueryGroup:
                 f" its {self.blocks} blocks"
             )
 
+    @property
+    def one_block(self) -> QueryGroup:
+        """The group's first block as a group of its own."""
+        return replace(self, size=self.size // self.blocks, blocks=1)
+
 
 @dataclass
 class Queries:

@@ -27,7 +27,8 @@ def run_layer(layer: nn.Module, use_checkpoint: bool, *args, **kwargs) -> Tensor
 class Decoder(TransformerLayerSequence):
     """Layer by layer: attend, predict, refine, and let the method re-arrange the queries.
 
-    Seams: :meth:`position` (what a query's place gives the layer) and :meth:`after_layer`.
+    Seams: :meth:`position` (what a query's place gives the layer), :meth:`readout` (what the heads
+    see) and :meth:`after_layer`.
     """
 
     def __init__(
@@ -66,16 +67,24 @@ class Decoder(TransformerLayerSequence):
         """Keyword arguments that layer ``i`` gets from the queries' places."""
         raise NotImplementedError
 
+    def readout(self, content: Tensor) -> Tensor:
+        """What the heads see of the content (B, N, C): a final norm belongs here."""
+        return content
+
     def after_layer(self, i: int, queries: Queries, logits: Tensor) -> Queries:
         """The queries that layer ``i + 1`` starts from; logits (B, N, K) are those of layer i."""
         return queries
 
     def _predict(self, i: int, queries: Queries, heads: Callable) -> tuple[Tensor, Tensor, Queries]:
         """Logits and boxes of layer ``i``, and the queries with the boxes of the next layer."""
-        logits, delta = heads(i, queries.content)
-        moved = refine_boxes(queries.boxes, delta)
-        boxes = moved if queries.traced is None else refine_boxes(queries.traced, delta)
+        seen = self.readout(queries.content)
+        logits, delta = heads(i, seen)
+        start = queries.boxes if queries.traced is None else queries.traced
+        boxes = refine_boxes(start, delta)
         if heads.refine:
+            # As upstream: the next layer looks where the content without its norm says.
+            step = delta if seen is queries.content else heads.move(i, queries.content)
+            moved = refine_boxes(queries.boxes, step)
             traced = moved if self.look_forward_twice else None
             queries = replace(queries, boxes=moved.detach(), traced=traced)
         return logits, boxes, queries
