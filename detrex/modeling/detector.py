@@ -28,6 +28,32 @@ class Images(NamedTuple):
     sizes: list[tuple[int, int]]
 
 
+def pad_and_stack(tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Tensors (C, H, W) of any sizes as (B, C, H, W) and a mask (B, H, W), True = padding."""
+    height, width = (max(t.shape[side] for t in tensors) for side in (1, 2))
+    batch = tensors[0].new_zeros(len(tensors), len(tensors[0]), height, width)
+    mask = torch.ones(len(tensors), height, width, dtype=torch.bool, device=batch.device)
+    for i, tensor in enumerate(tensors):
+        h, w = tensor.shape[1:]
+        batch[i, :, :h, :w] = tensor
+        mask[i, :h, :w] = False
+    return batch, mask
+
+
+def check_repeated(part: str, module: nn.Module, **values: object) -> None:
+    """Values that upstream's configs repeat in a part of the model must agree with the model's.
+
+    An attribute that is missing or None follows the model.
+
+    Raises:
+        ValueError: naming the key, what it is and what the model needs.
+    """
+    for name, value in values.items():
+        given = getattr(module, name, None)
+        if given not in (None, value):
+            raise ValueError(f"model.{part}.{name} is {given}, the model needs {value}")
+
+
 class Detector(nn.Module):
     """detectron2's contract: ``list[dict]`` in; a dict of losses (training) or Instances out.
 
@@ -119,26 +145,33 @@ class Detector(nn.Module):
         (upstream ignores padding there, so its batched detections depend on the batch)."""
         pixels = [x["image"].to(self.device, non_blocking=True) for x in batched_inputs]
         sizes = [tuple(image.shape[-2:]) for image in pixels]
-        height, width = (max(side) for side in zip(*sizes, strict=True))
-        batch = self.pixel_mean.new_zeros(len(pixels), 3, height, width)
-        mask = torch.ones(len(pixels), height, width, dtype=torch.bool, device=self.device)
-        for i, (image, (h, w)) in enumerate(zip(pixels, sizes, strict=True)):
-            batch[i, :, :h, :w] = (image - self.pixel_mean) / self.pixel_std
-            mask[i, :h, :w] = False
+        batch, mask = pad_and_stack([(x - self.pixel_mean) / self.pixel_std for x in pixels])
         return Images(batch, mask, sizes)
-
-    def features(self, pixels: Tensor) -> Sequence[Tensor]:
-        """Levels (B, C, H, W) for the encoder, from normalised pixels (B, 3, H, W)."""
-        return self.neck(self.backbone(pixels))
 
     def encode(self, images: Images) -> object:
         """Backbone, neck and encoder."""
-        features = self.features(images.pixels)
-        masks = [
-            F.interpolate(images.mask[None].float(), size=f.shape[-2:])[0].bool() for f in features
-        ]
+        features, masks = self.levels(images)
         positions = [self.position_embedding(mask).to(features[0].dtype) for mask in masks]
         return self.transformer.encode(features, masks, positions)
+
+    def levels(self, images: Images) -> tuple[Sequence[Tensor], list[Tensor]]:
+        """Feature levels (B, C, H, W), finest first, and their padding masks (B, H, W).
+
+        At inference images of different sizes go through the backbone one by one: padding would
+        change their borders and norm statistics, and detections would depend on the batch.
+        """
+        if self.training or len(set(images.sizes)) == 1:
+            features = self.features(images.pixels)
+            mask = images.mask[None].float()
+            return features, [F.interpolate(mask, size=f.shape[-2:])[0].bool() for f in features]
+        sizes = zip(images.pixels, images.sizes, strict=True)
+        alone = [self.features(pixels[None, :, :h, :w]) for pixels, (h, w) in sizes]
+        padded = [pad_and_stack([f[0] for f in level]) for level in zip(*alone, strict=True)]
+        return [features for features, _ in padded], [mask for _, mask in padded]
+
+    def features(self, pixels: Tensor) -> Sequence[Tensor]:
+        """Normalised pixels (B, 3, H, W) to feature levels (B, C, H, W)."""
+        return self.neck(self.backbone(pixels))
 
     def prepare_targets(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
         """Labels (G,) and boxes (G, 4) of each image, relative to its unpadded size."""

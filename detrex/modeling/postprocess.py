@@ -24,12 +24,27 @@ def detections(
     """
     scores, index = logits.float().sigmoid().flatten(1).topk(min(count, logits[0].numel()), dim=1)
     query, label = index // logits.shape[-1], index % logits.shape[-1]
-    corners = box_cxcywh_to_xyxy(boxes.float().gather(1, query[..., None].expand(-1, -1, 4)))
+    boxes = boxes.gather(1, query[..., None].expand(-1, -1, 4))
+    return as_instances(scores, label, boxes, sizes)
+
+
+def best_classes(
+    logits: Tensor, boxes: Tensor, sizes: Sequence[tuple[int, int]]
+) -> list[Instances]:
+    """One detection per query, unsorted, for softmax heads whose last class is "no object"."""
+    scores, label = logits.float().softmax(-1)[..., :-1].max(-1)
+    return as_instances(scores, label, boxes, sizes)
+
+
+def as_instances(
+    scores: Tensor, labels: Tensor, boxes: Tensor, sizes: Sequence[tuple[int, int]]
+) -> list[Instances]:
+    """scores and labels (B, D), boxes (B, D, 4), as Instances in pixels."""
     results = []
-    for size, box, score, cls in zip(sizes, corners, scores, label, strict=True):
+    corners = box_cxcywh_to_xyxy(boxes.float())
+    for size, box, score, cls in zip(sizes, corners, scores, labels, strict=True):
         result = Instances(size)
-        result.pred_boxes = Boxes(box)
-        result.pred_boxes.scale(scale_x=size[1], scale_y=size[0])
+        result.pred_boxes = Boxes(box * box.new_tensor([size[1], size[0]] * 2))
         result.scores = score
         result.pred_classes = cls
         results.append(result)

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from detrex.layers import box_cxcywh_to_xyxy, overlaps
+from detrex.modeling import HungarianMatcher, SetCriterion
+from detrex.modeling.criterion import ENCODER, Predictions
+from detrex.modeling.queries import QueryGroup
+
+WEIGHTS = {"loss_class": 2.0, "loss_bbox": 5.0, "loss_giou": 2.0}
+
+
+def criterion(**options) -> SetCriterion:
+    matcher = HungarianMatcher(2.0, 5.0, 2.0)
+    return SetCriterion(4, matcher, WEIGHTS, **options)
+
+
+def predictions(counts=(3, 1), group=None, layers=2, scale=1.0, agnostic=False):
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(layers, len(counts), 8, 4, generator=generator) * scale
+    boxes = torch.rand(layers, len(counts), 8, 4, generator=generator) * 0.4 + 0.3
+    targets = [
+        {
+            "labels": torch.randint(0, 4, (count,), generator=generator),
+            "boxes": torch.rand(count, 4, generator=generator) * 0.4 + 0.3,
+        }
+        for count in counts
+    ]
+    group = group or QueryGroup(size=8)
+    set_ = Predictions(logits.requires_grad_(), boxes.requires_grad_(), group, agnostic)
+    return set_, targets
+
+
+def bce(p: float, target: float) -> float:
+    return -target * math.log(p) - (1 - target) * math.log(1 - p)
+
+
+def plain_losses(crit: SetCriterion, layer_logits, layer_boxes, targets, kind, copies=1) -> dict:
+    """One layer, image by image, query by query, class by class."""
+    sums = dict(loss_class=0.0, loss_bbox=0.0, loss_giou=0.0)
+    targets = [{k: v.repeat(copies, *[1] * (v.dim() - 1)) for k, v in t.items()} for t in targets]
+    outputs = {"pred_logits": layer_logits, "pred_boxes": layer_boxes}
+    for image, (queries, found) in enumerate(crit.matcher(outputs, targets)):
+        matched = dict(zip(queries.tolist(), found.tolist(), strict=True))
+        for query in range(layer_logits.shape[1]):
+            target = matched.get(query)
+            label, t = None, 0.0
+            if target is not None:
+                label = targets[image]["labels"][target].item()
+                box, gt = layer_boxes[image, query], targets[image]["boxes"][target]
+                _, giou, _ = overlaps(box_cxcywh_to_xyxy(box), box_cxcywh_to_xyxy(gt))
+                sums["loss_bbox"] += (box - gt).abs().sum().item()
+                sums["loss_giou"] += 1 - giou.item()
+                t = (giou.item() + 1) / 2 if kind == "giou_focal_loss" else 1.0
+            for cls in range(layer_logits.shape[2]):
+                p = layer_logits[image, query, cls].sigmoid().item()
+                if cls == label:
+                    sums["loss_class"] += 0.25 * abs(t - p) ** 2 * bce(p, t)
+                else:
+                    sums["loss_class"] += 0.75 * p**2 * bce(p, 0.0)
+    count = max(sum(len(t["labels"]) for t in targets), 1)
+    return {name: value / count for name, value in sums.items()}
+
+
+@pytest.mark.parametrize("kind", ["focal_loss", "giou_focal_loss"])
+@pytest.mark.parametrize("copies", [1, 2])
+def test_all_layers_at_once_equal_a_plain_loop(kind: str, copies: int) -> None:
+    group = QueryGroup("_one2many", size=8, copies=copies)
+    crit = criterion(loss_class_type=kind)
+    set_, targets = predictions(group=group)
+    losses = crit.supervise([set_], targets)
+    for layer, number in ((0, "_0"), (1, "")):
+        plain = plain_losses(crit, set_.logits[layer], set_.boxes[layer], targets, kind, copies)
+        for name, value in plain.items():
+            key = f"{name}{number}_one2many"
+            assert losses.pop(key).item() == pytest.approx(value, rel=1e-5), key
+    assert not losses
+
+
+def test_proposals_count_as_class_zero_with_plain_focal_loss() -> None:
+    crit = criterion(loss_class_type="giou_focal_loss")
+    set_, targets = predictions(group=ENCODER, layers=1, agnostic=True)
+    losses = crit.supervise([set_], targets)
+    zeroed = [{**t, "labels": torch.zeros_like(t["labels"])} for t in targets]
+    plain = plain_losses(crit, set_.logits[0], set_.boxes[0], zeroed, "focal_loss")
+    for name, value in plain.items():
+        assert losses[f"{name}_enc"].item() == pytest.approx(value, rel=1e-5)
+
+
+@pytest.mark.parametrize("counts", [(0, 2), (0, 0)])
+def test_images_without_objects_keep_the_graph(counts: tuple[int, int]) -> None:
+    set_, targets = predictions(counts=counts)
+    losses = criterion().supervise([set_], targets)
+    sum(losses.values()).backward()
+    assert all(loss.isfinite() for loss in losses.values())
+    assert set_.logits.grad.abs().sum() > 0
+    assert (set_.boxes.grad.abs().sum() > 0) == (sum(counts) > 0)
+
+
+@pytest.mark.parametrize("kind", ["focal_loss", "giou_focal_loss"])
+def test_huge_logits_stay_finite(kind: str) -> None:
+    set_, targets = predictions()
+    with torch.no_grad():
+        set_.logits.copy_(torch.where(set_.logits > 0, 50.0, -50.0))
+    losses = criterion(loss_class_type=kind).supervise([set_], targets)
+    sum(losses.values()).backward()
+    assert all(loss.isfinite() for loss in losses.values())
+    assert set_.logits.grad.isfinite().all()
+
+
+def test_the_order_of_the_batch_does_not_matter() -> None:
+    crit = criterion()
+    set_, targets = predictions()
+    swapped = Predictions(set_.logits.flip(1), set_.boxes.flip(1), set_.group)
+    first, second = crit.supervise([set_], targets), crit.supervise([swapped], targets[::-1])
+    for name, loss in first.items():
+        torch.testing.assert_close(second[name], loss)
+
+
+def test_upstream_dict_gives_the_same_losses() -> None:
+    crit = criterion()
+    set_, targets = predictions()
+    proposals, _ = predictions(group=ENCODER, layers=1, agnostic=True)
+    layers = [
+        {"pred_logits": x, "pred_boxes": b} for x, b in zip(set_.logits, set_.boxes, strict=True)
+    ]
+    encoder = {"pred_logits": proposals.logits[0], "pred_boxes": proposals.boxes[0]}
+    outputs = {**layers[1], "aux_outputs": layers[:1], "enc_outputs": encoder}
+    losses, indices = crit(outputs, targets, return_indices=True)
+    assert losses == crit.supervise([set_, proposals], targets)
+    assert len(indices) == 2 and len(indices[0]) == 2
+
+
+def test_a_loss_takes_the_factor_of_its_nearest_name() -> None:
+    crit = criterion()
+    crit.weight_dict = {"loss_class": 2.0, "loss_class_0": 3.0}
+    names = ["loss_class", "loss_class_0", "loss_class_1", "loss_class_0_one2many"]
+    weighted = crit.weighted(dict.fromkeys(names, torch.ones(())))
+    assert [weighted[name].item() for name in names] == [2.0, 3.0, 2.0, 3.0]
+    with pytest.raises(ValueError, match="no factor for 'loss_bbox'"):
+        crit.weighted({"loss_bbox_0": torch.ones(())})
+
+
+def test_unknown_losses_are_named() -> None:
+    with pytest.raises(ValueError, match="loss_class_type is one of .* got 'hinge'"):
+        criterion(loss_class_type="hinge")
+    with pytest.raises(ValueError, match=r"got \['class', 'masks'\]"):
+        criterion(losses=["class", "masks"])

@@ -1,0 +1,105 @@
+"""Small models built from the shipped configs, and inputs for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from detectron2.config import LazyCall as L
+from detectron2.config import LazyConfig, instantiate
+from detectron2.layers import ShapeSpec
+from detectron2.structures import Boxes, Instances
+from omegaconf import DictConfig, OmegaConf
+
+ROOT = Path(__file__).resolve().parents[1]
+CHANNELS = (16, 32, 48, 64)  # res2..res5 of the narrow backbone
+RANK_DETR = "projects/rank_detr/configs/rank_detr_r50_two_stage_12ep.py"
+
+
+def load(config: str, overrides: dict) -> DictConfig:
+    """A shipped config with a narrow backbone and the given fields."""
+    cfg = LazyConfig.load(str(ROOT / config))
+    narrow(cfg.model)
+    for key, value in overrides.items():
+        OmegaConf.update(cfg, key, value, force_add=True)
+    return cfg
+
+
+def tiny(config: str = RANK_DETR, **overrides) -> torch.nn.Module:
+    """The config's model with 1 + 2 layers and few queries; ``overrides`` replace model fields."""
+    cfg = load(config, {})
+    model = cfg.model
+    for stack in (model.transformer.encoder, model.transformer.decoder):
+        for field in [f for f in stack if "drop" in f]:
+            stack[field] = 0.0
+        stack.feedforward_dim = 32
+    model.transformer.encoder.num_layers = 1
+    model.transformer.decoder.num_layers = 2
+    if "num_queries" in model:
+        model.num_queries = 10
+    if "num_queries_one2one" in model:
+        model.update(num_queries_one2one=10, num_queries_one2many=20, k_one2many=2)
+        model.transformer.two_stage_num_proposals = 30
+    model.num_classes = 5
+    for key, value in overrides.items():
+        OmegaConf.update(model, key.replace("__", "."), value, force_add=True)
+    torch.manual_seed(0)
+    return instantiate(model)
+
+
+def image(height: int, width: int, objects: int, seed: int = 0, classes: int = 5) -> dict:
+    """A random image with random boxes of at least 10 pixels, in detectron2's format."""
+    generator = torch.Generator().manual_seed(seed)
+    corner = torch.rand(objects, 2, generator=generator) * torch.tensor([width - 12, height - 12])
+    room = torch.tensor([width, height]) - corner - 10
+    size = 10 + torch.rand(objects, 2, generator=generator) * room
+    instances = Instances((height, width))
+    instances.gt_boxes = Boxes(torch.cat([corner, corner + size], 1))
+    instances.gt_classes = torch.randint(0, classes, (objects,), generator=generator)
+    pixels = torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
+    return {"image": pixels, "height": height, "width": width, "instances": instances}
+
+
+def narrow(model: DictConfig) -> None:
+    """A backbone of a few thousand parameters in place of the config's."""
+    backbone = model.backbone
+    if "stem" in backbone:
+        model.backbone = narrow_resnet(backbone)
+        if "neck" in model:
+            model.neck.input_shapes = {f"res{i}": ShapeSpec(CHANNELS[i - 2]) for i in (3, 4, 5)}
+        if "in_channels" in model:
+            model.in_channels = CHANNELS[3]
+    elif "window_size" in backbone:
+        backbone.update(embed_dim=12, depths=(2, 2, 2, 2), num_heads=(1, 2, 3, 6))
+        backbone.drop_path_rate = 0.0
+        model.neck.input_shapes = {f"p{i}": ShapeSpec(12 * 2**i) for i in (1, 2, 3)}
+    elif "in_channels" in model:
+        backbone.name, model.in_channels = "resnet18", 512
+
+
+def narrow_resnet(backbone: DictConfig) -> DictConfig:
+    if "detrex" in str(backbone._target_):  # the ResNet with dilation
+        from detrex.modeling.backbone import BasicStem, ResNet
+        from detrex.modeling.backbone.resnet import BottleneckBlock
+    else:
+        from detectron2.modeling.backbone import BasicStem, ResNet
+        from detectron2.modeling.backbone.resnet import BottleneckBlock
+    stages = [
+        L(ResNet.make_stage)(
+            block_class=BottleneckBlock,
+            num_blocks=1,
+            stride_per_block=[1 if i == 0 else 2],
+            in_channels=CHANNELS[max(i - 1, 0)],
+            out_channels=channels,
+            bottleneck_channels=channels // 2,
+            stride_in_1x1=False,
+            norm="FrozenBN",
+        )
+        for i, channels in enumerate(CHANNELS)
+    ]
+    return L(ResNet)(
+        stem=L(BasicStem)(in_channels=3, out_channels=CHANNELS[0], norm="FrozenBN"),
+        stages=stages,
+        out_features=list(backbone.out_features),
+        freeze_at=backbone.freeze_at,
+    )

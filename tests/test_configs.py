@@ -1,0 +1,41 @@
+"""Every shipped training config builds, trains one step of a small model and evaluates."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.models import ROOT, image, load, tiny
+
+CONFIGS = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("projects/*/configs/**/*.py"))
+TRAINING = [c for c in CONFIGS if "/models/" not in c]
+
+
+@pytest.mark.parametrize("config", TRAINING, ids=lambda c: Path(c).stem)
+def test_config_trains_one_step_and_evaluates(config: str) -> None:
+    model = tiny(config)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    batch = [image(64, 96, 2, seed=3), image(96, 64, 0, seed=4)]
+    total = sum(model.train()(batch).values())
+    total.backward()
+    optimizer.step()
+    assert math.isfinite(total.item())
+    with torch.no_grad():
+        results = model.eval()(batch)
+    assert len(results) == 2 and len(results[0]["instances"]) > 0
+
+
+@pytest.mark.parametrize("config", TRAINING, ids=lambda c: Path(c).stem)
+def test_config_is_complete(config: str) -> None:
+    cfg = load(config, {})
+    assert {"model", "dataloader", "optimizer", "lr_multiplier", "train"} <= set(cfg)
+    stem = Path(config).stem
+    command = f"--config-file {config}"
+    text = (ROOT / config).read_text()
+    assert command in text, "a config opens with its command"
+    if "sample_data" not in stem:
+        assert cfg.train.output_dir == f"./output/{stem}"
+    assert cfg.dataloader.evaluator.output_dir == cfg.train.output_dir
