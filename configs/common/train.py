@@ -1,0 +1,24 @@
+# Training defaults. A period or length may be an int (iterations), "12ep" or "0.5ep" (epochs of the
+# training set) or, max_iter aside, a float in (0, 1) (fraction of max_iter). An iteration is one
+# optimizer step on dataloader.train.total_batch_size images.
+train = dict(
+    output_dir="./output",
+    init_checkpoint="",
+    max_iter=90000,
+    amp=dict(enabled=False, dtype="bfloat16"),  # or "float16", with loss scaling
+    ddp=dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False),
+    clip_grad=dict(enabled=True, params=dict(max_norm=0.1, norm_type=2)),
+    accumulation_steps=1,  # forward and backward passes per iteration, each on its share of images
+    seed=-1,  # negative: a random one, logged and saved with the run
+    fast_dev_run=dict(enabled=False),  # 20 iterations, to see whether everything works
+    checkpointer=dict(period=5000, max_to_keep=100),
+    eval_period=5000,
+    log_period=20,
+    wandb=dict(
+        enabled=False,
+        params=dict(dir="./wandb_output", project="detrex", name="detrex_experiment"),
+    ),
+    model_ema=dict(enabled=False, decay=0.999, device="", use_ema_weights_for_eval_only=False),
+    device="cuda",
+    matcher_change_fraction=None,  # e.g. 0.75: high-order matching cost from there on
+)

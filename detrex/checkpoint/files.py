@@ -1,0 +1,124 @@
+"""Checkpoint files: atomic writes, and reads that run no code from the file."""
+
+from __future__ import annotations
+
+import collections
+import pickle
+import typing
+from pathlib import Path
+
+import numpy as np
+import omegaconf
+import torch
+from detectron2.utils.file_io import PathManager
+
+from detrex.utils.errors import InputError
+from detrex.utils.files import atomic_write
+
+LAST = "last_checkpoint"
+
+# Upstream's optimizer states hold omegaconf lists and numpy scalars: containers, without behaviour.
+_PLAIN_TYPES = [
+    omegaconf.listconfig.ListConfig,
+    omegaconf.dictconfig.DictConfig,
+    omegaconf.base.ContainerMetadata,
+    omegaconf.base.Metadata,
+    omegaconf.nodes.AnyNode,
+    typing.Any,
+    collections.defaultdict,
+    dict,
+    list,
+    int,
+    np.dtype,
+    np.ndarray,
+    *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "bool")),
+    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
+    (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
+]
+_NUMPY_NAMES = {"_reconstruct", "scalar", "ndarray", "dtype"}
+
+
+def save_checkpoint(data: dict, path: Path) -> None:
+    """Write a checkpoint atomically."""
+    with atomic_write(path, "wb") as stream:
+        torch.save(data, stream)
+
+
+def tag_last_checkpoint(path: Path) -> None:
+    """Name the file that ``--resume`` continues from."""
+    with atomic_write(path.parent / LAST) as stream:
+        stream.write(path.name)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """Return the file that the folder's ``last_checkpoint`` names, or None."""
+    tag = folder / LAST
+    return folder / tag.read_text(encoding="utf-8").strip() if tag.is_file() else None
+
+
+def read_checkpoint(path: str | Path) -> dict:
+    """Read a checkpoint onto the CPU.
+
+    Args:
+        path: a file or a URL that detectron2 knows: ``.pth`` of torch, ``.pkl`` of detectron2's
+            zoo (numpy arrays, plain containers).
+
+    Returns:
+        The file's content; a file that is just a state dict comes back as ``{"model": ...}``.
+
+    Raises:
+        InputError: no such file, or one that is damaged or holds other things than data.
+    """
+    local = _local_path(str(path))
+    try:
+        content = _read_pickle(local) if local.suffix == ".pkl" else _read_torch(local)
+    except Exception as error:  # torch and pickle raise many types for a damaged file
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"checkpoint {path} cannot be read: {reason}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"checkpoint {path} holds a {type(content).__name__}, not a state dict")
+    return _with_model(content)
+
+
+def _local_path(path: str) -> Path:
+    try:
+        local = Path(PathManager.get_local_path(path))
+    except Exception as error:  # whatever the network or the handler raises
+        raise InputError(f"checkpoint {path} cannot be fetched: {error}") from error
+    if not local.is_file():
+        raise InputError(f"checkpoint {path} not found")
+    return local
+
+
+def _read_torch(path: Path) -> dict:
+    with torch.serialization.safe_globals(_PLAIN_TYPES):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+class _DataUnpickler(pickle.Unpickler):
+    """Builds numpy arrays and plain containers, nothing else."""
+
+    def find_class(self, module: str, name: str):
+        if module.split(".")[0] == "numpy" and name in _NUMPY_NAMES:
+            return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+        if (module, name) == ("collections", "OrderedDict"):
+            return collections.OrderedDict
+        raise pickle.UnpicklingError(f"it refers to {module}.{name}, which is not plain data")
+
+
+def _read_pickle(path: Path) -> dict:
+    with path.open("rb") as stream:
+        return _DataUnpickler(stream, encoding="latin1").load()
+
+
+def _with_model(content: dict) -> dict:
+    """Bring the layouts of detectron2, its zoo, Caffe2 and others to ``{"model": state dict}``."""
+    if "model" in content:
+        return content
+    if "state_dict" in content:
+        return {**content, "model": content["state_dict"]}
+    if any(isinstance(value, np.ndarray) for value in content.values()) or "blobs" in content:
+        blobs = content.get("blobs", content)
+        weights = {k: v for k, v in blobs.items() if not k.endswith("_momentum")}
+        return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
+    return {"model": content}

@@ -1,0 +1,13 @@
+"""Finding, loading and saving config files."""
+
+from .config import config_root, get_config
+from .dump import config_differences, config_yaml, is_reproducible, json_config
+
+__all__ = [
+    "config_differences",
+    "config_root",
+    "config_yaml",
+    "get_config",
+    "is_reproducible",
+    "json_config",
+]

@@ -1,0 +1,56 @@
+"""Shipped config files by their path inside ``configs/``, from any folder and from a wheel."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from detectron2.config import LazyConfig
+from omegaconf import DictConfig
+
+from detrex.utils.errors import InputError
+
+_HERE = Path(__file__).resolve().parent
+
+
+def config_root() -> Path:
+    """Return the ``configs`` folder: inside this package in a wheel, else the checkout's."""
+    packaged = _HERE / "configs"
+    return packaged if packaged.is_dir() else _HERE.parents[1] / "configs"
+
+
+def get_config(config_path: str) -> DictConfig:
+    """Load a shipped config file, e.g. ``get_config("common/train.py").train``.
+
+    Args:
+        config_path: path relative to the ``configs`` folder.
+
+    Returns:
+        Its config objects by name; a fresh copy on every call.
+
+    Raises:
+        InputError: there is no such file; the nearest names are given.
+    """
+    return LazyConfig.load(str(existing_file(config_root() / config_path)))
+
+
+def existing_file(path: Path) -> Path:
+    """Return ``path`` if it is a file.
+
+    Raises:
+        InputError: it is not; names the most similar Python files nearby.
+    """
+    if path.is_file():
+        return path
+    folder = path.parent
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    names = {str(file.relative_to(folder)): file for file in _config_files(folder)}
+    near = difflib.get_close_matches(str(path.relative_to(folder)), names, n=3, cutoff=0.4)
+    hint = f"; did you mean {', '.join(str(folder / name) for name in near)}?" if near else ""
+    raise InputError(f"config file {path} not found{hint}")
+
+
+def _config_files(folder: Path) -> list[Path]:
+    # Two levels: a misspelt path must not make us walk a home folder.
+    return [file for pattern in ("*.py", "*/*.py") for file in folder.glob(pattern)]

@@ -1,0 +1,111 @@
+"""A trainer with its hooks, from a resolved config."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from detectron2.config import instantiate
+from detectron2.engine import HookBase, hooks
+from detectron2.engine.defaults import create_ddp_model
+from detectron2.solver import LRMultiplier
+from detectron2.utils import comm
+from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
+from fvcore.common.param_scheduler import ParamScheduler
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from detrex.modeling.ema import ModelEma
+from detrex.utils.errors import InputError
+from detrex.utils.events import ConsoleWriter, WandbWriter, wandb_installed
+
+from .checkpoints import TrainingCheckpoints
+from .evaluate import evaluate_both
+from .hooks import BestCheckpoint, MatcherIteration, PeriodicCheckpoint
+from .optim import build_optimizer
+from .trainer import StepOptions, Trainer
+
+_AMP_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def build_trainer(
+    cfg: DictConfig, model: nn.Module, loader: Iterable[list[dict]], metadata: dict
+) -> Trainer:
+    """Build the trainer of one process.
+
+    Args:
+        cfg: with every period in iterations and a concrete seed.
+        model: on its device, with its weights.
+        loader: this process's batches.
+        metadata: stored in every checkpoint.
+
+    Raises:
+        InputError: an unknown ``amp.dtype``, an optimizer rule that matches nothing, or wandb
+            enabled but not installed.
+    """
+    optimizer = build_optimizer(cfg, model)
+    ema = None
+    if cfg.train.model_ema.enabled:
+        ema = ModelEma(model, cfg.train.model_ema.decay, cfg.train.model_ema.device)
+    trainer = Trainer(_distributed(cfg, model), loader, optimizer, _step_options(cfg), ema)
+    checkpoints = TrainingCheckpoints(
+        trainer, cfg.train.output_dir, metadata, cfg.train.checkpointer.max_to_keep
+    )
+    trainer.register_hooks(_hooks(cfg, trainer, checkpoints))
+    return trainer
+
+
+def _distributed(cfg: DictConfig, model: nn.Module) -> nn.Module:
+    device = next(model.parameters()).device
+    ids = [device.index] if device.type == "cuda" else None
+    return create_ddp_model(model, device_ids=ids, **cfg.train.ddp)
+
+
+def _step_options(cfg: DictConfig) -> StepOptions:
+    amp, clip = cfg.train.amp, cfg.train.clip_grad
+    if amp.enabled and amp.dtype not in _AMP_TYPES:
+        raise InputError(f"train.amp.dtype={amp.dtype}: give one of {', '.join(_AMP_TYPES)}")
+    return StepOptions(
+        amp_dtype=_AMP_TYPES[amp.dtype] if amp.enabled else None,
+        accumulation_steps=cfg.train.accumulation_steps,
+        clip=OmegaConf.to_container(clip.params) if clip.enabled else None,
+        seed=cfg.train.seed,
+        log_period=cfg.train.log_period,
+        output_dir=cfg.train.output_dir,
+    )
+
+
+def _hooks(
+    cfg: DictConfig, trainer: Trainer, checkpoints: TrainingCheckpoints
+) -> list[HookBase | None]:
+    scheduler = instantiate(cfg.lr_multiplier)
+    if isinstance(scheduler, ParamScheduler):
+        scheduler = LRMultiplier(trainer.optimizer, scheduler, cfg.train.max_iter)
+    network, ema = trainer.network, trainer.ema
+    best = "bbox/AP" if ema is None else "ema_bbox/AP"
+    writers = _writers(cfg) if comm.is_main_process() else None
+    return [
+        hooks.IterationTimer(),
+        MatcherIteration(),
+        hooks.LRScheduler(scheduler=scheduler),
+        PeriodicCheckpoint(checkpoints, cfg.train.checkpointer.period),
+        hooks.EvalHook(cfg.train.eval_period, lambda: evaluate_both(cfg, network, ema)),
+        BestCheckpoint(checkpoints, best),
+        hooks.PeriodicWriter(writers, cfg.train.log_period) if writers else None,
+    ]
+
+
+def _writers(cfg: DictConfig) -> list[EventWriter]:
+    folder = Path(cfg.train.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    writers = [
+        ConsoleWriter(cfg.train.max_iter),
+        JSONWriter(str(folder / "metrics.json")),
+        TensorboardXWriter(str(folder)),
+    ]
+    if cfg.train.wandb.enabled:
+        if not wandb_installed():
+            raise InputError("train.wandb.enabled is set, but wandb is missing: pip install wandb")
+        writers.append(WandbWriter(cfg))
+    return writers

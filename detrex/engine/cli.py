@@ -1,0 +1,48 @@
+"""The command line of training and evaluation."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from .failures import describe_failure
+from .launch import Machines, launch
+from .run import run
+from .settings import load_config
+
+
+def default_argument_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``train_net.py``; upstream's flags and three of our own."""
+    parser = argparse.ArgumentParser(
+        description="Train or evaluate a detection transformer.",
+        epilog="Overrides may stand anywhere: train.max_iter=12ep dataloader.train.num_workers=4",
+    )
+    add = parser.add_argument
+    add("--config-file", default="", metavar="FILE", help="a config file")
+    add("--num-gpus", type=int, default=1, metavar="N", help="processes on this machine")
+    add("--num-machines", type=int, default=1, metavar="N", help="machines of the run")
+    add("--machine-rank", type=int, default=0, metavar="R", help="number of this machine, from 0")
+    add("--dist-url", default="auto", metavar="URL", help="tcp://HOST:PORT of machine 0")
+    add("--resume", action="store_true", help="continue from the output folder's last checkpoint")
+    add("--eval-only", action="store_true", help="score train.init_checkpoint; no training")
+    add("--allow-partial", action="store_true", help="score a model that is loaded only partly")
+    add("--reuse-output", action="store_true", help="start a new run where another one was")
+    add("opts", nargs="*", metavar="key=value", help="config overrides")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line; what the user can fix is printed as one ``error:`` line.
+
+    Exit status: 0, 2 for bad input, 1 for anything else.
+    """
+    args = default_argument_parser().parse_intermixed_args(argv)
+    try:
+        device = load_config(args.config_file, args.opts).train.device
+        machines = Machines(args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
+        launch(run, (args,), machines, device)
+    except Exception as error:
+        code, text = describe_failure(error)
+        print(text, file=sys.stderr)
+        raise SystemExit(code) from None

@@ -1,0 +1,80 @@
+"""The data sets of a config: checked before training starts, and loaded once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from detectron2.config import instantiate
+from detectron2.utils import comm
+from omegaconf import DictConfig, OmegaConf
+
+from detrex.data import (
+    DatasetInfo,
+    apply_custom_dataset,
+    check_dataset_files,
+    check_num_classes,
+    dataset_info,
+)
+from detrex.utils.errors import InputError
+
+from .instantiation import accepts, call_with
+
+
+def prepare_data(
+    cfg: DictConfig, overrides: Sequence[str], parts: Sequence[str]
+) -> DatasetInfo | None:
+    """Register custom data sets and check those that are named.
+
+    Args:
+        cfg: changed in place for custom data.
+        overrides: the command line's "key=value" strings.
+        parts: which of "train" and "test" will be read.
+
+    Returns:
+        The classes; None if the config reads its data by other means than names.
+
+    Raises:
+        InputError: missing files, unusable data, or another number of classes than the model's.
+    """
+    splits = [{"train": "train", "test": "val"}[part] for part in parts]
+    custom = apply_custom_dataset(cfg, overrides, splits)
+    names = [OmegaConf.select(cfg, f"dataloader.{part}.dataset.names") for part in parts]
+    if custom is not None or not all(names):
+        return custom
+    for name in names:
+        check_dataset_files(name)
+    info = dataset_info(names[0])
+    check_num_classes(cfg, info)
+    return info
+
+
+def read_train_set(cfg: DictConfig) -> Sequence[dict] | None:
+    """Return the training set's records; None if the loader makes its own."""
+    node = cfg.dataloader.train.get("dataset")
+    return None if node is None else instantiate(node)
+
+
+def build_loader(cfg: DictConfig, records: Sequence[dict] | None, start_iteration: int):
+    """Build this process's training loader, positioned behind the iterations that are done.
+
+    ``total_batch_size`` is what one optimizer step sees: it is shared out over processes and
+    accumulation steps.
+
+    Raises:
+        InputError: the batch cannot be shared out.
+    """
+    node, steps = cfg.dataloader.train, cfg.train.accumulation_steps
+    world, total = comm.get_world_size(), node.total_batch_size
+    if steps < 1 or total % (steps * world):
+        raise InputError(
+            f"dataloader.train.total_batch_size={total} is not a multiple of {world} processes "
+            f"x train.accumulation_steps={steps}"
+        )
+    given = {"total_batch_size": total // steps}
+    if records is not None:
+        given["dataset"] = records
+    if accepts(node, "seed"):
+        given["seed"] = cfg.train.seed
+    if accepts(node, "start_iteration"):
+        given["start_iteration"] = start_iteration * steps
+    return call_with(node, **given)

@@ -1,0 +1,49 @@
+"""Calling what a config node describes, together with objects that are made at run time."""
+
+from __future__ import annotations
+
+import inspect
+
+from detectron2.config import instantiate
+from detectron2.utils.registry import locate
+from omegaconf import DictConfig, OmegaConf
+
+from detrex.utils.errors import InputError
+
+
+def target_of(node: DictConfig):
+    """Return the callable that ``node._target_`` names or is, or None if it cannot be found."""
+    target = node.get("_target_")
+    if not isinstance(target, str):
+        return target
+    try:
+        return locate(target)
+    except ImportError:
+        return None
+
+
+def accepts(node: DictConfig, argument: str) -> bool:
+    """Whether the node's target has a parameter of this name."""
+    target = target_of(node)
+    try:
+        return argument in inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def call_with(node: DictConfig, **given):
+    """Instantiate a node with some arguments given as objects.
+
+    Lists and dicts arrive as plain ones: omegaconf's would end up in the optimizer's state and
+    make checkpoints that do not load without unpickling arbitrary classes.
+    """
+    target = target_of(node)
+    if target is None:
+        raise InputError(f"config target {node.get('_target_')} cannot be imported")
+    names = [name for name in node if name != "_target_" and name not in given]
+    arguments = {name: _plain(instantiate(node[name])) for name in names}
+    return target(**arguments, **given)
+
+
+def _plain(value):
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

@@ -1,0 +1,175 @@
+"""Starting the processes of a run, and ending all of them with the first error of any."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from detectron2.utils import comm
+from torch import multiprocessing as mp
+
+from detrex.utils.errors import InputError
+
+from .failures import describe_failure
+
+_TIMEOUT = timedelta(minutes=30)
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Where a run's processes are.
+
+    Attributes:
+        processes: on this machine; one per GPU.
+        count: machines.
+        rank: this machine's number, from 0.
+        url: where rank 0 listens, e.g. "tcp://10.0.0.1:29500"; "auto" on one machine.
+    """
+
+    processes: int = 1
+    count: int = 1
+    rank: int = 0
+    url: str = "auto"
+
+
+def launch(function: Callable, args: tuple, machines: Machines, device: str) -> None:
+    """Call ``function(*args)`` in every process of a run.
+
+    Under torchrun (its environment variables are set) this process is one of them. Otherwise the
+    processes are started here: none for one process on one machine.
+
+    Args:
+        function: importable by name.
+        args: picklable.
+        machines: ignored under torchrun.
+        device: "cuda" or "cpu"; decides the backend (nccl, gloo).
+
+    Raises:
+        InputError: more processes than GPUs, no GPU, or an incomplete description of machines.
+        SystemExit: a process failed; its error has been printed.
+    """
+    under_torchrun = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"} <= os.environ.keys()
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if under_torchrun else machines.processes
+    check_devices(device, local)
+    if under_torchrun:
+        _run_under_torchrun(function, args, local, device)
+    elif machines.processes * machines.count == 1:
+        function(*args)
+    else:
+        _spawn(function, args, machines, device)
+
+
+def check_devices(device: str, processes: int) -> None:
+    """Check that this machine has a device for each process.
+
+    Raises:
+        InputError: it does not.
+    """
+    if processes < 1:
+        raise InputError(
+            f"--num-gpus {processes}: give 1 or more (with train.device=cpu: processes)"
+        )
+    if not device.startswith("cuda"):
+        return
+    if not torch.cuda.is_available():
+        raise InputError(f"train.device={device}, but there is no usable GPU: add train.device=cpu")
+    available = torch.cuda.device_count()
+    if processes > available:
+        raise InputError(f"--num-gpus {processes}, but this machine has {available} GPUs")
+
+
+def _join_group(rank: int, local_rank: int, local: int, device: str, **where) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.set_device(local_rank)
+    backend = "nccl" if device.startswith("cuda") else "gloo"
+    dist.init_process_group(backend, rank=rank, timeout=_TIMEOUT, **where)
+    comm.create_local_process_group(local)
+    comm.synchronize()
+
+
+def _run_under_torchrun(function: Callable, args: tuple, local: int, device: str) -> None:
+    rank, local_rank = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
+    try:
+        world = int(os.environ["WORLD_SIZE"])
+        _join_group(rank, local_rank, local, device, init_method="env://", world_size=world)
+        function(*args)
+        dist.destroy_process_group()
+    except Exception as error:
+        code, text = describe_failure(error)
+        # All ranks meet bad input alike; torchrun ends the others once rank 0 has said it.
+        time.sleep(min(rank, 1))
+        print(text, file=sys.stderr, flush=True)
+        raise SystemExit(code) from None
+
+
+def _spawn(function: Callable, args: tuple, machines: Machines, device: str) -> None:
+    if machines.url == "auto":
+        if machines.count > 1:
+            raise InputError("--num-machines: give --dist-url tcp://HOST:PORT of machine 0")
+        machines = Machines(machines.processes, url=f"tcp://127.0.0.1:{_free_port()}")
+    with tempfile.TemporaryDirectory() as folder:
+        context = mp.start_processes(
+            _spawned,
+            args=(function, args, machines, device, folder),
+            nprocs=machines.processes,
+            join=False,
+            start_method="spawn",
+        )
+        try:
+            while not context.join():
+                pass
+        except mp.ProcessException as error:
+            raise SystemExit(_print_first_failure(Path(folder), error)) from None
+
+
+def _spawned(
+    local_rank: int, function: Callable, args: tuple, machines: Machines, device: str, folder: str
+) -> None:
+    """The life of one started process."""
+    rank = machines.rank * machines.processes + local_rank
+    world = machines.processes * machines.count
+    if not device.startswith("cuda"):
+        torch.set_num_threads(max(1, torch.get_num_threads() // machines.processes))
+    try:
+        _join_group(
+            rank,
+            local_rank,
+            machines.processes,
+            device,
+            init_method=machines.url,
+            world_size=world,
+        )
+        function(*args)
+        dist.destroy_process_group()
+    except Exception as error:
+        code, text = describe_failure(error)
+        record = {"time": time.time(), "code": code, "text": text}
+        Path(folder, f"{rank}.json").write_text(json.dumps(record), encoding="utf-8")
+        sys.exit(code)
+
+
+def _print_first_failure(folder: Path, error: mp.ProcessException) -> int:
+    """Print the earliest error: the others' are its consequences, e.g. a closed connection."""
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
+    if not records:  # killed from outside
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    first = min(records, key=lambda record: record["time"])
+    print(first["text"], file=sys.stderr)
+    return first["code"]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,101 @@
+"""Parameter groups by rules that a config can state without code."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+
+from detectron2.solver.build import get_default_optimizer_params, reduce_param_groups
+from detectron2.utils.registry import locate
+from omegaconf import DictConfig
+from torch import nn
+from torch.optim import Optimizer
+
+from detrex.utils.errors import InputError
+
+from .instantiation import call_with
+
+logger = logging.getLogger(__name__)
+
+
+def param_groups(
+    model: nn.Module,
+    base_lr: float,
+    lr_factors: Sequence[dict] = (),
+    weight_decay: float | None = None,
+    weight_decay_norm: float | None = None,
+) -> list[dict]:
+    """Build optimizer parameter groups, as few as possible.
+
+    Args:
+        model: its trainable parameters are taken, each once.
+        base_lr: learning rate of parameters that no rule matches.
+        lr_factors: rules ``{"names": [...], "factor": x}``; the first rule one of whose names is
+            part of the parameter's dotted name gives it the learning rate ``x * base_lr``.
+        weight_decay: of every parameter; None leaves it to the optimizer.
+        weight_decay_norm: of normalisation layers; None treats them as any other.
+
+    Raises:
+        InputError: a rule that matches no parameter, e.g. because of a misspelt name.
+    """
+    names = _names(model)
+    for rule in lr_factors:
+        _check_rule(rule, names)
+    groups = get_default_optimizer_params(
+        model, base_lr=base_lr, weight_decay=weight_decay, weight_decay_norm=weight_decay_norm
+    )
+    per_parameter = [
+        {**group, "params": [parameter], "lr": base_lr * _factor(names[parameter], lr_factors)}
+        for group in groups
+        for parameter in group["params"]
+    ]
+    return reduce_param_groups(per_parameter)
+
+
+def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
+    """Build ``cfg.optimizer`` for a model, and say so if its values are known to be inert."""
+    recipe = getattr(model, "published_optimizer", None)
+    if recipe and _is_inert(cfg.optimizer):
+        logger.warning(
+            "the config's optimizer (lr 1e-4, get_default_optimizer_params) is used as written; "
+            "upstream's train_net.py ignored it, and %s was published with: %s",
+            type(model).__name__,
+            recipe,
+        )
+    return call_with(cfg.optimizer, params=call_with(cfg.optimizer.params, model=model))
+
+
+def _names(model: nn.Module) -> dict[nn.Parameter, list[str]]:
+    """All names of every parameter: a shared one has several."""
+    names = defaultdict(list)
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names[parameter].append(name)
+    return names
+
+
+def _matches(rule: dict, names: list[str]) -> bool:
+    return any(part in name for part in rule["names"] for name in names)
+
+
+def _factor(names: list[str], rules: Sequence[dict]) -> float:
+    return next((rule["factor"] for rule in rules if _matches(rule, names)), 1.0)
+
+
+def _check_rule(rule: dict, names: dict[nn.Parameter, list[str]]) -> None:
+    if any(_matches(rule, aliases) for aliases in names.values()):
+        return
+    prefixes = {".".join(name.split(".")[:2]) for aliases in names.values() for name in aliases}
+    shown = ", ".join(sorted(prefixes)[:8])
+    raise InputError(
+        f"optimizer.params.lr_factors: none of {list(rule['names'])} is part of a parameter name; "
+        f"parameters start with {shown}"
+    )
+
+
+def _is_inert(optimizer: DictConfig) -> bool:
+    params = optimizer.params
+    target = params.get("_target_")
+    target = locate(target) if isinstance(target, str) else target
+    has_factor = params.get("lr_factor_func") is not None
+    return target is get_default_optimizer_params and has_factor and optimizer.get("lr") == 1e-4

@@ -1,0 +1,155 @@
+"""A run from its command line: training or evaluation, in each of its processes."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+from pathlib import Path
+
+from detectron2.config import instantiate
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.logger import setup_logger
+from omegaconf import DictConfig
+from torch import nn
+
+from detrex.checkpoint import last_checkpoint, load_weights
+from detrex.config import config_yaml, json_config
+from detrex.data import DatasetInfo
+from detrex.utils.errors import InputError
+
+from .build import build_trainer
+from .checkpoints import restore
+from .data import build_loader, prepare_data, read_train_set
+from .evaluate import evaluate
+from .matcher_switch import keep_matcher_switch, resolve_matcher_switch, switch_values
+from .run_folder import check_output_folder, clear_tags, read_record, write_record
+from .schedule import resolve_schedule
+from .settings import load_config
+
+logger = logging.getLogger(__name__)
+_LOGGERS = ("detrex", "projects", "detectron2", "fvcore")
+
+
+def run(args: argparse.Namespace) -> dict:
+    """Train or evaluate as the command line says; every process of the run calls this.
+
+    Returns:
+        The scores of an evaluation; empty after training.
+
+    Raises:
+        InputError: whatever is wrong with config, data, checkpoint or output folder.
+        NonFiniteLoss: a loss became NaN or infinite.
+    """
+    _log_to(None)
+    cfg = load_config(args.config_file, args.opts)
+    return evaluate_run(cfg, args) if args.eval_only else train_run(cfg, args)
+
+
+def evaluate_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
+    """Score exactly the weights of ``train.init_checkpoint``."""
+    path = cfg.train.init_checkpoint
+    if not path:
+        raise InputError("--eval-only: name the weights with train.init_checkpoint=/path/to.pth")
+    info = prepare_data(cfg, args.opts, ["test"])
+    model = instantiate(cfg.model)
+    ema = cfg.train.model_ema
+    key = "ema_state" if ema.enabled and ema.use_ema_weights_for_eval_only else "model"
+    _, content = load_weights(model, path, strict=not args.allow_partial, key=key)
+    _check_classes(path, content.get("metadata"), info, args.allow_partial)
+    return evaluate(cfg, model.to(cfg.train.device))
+
+
+def train_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
+    """Train, from the start or from the output folder's last checkpoint."""
+    folder = Path(cfg.train.output_dir)
+    info = prepare_data(cfg, args.opts, ["train", "test"])
+    as_given = json_config(cfg)
+    check_output_folder(folder, as_given, args.resume, args.reuse_output)
+    comm.synchronize()  # nobody writes before everybody has looked
+    _log_to(folder)
+    records = read_train_set(cfg)
+    saved = read_record(folder) if args.resume else {}
+    _resolve(cfg, args, records, saved)
+    model = instantiate(cfg.model).to(cfg.train.device)
+    checkpoint, content = _load(cfg, args, model)
+    start = content["iteration"] + 1 if checkpoint else 0
+    trainer = build_trainer(cfg, model, build_loader(cfg, records, start), _metadata(cfg, info))
+    if checkpoint:
+        restore(trainer, content, checkpoint)
+    del content
+    if comm.is_main_process():
+        if args.reuse_output and not args.resume:
+            clear_tags(folder)
+        record = dict(config=as_given, seed=cfg.train.seed, overrides=list(args.opts))
+        record["matcher_change_iter"] = switch_values(cfg)
+        write_record(folder, cfg, record, args.config_file)
+    trainer.train(start, cfg.train.max_iter)
+    return {}
+
+
+def _resolve(cfg: DictConfig, args: argparse.Namespace, records, saved: dict) -> None:
+    """Write into the config what depends on the data, the run so far, or chance."""
+    batch = cfg.dataloader.train.total_batch_size
+    resolve_schedule(cfg, lambda: math.ceil(len(records) / batch))
+    resolve_matcher_switch(cfg, args.opts)
+    keep_matcher_switch(cfg, saved.get("matcher_change_iter", []))
+    if cfg.train.seed < 0:
+        cfg.train.seed = saved.get("seed", comm.shared_random_seed())
+    logger.info("seed %d", cfg.train.seed)
+    seed_all_rng(cfg.train.seed)
+
+
+def _load(cfg: DictConfig, args: argparse.Namespace, model: nn.Module) -> tuple[Path | None, dict]:
+    """Load the weights to start from; return the checkpoint to resume from and its content."""
+    checkpoint = last_checkpoint(Path(cfg.train.output_dir)) if args.resume else None
+    if checkpoint:
+        _, content = load_weights(model, checkpoint, strict=True)
+        if "iteration" not in content:
+            raise InputError(f"checkpoint {checkpoint} has no training state to resume from")
+        return checkpoint, content
+    if args.resume:
+        logger.info("no checkpoint in %s: starting from the beginning", cfg.train.output_dir)
+    if cfg.train.init_checkpoint:
+        load_weights(model, cfg.train.init_checkpoint, strict=False)
+    return None, {}
+
+
+def _metadata(cfg: DictConfig, info: DatasetInfo | None) -> dict:
+    return {
+        "format": 1,
+        "classes": info.classes if info else None,
+        "category_ids": info.category_ids if info else None,
+        "config": config_yaml(cfg),
+    }
+
+
+def _check_classes(
+    path: str, metadata: dict | None, info: DatasetInfo | None, allowed: bool
+) -> None:
+    """Refuse to score a model on data whose classes it was not trained on."""
+    trained = (metadata or {}).get("classes")
+    if not trained or info is None or trained == info.classes:
+        return
+    pairs = zip(trained, info.classes, strict=False)
+    index = next(
+        (i for i, (a, b) in enumerate(pairs) if a != b), min(len(trained), len(info.classes))
+    )
+    message = (
+        f"checkpoint {path} was trained on {len(trained)} classes, the data set has "
+        f"{len(info.classes)}; they differ from class {index} on"
+    )
+    if not allowed:
+        raise InputError(f"{message}; --allow-partial scores it anyway")
+    logger.warning(message)
+
+
+def _log_to(folder: Path | None) -> None:
+    """Log to the console (main process, INFO) or to the run's folder (every process, DEBUG)."""
+    for name in _LOGGERS:
+        output = None if folder is None else str(folder)
+        log = setup_logger(output, comm.get_rank(), name=name, configure_stdout=folder is None)
+        if folder is None:
+            for handler in log.handlers:
+                handler.setLevel(logging.INFO)

@@ -1,0 +1,156 @@
+"""What a run leaves in its output folder besides checkpoints, and protection of what is there."""
+
+from __future__ import annotations
+
+import ast
+import json
+import logging
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from detrex.checkpoint.files import LAST, last_checkpoint
+from detrex.config import config_differences, config_yaml, is_reproducible
+from detrex.utils.errors import InputError
+from detrex.utils.files import atomic_write
+
+logger = logging.getLogger(__name__)
+RECORD = "run.json"
+BEST = "best.json"
+_PACKAGES = ("torch", "torchvision", "detectron2", "sal-detectron2", "timm", "numpy", "detrex")
+# May change from one start of a run to the next: they do not say what is trained on what.
+_VOLATILE = {
+    "train": (
+        "output_dir init_checkpoint max_iter eval_period log_period checkpointer wandb device "
+        "seed fast_dev_run"
+    ).split(),
+    "dataloader.train": ["num_workers"],
+    "dataloader.test": ["num_workers"],
+    "dataloader": ["evaluator"],
+}
+
+
+def read_record(folder: Path) -> dict:
+    """Return the record of the run that the folder holds; empty if there is none."""
+    path = folder / RECORD
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def check_output_folder(folder: Path, config: dict, resume: bool, reuse: bool) -> None:
+    """Refuse to mix two runs in one folder.
+
+    Args:
+        folder: may not exist yet.
+        config: the new run's, as ``json_config`` gives it.
+        resume: the run is to be continued; differences are then only reported.
+        reuse: whatever is there may be replaced.
+
+    Raises:
+        InputError: the folder holds a run of another config, or checkpoints of this one.
+    """
+    saved = read_record(folder).get("config")
+    differences = []
+    if saved is not None:
+        differences = list(config_differences(_lasting(config), _lasting(saved)))
+    shown = "; ".join(differences[:3]) + ("; ..." if len(differences) > 3 else "")
+    if resume:
+        if differences:
+            logger.warning("resuming with a changed config: %s", shown)
+        return
+    if reuse:
+        return
+    if differences:
+        raise InputError(
+            f"output folder {folder} holds a run of another config ({shown}): give another "
+            "train.output_dir, or --reuse-output to start a new run in it"
+        )
+    if last_checkpoint(folder) is not None:
+        raise InputError(
+            f"output folder {folder} holds checkpoints: give --resume to continue, another "
+            "train.output_dir, or --reuse-output to start a new run in it"
+        )
+
+
+def write_record(folder: Path, cfg: DictConfig, record: dict, config_file: str) -> None:
+    """Write ``config.yaml`` (everything resolved) and ``run.json`` (what is needed to repeat it).
+
+    A config with lambdas cannot be called from YAML: its source files are copied as well.
+    """
+    with atomic_write(folder / "config.yaml") as stream:
+        if not is_reproducible(cfg):
+            stream.write("# Not loadable: the config has functions without a name. Its source\n")
+            stream.write("# files are in config_sources/, the overrides in run.json.\n")
+            _copy_sources(Path(config_file).expanduser().resolve(), folder / "config_sources")
+        stream.write(config_yaml(cfg))
+    record = {**record, "command": shlex.join(sys.argv), "versions": _versions(), "git": _git()}
+    with atomic_write(folder / RECORD) as stream:
+        json.dump(record, stream, indent=1, sort_keys=True)
+
+
+def _lasting(config: dict) -> dict:
+    """The config without its volatile keys, which are removed from a copy."""
+    config = json.loads(json.dumps(config))
+    for path, keys in _VOLATILE.items():
+        node = config
+        for part in path.split("."):
+            node = node.get(part, {})
+        for key in keys:
+            node.pop(key, None)
+    return config
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _git() -> dict | None:
+    """The checkout's commit and whether it has local changes; None outside a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    try:
+        commit, changes = (
+            subprocess.run(
+                ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": commit, "changed_files": [line[3:] for line in changes.splitlines()]}
+
+
+def _copy_sources(config_file: Path, target: Path) -> None:
+    files = set(_sources(config_file))
+    root = Path(os.path.commonpath([file.parent for file in files]))
+    for file in files:
+        with atomic_write(target / file.relative_to(root)) as stream:
+            stream.write(file.read_text(encoding="utf-8"))
+
+
+def _sources(file: Path) -> Iterator[Path]:
+    """A config file and the files that it imports relatively, as LazyConfig finds them."""
+    yield file
+    if file.suffix != ".py":
+        return
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level and node.module:
+            folder = file.parents[node.level - 1]
+            yield from _sources(folder.joinpath(*node.module.split(".")).with_suffix(".py"))
+
+
+def clear_tags(folder: Path) -> None:
+    """Forget the last and the best checkpoint of an earlier run, whose files stay."""
+    for name in (LAST, BEST):
+        (folder / name).unlink(missing_ok=True)

@@ -1,0 +1,134 @@
+"""From the command line to a checked config."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from detectron2.config import LazyConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from detrex.config import get_config
+from detrex.config.config import existing_file
+from detrex.utils.errors import InputError
+
+from .instantiation import accepts
+
+_DATASET = dict(
+    name=None,
+    train=dict(json=None, images=None),
+    val=dict(json=None, images=None),
+    skip_broken_images=False,
+)
+
+
+def load_config(config_file: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Load a config file, add what older ones lack, and apply overrides.
+
+    Args:
+        config_file: a LazyConfig python file, or a saved ``config.yaml``.
+        overrides: "a.b.c=value" strings; the key must exist.
+
+    Raises:
+        InputError: no such file, a file that is not a config, or an unusable override.
+    """
+    if not config_file:
+        raise InputError("give a config file: --config-file projects/<name>/configs/<config>.py")
+    path = existing_file(Path(config_file).expanduser())
+    cfg = _load(path)
+    for key in ("model", "dataloader", "optimizer", "lr_multiplier", "train"):
+        if key not in cfg:
+            raise InputError(f"config file {path} does not define {key!r}")
+    _add_defaults(cfg)
+    _follow_output_dir(cfg)
+    return apply_overrides(cfg, overrides)
+
+
+def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Apply "a.b.c=value" strings in place.
+
+    Raises:
+        InputError: a string of another form, or a key that the config does not have; names the
+            nearest one.
+    """
+    for text in overrides:
+        key, equals, _ = text.partition("=")
+        if not equals or not key:
+            raise InputError(f"override {text!r}: write key=value, e.g. train.max_iter=1000")
+        if not _has(cfg, key):
+            near = difflib.get_close_matches(key, list(_keys(cfg)), n=1, cutoff=0.4)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise InputError(f"override {text!r}: the config has no key {key!r}{hint}")
+        _apply(cfg, text)
+    return cfg
+
+
+def _apply(cfg: DictConfig, text: str) -> None:
+    try:
+        LazyConfig.apply_overrides(cfg, [text])
+    except (HydraException, OmegaConfBaseException, KeyError, ValueError) as error:
+        key, _, value = text.partition("=")
+        # Hydra's grammar has no "=", "(" or non-ASCII letters, which file names do have.
+        if value[:1] not in "[{" and isinstance(OmegaConf.select(cfg, key), str | None):
+            OmegaConf.update(cfg, key, value)
+            return
+        reason = str(error).splitlines()[0]
+        raise InputError(f"override {text!r} cannot be applied: {reason}") from error
+
+
+def _load(path: Path) -> DictConfig:
+    try:
+        return LazyConfig.load(str(path))
+    except InputError:
+        raise
+    except (ImportError, SyntaxError, ValueError) as error:
+        raise InputError(f"config file {path} cannot be loaded: {error}") from error
+
+
+def _add_defaults(cfg: DictConfig) -> None:
+    """Give a config from elsewhere the keys that ours have."""
+    defaults = {"train": get_config("common/train.py").train, "dataset": OmegaConf.create(_DATASET)}
+    _fill(cfg.train, defaults["train"])
+    if cfg.dataloader.get("dataset") is None:
+        cfg.dataloader.dataset = {}
+    _fill(cfg.dataloader.dataset, defaults["dataset"])
+
+
+def _follow_output_dir(cfg: DictConfig) -> None:
+    """Keep the evaluator's results in the run's folder when the command line moves that."""
+    evaluator = cfg.dataloader.get("evaluator")
+    if evaluator is not None and accepts(evaluator, "output_dir"):
+        if evaluator.get("output_dir") in (None, cfg.train.output_dir):
+            evaluator.output_dir = "${train.output_dir}"
+
+
+def _fill(node: DictConfig, defaults: DictConfig) -> None:
+    for key, value in defaults.items():
+        if key not in node:
+            node[key] = value
+        elif isinstance(value, DictConfig) and isinstance(node[key], DictConfig):
+            _fill(node[key], value)
+
+
+def _has(cfg: DictConfig, key: str) -> bool:
+    node = cfg
+    for part in key.split("."):
+        if isinstance(node, ListConfig) and part.isdigit() and int(part) < len(node):
+            node = node[int(part)]
+        elif isinstance(node, DictConfig) and part in node:
+            node = node[part]
+        else:
+            return False
+    return True
+
+
+def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Every dotted key of a config."""
+    for key in node:
+        name = f"{prefix}{key}"
+        yield name
+        if not OmegaConf.is_interpolation(node, key) and isinstance(node[key], DictConfig):
+            yield from _keys(node[key], f"{name}.")

@@ -1,0 +1,77 @@
+"""Exponential moving average of a model's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class ModelEma:
+    """``average <- decay * average + (1 - decay) * weight`` after every optimizer step.
+
+    Floating-point parameters and saved buffers are averaged; integer buffers are copied. A tensor
+    that the model registers under several names is kept once, under its first one.
+
+    Args:
+        model: the averages start as its present weights.
+        decay: weight of the past, in [0, 1].
+        device: where the averages live; "" means beside the model's weights.
+    """
+
+    def __init__(self, model: nn.Module, decay: float = 0.999, device: str = ""):
+        self.decay, self.device = decay, device
+        self.averages = {name: self._place(tensor.clone()) for name, tensor in _weights(model)}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Take the model's present weights into the averages."""
+        for name, tensor in _weights(model):
+            average, now = self.averages[name], self._place(tensor)
+            if average.is_floating_point():
+                average.lerp_(now, 1 - self.decay)
+            else:
+                average.copy_(now)
+
+    @contextmanager
+    def applied(self, model: nn.Module) -> Iterator[None]:
+        """Inside, the model has the averaged weights; afterwards its own, bit for bit."""
+        own = {name: tensor.clone() for name, tensor in _weights(model)}
+        copy_weights(self.averages, model)
+        try:
+            yield
+        finally:
+            copy_weights(own, model)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the averages by parameter name."""
+        return dict(self.averages)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from saved averages.
+
+        Raises:
+            KeyError: an average is not in ``state``.
+        """
+        for name, average in self.averages.items():
+            average.copy_(state[name])
+
+    def _place(self, tensor: Tensor) -> Tensor:
+        tensor = tensor.detach()
+        return tensor.to(self.device) if self.device else tensor
+
+
+@torch.no_grad()
+def copy_weights(weights: Mapping[str, Tensor], model: nn.Module) -> None:
+    """Copy named weights into a model."""
+    for name, tensor in _weights(model):
+        tensor.copy_(weights[name])
+
+
+def _weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The model's parameters and saved buffers, each once."""
+    saved = model.state_dict(keep_vars=True)
+    yield from model.named_parameters()
+    yield from ((name, buffer) for name, buffer in model.named_buffers() if name in saved)

@@ -1,0 +1,85 @@
+"""Where the numbers of a training run go."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import re
+from importlib.util import find_spec
+
+import torch
+from detectron2.utils.events import EventStorage, EventWriter, get_event_storage
+from omegaconf import DictConfig, OmegaConf
+
+logger = logging.getLogger(__name__)
+# The last layer's losses of the primary queries; the others go to the metrics files only.
+_MAIN_LOSS = re.compile(r"total_loss|loss_[a-z]+")
+
+
+class ConsoleWriter(EventWriter):
+    """One line per period: progress, time left, the main losses, learning rate, speed.
+
+    Args:
+        max_iter: length of the run.
+    """
+
+    def __init__(self, max_iter: int):
+        self.max_iter = max_iter
+
+    def write(self) -> None:
+        """Log the line; nothing after the last iteration or before the first number."""
+        storage = get_event_storage()
+        latest = {name: value for name, (value, _) in storage.latest().items()}
+        if storage.iter >= self.max_iter or "total_loss" not in latest:
+            return
+        losses = [f"{k} {v:.4g}" for k, v in latest.items() if _MAIN_LOSS.fullmatch(k)]
+        parts = [f"iter {storage.iter + 1}/{self.max_iter}", self._time_left(storage), *losses]
+        parts += [f"lr {latest['lr']:.3g}"] if "lr" in latest else []
+        parts += [f"{latest['time']:.3f} s/it"] if "time" in latest else []
+        parts += [f"data {latest['data_time']:.3f} s"]
+        if torch.cuda.is_available():
+            parts.append(f"max_mem {torch.cuda.max_memory_allocated() / 2**20:.0f}M")
+        logger.info("  ".join(part for part in parts if part))
+
+    def _time_left(self, storage: EventStorage) -> str:
+        try:
+            seconds = storage.history("time").median(1000) * (self.max_iter - storage.iter - 1)
+        except KeyError:  # the first iterations are not timed
+            return ""
+        return f"eta {datetime.timedelta(seconds=int(seconds))}"
+
+
+class WandbWriter(EventWriter):
+    """Send every scalar to Weights & Biases.
+
+    Args:
+        cfg: the run's config; ``cfg.train`` is stored, ``cfg.train.wandb.params`` name the run.
+        window_size: scalars are median-smoothed over this many values.
+        kwargs: further arguments of ``wandb.init``.
+    """
+
+    def __init__(self, cfg: DictConfig, window_size: int = 20, **kwargs):
+        import wandb
+
+        self._window_size = window_size
+        self._last_write = -1
+        settings = OmegaConf.to_container(cfg.train, resolve=True)
+        self._run = wandb.init(config=settings, **settings["wandb"]["params"], **kwargs)
+
+    def write(self) -> None:
+        """Send what is new since the last call."""
+        latest = get_event_storage().latest_with_smoothing_hint(self._window_size)
+        new = {name: (v, step) for name, (v, step) in latest.items() if step > self._last_write}
+        if not new:
+            return
+        self._last_write = max(step for _, step in new.values())
+        self._run.log({name: value for name, (value, _) in new.items()}, step=self._last_write)
+
+    def close(self) -> None:
+        """End the run."""
+        self._run.finish()
+
+
+def wandb_installed() -> bool:
+    """Whether the optional package is there."""
+    return find_spec("wandb") is not None

@@ -1,0 +1,35 @@
+#!/usr/bin/env python
+"""Train or evaluate any config: python tools/train_net.py --config-file FILE [key=value ...].
+
+projects/<name>/train_net.py runs this file.
+"""
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def check_environment() -> None:
+    """Make sure that this checkout's code runs, and that it can."""
+    import detrex
+
+    if Path(detrex.__file__).resolve().parents[1] != ROOT:
+        fail(f"{detrex.__file__} shadows {ROOT / 'detrex'}: uninstall it, or fix PYTHONPATH")
+    if find_spec("detectron2") is None:
+        fail("detectron2 is missing: run `make install`, or pip install --no-deps sal-detectron2")
+
+
+if __name__ == "__main__":
+    # First: site-packages may hold other packages named detrex, projects or tools.
+    sys.path[:] = [str(ROOT), *(path for path in sys.path if path != str(Path(__file__).parent))]
+    check_environment()
+    from detrex.engine import main
+
+    main()
