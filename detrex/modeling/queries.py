@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from detrex.modeling.matcher.assignment import Matches
+
 
 @dataclass(frozen=True)
 class QueryGroup:
@@ -22,7 +24,11 @@ class QueryGroup:
     sees: names of the other groups it may attend to.
     copies: each target counts this often (H-DETR's k); 0 switches the group off.
     weight: factor of the group's losses (H-DETR's lambda).
+    assign: the known assignment of a layer (denoising); None asks the matcher.
     ranked: whether its queries may be re-ordered by score.
+    number_last: "loss_class_dn_0" instead of "loss_class_0_one2many" (both as upstream).
+
+    A group with a known assignment may be empty: a batch without objects has nothing to denoise.
     """
 
     name: str = ""
@@ -31,14 +37,22 @@ class QueryGroup:
     sees: tuple[str, ...] = ()
     copies: int = 1
     weight: float = 1.0
+    assign: Matches | None = None
     ranked: bool = True
+    number_last: bool = False
 
     def __post_init__(self) -> None:
-        if self.size < 1 or self.size % self.blocks:
+        smallest = 1 if self.assign is None else 0
+        if self.size < smallest or self.size % self.blocks:
             raise ValueError(
                 f"query group {self.name!r}: size {self.size} is not a positive multiple of"
                 f" its {self.blocks} blocks"
             )
+
+    def loss_name(self, kind: str, number: str) -> str:
+        """Name of a loss of this group; ``number`` ("" or "_0") says which layer."""
+        parts = (self.name, number) if self.number_last else (number, self.name)
+        return "".join((f"loss_{kind}", *parts))
 
     @property
     def one_block(self) -> QueryGroup:
@@ -60,6 +74,15 @@ class Queries:
     boxes: Tensor | None
     groups: tuple[QueryGroup, ...]
     traced: Tensor | None = None
+
+    def join(self, other: Queries) -> Queries:
+        """These queries, then the others; both carry content and boxes, neither a position."""
+        return Queries(
+            content=torch.cat([self.content, other.content], 1),
+            position=None,
+            boxes=torch.cat([self.boxes, other.boxes], 1),
+            groups=self.groups + other.groups,
+        )
 
     def reorder(self, order: Tensor) -> Queries:
         """Everything that a query carries, in a new order (B, N) of the queries."""
@@ -86,11 +109,11 @@ def isolation_mask(groups: Sequence[QueryGroup], device: torch.device) -> Tensor
     """Self-attention mask (N, N), True = must not attend; None when everyone sees everyone."""
     if len(groups) == 1 and groups[0].blocks == 1:
         return None
-    member = torch.repeat_interleave(torch.tensor([g.size for g in groups])).to(device)
-    block = torch.cat([torch.arange(g.size) // (g.size // g.blocks) for g in groups]).to(device)
-    sees = torch.tensor([[b.name in a.sees for b in groups] for a in groups], device=device)
+    member = torch.repeat_interleave(torch.tensor([g.size for g in groups]))
+    block = torch.cat([torch.arange(g.size) * g.blocks // max(g.size, 1) for g in groups])
+    sees = torch.tensor([[b.name in a.sees for b in groups] for a in groups])
     same = (member[:, None] == member) & (block[:, None] == block)
-    return ~(same | sees[member[:, None], member])
+    return ~(same | sees[member[:, None], member]).to(device)
 
 
 def rank_order(logits: Tensor, groups: Sequence[QueryGroup]) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from detrex.layers import box_cxcywh_to_xyxy, overlaps
 from detrex.modeling.losses import CLASS_LOSSES, ClassLoss, Quality, focal, weighted_bce
+from detrex.modeling.losses.softmax import softmax_cross_entropy
 from detrex.modeling.matcher import Matches
 from detrex.modeling.matcher.matcher import Targets
 from detrex.modeling.queries import QueryGroup
@@ -35,8 +36,7 @@ class Predictions:
 
     def loss_name(self, kind: str, layer: int) -> str:
         """ "loss_class_0_one2many": the last layer carries no number."""
-        number = "" if layer == len(self.logits) - 1 else f"_{layer}"
-        return f"loss_{kind}{number}{self.group.name}"
+        return self.group.loss_name(kind, "" if layer == len(self.logits) - 1 else f"_{layer}")
 
     def class_logits(self) -> Tensor:
         """fp32 logits: losses are never computed in half precision."""
@@ -66,10 +66,10 @@ class SetCriterion(nn.Module):
         gamma: float = 2.0,
     ) -> None:
         super().__init__()
-        if loss_class_type not in CLASS_LOSSES:
+        known = [*sorted(CLASS_LOSSES), "ce_loss"]
+        if loss_class_type not in known:
             raise ValueError(
-                f"criterion: loss_class_type is one of {sorted(CLASS_LOSSES)},"
-                f" got {loss_class_type!r}"
+                f"criterion: loss_class_type is one of {known}, got {loss_class_type!r}"
             )
         if set(losses) - {"class", "boxes"}:
             raise ValueError(f"criterion: losses are 'class' and 'boxes', got {list(losses)}")
@@ -78,9 +78,14 @@ class SetCriterion(nn.Module):
         self.weight_dict = weight_dict
         self.losses = tuple(losses)
         self.eos_coef = eos_coef
-        self.class_loss: ClassLoss = partial(
-            CLASS_LOSSES[loss_class_type], alpha=alpha, gamma=gamma
-        )
+        # None: DETR's softmax, which is no weighted binary cross-entropy.
+        self.class_loss: ClassLoss | None = None
+        if loss_class_type == "ce_loss":
+            weight = torch.ones(num_classes + 1)
+            weight[-1] = eos_coef
+            self.register_buffer("empty_weight", weight)
+        else:
+            self.class_loss = partial(CLASS_LOSSES[loss_class_type], alpha=alpha, gamma=gamma)
         self.proposal_loss: ClassLoss = partial(focal, alpha=alpha, gamma=gamma)
 
     def supervise(self, sets: Sequence[Predictions], targets: Targets) -> dict[str, Tensor]:
@@ -110,6 +115,37 @@ class SetCriterion(nn.Module):
         layers = [outputs, *outputs.get("aux_outputs", ())]
         return losses, [self.matcher(layer, targets) for layer in layers]
 
+    def match(self, predictions: Predictions, targets: Targets) -> Matches:
+        """The known assignment of the group, or else the matcher's."""
+        group = predictions.group
+        if group.assign is not None:
+            return group.assign.on_layers(len(predictions.logits))
+        logits, boxes = predictions.logits.detach(), predictions.boxes.detach()
+        blocks = group.blocks
+        if group.copies % blocks:
+            raise ValueError(
+                f"query group {group.name!r}: its {group.copies} copies of each target do not"
+                f" spread over {blocks} blocks"
+            )
+
+        def as_layers(x: Tensor) -> Tensor:  # (L, B, N, ...) -> (L * blocks, B, N / blocks, ...)
+            return x.unflatten(2, (blocks, -1)).transpose(1, 2).flatten(0, 1)
+
+        copies = group.copies // blocks
+        matches = self.matcher.match(as_layers(logits), as_layers(boxes), targets, copies)
+        first = matches.layer % blocks * (group.size // blocks)
+        return matches._replace(layer=matches.layer // blocks, query=matches.query + first)
+
+    def loss_of(self, predictions: Predictions) -> ClassLoss | None:
+        """The class loss of a set: the encoder's proposals have their own."""
+        return self.proposal_loss if predictions.group is ENCODER else self.class_loss
+
+    def pair_weights(
+        self, predictions: Predictions, matches: Matches, labels: Tensor, iou: Tensor
+    ) -> Tensor | float:
+        """Factor (M,) of every matched pair's soft target and box losses."""
+        return 1.0
+
     def _factor(self, name: str) -> float:
         while name not in self.weight_dict:
             if "_" not in name.removeprefix("loss_"):
@@ -121,16 +157,18 @@ class SetCriterion(nn.Module):
         group = predictions.group
         if predictions.class_agnostic:
             targets = [{**t, "labels": torch.zeros_like(t["labels"])} for t in targets]
-        matches = self.matcher.match(
-            predictions.logits.detach(), predictions.boxes.detach(), targets, group.copies
-        )
+        matches = self.match(predictions, targets)
         labels = torch.cat([t["labels"] for t in targets])[matches.target]
         gt = torch.cat([t["boxes"] for t in targets])[matches.target]
         sums = self._sums(predictions, matches, labels, gt)
         scale = group.weight / (num_boxes * group.copies).clamp(min=1)
+        losses = {kind: values * scale for kind, values in sums.items()}
+        if "class" in self.losses and self.loss_of(predictions) is None:
+            mean = softmax_cross_entropy(predictions.logits, matches, labels, self.empty_weight)
+            losses["class"] = mean * group.weight
         return {
-            predictions.loss_name(kind, layer): value * scale
-            for kind, values in sums.items()
+            predictions.loss_name(kind, layer): value
+            for kind, values in losses.items()
             for layer, value in enumerate(values)
         }
 
@@ -138,16 +176,17 @@ class SetCriterion(nn.Module):
         """Each loss summed over queries, (L,): labels (M,) and gt (M, 4) of the matched targets."""
         boxes = predictions.boxes.float()[matches.layer, matches.image, matches.query]  # (M, 4)
         iou, giou, _ = overlaps(box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(gt))
+        weight = self.pair_weights(predictions, matches, labels, iou.detach())
         sums = {}
-        if "class" in self.losses:
-            loss = self.proposal_loss if predictions.class_agnostic else self.class_loss
-            quality = Quality(iou.detach(), giou.detach())
+        loss = self.loss_of(predictions)
+        if "class" in self.losses and loss is not None:
+            quality = Quality(iou.detach(), giou.detach(), weight)
             sums["class"] = class_loss_sum(predictions.logits, matches, labels, quality, loss)
         if "boxes" in self.losses:
             zeros = boxes.new_zeros(len(predictions.boxes))
             l1 = F.l1_loss(boxes, gt, reduction="none").sum(-1)
-            sums["bbox"] = zeros.index_add(0, matches.layer, l1)
-            sums["giou"] = zeros.index_add(0, matches.layer, 1 - giou)
+            sums["bbox"] = zeros.index_add(0, matches.layer, l1 * weight)
+            sums["giou"] = zeros.index_add(0, matches.layer, (1 - giou) * weight)
         return sums
 
 
@@ -162,7 +201,8 @@ def class_loss_sum(
     negative = weighted_bce(logits, *loss(logits.sigmoid(), False, None))
     x = logits[matches.layer, matches.image, matches.query, labels]  # (M,)
     p = x.sigmoid()
-    as_positive = weighted_bce(x, *loss(p, True, quality))
+    target, weight = loss(p, True, quality)
+    as_positive = weighted_bce(x, target * quality.weight, weight)
     as_negative = weighted_bce(x, *loss(p, False, None))
     total = negative.flatten(1).sum(1)
     return total.index_add(0, matches.layer, as_positive - as_negative)

@@ -15,10 +15,14 @@ from torch import Tensor
 
 
 class Quality(NamedTuple):
-    """Overlap of each matched pair, (M,), without gradient: IoU in [0, 1], GIoU in [-1, 1]."""
+    """Overlap of each matched pair, (M,), without gradient: IoU in [0, 1], GIoU in [-1, 1].
+
+    ``weight`` scales the pair's soft target (prime-sample weighting of Align-DETR).
+    """
 
     iou: Tensor
     giou: Tensor
+    weight: Tensor | float = 1.0
 
 
 ClassLoss = Callable[..., tuple[Tensor | float, Tensor]]

@@ -53,13 +53,21 @@ class HungarianMatcher(nn.Module):
         self.gamma = gamma
 
     @torch.no_grad()
-    def match(self, logits: Tensor, boxes: Tensor, targets: Targets, copies: int = 1) -> Matches:
+    def match(
+        self,
+        logits: Tensor,
+        boxes: Tensor,
+        targets: Targets,
+        copies: int = 1,
+        k: Sequence[int] | None = None,
+    ) -> Matches:
         """Match all layers at once: logits (L, B, N, K), boxes (L, B, N, 4).
 
-        Only queries and targets of the same image are ever compared.
+        Only queries and targets of the same image are ever compared. ``copies`` queries per target
+        in every layer, or ``k`` (L,): that many in each layer (see :func:`assign`).
         """
         pairs = zip(logits.float().unbind(1), boxes.float().unbind(1), targets, strict=True)
-        return assign([self.cost(x, b, t["labels"], t["boxes"]) for x, b, t in pairs], copies)
+        return assign([self.cost(x, b, t["labels"], t["boxes"]) for x, b, t in pairs], copies, k)
 
     def cost(self, logits: Tensor, boxes: Tensor, labels: Tensor, gt: Tensor) -> Tensor:
         """One image's cost (L, N, G): logits (L, N, K), boxes (L, N, 4), labels (G,), gt (G, 4)."""
@@ -69,12 +77,15 @@ class HungarianMatcher(nn.Module):
         return self.cost_bbox * l1 + self.cost_class * class_cost - self.cost_giou * giou
 
     @torch.no_grad()
-    def forward(self, outputs: dict[str, Tensor], targets: Targets) -> list[tuple[Tensor, Tensor]]:
+    def forward(
+        self, outputs: dict[str, Tensor], targets: Targets, gt_copy: int = 1
+    ) -> list[tuple[Tensor, Tensor]]:
         """One layer in upstream's format: per image (query indices, target indices of the image).
 
-        outputs: "pred_logits" (B, N, K), "pred_boxes" (B, N, 4).
+        outputs: "pred_logits" (B, N, K), "pred_boxes" (B, N, 4); ``gt_copy`` queries per target.
         """
-        matches = self.match(outputs["pred_logits"][None], outputs["pred_boxes"][None], targets)
+        logits, boxes = outputs["pred_logits"][None], outputs["pred_boxes"][None]
+        matches = self.match(logits, boxes, targets, k=None if gt_copy == 1 else [gt_copy])
         first, result = 0, []
         for image, target in enumerate(targets):
             mine = matches.image == image

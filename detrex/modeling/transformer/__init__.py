@@ -1,17 +1,29 @@
+from .anchor import AnchorDecoder
+from .conditional import ConditionalDecoder, ConditionalEncoder
 from .decoder import Decoder
 from .deformable import (
     DeformableDecoder,
     DeformableEncoder,
     DeformableTransformer,
     Memory,
+    MultiScaleTransformer,
     Proposals,
 )
+from .dense import DenseDecoder, DenseEncoder, DenseMemory, DenseTransformer
 
 __all__ = [
+    "AnchorDecoder",
+    "ConditionalDecoder",
+    "ConditionalEncoder",
     "Decoder",
     "DeformableDecoder",
     "DeformableEncoder",
     "DeformableTransformer",
+    "DenseDecoder",
+    "DenseEncoder",
+    "DenseMemory",
+    "DenseTransformer",
     "Memory",
+    "MultiScaleTransformer",
     "Proposals",
 ]

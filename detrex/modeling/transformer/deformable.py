@@ -65,17 +65,19 @@ class Memory:
 class Proposals:
     """What the encoder proposes at every token (two-stage).
 
-    logits (B, S, K); boxes (B, S, 4) before the sigmoid, infinite where a token is padding or too
-    close to the border.
+    tokens (B, S, C); logits (B, S, K); boxes (B, S, 4) before the sigmoid, infinite where a token
+    is padding or too close to the border.
     """
 
+    tokens: Tensor
     logits: Tensor
     unsigmoided: Tensor
 
-    def top(self, count: int) -> Tensor:
-        """The ``count`` best boxes (B, count, 4) by the class-0 logit, before the sigmoid."""
-        best = self.logits[..., 0].topk(count, dim=1).indices
-        return self.unsigmoided.gather(1, best[..., None].expand(-1, -1, 4)).detach()
+    def top(self, count: int, scores: Tensor) -> Proposals:
+        """The ``count`` proposals of each image with the best scores (B, S), best first."""
+        best = scores.topk(count, dim=1).indices[..., None]
+        parts = (self.tokens, self.logits, self.unsigmoided)
+        return Proposals(*(x.gather(1, best.expand(-1, -1, x.shape[-1])) for x in parts))
 
 
 def _pixel_grid(height: int, width: int, device: torch.device) -> Tensor:
@@ -178,11 +180,10 @@ class DeformableDecoder(Decoder):
         }
 
 
-class DeformableTransformer(nn.Module):
-    """Encoder, decoder, and the parameters that turn tokens into queries.
+class MultiScaleTransformer(nn.Module):
+    """Encoder, decoder, and with ``as_two_stage`` what makes proposals of the encoder's tokens.
 
-    ``as_two_stage``: queries start from the encoder's best boxes, else from learned points.
-    ``mixed_selection`` repeats the model's switch in upstream's configs; None follows the model.
+    A subclass adds the parameters that turn proposals or learned places into queries.
     """
 
     def __init__(
@@ -192,23 +193,17 @@ class DeformableTransformer(nn.Module):
         num_feature_levels: int = 4,
         as_two_stage: bool = False,
         two_stage_num_proposals: int = 300,
-        mixed_selection: bool | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
         self.as_two_stage = as_two_stage
         self.two_stage_num_proposals = two_stage_num_proposals
-        self.mixed_selection = mixed_selection
         self.embed_dim = dim = encoder.embed_dim
         self.level_embeds = nn.Parameter(torch.empty(num_feature_levels, dim))
         if as_two_stage:
             self.enc_output = nn.Linear(dim, dim)
             self.enc_output_norm = nn.LayerNorm(dim)
-            self.pos_trans = nn.Linear(dim * 2, dim * 2)
-            self.pos_trans_norm = nn.LayerNorm(dim * 2)
-        else:
-            self.reference_points = nn.Linear(dim, 2)
         self.init_weights()
 
     def init_weights(self) -> None:
@@ -218,8 +213,6 @@ class DeformableTransformer(nn.Module):
         for module in self.modules():
             if isinstance(module, MultiScaleDeformableAttention):
                 module.init_weights()
-        if not self.as_two_stage:
-            nn.init.zeros_(self.reference_points.bias)
         nn.init.normal_(self.level_embeds)
 
     def encode(
@@ -256,7 +249,27 @@ class DeformableTransformer(nn.Module):
         # As upstream: unusable tokens are zeroed before the norm, so they share one score, and
         # their infinite coordinates become boxes at 1.
         tokens = self.enc_output_norm(self.enc_output(memory.tokens.masked_fill(~usable, 0.0)))
-        return Proposals(class_head(tokens), box_head(tokens).float() + start)
+        return Proposals(tokens, class_head(tokens), box_head(tokens).float() + start)
+
+
+class DeformableTransformer(MultiScaleTransformer):
+    """Queries start from the encoder's best boxes (``as_two_stage``), else from learned points.
+
+    ``mixed_selection`` repeats the model's switch in upstream's configs; None follows the model.
+    """
+
+    def __init__(self, *, mixed_selection: bool | None = None, **multi_scale) -> None:
+        super().__init__(**multi_scale)
+        self.mixed_selection = mixed_selection
+        dim = self.embed_dim
+        if self.as_two_stage:
+            self.pos_trans = nn.Linear(dim * 2, dim * 2)
+            self.pos_trans_norm = nn.LayerNorm(dim * 2)
+            nn.init.xavier_uniform_(self.pos_trans.weight)
+        else:
+            self.reference_points = nn.Linear(dim, 2)
+            nn.init.xavier_uniform_(self.reference_points.weight)
+            nn.init.zeros_(self.reference_points.bias)
 
     def embed_boxes(self, unsigmoided: Tensor) -> tuple[Tensor, Tensor]:
         """Position and content, both (B, N, C), made from boxes (B, N, 4) before the sigmoid."""

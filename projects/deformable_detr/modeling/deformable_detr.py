@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from detrex.modeling.criterion import ENCODER, Predictions
-from detrex.modeling.detector import Detector
+from detrex.modeling.detector import Detector, check_repeated
 from detrex.modeling.heads import build_heads
 from detrex.modeling.queries import Queries, QueryGroup
 from detrex.modeling.transformer import DeformableTransformer, Memory
@@ -59,10 +59,7 @@ class DeformableDETR(Detector):
         repeated = {"as_two_stage": as_two_stage}
         if as_two_stage:
             repeated |= {"two_stage_num_proposals": total, "mixed_selection": mixed_selection}
-        for name, value in repeated.items():
-            if getattr(transformer, name) not in (None, value):
-                given = getattr(transformer, name)
-                raise ValueError(f"model.transformer.{name} is {given}, the model needs {value}")
+        check_repeated("transformer", transformer, **repeated)
         self.as_two_stage = as_two_stage
         self.mixed_selection = mixed_selection
         if not as_two_stage:
@@ -96,7 +93,7 @@ class DeformableDETR(Detector):
             boxes = self.transformer.reference_points(position).float().sigmoid()  # (B, N, 2)
             return Queries(content, position, boxes, groups), None
         found = self.transformer.propose(memory, self.class_embed[-1], self.bbox_embed[-1])
-        top = found.top(total)
+        top = found.top(total, found.logits[..., 0]).unsigmoided.detach()
         position, content = self.transformer.embed_boxes(top)
         if self.mixed_selection:
             content = self._learned(total, batch)

@@ -1,0 +1,109 @@
+"""DAB-Deformable-DETR (DAB-DETR, Liu et al., ICLR 2022, on Deformable DETR): queries are boxes.
+
+Legend: B images, N queries, C channels, S tokens; boxes are cxcywh in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from detrex.modeling.criterion import ENCODER, Predictions
+from detrex.modeling.detector import Detector, check_repeated
+from detrex.modeling.heads import build_heads
+from detrex.modeling.queries import Queries, QueryGroup
+from detrex.modeling.transformer import AnchorDecoder, Memory, MultiScaleTransformer, Proposals
+
+
+class DabDeformableDetrTransformerDecoder(AnchorDecoder):
+    """Anchor decoder whose positions are scaled by the content."""
+
+    def __init__(self, **deformable) -> None:
+        super().__init__(content_scale=True, **deformable)
+
+
+class DabDeformableDETR(Detector):
+    """Learned boxes with learned contents, or (``as_two_stage``) the encoder's best proposals.
+
+    Every layer refines the boxes. ``content_dim`` is the width of the learned contents if it is not
+    ``embed_dim``. ``device`` has no effect: the model lives where it is moved to.
+
+    Raises:
+        ValueError: if a value that upstream's configs repeat in ``transformer`` disagrees.
+    """
+
+    heads_refine = True
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        position_embedding: nn.Module,
+        neck: nn.Module,
+        transformer: MultiScaleTransformer,
+        embed_dim: int,
+        num_classes: int,
+        num_queries: int,
+        criterion: nn.Module,
+        pixel_mean: Sequence[float] = (123.675, 116.280, 103.530),
+        pixel_std: Sequence[float] = (58.395, 57.120, 57.375),
+        aux_loss: bool = True,
+        as_two_stage: bool = False,
+        select_box_nums_for_evaluation: int = 300,
+        device: str = "cuda",
+        content_dim: int | None = None,
+    ) -> None:
+        super().__init__(backbone, position_embedding, neck, pixel_mean, pixel_std)
+        check_repeated("transformer", transformer, as_two_stage=as_two_stage)
+        self.groups = (QueryGroup(size=num_queries),)
+        self.as_two_stage = as_two_stage
+        if as_two_stage:
+            check_repeated("transformer", transformer, two_stage_num_proposals=num_queries)
+        else:
+            self.tgt_embed, self.refpoint_embed = learned_anchors(
+                num_queries, content_dim or embed_dim
+            )
+        self.transformer = transformer
+        layers = transformer.decoder.num_layers
+        self.class_embed, self.bbox_embed = build_heads(
+            embed_dim, num_classes, layers, refine=True, two_stage=as_two_stage
+        )
+        transformer.decoder.register_heads(
+            self.class_embed if as_two_stage else None, self.bbox_embed
+        )
+        self.criterion = criterion
+        self.aux_loss = aux_loss
+        self.select_box_nums_for_evaluation = select_box_nums_for_evaluation
+
+    def make_queries(
+        self, memory: Memory, targets: list[dict] | None
+    ) -> tuple[Queries, Predictions | None]:
+        proposals = None
+        if self.as_two_stage:
+            found = self.transformer.propose(memory, self.class_embed[-1], self.bbox_embed[-1])
+            top = found.top(self.groups[0].size, found.logits.amax(-1))
+            boxes, content = top.unsigmoided.detach(), self.proposed_content(top)
+            proposals = Predictions(top.logits[None], top.unsigmoided.sigmoid()[None], ENCODER)
+        else:
+            boxes, content = (
+                x.weight.expand(len(memory.tokens), -1, -1)
+                for x in (self.refpoint_embed, self.tgt_embed)
+            )
+        queries = Queries(content, None, boxes.sigmoid(), self.groups)
+        return self.extend(queries, targets), proposals
+
+    def proposed_content(self, top: Proposals) -> Tensor:
+        """Contents (B, N, C) of the chosen proposals."""
+        return top.tokens.detach()
+
+    def extend(self, queries: Queries, targets: list[dict] | None) -> Queries:
+        """What a method adds to the queries, e.g. denoising queries if there are targets."""
+        return queries
+
+
+def learned_anchors(count: int, dim: int) -> tuple[nn.Embedding, nn.Embedding]:
+    """Contents (N, C), zero, and boxes (N, 4) before the sigmoid, spread over the image."""
+    content = nn.Embedding(count, dim, _weight=torch.zeros(count, dim))
+    boxes = torch.rand(count, 4).logit().clamp(-3, 3)
+    return content, nn.Embedding(count, 4, _weight=boxes)
