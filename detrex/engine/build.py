@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -59,7 +60,10 @@ def build_trainer(
 def _distributed(cfg: DictConfig, model: nn.Module) -> nn.Module:
     device = next(model.parameters()).device
     ids = [device.index] if device.type == "cuda" else None
-    return create_ddp_model(model, device_ids=ids, **cfg.train.ddp)
+    with warnings.catch_warnings():
+        # broadcast_buffers is upstream's key; torch renames it.
+        warnings.simplefilter("ignore", FutureWarning)
+        return create_ddp_model(model, device_ids=ids, **cfg.train.ddp)
 
 
 def _step_options(cfg: DictConfig) -> StepOptions:

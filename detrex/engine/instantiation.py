@@ -22,13 +22,19 @@ def target_of(node: DictConfig):
         return None
 
 
-def accepts(node: DictConfig, argument: str) -> bool:
-    """Whether the node's target has a parameter of this name."""
+def arguments(node: DictConfig) -> list[str]:
+    """Return the names of the parameters of the node's target; empty if it has none."""
     target = target_of(node)
     try:
-        return argument in inspect.signature(target).parameters
-    except (TypeError, ValueError):
-        return False
+        parameters = inspect.signature(target).parameters.values() if target else ()
+    except (TypeError, ValueError):  # some builtins have no signature
+        return []
+    return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+
+
+def accepts(node: DictConfig, argument: str) -> bool:
+    """Whether the node's target has a parameter of this name."""
+    return argument in arguments(node)
 
 
 def call_with(node: DictConfig, **given):

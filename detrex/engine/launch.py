@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import sys
@@ -17,6 +18,7 @@ import torch
 import torch.distributed as dist
 from detectron2.utils import comm
 from torch import multiprocessing as mp
+from torch.multiprocessing.spawn import ProcessException
 
 from detrex.utils.errors import InputError
 
@@ -107,7 +109,7 @@ def _run_under_torchrun(function: Callable, args: tuple, local: int, device: str
     except Exception as error:
         code, text = describe_failure(error)
         # All ranks meet bad input alike; torchrun ends the others once rank 0 has said it.
-        time.sleep(min(rank, 1))
+        time.sleep(5 if rank else 0)
         print(text, file=sys.stderr, flush=True)
         raise SystemExit(code) from None
 
@@ -117,6 +119,8 @@ def _spawn(function: Callable, args: tuple, machines: Machines, device: str) -> 
         if machines.count > 1:
             raise InputError("--num-machines: give --dist-url tcp://HOST:PORT of machine 0")
         machines = Machines(machines.processes, url=f"tcp://127.0.0.1:{_free_port()}")
+    # It warns of every process that it ends after another's failure.
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         context = mp.start_processes(
             _spawned,
@@ -128,7 +132,7 @@ def _spawn(function: Callable, args: tuple, machines: Machines, device: str) -> 
         try:
             while not context.join():
                 pass
-        except mp.ProcessException as error:
+        except ProcessException as error:
             raise SystemExit(_print_first_failure(Path(folder), error)) from None
 
 
@@ -158,7 +162,7 @@ def _spawned(
         sys.exit(code)
 
 
-def _print_first_failure(folder: Path, error: mp.ProcessException) -> int:
+def _print_first_failure(folder: Path, error: ProcessException) -> int:
     """Print the earliest error: the others' are its consequences, e.g. a closed connection."""
     records = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
     if not records:  # killed from outside

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from detectron2.utils import comm
 from torch import Tensor
 
 from detrex.utils.files import atomic_write
@@ -61,7 +62,9 @@ def _to_numbers(losses: Sequence[dict[str, Tensor]], norm: Tensor | None) -> lis
 
 
 def _save_state(trainer: Trainer, losses: dict[str, float], batch: list[dict]) -> Path:
-    path = Path(trainer.options.output_dir) / "nan_state.pth"
+    rank = comm.get_rank()
+    name = f"nan_state.rank{rank}.pth" if rank else "nan_state.pth"
+    path = Path(trainer.options.output_dir) / name
     state = {
         "model": trainer.network.state_dict(),
         "iteration": trainer.iter,

@@ -15,7 +15,7 @@ from detrex.config import get_config
 from detrex.config.config import existing_file
 from detrex.utils.errors import InputError
 
-from .instantiation import accepts
+from .instantiation import accepts, arguments
 
 _DATASET = dict(
     name=None,
@@ -67,10 +67,12 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
 
 def _apply(cfg: DictConfig, text: str) -> None:
+    key, _, value = text.partition("=")
+    if isinstance(OmegaConf.select(cfg, key), DictConfig) and value[:1] != "{" and value != "null":
+        raise InputError(f"override {text!r}: {key} is a group of keys; set one of them")
     try:
         LazyConfig.apply_overrides(cfg, [text])
     except (HydraException, OmegaConfBaseException, KeyError, ValueError) as error:
-        key, _, value = text.partition("=")
         # Hydra's grammar has no "=", "(" or non-ASCII letters, which file names do have.
         if value[:1] not in "[{" and isinstance(OmegaConf.select(cfg, key), str | None):
             OmegaConf.update(cfg, key, value)
@@ -114,21 +116,26 @@ def _fill(node: DictConfig, defaults: DictConfig) -> None:
 
 
 def _has(cfg: DictConfig, key: str) -> bool:
+    """Whether the config has the key, or its target takes an argument of that name."""
+    *path, last = key.split(".")
     node = cfg
-    for part in key.split("."):
+    for part in path:
         if isinstance(node, ListConfig) and part.isdigit() and int(part) < len(node):
             node = node[int(part)]
         elif isinstance(node, DictConfig) and part in node:
             node = node[part]
         else:
             return False
-    return True
+    if isinstance(node, ListConfig):
+        return last.isdigit() and int(last) < len(node)
+    return isinstance(node, DictConfig) and (last in node or accepts(node, last))
 
 
 def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
-    """Every dotted key of a config."""
-    for key in node:
+    """Every dotted key of a config, and those that its targets take besides."""
+    for key in {*node, *arguments(node)}:
         name = f"{prefix}{key}"
         yield name
-        if not OmegaConf.is_interpolation(node, key) and isinstance(node[key], DictConfig):
-            yield from _keys(node[key], f"{name}.")
+        if key in node and not OmegaConf.is_interpolation(node, key):
+            if isinstance(node[key], DictConfig):
+                yield from _keys(node[key], f"{name}.")

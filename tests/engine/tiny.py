@@ -31,7 +31,7 @@ class TinyDetector(nn.Module):
 
     published_optimizer = "lr 2e-4, decay on everything"
 
-    def __init__(self, num_classes=2, width=8, dropout=0.0, matcher_change_iter=None, fail_at=-1):
+    def __init__(self, num_classes=2, width=8, dropout=0.0, matcher_change_iter=None, fail_at=None):
         super().__init__()
         self.backbone = nn.Linear(3, width)
         self.norm = nn.LayerNorm(width)

@@ -1,0 +1,106 @@
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+from detrex.config import get_config
+from detrex.engine.optim import build_optimizer, param_groups
+from detrex.utils.errors import InputError
+from tests.engine.tiny import TinyDetector
+
+PUBLISHED = [
+    dict(names=["backbone"], factor=0.1),
+    dict(names=["reference_points", "sampling_offsets"], factor=0.1),
+]
+
+
+def by_name(model, optimizer):
+    """Parameter name -> (lr, weight decay)."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    return {
+        names[id(p)]: (group["lr"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for p in group["params"]
+    }
+
+
+def config(name):
+    return get_config("common/optim.py")[name]
+
+
+def test_published_recipe_gives_every_parameter_its_lr_and_decay():
+    model = TinyDetector()
+    cfg = get_config("common/train.py")
+    cfg.optimizer = config("AdamW_deformable")
+    optimizer = build_optimizer(cfg, model)
+    slow, fast = (pytest.approx(2e-5), 1e-4), (2e-4, 1e-4)
+    assert by_name(model, optimizer) == {
+        "backbone.weight": slow,
+        "backbone.bias": slow,
+        "norm.weight": fast,
+        "norm.bias": fast,
+        "reference_points.weight": slow,
+        "reference_points.bias": slow,
+        "class_embed.weight": fast,
+        "class_embed.bias": fast,
+    }
+    assert len(optimizer.param_groups) == 2
+    assert optimizer.defaults["betas"] == (0.9, 0.999)
+
+
+def test_upstream_default_has_one_lr_and_no_decay_on_norms():
+    model = TinyDetector()
+    cfg = get_config("common/train.py")
+    cfg.optimizer = config("AdamW")
+    groups = by_name(model, build_optimizer(cfg, model))
+    assert groups.pop("norm.weight") == groups.pop("norm.bias") == (1e-4, 0.0)
+    assert set(groups.values()) == {(1e-4, 1e-4)}
+
+
+def test_first_matching_rule_wins_and_shared_parameters_match_by_any_name():
+    model = TinyDetector()
+    rules = [dict(names=["decoder"], factor=0.5), dict(names=["class_embed", "norm"], factor=3)]
+    optimizer = torch.optim.SGD(param_groups(model, 1.0, rules, weight_decay_norm=0.0), lr=9)
+    groups = by_name(model, optimizer)
+    assert groups["class_embed.weight"] == (0.5, 0)
+    assert groups["norm.bias"] == (3.0, 0.0)
+    assert groups["backbone.bias"][0] == 1.0
+
+
+def test_frozen_parameters_are_left_out_but_count_as_matched():
+    model = TinyDetector()
+    model.backbone.requires_grad_(False)
+    groups = param_groups(model, 1.0, [dict(names=["backbone"], factor=0.1)])
+    assert {group["lr"] for group in groups} == {1.0}
+    assert sum(len(group["params"]) for group in groups) == 6
+
+
+def test_rule_that_matches_nothing_is_an_error_with_the_parameters_names():
+    with pytest.raises(InputError, match=r"\['bakbone'\].*backbone.bias, .*norm.weight"):
+        param_groups(TinyDetector(), 1.0, [dict(names=["bakbone"], factor=0.1)])
+    param_groups(TinyDetector(), 1.0, PUBLISHED)  # one of a rule's names is enough
+
+
+def inert(lr=1e-4):
+    cfg = get_config("common/train.py")
+    cfg.optimizer = config("AdamW")
+    cfg.optimizer.params.lr_factor_func = lambda name: 0.1 if "backbone" in name else 1
+    cfg.optimizer.lr = lr
+    return cfg
+
+
+def test_inert_values_of_upstream_train_as_written_with_one_warning(caplog):
+    model = TinyDetector()
+    with caplog.at_level(logging.WARNING):
+        groups = by_name(model, build_optimizer(inert(), model))
+    assert groups["backbone.weight"][0] == pytest.approx(1e-5)
+    assert groups["reference_points.weight"][0] == 1e-4
+    assert [r.getMessage().endswith(model.published_optimizer) for r in caplog.records] == [True]
+
+
+@pytest.mark.parametrize("cfg, model", [(inert(2e-4), TinyDetector()), (inert(), nn.Linear(2, 2))])
+def test_other_values_and_other_models_are_not_warned_about(cfg, model, caplog):
+    with caplog.at_level(logging.WARNING):
+        build_optimizer(cfg, model)
+    assert not caplog.records

@@ -1,0 +1,216 @@
+"""Whole runs of the command line's function, in this process."""
+
+import json
+import logging
+
+import pytest
+import torch
+import yaml
+
+from detrex.engine.failures import describe_failure
+from detrex.engine.nan_guard import NonFiniteLoss
+from detrex.utils.errors import InputError
+from tests.engine.conftest import assert_equal
+
+FAIL = "model.fail_at=6"
+EMA = "train.model_ema.enabled=true"
+
+
+def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tiny_run):
+    options = ["model.dropout=0.3", EMA, "train.matcher_change_fraction=0.5", "train.eval_period=3"]
+    tiny_run("whole", *options)
+    with pytest.raises(NonFiniteLoss):
+        tiny_run("broken", *options, FAIL)
+    assert not (tiny_run.folder / "broken/model_final.pth").exists()
+    tiny_run("broken", *options, "--resume")
+    whole, resumed = tiny_run.checkpoint("whole"), tiny_run.checkpoint("broken")
+    assert whole["iteration"] == 7
+    for part in ("model", "trainer", "ema_state", "iteration"):
+        assert_equal(resumed[part], whole[part])
+    lines = [
+        [json.loads(line) for line in (tiny_run.folder / name / "metrics.json").open()]
+        for name in ("whole", "broken")
+    ]
+    last = [{k: v for k, v in part[-2].items() if "time" not in k} for part in lines]
+    assert last[0] == last[1] and last[0]["iteration"] == 7
+
+
+def test_resumed_mixed_precision_run_keeps_the_loss_scale(tiny_run):
+    options = ["train.amp.enabled=true", "train.amp.dtype=float16"]
+    tiny_run("whole", *options)
+    with pytest.raises(NonFiniteLoss):
+        tiny_run("broken", *options, FAIL)
+    tiny_run("broken", *options, "--resume")
+    whole, resumed = tiny_run.checkpoint("whole"), tiny_run.checkpoint("broken")
+    assert whole["trainer"]["grad_scaler"]["scale"] < 65536  # the first steps overflowed
+    for part in ("model", "trainer"):
+        assert_equal(resumed[part], whole[part])
+
+
+def test_files_of_a_run(tiny_run):
+    tiny_run("a", "train.seed=-1", "train.matcher_change_fraction=0.75", "train.eval_period=4")
+    folder = tiny_run.folder / "a"
+    record = json.loads((folder / "run.json").read_text())
+    assert record["seed"] >= 0 and record["matcher_change_iter"] == [6]
+    assert "train.seed=-1" in record["overrides"] and record["versions"]["torch"]
+    cfg = yaml.unsafe_load((folder / "config.yaml").read_text())
+    assert cfg["train"]["seed"] == record["seed"]
+    assert cfg["model"]["matcher_change_iter"] == 6
+    checkpoint = tiny_run.checkpoint("a")
+    assert checkpoint["metadata"]["format"] == 1
+    assert checkpoint["metadata"]["classes"] == ["dark", "bright"]
+    assert checkpoint["metadata"]["category_ids"] == [7, 8]
+    assert yaml.unsafe_load(checkpoint["metadata"]["config"]) == cfg
+    assert (folder / "last_checkpoint").read_text() == "model_final.pth"
+    best = json.loads((folder / "best.json").read_text())
+    metrics = [json.loads(line) for line in (folder / "metrics.json").open()]
+    assert best["value"] == max(m["bbox/AP"] for m in metrics if "bbox/AP" in m)
+    assert list(folder.glob("events.out.tfevents*"))
+
+
+def test_saved_config_reproduces_the_run(tiny_run):
+    tiny_run("a", "train.seed=-1", "model.dropout=0.3")
+    saved = str(tiny_run.folder / "a" / "config.yaml")
+    tiny_run("b", "--config-file", saved)
+    assert_equal(tiny_run.checkpoint("b")["model"], tiny_run.checkpoint("a")["model"])
+
+
+def test_matcher_is_told_the_iteration_also_after_resuming(tiny_run, monkeypatch):
+    from tests.engine import tiny
+
+    matchers = []
+    build = tiny.TinyMatcher.__init__
+    monkeypatch.setattr(
+        tiny.TinyMatcher,
+        "__init__",
+        lambda self, *args: (build(self, *args), matchers.append(self))[0],
+    )
+    with pytest.raises(NonFiniteLoss):
+        tiny_run("a", FAIL)
+    tiny_run("a", "--resume")
+    assert [m.seen for m in matchers] == [[0, 1, 2, 3, 4, 5, 6], [4, 5, 6, 7]]
+
+
+def test_switch_is_kept_when_a_longer_run_is_resumed(tiny_run, caplog):
+    fraction = "train.matcher_change_fraction=0.5"
+    tiny_run("a", fraction)
+    with caplog.at_level(logging.WARNING):
+        tiny_run("a", fraction, "train.max_iter=10", "--resume")
+    record = json.loads((tiny_run.folder / "a/run.json").read_text())
+    assert record["matcher_change_iter"] == [4]
+    assert tiny_run.checkpoint("a")["iteration"] == 9
+
+
+def test_checkpoints_are_pruned(tiny_run):
+    tiny_run("a", "train.checkpointer.period=1", "train.checkpointer.max_to_keep=2")
+    files = sorted(p.name for p in (tiny_run.folder / "a").glob("*.pth"))
+    assert files == ["model_0000005.pth", "model_0000006.pth", "model_best.pth", "model_final.pth"]
+
+
+def test_output_folder_is_protected(tiny_run, caplog):
+    tiny_run("a")
+    folder = tiny_run.folder / "a"
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(InputError, match=r"holds a run of another config \(model.dropout: 0.5"):
+        tiny_run("a", "model.dropout=0.5")
+    with pytest.raises(InputError, match="holds checkpoints: give --resume"):
+        tiny_run("a", "train.max_iter=9", "train.eval_period=5", "dataloader.test.num_workers=1")
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    tiny_run("a", "model.dropout=0.5", "--reuse-output")
+    assert json.loads((folder / "run.json").read_text())["config"]["model"]["dropout"] == 0.5
+
+
+def test_resume_without_a_checkpoint_starts_from_the_beginning(tiny_run):
+    tiny_run("a")
+    tiny_run("b", "--resume")
+    assert_equal(tiny_run.checkpoint("b")["model"], tiny_run.checkpoint("a")["model"])
+
+
+def test_resume_of_another_model_is_refused(tiny_run):
+    tiny_run("a")
+    with pytest.raises(InputError, match="does not fit this model.*backbone.weight"):
+        tiny_run("a", "model.width=4", "--resume")
+
+
+def test_accumulation_keeps_batch_and_schedule(tiny_run):
+    tiny_run("large")
+    tiny_run("small", "train.accumulation_steps=2")
+    large, small = (tiny_run.checkpoint(name) for name in ("large", "small"))
+    assert large["iteration"] == small["iteration"] == 7
+    for name, value in large["model"].items():
+        if name != "batches":
+            torch.testing.assert_close(small["model"][name], value, rtol=1e-4, atol=1e-5)
+    with pytest.raises(InputError, match="total_batch_size=4 .*accumulation_steps=3"):
+        tiny_run("c", "train.accumulation_steps=3")
+
+
+def test_epochs_and_fractions_on_the_command_line(tiny_run):
+    tiny_run("a", "train.max_iter=2ep", "train.checkpointer.period=0.5")  # 12 images, batch 4
+    assert tiny_run.checkpoint("a")["iteration"] == 5
+    assert (tiny_run.folder / "a/model_0000002.pth").exists()
+
+
+def test_evaluation_scores_exactly_the_given_file(tiny_run):
+    tiny_run("a", "train.max_iter=200", "train.log_period=50", EMA, "train.model_ema.decay=0.999")
+    folder = tiny_run.folder / "a"
+    metrics = [json.loads(line) for line in (folder / "metrics.json").open()][-1]
+    assert metrics["bbox/AP"] > metrics["ema_bbox/AP"]
+    (folder / "last_checkpoint").write_text("somewhere_else.pth")
+    file = f"train.init_checkpoint={folder / 'model_final.pth'}"
+    scores = tiny_run("a", "--eval-only", file)
+    assert scores["bbox"]["AP"] == pytest.approx(metrics["bbox/AP"])
+    averaged = tiny_run(
+        "a", "--eval-only", file, EMA, "train.model_ema.use_ema_weights_for_eval_only=true"
+    )
+    assert averaged["bbox"]["AP"] == pytest.approx(metrics["ema_bbox/AP"])
+
+
+def test_evaluation_refuses_what_it_cannot_score(tiny_run):
+    with pytest.raises(InputError, match="train.init_checkpoint="):
+        tiny_run("a", "--eval-only")
+    tiny_run("a")
+    path = tiny_run.folder / "a/model_final.pth"
+    content = tiny_run.checkpoint("a")
+    del content["model"]["norm.weight"]
+    torch.save(content, path)
+    with pytest.raises(InputError, match=r"1 missing \(norm.weight\); --allow-partial"):
+        tiny_run("a", "--eval-only", f"train.init_checkpoint={path}")
+    assert "bbox" in tiny_run(
+        "a", "--eval-only", "--allow-partial", f"train.init_checkpoint={path}"
+    )
+
+
+def test_evaluation_refuses_other_classes(tiny_run):
+    tiny_run("a")
+    path = tiny_run.folder / "a/model_final.pth"
+    content = tiny_run.checkpoint("a")
+    content["metadata"]["classes"] = ["dark", "white"]
+    torch.save(content, path)
+    with pytest.raises(InputError, match="they differ from class 1 on"):
+        tiny_run("a", "--eval-only", f"train.init_checkpoint={path}")
+
+
+def test_training_from_backbone_weights(tiny_run):
+    tiny_run("a")
+    weights = tiny_run.checkpoint("a")["model"]
+    path = tiny_run.folder / "backbone.pth"
+    torch.save({k[9:]: v for k, v in weights.items() if k.startswith("backbone.")}, path)
+    tiny_run("b", f"train.init_checkpoint={path}", "optimizer.lr=0.0", "train.max_iter=1")
+    assert torch.equal(
+        tiny_run.checkpoint("b")["model"]["backbone.weight"], weights["backbone.weight"]
+    )
+
+
+def test_unknown_precision_is_named(tiny_run):
+    with pytest.raises(InputError, match="train.amp.dtype=half"):
+        tiny_run("a", "train.amp.enabled=true", "train.amp.dtype=half")
+
+
+def test_error_of_a_loader_process_becomes_one_line():
+    wrapped = InputError(
+        "Caught InputError in DataLoader worker process 0.\nOriginal Traceback (most recent call "
+        "last):\n  File x\ndetrex.utils.errors.InputError: a.png: does not decode\n"
+    )
+    assert describe_failure(wrapped) == (2, "error: a.png: does not decode")
+    code, text = describe_failure(RuntimeError("bug"))
+    assert code == 1 and text.startswith("RuntimeError: bug")

@@ -1,0 +1,182 @@
+import math
+
+import pytest
+import torch
+from detectron2.structures import Boxes, Instances
+
+from detrex.engine.nan_guard import NonFiniteLoss
+from detrex.engine.trainer import StepOptions, Trainer, seed_step
+from detrex.modeling.ema import ModelEma
+from detrex.utils.errors import InputError
+from tests.engine.conftest import assert_equal
+from tests.engine.tiny import TinyDetector
+
+
+def sample(index):
+    generator = torch.Generator().manual_seed(index)
+    instances = Instances((16, 16))
+    instances.gt_boxes = Boxes(torch.rand(1, 4, generator=generator) * 16)
+    instances.gt_classes = torch.tensor([index % 2])
+    image = torch.rand(3, 16, 16, generator=generator) * 255
+    return dict(image=image, height=16, width=16, file_name=f"{index}.png", instances=instances)
+
+
+def batches(size, count=4):
+    return [[sample(i * size + j) for j in range(size)] for i in range(count)]
+
+
+def train(loader, iterations=4, model=None, lr=0.1, momentum=0.9, **options):
+    torch.manual_seed(0)
+    model = model or TinyDetector()
+    ema = ModelEma(model, options.pop("decay")) if "decay" in options else None
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum)
+    trainer = Trainer(model, loader, optimizer, StepOptions(**options), ema)
+    if trainer.grad_scaler.is_enabled():  # the default scale makes it skip the first steps
+        trainer.grad_scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+    trainer.train(0, iterations)
+    return trainer
+
+
+def weights(trainer):
+    return {k: v for k, v in trainer.network.state_dict().items() if k != "batches"}
+
+
+def plain_sgd(loader, lr, momentum, max_norm=None):
+    """The same training as a loop of a few lines."""
+    torch.manual_seed(0)
+    model = TinyDetector()
+    parameters = list(model.parameters())
+    speed = [torch.zeros_like(p) for p in parameters]
+    history = []
+    for batch in loader:
+        model.zero_grad()
+        sum(model(batch).values()).backward()
+        norm = math.sqrt(sum(float((p.grad**2).sum()) for p in parameters))
+        scale = min(1.0, max_norm / (norm + 1e-6)) if max_norm else 1.0
+        with torch.no_grad():
+            for p, v in zip(parameters, speed, strict=True):
+                v.mul_(momentum).add_(p.grad * scale)
+                p -= lr * v
+        history.append([p.detach().clone() for p in parameters])
+    return model, history
+
+
+@pytest.mark.parametrize("max_norm", [None, 0.05])
+def test_weights_are_those_of_a_plain_loop(max_norm):
+    loader = batches(4)
+    clip = {"max_norm": max_norm, "norm_type": 2} if max_norm else None
+    trainer = train(loader, clip=clip)
+    expected, _ = plain_sgd(loader, 0.1, 0.9, max_norm)
+    for name, value in weights(trainer).items():
+        torch.testing.assert_close(value, expected.state_dict()[name], rtol=1e-5, atol=1e-7)
+    unclipped, _ = plain_sgd(loader, 0.1, 0.9)
+    moved = trainer.network.backbone.weight - unclipped.backbone.weight
+    assert (moved.abs().max() > 1e-3) == (max_norm is not None)
+
+
+@pytest.mark.parametrize("steps", [2, 4])
+def test_accumulation_equals_the_large_batch(steps):
+    large = train(batches(8))
+    samples = [s for batch in batches(8) for s in batch]
+    size = 8 // steps
+    small = [samples[i : i + size] for i in range(0, len(samples), size)]
+    accumulated = train(small, accumulation_steps=steps)
+    assert accumulated.network.batches == 4 * steps
+    for name, value in weights(accumulated).items():
+        torch.testing.assert_close(value, weights(large)[name], rtol=1e-5, atol=1e-6)
+    latest = accumulated.storage.latest()["loss_class"][0]
+    assert latest == pytest.approx(large.storage.latest()["loss_class"][0], rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16, torch.float16])
+def test_mixed_precision_covers_the_forward(dtype):
+    trainer = train(batches(4), amp_dtype=dtype, clip={"max_norm": 0.1})
+    assert trainer.network.dtypes == {dtype or torch.float32}
+    assert trainer.network.backbone.weight.dtype == torch.float32
+    full = train(batches(4), clip={"max_norm": 0.1})
+    for name, value in weights(trainer).items():
+        torch.testing.assert_close(value, weights(full)[name], rtol=0, atol=0.02)
+    assert trainer.grad_scaler.is_enabled() == (dtype == torch.float16)
+
+
+def test_fp16_gradients_are_unscaled_before_clipping():
+    trainer = train(batches(4), iterations=1, lr=1.0, momentum=0, amp_dtype=torch.float16,
+                    clip={"max_norm": 0.05})  # fmt: skip
+    torch.manual_seed(0)
+    start = TinyDetector().state_dict()
+    step = [(v - start[k]).detach() for k, v in trainer.network.named_parameters()]
+    assert torch.cat([s.flatten() for s in step]).norm().item() == pytest.approx(0.05, rel=1e-3)
+    assert 0.05 < trainer.storage.latest()["grad_norm"][0] < 50  # of the unscaled gradient
+
+
+def test_average_is_the_plain_formula():
+    loader, decay = batches(4), 0.8
+    trainer = train(loader, clip=None, decay=decay)
+    _, history = plain_sgd(loader, 0.1, 0.9)
+    torch.manual_seed(0)
+    for i, (name, first) in enumerate(TinyDetector().named_parameters()):
+        average = first.detach()
+        for step in history:
+            average = decay * average + (1 - decay) * step[i]
+        torch.testing.assert_close(trainer.ema.state_dict()[name], average)
+    assert trainer.ema.state_dict()["batches"] == 4  # counters are copied
+    assert "decoder.class_embed.weight" not in trainer.ema.state_dict()  # kept once
+
+
+def test_averaged_weights_are_applied_and_taken_back_bit_for_bit():
+    trainer = train(batches(4), decay=0.5)
+    before = {k: v.clone() for k, v in trainer.network.state_dict().items()}
+    with pytest.raises(KeyError), trainer.ema.applied(trainer.network):
+        inside = trainer.network.class_embed.weight.clone()
+        raise KeyError
+    assert torch.equal(inside, trainer.ema.averages["class_embed.weight"])
+    assert_equal(dict(trainer.network.state_dict()), before)
+
+
+def test_reported_losses_are_means_over_the_period():
+    loader = batches(4)
+    trainer = train(loader, lr=0.0, log_period=3)
+    losses = [trainer.model(batch)["loss_bbox"].item() for batch in loader]
+    history = trainer.storage.history("loss_bbox").values()
+    assert [step for _, step in history] == [2, 3]
+    assert [v for v, _ in history] == [pytest.approx(sum(losses[:3]) / 3), pytest.approx(losses[3])]
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_nan_stops_before_it_reaches_the_weights(tmp_path, steps):
+    model = TinyDetector(fail_at=0)
+    model.matcher.iter = 0
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(NonFiniteLoss) as error:
+        train(batches(2), model=model, accumulation_steps=steps, output_dir=str(tmp_path))
+    message = str(error.value)
+    assert "loss_class is nan in iteration 0; images: 0.png, 1.png" in message
+    assert str(tmp_path / "nan_state.pth") in message and "\n" not in message
+    state = torch.load(tmp_path / "nan_state.pth", weights_only=True)
+    before["batches"] += steps
+    assert_equal(dict(state["model"]), before)
+    assert math.isnan(state["losses"]["loss_class"]) and state["losses"]["loss_bbox"] > 0
+    assert torch.equal(state["inputs"][1]["image"], sample(1)["image"])
+    assert torch.equal(state["inputs"][1]["gt_boxes"], sample(1)["instances"].gt_boxes.tensor)
+
+
+def test_infinite_gradient_of_a_finite_loss_stops_too(tmp_path):
+    model = TinyDetector()
+    model.backbone.weight.register_hook(lambda grad: grad * float("inf"))
+    with pytest.raises(NonFiniteLoss, match="grad_norm is"):
+        train(batches(2), model=model, output_dir=str(tmp_path))
+
+
+def test_what_a_step_draws_depends_on_seed_iteration_and_rank_only():
+    draws = {}
+    for key in [(0, 1, 0), (0, 2, 0), (0, 1, 1), (1, 1, 0), (0, 1, 0)]:
+        seed_step(*key)
+        draws.setdefault(key, set()).add(torch.rand(()).item())
+    assert all(len(values) == 1 for values in draws.values())
+    assert len({min(values) for values in draws.values()}) == 4
+
+
+def test_short_loader_is_started_again_and_an_empty_one_is_an_error():
+    assert train(batches(2, count=1)).network.batches == 4
+    with pytest.raises(InputError, match="no batch"):
+        train([])
