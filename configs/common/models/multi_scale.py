@@ -14,40 +14,49 @@ def _with_neck(backbone, **channels):
         input_shapes={name: ShapeSpec(channels=width) for name, width in channels.items()},
         in_features=list(channels),
         out_channels=256,
-        num_outs=4,
+        num_outs=len(channels) + 1,
         kernel_size=1,
         norm_layer=L(nn.GroupNorm)(num_groups=32, num_channels=256),
     )
     return dict(backbone=backbone, neck=neck)
 
 
-def _resnet(depth):
+def _resnet(depth, finest=3):
+    levels = {"res2": 256, "res3": 512, "res4": 1024, "res5": 2048}
+    channels = {name: width for name, width in levels.items() if int(name[3:]) >= finest}
     backbone = L(ResNet)(
         stem=L(BasicStem)(in_channels=3, out_channels=64, norm="FrozenBN"),
         stages=L(ResNet.make_default_stages)(depth=depth, stride_in_1x1=False, norm="FrozenBN"),
-        out_features=["res3", "res4", "res5"],
+        out_features=list(channels),
         freeze_at=1,
     )
-    return _with_neck(backbone, res3=512, res4=1024, res5=2048)
+    return _with_neck(backbone, **channels)
 
 
-def _swin(embed_dim, depths, num_heads):
+def _swin(embed_dim, depths, num_heads, pretrain=224, window=7, finest=1):
+    indices = tuple(range(finest, 4))
     backbone = L(SwinTransformer)(
-        pretrain_img_size=224,
+        pretrain_img_size=pretrain,
         embed_dim=embed_dim,
         depths=depths,
         num_heads=num_heads,
         drop_path_rate=0.2,
-        window_size=7,
-        out_indices=(1, 2, 3),
+        window_size=window,
+        out_indices=indices,
     )
-    return _with_neck(backbone, p1=embed_dim * 2, p2=embed_dim * 4, p3=embed_dim * 8)
+    return _with_neck(backbone, **{f"p{i}": embed_dim * 2**i for i in indices})
 
 
 r50 = _resnet(50)
+r50_5scale = _resnet(50, finest=2)
 r101 = _resnet(101)
 swin_tiny = _swin(96, (2, 2, 6, 2), (3, 6, 12, 24))
-swin_large = _swin(192, (2, 2, 18, 2), (6, 12, 24, 48))
+swin_small = _swin(96, (2, 2, 18, 2), (3, 6, 12, 24))
+swin_base_384 = _swin(128, (2, 2, 18, 2), (4, 8, 16, 32), pretrain=384, window=12)
+_large = (192, (2, 2, 18, 2), (6, 12, 24, 48))
+swin_large = _swin(*_large)
+swin_large_384 = _swin(*_large, pretrain=384, window=12)
+swin_large_384_5scale = _swin(*_large, pretrain=384, window=12, finest=0)
 
 position_embedding = L(PositionEmbeddingSine)(
     num_pos_feats=128, temperature=10000, normalize=True, offset=-0.5

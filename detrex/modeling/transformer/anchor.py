@@ -6,7 +6,7 @@ Legend: B images, N queries, C channels; boxes are cxcywh in [0, 1].
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from detrex.layers import MLP, get_sine_pos_embed
 from detrex.modeling.queries import Queries
@@ -25,6 +25,11 @@ class AnchorDecoder(DeformableDecoder):
         dim = self.embed_dim
         self.query_scale = MLP(dim, dim, dim, 2) if content_scale else None
         self.ref_point_head = MLP(dim * 2, dim, dim, 2)
+
+    def register_heads(
+        self, class_embed: nn.ModuleList | None, bbox_embed: nn.ModuleList | None
+    ) -> None:
+        self.class_embed, self.bbox_embed = class_embed, bbox_embed  # in upstream's order
 
     def position(self, i: int, queries: Queries, memory: Memory) -> dict[str, Tensor]:
         boxes = memory.on_levels(queries.boxes)

@@ -183,7 +183,8 @@ class DeformableDecoder(Decoder):
 class MultiScaleTransformer(nn.Module):
     """Encoder, decoder, and with ``as_two_stage`` what makes proposals of the encoder's tokens.
 
-    A subclass adds the parameters that turn proposals or learned places into queries.
+    ``learned_contents``: number of learned query contents, ``tgt_embed`` (N, C). A subclass adds
+    what else turns proposals or learned places into queries.
     """
 
     def __init__(
@@ -193,6 +194,7 @@ class MultiScaleTransformer(nn.Module):
         num_feature_levels: int = 4,
         as_two_stage: bool = False,
         two_stage_num_proposals: int = 300,
+        learned_contents: int = 0,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -201,6 +203,7 @@ class MultiScaleTransformer(nn.Module):
         self.two_stage_num_proposals = two_stage_num_proposals
         self.embed_dim = dim = encoder.embed_dim
         self.level_embeds = nn.Parameter(torch.empty(num_feature_levels, dim))
+        self.tgt_embed = nn.Embedding(learned_contents, dim) if learned_contents else None
         if as_two_stage:
             self.enc_output = nn.Linear(dim, dim)
             self.enc_output_norm = nn.LayerNorm(dim)

@@ -1,0 +1,23 @@
+"""DINO, Swin-S (224, ImageNet-1k), four levels, 12 epochs.
+
+    python projects/dino/train_net.py --num-gpus 8 \
+        --config-file projects/dino/configs/dino-swin/dino_swin_small_224_4scale_12ep.py
+
+Published: 53.0 AP (detrex model zoo); 16 images an iteration, 90,000
+iterations.
+"""
+
+from detrex.config import get_config
+
+from ..models.dino_r50 import model
+
+_recipe = get_config("common/recipes/coco_12ep.py")
+dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
+optimizer, train = _recipe.optimizer, _recipe.train
+
+train.output_dir = "./output/dino_swin_small_224_4scale_12ep"
+dataloader.evaluator.output_dir = train.output_dir
+train.init_checkpoint = "/path/to/swin_small_patch4_window7_224.pth"
+
+_parts = get_config("common/models/multi_scale.py").swin_small
+model.update(backbone=_parts.backbone, neck=_parts.neck)
