@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import collections
 import pickle
 import typing
@@ -17,8 +18,25 @@ from detrex.utils.files import atomic_write
 
 LAST = "last_checkpoint"
 
-# Upstream's optimizer states hold omegaconf lists and numpy scalars: containers, without behaviour.
-_PLAIN_TYPES = [
+# What numpy pickles by: arrays, scalars, and arrays in protocol 5; under both package names.
+_NUMPY = {
+    f"{package}.{name}": function
+    for package in ("numpy.core", "numpy._core")
+    for name, function in (
+        ("multiarray._reconstruct", np.ndarray(0).__reduce__()[0]),
+        ("multiarray.scalar", np.float64(0).__reduce__()[0]),
+        ("numeric._frombuffer", np.ndarray(0).__reduce_ex__(5)[0]),
+    )
+}
+_PICKLED = {
+    **_NUMPY,
+    "numpy.ndarray": np.ndarray,
+    "numpy.dtype": np.dtype,
+    "collections.OrderedDict": collections.OrderedDict,
+    "_codecs.encode": codecs.encode,  # how old protocols write bytes
+}
+# Upstream's optimizer states hold omegaconf lists and numpy values: containers, without behaviour.
+_SAFE_IN_TORCH = [
     omegaconf.listconfig.ListConfig,
     omegaconf.dictconfig.DictConfig,
     omegaconf.base.ContainerMetadata,
@@ -31,11 +49,9 @@ _PLAIN_TYPES = [
     int,
     np.dtype,
     np.ndarray,
-    *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "bool")),
-    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
-    (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
+    *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "bool")),
+    *((function, name) for name, function in _NUMPY.items()),
 ]
-_NUMPY_NAMES = {"_reconstruct", "scalar", "ndarray", "dtype"}
 
 
 def save_checkpoint(data: dict, path: Path) -> None:
@@ -91,7 +107,7 @@ def _local_path(path: str) -> Path:
 
 
 def _read_torch(path: Path) -> dict:
-    with torch.serialization.safe_globals(_PLAIN_TYPES):
+    with torch.serialization.safe_globals(_SAFE_IN_TORCH):
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
@@ -99,11 +115,10 @@ class _DataUnpickler(pickle.Unpickler):
     """Builds numpy arrays and plain containers, nothing else."""
 
     def find_class(self, module: str, name: str):
-        if module.split(".")[0] == "numpy" and name in _NUMPY_NAMES:
-            return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-        if (module, name) == ("collections", "OrderedDict"):
-            return collections.OrderedDict
-        raise pickle.UnpicklingError(f"it refers to {module}.{name}, which is not plain data")
+        full_name = f"{module}.{name}"
+        if full_name not in _PICKLED:
+            raise pickle.UnpicklingError(f"it refers to {full_name}, which is not plain data")
+        return _PICKLED[full_name]
 
 
 def _read_pickle(path: Path) -> dict:

@@ -26,7 +26,7 @@ def plain_config(cfg: DictConfig) -> dict:
 
 def json_config(cfg: DictConfig) -> dict:
     """Return a config as JSON's types only, equal for equal configs in any process."""
-    return json.loads(json.dumps(plain_config(cfg), default=_describe))
+    return json.loads(_as_json(plain_config(cfg)))
 
 
 def config_yaml(cfg: DictConfig) -> str:
@@ -37,10 +37,10 @@ def config_yaml(cfg: DictConfig) -> str:
 def is_reproducible(cfg: DictConfig) -> bool:
     """Whether ``config_yaml`` says everything: False for a config with lambdas or local objects."""
     content = plain_config(cfg)
+    if any(isinstance(value, _Source) for value in _leaves(content)):
+        return False
     try:
-        return yaml.unsafe_load(config_yaml(cfg)) == content and not any(
-            isinstance(value, _Source) for value in _leaves(content)
-        )
+        return _as_json(yaml.unsafe_load(config_yaml(cfg))) == _as_json(content)
     except Exception:  # whatever an object's own reconstruction raises
         return False
 
@@ -79,6 +79,10 @@ def _source(function) -> _Source:
         return _Source(inspect.getsource(function).strip())
     except (OSError, TypeError):
         return _Source(f"{function.__module__}.{function.__qualname__}")
+
+
+def _as_json(content) -> str:
+    return json.dumps(content, default=_describe, sort_keys=True)
 
 
 def _describe(value) -> str:

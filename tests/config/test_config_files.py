@@ -1,0 +1,90 @@
+import functools
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.config import LazyCall, LazyConfig, instantiate
+from detectron2.layers import ShapeSpec
+from omegaconf import OmegaConf
+
+from detrex.config import (
+    config,
+    config_differences,
+    config_yaml,
+    get_config,
+    is_reproducible,
+    json_config,
+)
+from detrex.engine import load_config
+from detrex.utils.errors import InputError
+
+
+def test_shipped_files_load_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train = get_config("common/train.py").train
+    assert train.max_iter == 90000
+    train.max_iter = 1
+    assert get_config("common/train.py").train.max_iter == 90000  # a fresh copy
+
+
+def test_packaged_configs_come_first(tmp_path, monkeypatch):
+    (tmp_path / "configs" / "common").mkdir(parents=True)
+    (tmp_path / "configs" / "common" / "train.py").write_text("train = dict(max_iter=3)")
+    monkeypatch.setattr(config, "_HERE", tmp_path)
+    assert get_config("common/train.py").train.max_iter == 3
+
+
+def test_missing_file_names_the_nearest():
+    with pytest.raises(InputError, match="trian.py not found; did you mean .*common/train.py"):
+        get_config("common/trian.py")
+
+
+def test_our_configs_hold_no_nameless_functions():
+    files = sorted(Path(__file__).parents[2].glob("projects/*/configs/*.py"))
+    assert len(files) > 15
+    assert [f for f in files if not is_reproducible(load_config(str(f)))] == []
+
+
+def objects():
+    return OmegaConf.create(
+        {
+            "layer": LazyCall(torch.nn.Linear)(in_features="${..width}", out_features=3),
+            "width": 5,
+            "norm": torch.nn.LayerNorm,
+            "make": functools.partial(torch.nn.LayerNorm, eps=1e-6),
+            "shapes": {"res3": ShapeSpec(channels=512)},
+            "betas": (0.9, 0.999),
+        },
+        flags={"allow_objects": True},
+    )
+
+
+def test_yaml_gives_the_same_objects_back(tmp_path):
+    cfg = objects()
+    assert is_reproducible(cfg)
+    path = tmp_path / "config.yaml"
+    path.write_text(config_yaml(cfg))
+    again = LazyConfig.load(str(path))
+    assert instantiate(again.layer).weight.shape == (3, 5)
+    assert again.norm is torch.nn.LayerNorm
+    assert (again.make.func, again.make.keywords) == (torch.nn.LayerNorm, {"eps": 1e-6})
+    assert instantiate(again.shapes.res3) == ShapeSpec(channels=512)
+    assert json_config(again) == json_config(cfg)
+
+
+def test_config_with_a_lambda_is_not_reproducible_but_compares():
+    first, same, other = objects(), objects(), objects()
+    first.rule = same.rule = LazyCall(OmegaConf.create)(f=lambda name: 0.1)
+    other.rule = LazyCall(OmegaConf.create)(f=lambda name: 0.2)
+    assert not is_reproducible(first)
+    assert json_config(first) == json_config(same) != json_config(other)
+
+
+def test_differences_name_the_dotted_key_and_both_values():
+    ours = {"a": {"b": 1, "c": [1]}, "d": "x" * 50}
+    other = {"a": {"b": 2, "c": [1]}, "e": None}
+    assert list(config_differences(ours, ours)) == []
+    assert list(config_differences(ours, other)) == [
+        "a.b: 1, not 2",
+        f"d: '{'x' * 36}..., not None",
+    ]
