@@ -11,6 +11,7 @@ from .box_ops import (
     generalized_box_iou,
     overlaps,
 )
+from .conditional_attention import ConditionalCrossAttention, ConditionalSelfAttention
 from .mlp import FFN, MLP
 from .ms_deform_attn import MultiScaleDeformableAttention, multi_scale_deformable_attention
 from .position_embedding import PositionEmbeddingSine, get_sine_pos_embed
@@ -20,6 +21,8 @@ __all__ = [
     "FFN",
     "MLP",
     "BaseTransformerLayer",
+    "ConditionalCrossAttention",
+    "ConditionalSelfAttention",
     "MultiScaleDeformableAttention",
     "MultiheadAttention",
     "PositionEmbeddingSine",

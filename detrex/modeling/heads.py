@@ -46,19 +46,25 @@ def refine_boxes(reference: Tensor | None, delta: Tensor) -> Tensor:
     return (delta + F.pad(start, (0, 4 - start.shape[-1]))).sigmoid()
 
 
-def build_heads(
-    embed_dim: int, num_classes: int, num_layers: int, *, refine: bool, two_stage: bool
-) -> tuple[nn.ModuleList, nn.ModuleList]:
-    """Class heads and box heads, one per decoder layer and one more for two-stage proposals.
-
-    Each layer has its own heads if it refines boxes, else all share one. All start equal: scores
-    at a prior of 0.01 (focal loss, Lin et al. 2017, section 3.3), boxes at their reference.
-    """
+def build_head(embed_dim: int, num_classes: int) -> tuple[nn.Linear, MLP]:
+    """A class head that starts at scores of 0.01 (focal loss, Lin et al. 2017, section 3.3) and a
+    box head that starts at the reference."""
     class_head = nn.Linear(embed_dim, num_classes)
     nn.init.constant_(class_head.bias, -math.log((1 - 0.01) / 0.01))
     box_head = MLP(embed_dim, embed_dim, 4, 3)
     nn.init.zeros_(box_head.layers[-1].weight)
     nn.init.zeros_(box_head.layers[-1].bias)
+    return class_head, box_head
+
+
+def build_heads(
+    embed_dim: int, num_classes: int, num_layers: int, *, refine: bool, two_stage: bool
+) -> tuple[nn.ModuleList, nn.ModuleList]:
+    """Class heads and box heads, one per decoder layer and one more for two-stage proposals.
+
+    Each layer has its own heads if it refines boxes, else all share one. All start equal.
+    """
+    class_head, box_head = build_head(embed_dim, num_classes)
     count = num_layers + two_stage
     repeat = copy.deepcopy if refine else (lambda head: head)
     class_embed = nn.ModuleList(repeat(class_head) for _ in range(count))

@@ -1,0 +1,169 @@
+"""Attention that keeps content and place apart (Conditional DETR, Meng et al. 2021, section 3.3).
+
+Legend: B images, N queries, M keys, C channels. Masks are bool, True = must not attend.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def masked_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    num_heads: int,
+    attn_mask: Tensor | None = None,
+    key_padding_mask: Tensor | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """softmax(Q K^T / sqrt(d)) V per head: (B, N, C), (B, M, C), (B, M, D) to (B, N, D).
+
+    attn_mask (N, M) and key_padding_mask (B, M). On the CPU it is computed step by step: the fused
+    kernel's gradient loses digits where the weights are nearly uniform, as in a first layer.
+    """
+    query, key, value = (
+        x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (query, key, value)
+    )
+    forbidden = attn_mask
+    if key_padding_mask is not None:
+        padding = key_padding_mask[:, None, None]  # (B, 1, 1, M)
+        forbidden = padding if forbidden is None else padding | forbidden
+    if query.device.type == "cpu":
+        weights = query * query.shape[-1] ** -0.5 @ key.transpose(-1, -2)
+        if forbidden is not None:
+            weights = weights.masked_fill(forbidden, -torch.inf)
+        out = F.dropout(weights.softmax(-1), dropout) @ value
+    else:
+        allowed = None if forbidden is None else ~forbidden
+        out = F.scaled_dot_product_attention(query, key, value, allowed, dropout)
+    return out.transpose(1, 2).flatten(2)
+
+
+class _ConditionalAttention(nn.Module):
+    """The projections; tensors are (B, N, C), or (N, B, C) unless ``batch_first``, as upstream."""
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        attn_drop: float = 0.0,
+        proj_drop: float = 0.0,
+        batch_first: bool = False,
+    ) -> None:
+        super().__init__()
+        self.query_content_proj = nn.Linear(embed_dim, embed_dim)
+        self.query_pos_proj = nn.Linear(embed_dim, embed_dim)
+        self.key_content_proj = nn.Linear(embed_dim, embed_dim)
+        self.key_pos_proj = nn.Linear(embed_dim, embed_dim)
+        self.value_proj = nn.Linear(embed_dim, embed_dim)
+        self.out_proj = nn.Linear(embed_dim, embed_dim)
+        self.attn_drop = attn_drop
+        self.proj_drop = nn.Dropout(proj_drop)
+        self.embed_dim = embed_dim
+        self.num_heads = num_heads
+        self.batch_first = batch_first
+
+    def _sequence_first(self, x: Tensor) -> Tensor:
+        return x.transpose(0, 1) if self.batch_first else x
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, **masks: Tensor | None) -> Tensor:
+        """Attention between projected tensors (N, B, C), projected once more."""
+        inputs = (x.transpose(0, 1) for x in (query, key, value))
+        dropout = self.attn_drop if self.training else 0.0
+        out = masked_attention(*inputs, self.num_heads, dropout=dropout, **masks)
+        return self.proj_drop(self._sequence_first(self.out_proj(out.transpose(0, 1))))
+
+
+class ConditionalSelfAttention(_ConditionalAttention):
+    """Self-attention in which content and place are projected apart, then added.
+
+    Returns ``identity`` (default: the query) plus the result.
+    """
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        identity: Tensor | None = None,
+        query_pos: Tensor | None = None,
+        key_pos: Tensor | None = None,
+        attn_mask: Tensor | None = None,
+        key_padding_mask: Tensor | None = None,
+        **kwargs,
+    ) -> Tensor:
+        key = query if key is None else key
+        value = key if value is None else value
+        key_pos = query_pos if key_pos is None else key_pos
+        # Sequence first, as upstream: the gradients of the place projections nearly cancel in the
+        # first layer, and the order in which they are summed decides what is left.
+        content, place, key_content, key_place, seen = map(
+            self._sequence_first, (query, query_pos, key, key_pos, value)
+        )
+        out = self._attend(
+            self.query_content_proj(content) + self.query_pos_proj(place),
+            self.key_content_proj(key_content) + self.key_pos_proj(key_place),
+            self.value_proj(seen),
+            attn_mask=attn_mask,
+            key_padding_mask=key_padding_mask,
+        )
+        return (query if identity is None else identity) + out
+
+
+class ConditionalCrossAttention(_ConditionalAttention):
+    """Cross-attention whose weights are content . content + place . place, head by head.
+
+    The place of a query is ``query_sine_embed``; in the first layer, where contents say nothing
+    yet, both contents also carry their places (``query_pos``, ``key_pos``).
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        attn_drop: float = 0.0,
+        proj_drop: float = 0.0,
+        batch_first: bool = False,
+    ) -> None:
+        super().__init__(embed_dim, num_heads, attn_drop, proj_drop, batch_first)
+        self.query_pos_sine_proj = nn.Linear(embed_dim, embed_dim)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        identity: Tensor | None = None,
+        query_pos: Tensor | None = None,
+        key_pos: Tensor | None = None,
+        query_sine_embed: Tensor | None = None,
+        is_first_layer: bool = False,
+        attn_mask: Tensor | None = None,
+        key_padding_mask: Tensor | None = None,
+        **kwargs,
+    ) -> Tensor:
+        value = key if value is None else value
+        content, key_content = self.query_content_proj(query), self.key_content_proj(key)
+        key_place = self.key_pos_proj(key_pos)
+        if is_first_layer:
+            content = content + self.query_pos_proj(query_pos)
+            key_content = key_content + key_place
+        inputs = (
+            self._side_by_side(content, self.query_pos_sine_proj(query_sine_embed)),
+            self._side_by_side(key_content, key_place),
+            self.value_proj(value),
+        )
+        out = self._attend(
+            *map(self._sequence_first, inputs),
+            attn_mask=attn_mask,
+            key_padding_mask=key_padding_mask,
+        )
+        return (query if identity is None else identity) + out
+
+    def _side_by_side(self, content: Tensor, place: Tensor) -> Tensor:
+        """Two (..., C) to one (..., 2C) in which every head finds both of its parts."""
+        heads = (x.unflatten(-1, (self.num_heads, -1)) for x in (content, place))
+        return torch.cat(tuple(heads), -1).flatten(-2)

@@ -1,0 +1,87 @@
+"""The detector for one feature level: DETR, Conditional DETR, DAB-DETR and their kin.
+
+Legend: B images, L layers, N queries, C channels, K classes; boxes are cxcywh in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from detrex.modeling.criterion import Predictions
+from detrex.modeling.detector import Detector, Images
+from detrex.modeling.heads import Heads, build_head
+from detrex.modeling.queries import Queries, QueryGroup
+from detrex.modeling.transformer import DenseMemory, DenseTransformer
+
+
+class SingleScaleDetector(Detector):
+    """``in_features[-1]`` of the backbone, projected by ``input_proj``, and one pair of heads.
+
+    All layers share the heads. ``groups`` replaces the one group of ``num_queries``. ``device`` has
+    no effect: the model lives where it is moved to. A subclass overrides ``make_queries``.
+    """
+
+    # As upstream: conditional decoders are trained without a padding mask. At inference every
+    # decoder gets it, so that detections do not depend on the other images of the batch.
+    trains_with_mask = False
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        in_features: Sequence[str],
+        in_channels: int,
+        position_embedding: nn.Module,
+        transformer: DenseTransformer,
+        embed_dim: int,
+        num_classes: int,
+        num_queries: int,
+        criterion: nn.Module,
+        aux_loss: bool = True,
+        pixel_mean: Sequence[float] = (123.675, 116.280, 103.530),
+        pixel_std: Sequence[float] = (58.395, 57.120, 57.375),
+        select_box_nums_for_evaluation: int = 300,
+        device: str = "cuda",
+        groups: Sequence[QueryGroup] = (),
+    ) -> None:
+        super().__init__(backbone, position_embedding, None, pixel_mean, pixel_std)
+        self.groups = tuple(groups) or (QueryGroup(size=num_queries),)
+        self.in_features = list(in_features)
+        self.input_proj = nn.Conv2d(in_channels, embed_dim, kernel_size=1)
+        self.transformer = transformer
+        self.class_embed, self.bbox_embed = build_head(embed_dim, num_classes)
+        self.criterion = criterion
+        self.aux_loss = aux_loss
+        self.select_box_nums_for_evaluation = select_box_nums_for_evaluation
+
+    def features(self, pixels: Tensor) -> list[Tensor]:
+        return [self.input_proj(self.backbone(pixels)[self.in_features[-1]])]
+
+    def encode(self, images: Images) -> DenseMemory:
+        memory = super().encode(images)
+        hide = self.trains_with_mask or not self.training
+        return memory if hide else replace(memory, mask=None)
+
+    def decode(self, queries: Queries, memory: DenseMemory) -> tuple[Tensor, Tensor]:
+        layers = self.transformer.decoder.num_layers
+        heads = Heads([self.class_embed] * layers, [self.bbox_embed] * layers, self.heads_refine)
+        return self.transformer.decoder(queries, memory, heads)
+
+
+class LearnedQueryDetector(SingleScaleDetector):
+    """Queries are learned positions (``query_embed``); their contents start at zero."""
+
+    def __init__(self, *, embed_dim: int, **single_scale) -> None:
+        super().__init__(embed_dim=embed_dim, **single_scale)
+        self.query_embed = nn.Embedding(sum(group.size for group in self.groups), embed_dim)
+
+    def make_queries(
+        self, memory: DenseMemory, targets: list[dict] | None
+    ) -> tuple[Queries, Predictions | None]:
+        groups = self.active_groups
+        total, batch = sum(group.size for group in groups), len(memory.tokens)
+        position = self.query_embed.weight[:total].expand(batch, -1, -1)  # (B, N, C)
+        return Queries(torch.zeros_like(position), position, None, groups), None

@@ -1,0 +1,57 @@
+"""Decoder whose cross-attention looks at the place that each query names.
+
+Source: Conditional DETR (Meng et al. 2021), section 3.3.
+Legend: B images, N queries, C channels; boxes are points or cxcywh in [0, 1].
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from detrex.layers import (
+    MLP,
+    ConditionalCrossAttention,
+    ConditionalSelfAttention,
+    get_sine_pos_embed,
+)
+from detrex.modeling.queries import Queries
+
+from .dense import DenseDecoder, DenseEncoder, DenseMemory
+
+
+class ConditionalEncoder(DenseEncoder):
+    """The dense encoder; its feed-forward starts from a PReLU by default."""
+
+    def __init__(self, *, activation: nn.Module | None = None, **dense) -> None:
+        super().__init__(activation=activation or nn.PReLU(), **dense)
+
+
+class ConditionalDecoder(DenseDecoder):
+    """Queries look around their points: place = sine(point) * MLP(content).
+
+    ``ref_point_head`` turns a query's learned position into its point.
+    """
+
+    def __init__(
+        self,
+        *,
+        activation: nn.Module | None = None,
+        attentions: tuple = (ConditionalSelfAttention, ConditionalCrossAttention),
+        **dense,
+    ) -> None:
+        super().__init__(activation=activation or nn.PReLU(), attentions=attentions, **dense)
+        dim = self.embed_dim
+        self.query_scale = MLP(dim, dim, dim, 2)
+        self.ref_point_head = MLP(dim, dim, 2, 2)
+        for layer in self.layers[1:]:  # only the first layer mixes place into content
+            layer.attentions[1].query_pos_proj = None
+
+    def position(self, i: int, queries: Queries, memory: DenseMemory) -> dict[str, Tensor]:
+        place = get_sine_pos_embed(queries.boxes, self.embed_dim // 2)  # (B, N, C)
+        return {"query_pos": queries.position, **self.look(i, queries.content, place)}
+
+    def look(self, i: int, content: Tensor, place: Tensor) -> dict[str, Tensor | bool]:
+        """Where layer ``i`` looks: from the second on, contents scale the places (B, N, C)."""
+        first = i == 0
+        place = place if first else place * self.query_scale(content)
+        return {"query_sine_embed": place, "is_first_layer": first}

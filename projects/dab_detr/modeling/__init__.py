@@ -1,0 +1,13 @@
+from .dab_detr import (
+    DABDETR,
+    DabDetrTransformer,
+    DabDetrTransformerDecoder,
+    DabDetrTransformerEncoder,
+)
+
+__all__ = [
+    "DABDETR",
+    "DabDetrTransformer",
+    "DabDetrTransformerDecoder",
+    "DabDetrTransformerEncoder",
+]

@@ -1,0 +1,109 @@
+"""DAB-DETR (Liu et al., ICLR 2022): queries are boxes, refined layer by layer.
+
+Legend: B images, N queries, S tokens, C channels; boxes are cxcywh in [0, 1].
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from detrex.layers import MLP, get_sine_pos_embed
+from detrex.modeling.criterion import Predictions
+from detrex.modeling.queries import Queries
+from detrex.modeling.single_scale import SingleScaleDetector
+from detrex.modeling.transformer import (
+    ConditionalDecoder,
+    ConditionalEncoder,
+    DenseMemory,
+    DenseTransformer,
+)
+from detrex.utils import inverse_sigmoid
+
+
+class DabDetrTransformerEncoder(ConditionalEncoder):
+    """Encoder whose contents scale their positions."""
+
+    def __init__(self, **conditional) -> None:
+        super().__init__(**conditional)
+        self.query_scale = MLP(self.embed_dim, self.embed_dim, self.embed_dim, 2)
+
+    def scale_position(self, x: Tensor, position: Tensor) -> Tensor:
+        return position * self.query_scale(x)
+
+
+class DabDetrTransformerDecoder(ConditionalDecoder):
+    """Queries look around the centres of their boxes, as wide as the boxes are.
+
+    ``modulate_hw_attn``: x and y of the place are divided by the box's width and height, relative
+    to a width and height that the content asks for (section 4.4).
+    """
+
+    def __init__(self, *, modulate_hw_attn: bool = True, **conditional) -> None:
+        super().__init__(**conditional)
+        self.look_forward_twice = True  # as upstream: a layer's loss also trains the box before it
+        dim = self.embed_dim
+        self.ref_point_head = MLP(2 * dim, dim, dim, 2)
+        self.ref_anchor_head = MLP(dim, dim, 2, 2) if modulate_hw_attn else None
+
+    def position(self, i: int, queries: Queries, memory: DenseMemory) -> dict[str, Tensor]:
+        sine = get_sine_pos_embed(queries.boxes, self.embed_dim // 2)  # (B, N, 2C) of y, x, w, h
+        look = self.look(i, queries.content, sine[..., : self.embed_dim])
+        if self.ref_anchor_head is not None:
+            asked = self.ref_anchor_head(queries.content).sigmoid()  # (B, N, 2) width and height
+            narrow = (asked / queries.boxes[..., 2:]).flip(-1)[..., None]  # y before x
+            place = look["query_sine_embed"].unflatten(-1, (2, -1))
+            look["query_sine_embed"] = (place * narrow).flatten(-2)
+        return {"query_pos": self.ref_point_head(sine), **look}
+
+
+class DabDetrTransformer(DenseTransformer):
+    """The dense transformer; ``num_patterns`` contents share every box (0: one, all zeros)."""
+
+    def __init__(self, *, num_patterns: int = 0, **dense) -> None:
+        super().__init__(**dense)
+        self.num_patterns = num_patterns
+        if num_patterns:
+            self.patterns = nn.Embedding(num_patterns, self.embed_dim)
+            nn.init.xavier_uniform_(self.patterns.weight)
+
+
+class DABDETR(SingleScaleDetector):
+    """Learned boxes as queries; every layer refines them with the same head.
+
+    ``freeze_anchor_box_centers`` starts the centres uniformly over the image; as upstream, and
+    against its name, they are trained all the same.
+    """
+
+    heads_refine = True
+
+    def __init__(
+        self,
+        *,
+        transformer: DabDetrTransformer,
+        num_queries: int,
+        freeze_anchor_box_centers: bool = True,
+        **single_scale,
+    ) -> None:
+        total = num_queries * max(transformer.num_patterns, 1)
+        super().__init__(transformer=transformer, num_queries=total, **single_scale)
+        transformer.decoder.register_heads(None, self.bbox_embed)
+        self.anchor_box_embed = nn.Embedding(num_queries, 4)
+        if freeze_anchor_box_centers:
+            with torch.no_grad():
+                self.anchor_box_embed.weight[:, :2] = inverse_sigmoid(torch.rand(num_queries, 2))
+
+    def make_queries(
+        self, memory: DenseMemory, targets: list[dict] | None
+    ) -> tuple[Queries, Predictions | None]:
+        boxes = self.anchor_box_embed.weight.sigmoid()  # (N, 4)
+        content = self.content(len(boxes))
+        boxes = boxes.repeat(len(content) // len(boxes), 1)
+        content, boxes = (x.expand(len(memory.tokens), -1, -1) for x in (content, boxes))
+        return Queries(content, None, boxes, self.groups), None
+
+    def content(self, count: int) -> Tensor:
+        """Contents (N, C) of ``count`` boxes, pattern after pattern."""
+        if not self.transformer.num_patterns:
+            return self.anchor_box_embed.weight.new_zeros(count, self.transformer.embed_dim)
+        return self.transformer.patterns.weight.repeat_interleave(count, 0)

@@ -1,0 +1,43 @@
+"""DETR (Carion et al., ECCV 2020): set prediction with a plain transformer.
+
+Legend: B images, N queries, K classes; boxes are cxcywh in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from detectron2.structures import Instances
+from torch import Tensor, nn
+
+from detrex.layers import MLP
+from detrex.modeling.postprocess import best_classes
+from detrex.modeling.single_scale import LearnedQueryDetector
+from detrex.modeling.transformer import DenseEncoder
+
+
+class DetrTransformerEncoder(DenseEncoder):
+    """The dense encoder, with a final norm unless told otherwise."""
+
+    def __init__(self, *, post_norm: bool = True, **dense) -> None:
+        super().__init__(post_norm=post_norm, **dense)
+
+
+class DETR(LearnedQueryDetector):
+    """Softmax over ``num_classes`` and "no object"; a box is a free output of its query.
+
+    The decoder attends to the whole image, so there is no point to start from. The arguments are
+    :class:`detrex.modeling.single_scale.SingleScaleDetector`'s.
+    """
+
+    trains_with_mask = True
+
+    def __init__(self, *, embed_dim: int, num_classes: int, **single_scale) -> None:
+        super().__init__(embed_dim=embed_dim, num_classes=num_classes, **single_scale)
+        self.class_embed = nn.Linear(embed_dim, num_classes + 1)
+        self.bbox_embed = MLP(embed_dim, embed_dim, 4, 3)
+
+    def select(
+        self, logits: Tensor, boxes: Tensor, sizes: Sequence[tuple[int, int]]
+    ) -> list[Instances]:
+        return best_classes(logits, boxes, sizes)
