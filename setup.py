@@ -5,11 +5,12 @@ from pathlib import Path
 from setuptools import find_namespace_packages, setup
 
 ROOT = Path(__file__).parent
+PACKAGES = ("detrex", "projects", "aligndetr")
 
 
 def packages() -> list[str]:
     """The configs folder travels as detrex/config/configs, where get_config looks for it."""
-    found = find_namespace_packages(include=["detrex", "detrex.*", "projects", "projects.*"])
+    found = find_namespace_packages(include=[f"{p}{deep}" for p in PACKAGES for deep in ("", ".*")])
     configs = find_namespace_packages(where="configs")
     return found + ["detrex.config.configs"] + [f"detrex.config.configs.{c}" for c in configs]
 

@@ -49,9 +49,24 @@ def giou_focal(
     return target, alpha * (target - p).abs() ** gamma
 
 
+def joint_quality(score: Tensor, iou: Tensor, alpha: float) -> Tensor:
+    """score^alpha * IoU^(1 - alpha), at least 0.01 as in the released code (Align-DETR, eq. 4)."""
+    return (score**alpha * iou ** (1 - alpha)).clamp(min=0.01)
+
+
+def ia_bce(
+    p: Tensor, positive: bool, quality: Quality | None, alpha: float, gamma: float
+) -> tuple[Tensor | float, Tensor | float]:
+    """IoU-aware BCE (Align-DETR, eq. 5): its target joins score and IoU."""
+    if not positive:
+        return 0.0, p**gamma
+    return joint_quality(p.detach(), quality.iou, alpha), 1.0
+
+
 CLASS_LOSSES: dict[str, ClassLoss] = {
     "focal_loss": focal,
     "giou_focal_loss": giou_focal,
+    "ia_bce_loss": ia_bce,
 }
 
 

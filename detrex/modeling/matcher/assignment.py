@@ -25,6 +25,10 @@ class Matches(NamedTuple):
     query: Tensor
     target: Tensor
 
+    def bags(self) -> Tensor:
+        """A number (M,) that matches of the same layer and target share."""
+        return self.layer * 2**32 + self.target
+
     def to(self, device: torch.device) -> Matches:
         return Matches(*(x.to(device, non_blocking=True) for x in self))
 

@@ -1,0 +1,1 @@
+"""Import paths of Align-DETR's own repository, for its forks and configs."""

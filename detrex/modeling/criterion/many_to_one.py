@@ -1,0 +1,88 @@
+"""k-to-one matching with prime-sample weighting (Align-DETR, Cai et al. 2023, section 3.4).
+
+Legend: L layers, M matches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from detrex.modeling.losses import joint_quality
+from detrex.modeling.matcher import Matches
+from detrex.modeling.matcher.matcher import Targets
+
+from .criterion import ENCODER, Predictions
+from .two_stage import TwoStageCriterion
+
+
+class ManyToOneCriterion(TwoStageCriterion):
+    """Several queries answer for a target; all but the best of them count less.
+
+    ``match_num``: queries per target for the encoder's proposals, then for each decoder layer; a
+    decoder with fewer layers takes the last entries. Groups beside the primary one keep their own
+    assignment. The r-th best query of a target, by the quality score^alpha * IoU^(1 - alpha), has
+    its soft target and its box losses multiplied by exp(-r / tau). The normaliser stays the number
+    of objects. Any ``loss_class_type`` can be used; proposals get the same.
+
+    Raises:
+        ValueError: if ``match_num`` has fewer entries than the decoder has layers.
+    """
+
+    def __init__(
+        self,
+        *args,
+        match_num: Sequence[int] = (2, 2, 2, 2, 2, 2, 1),
+        tau: float = 1.5,
+        alpha: float = 0.25,
+        loss_class_type: str = "ia_bce_loss",
+        **rest,
+    ) -> None:
+        super().__init__(*args, alpha=alpha, loss_class_type=loss_class_type, **rest)
+        self.match_num = tuple(match_num)
+        self.tau = tau
+        self.alpha = alpha
+        self.proposal_loss = self.class_loss
+
+    def match(self, predictions: Predictions, targets: Targets) -> Matches:
+        k = self.queries_per_target(predictions)
+        if k is None:
+            return super().match(predictions, targets)
+        logits, boxes = predictions.logits.detach(), predictions.boxes.detach()
+        return self.matcher.match(logits, boxes, targets, k=k)
+
+    def queries_per_target(self, predictions: Predictions) -> Sequence[int] | None:
+        """For each layer of the set (L,); None leaves the set to its group."""
+        if predictions.group is ENCODER:
+            return self.match_num[:1]
+        if predictions.group.name:
+            return None
+        layers = len(predictions.logits)
+        if layers >= len(self.match_num):
+            raise ValueError(
+                f"criterion.match_num needs the encoder's and {layers} layers' entries,"
+                f" got {list(self.match_num)}"
+            )
+        return self.match_num[-layers:]
+
+    def pair_weights(
+        self, predictions: Predictions, matches: Matches, labels: Tensor, iou: Tensor
+    ) -> Tensor | float:
+        k = self.queries_per_target(predictions)
+        if k is None or max(k) == 1:
+            return 1.0
+        logits = predictions.logits.detach().float()
+        score = logits[matches.layer, matches.image, matches.query, labels].sigmoid()
+        quality = joint_quality(score, iou, self.alpha)
+        return torch.exp(-rank_in_bag(quality, matches.bags()) / self.tau)
+
+
+def rank_in_bag(score: Tensor, bag: Tensor) -> Tensor:
+    """How many members of the same bag are better: scores (M,) and bag numbers (M,) to (M,)."""
+    order = score.argsort(descending=True, stable=True)
+    order = order[bag[order].argsort(stable=True)]
+    first = torch.searchsorted(bag[order], bag[order])
+    rank = torch.arange(len(order), device=order.device) - first
+    return torch.empty_like(rank).scatter(0, order, rank)
