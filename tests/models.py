@@ -26,9 +26,18 @@ def load(config: str, overrides: dict) -> DictConfig:
 
 
 def tiny(config: str = RANK_DETR, **overrides) -> torch.nn.Module:
-    """The config's model with 1 + 2 layers and few queries; ``overrides`` replace model fields."""
-    cfg = load(config, {})
-    model = cfg.model
+    """The config's model, shrunk; ``overrides`` replace model fields ("__" stands for ".")."""
+    model = LazyConfig.load(str(ROOT / config)).model
+    shrink(model)
+    for key, value in overrides.items():
+        OmegaConf.update(model, key.replace("__", "."), value, force_add=True)
+    torch.manual_seed(0)
+    return instantiate(model)
+
+
+def shrink(model: DictConfig) -> None:
+    """A narrow backbone, 1 + 2 layers without dropout, few queries, five classes."""
+    narrow(model)
     for stack in (model.transformer.encoder, model.transformer.decoder):
         for field in [f for f in stack if "drop" in f]:
             stack[field] = 0.0
@@ -41,10 +50,12 @@ def tiny(config: str = RANK_DETR, **overrides) -> torch.nn.Module:
         model.update(num_queries_one2one=10, num_queries_one2many=20, k_one2many=2)
         model.transformer.two_stage_num_proposals = 30
     model.num_classes = 5
-    for key, value in overrides.items():
-        OmegaConf.update(model, key.replace("__", "."), value, force_add=True)
-    torch.manual_seed(0)
-    return instantiate(model)
+
+
+def training_configs() -> list[Path]:
+    """Every shipped config of a training run."""
+    found = ROOT.glob("projects/*/configs/**/*.py")
+    return sorted(path for path in found if path.parent.name != "models")
 
 
 def image(height: int, width: int, objects: int, seed: int = 0, classes: int = 5) -> dict:
@@ -61,20 +72,24 @@ def image(height: int, width: int, objects: int, seed: int = 0, classes: int = 5
 
 
 def narrow(model: DictConfig) -> None:
-    """A backbone of a few thousand parameters in place of the config's."""
+    """A backbone of a few thousand parameters in place of the config's, where one exists."""
     backbone = model.backbone
     if "stem" in backbone:
         model.backbone = narrow_resnet(backbone)
-        if "neck" in model:
-            model.neck.input_shapes = {f"res{i}": ShapeSpec(CHANNELS[i - 2]) for i in (3, 4, 5)}
-        if "in_channels" in model:
-            model.in_channels = CHANNELS[3]
+        channels = {f"res{i + 2}": width for i, width in enumerate(CHANNELS)}
     elif "window_size" in backbone:
         backbone.update(embed_dim=12, depths=(2, 2, 2, 2), num_heads=(1, 2, 3, 6))
         backbone.drop_path_rate = 0.0
-        model.neck.input_shapes = {f"p{i}": ShapeSpec(12 * 2**i) for i in (1, 2, 3)}
-    elif "in_channels" in model:
-        backbone.name, model.in_channels = "resnet18", 512
+        channels = {f"p{i}": 12 * 2**i for i in range(4)}
+    elif "dilation" in backbone:  # torchvision's BasicBlock cannot be dilated
+        small = ("resnet50", 2048) if backbone.dilation else ("resnet18", 512)
+        backbone.name, channels = small[0], {"res5": small[1]}
+    else:
+        return
+    if "neck" in model:
+        model.neck.input_shapes = {name: ShapeSpec(width) for name, width in channels.items()}
+    if "in_channels" in model:
+        model.in_channels = list(channels.values())[-1]
 
 
 def narrow_resnet(backbone: DictConfig) -> DictConfig:

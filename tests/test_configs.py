@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.models import ROOT, image, load, tiny
+from tests.models import ROOT, image, load, tiny, training_configs
 
-CONFIGS = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("projects/*/configs/**/*.py"))
-TRAINING = [c for c in CONFIGS if "/models/" not in c]
+TRAINING = [str(path.relative_to(ROOT)) for path in training_configs()]
 
 
 @pytest.mark.parametrize("config", TRAINING, ids=lambda c: Path(c).stem)
