@@ -109,7 +109,7 @@ def _run_under_torchrun(function: Callable, args: tuple, local: int, device: str
     except Exception as error:
         code, text = describe_failure(error)
         # All ranks meet bad input alike; torchrun ends the others once rank 0 has said it.
-        time.sleep(5 if rank else 0)
+        time.sleep(5 if rank and isinstance(error, InputError) else 0)
         print(text, file=sys.stderr, flush=True)
         raise SystemExit(code) from None
 

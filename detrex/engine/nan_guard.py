@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,10 @@ def check_finite(
     for entry, batch in zip(numbers, batches, strict=True):
         for name, value in entry.items():
             if not math.isfinite(value) and not (scaled and name == "grad_norm"):
+                if name == "grad_norm" and comm.get_world_size() > 1:
+                    time.sleep(
+                        2
+                    )  # gradients are shared: the process whose loss it was speaks first
                 path = _save_state(trainer, entry, batch)
                 files = ", ".join(str(sample.get("file_name")) for sample in batch)
                 raise NonFiniteLoss(

@@ -1,0 +1,62 @@
+import json
+
+import pytest
+
+from detrex.engine.run_folder import check_output_folder, read_record
+from detrex.utils.errors import InputError
+from tests.engine.conftest import CONFIG
+
+
+def test_fork_with_a_lambda_trains_and_leaves_its_sources(tiny_run):
+    fork = str(CONFIG.with_name("tiny_fork.py"))
+    tiny_run("fork", "--config-file", fork, "train.max_iter=2ep")
+    folder = tiny_run.folder / "fork"
+    assert tiny_run.checkpoint("fork")["iteration"] == 5
+    assert (folder / "config.yaml").read_text().startswith("# Not loadable")
+    assert "lr_factor_func: " in (folder / "config.yaml").read_text()
+    sources = {path.name: path.read_text() for path in (folder / "config_sources").iterdir()}
+    assert sources == {
+        name: CONFIG.with_name(name).read_text() for name in ("tiny_fork.py", "tiny_config.py")
+    }
+    assert "train.max_iter=2ep" in json.loads((folder / "run.json").read_text())["overrides"]
+    assert not list(folder.glob("*.pkl"))
+    groups = tiny_run.checkpoint("fork")["trainer"]["optimizer"]["param_groups"]
+    assert sorted({group["initial_lr"] for group in groups}) == pytest.approx([1e-5, 1e-4])
+
+
+def test_saved_sources_run_again(tiny_run):
+    tiny_run("a", "--config-file", str(CONFIG.with_name("tiny_fork.py")))
+    sources = tiny_run.folder / "a" / "config_sources" / "tiny_fork.py"
+    tiny_run("b", "--config-file", str(sources))
+    assert tiny_run.checkpoint("b")["iteration"] == 7
+
+
+@pytest.fixture
+def used(tmp_path):
+    config = {"model": {"width": 8}, "train": {"max_iter": 8}, "dataloader": {"train": {"x": 1}}}
+    (tmp_path / "run.json").write_text(json.dumps({"config": config}))
+    return tmp_path, config
+
+
+def changed(config, section, **values):
+    return {**config, section: {**config[section], **values}}
+
+
+def test_volatile_keys_may_change(used):
+    folder, config = used
+    for key in ("max_iter", "eval_period", "output_dir", "seed", "device"):
+        check_output_folder(folder, changed(config, "train", **{key: 5}), False, False)
+
+
+@pytest.mark.parametrize("section", ["model", "train", "dataloader"])
+def test_everything_else_is_another_config(used, section):
+    folder, config = used
+    with pytest.raises(InputError, match=rf"another config \({section}.other: 1, not None\)"):
+        check_output_folder(folder, changed(config, section, other=1), False, False)
+    check_output_folder(folder, changed(config, section, other=1), resume=False, reuse=True)
+    check_output_folder(folder, changed(config, section, other=1), resume=True, reuse=False)
+
+
+def test_new_folder_has_no_record(tmp_path):
+    assert read_record(tmp_path / "none") == {}
+    check_output_folder(tmp_path / "none", {}, False, False)
