@@ -17,5 +17,10 @@ class ManyToOneCriterion(criterion.ManyToOneCriterion):
     def __init__(self, *args, match_number: Sequence[int], **rest) -> None:
         super().__init__(*args, match_num=match_number, **rest)
 
+    def queries_per_target(self, predictions: criterion.Predictions) -> Sequence[int] | None:
+        """As upstream: a decoder with fewer layers takes the first entries, not the last."""
+        counts = super().queries_per_target(predictions)
+        return counts if predictions.group.name else self.match_num[1 : len(counts) + 1]
+
 
 __getattr__ = unknown_name(__name__)

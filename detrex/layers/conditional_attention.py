@@ -66,15 +66,16 @@ class _ConditionalAttention(nn.Module):
         self.num_heads = num_heads
         self.batch_first = batch_first
 
-    def _sequence_first(self, x: Tensor) -> Tensor:
+    def swap(self, x: Tensor) -> Tensor:
+        """From the layout of the inputs to (N, B, C), and back."""
         return x.transpose(0, 1) if self.batch_first else x
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, **masks: Tensor | None) -> Tensor:
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, **masks: Tensor | None) -> Tensor:
         """Attention between projected tensors (N, B, C), projected once more."""
         inputs = (x.transpose(0, 1) for x in (query, key, value))
         dropout = self.attn_drop if self.training else 0.0
         out = masked_attention(*inputs, self.num_heads, dropout=dropout, **masks)
-        return self.proj_drop(self._sequence_first(self.out_proj(out.transpose(0, 1))))
+        return self.proj_drop(self.out_proj(out.transpose(0, 1)))
 
 
 class ConditionalSelfAttention(_ConditionalAttention):
@@ -101,16 +102,16 @@ class ConditionalSelfAttention(_ConditionalAttention):
         # Sequence first, as upstream: the gradients of the place projections nearly cancel in the
         # first layer, and the order in which they are summed decides what is left.
         content, place, key_content, key_place, seen = map(
-            self._sequence_first, (query, query_pos, key, key_pos, value)
+            self.swap, (query, query_pos, key, key_pos, value)
         )
-        out = self._attend(
+        out = self.attend(
             self.query_content_proj(content) + self.query_pos_proj(place),
             self.key_content_proj(key_content) + self.key_pos_proj(key_place),
             self.value_proj(seen),
             attn_mask=attn_mask,
             key_padding_mask=key_padding_mask,
         )
-        return (query if identity is None else identity) + out
+        return (query if identity is None else identity) + self.swap(out)
 
 
 class ConditionalCrossAttention(_ConditionalAttention):
@@ -156,12 +157,12 @@ class ConditionalCrossAttention(_ConditionalAttention):
             self._side_by_side(key_content, key_place),
             self.value_proj(value),
         )
-        out = self._attend(
-            *map(self._sequence_first, inputs),
+        out = self.attend(
+            *map(self.swap, inputs),
             attn_mask=attn_mask,
             key_padding_mask=key_padding_mask,
         )
-        return (query if identity is None else identity) + out
+        return (query if identity is None else identity) + self.swap(out)
 
     def _side_by_side(self, content: Tensor, place: Tensor) -> Tensor:
         """Two (..., C) to one (..., 2C) in which every head finds both of its parts."""

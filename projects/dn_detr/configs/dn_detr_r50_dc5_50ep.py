@@ -1,0 +1,16 @@
+"""DN-DETR, R50 with a dilated last stage, 50 epochs.
+
+    python projects/dn_detr/train_net.py --num-gpus 8 \
+        --config-file projects/dn_detr/configs/dn_detr_r50_dc5_50ep.py
+
+Published: 46.3 AP (paper); 375,000 iterations.
+"""
+
+from detrex.config import get_config
+
+from .dn_detr_r50_50ep import dataloader, lr_multiplier, model, optimizer, train
+
+model.update(get_config("common/models/single_scale.py").r50_dc5)
+train.init_checkpoint = "https://download.pytorch.org/models/resnet50-0676ba61.pth"
+train.output_dir = "./output/dn_detr_r50_dc5_50ep"
+dataloader.evaluator.output_dir = train.output_dir

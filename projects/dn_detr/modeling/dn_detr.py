@@ -1,0 +1,54 @@
+"""DN-DETR (Li et al., CVPR 2022): DAB-DETR that also gives noisy copies of the targets back."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from detrex.modeling.criterion import Predictions
+from detrex.modeling.denoising import GenerateDNQueries
+from detrex.modeling.queries import Queries
+from detrex.modeling.transformer import DenseMemory
+from projects.dab_detr.modeling import DABDETR
+
+
+class DNDETR(DABDETR):
+    """Matching queries carry the embedding of the unknown label, denoising queries a noisy one.
+
+    ``with_indicator``: the last channel of the content says whether a query is a denoising one.
+    The other arguments are DAB-DETR's and :class:`detrex.modeling.denoising.GenerateDNQueries`'s.
+    """
+
+    def __init__(
+        self,
+        *,
+        embed_dim: int,
+        num_classes: int,
+        num_queries: int,
+        with_indicator: bool = True,
+        denoising_groups: int = 5,
+        label_noise_prob: float = 0.2,
+        box_noise_scale: float = 0.4,
+        **dab,
+    ) -> None:
+        shape = dict(num_queries=num_queries, num_classes=num_classes)
+        super().__init__(embed_dim=embed_dim, **shape, **dab)
+        self.denoising_generator = GenerateDNQueries(
+            **shape,
+            label_embed_dim=embed_dim,
+            denoising_groups=denoising_groups,
+            label_noise_prob=label_noise_prob,
+            box_noise_scale=box_noise_scale,
+            with_indicator=with_indicator,
+        )
+
+    def make_queries(
+        self, memory: DenseMemory, targets: list[dict] | None
+    ) -> tuple[Queries, Predictions | None]:
+        queries, proposals = super().make_queries(memory, targets)
+        if targets is not None:
+            queries = queries.join(self.denoising_generator(targets))
+        return queries, proposals
+
+    def content(self, count: int) -> Tensor:
+        unknown = self.denoising_generator.label_encoder.weight[-1]
+        return self.denoising_generator.unmarked(unknown).expand(count, -1)

@@ -1,0 +1,90 @@
+"""Group-DETR (Chen et al., ICCV 2023) on Conditional DETR: K groups of queries train one decoder.
+
+Each group sees only itself and is matched one-to-one by itself; inference keeps the first group.
+
+Legend: B images, N queries of all groups, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from torch import Tensor
+
+from detrex.layers import ConditionalCrossAttention, ConditionalSelfAttention
+from detrex.modeling.criterion import SetCriterion
+from detrex.modeling.detector import check_repeated
+from detrex.modeling.queries import QueryGroup
+from detrex.modeling.transformer import ConditionalDecoder
+from projects.conditional_detr.modeling import ConditionalDETR
+
+
+class GroupConditionalSelfAttention(ConditionalSelfAttention):
+    """Conditional self-attention that folds its groups into the batch instead of masking them.
+
+    An ``attn_mask`` must be the one that isolates ``group_nums`` equal blocks of queries; the
+    result is the same, without the (N, N) weights. Upstream's groups see each other.
+    """
+
+    def __init__(self, *args, group_nums: int = 11, **conditional) -> None:
+        super().__init__(*args, **conditional)
+        self.group_nums = group_nums
+
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        **masks: Tensor | None,
+    ) -> Tensor:
+        if attn_mask is None:
+            return super().attend(query, key, value, **masks)
+        blocks = (x.unflatten(0, (self.group_nums, -1)) for x in (query, key, value))
+        folded = (x.transpose(0, 1).flatten(1, 2) for x in blocks)  # (N / K, K * B, C)
+        out = super().attend(*folded, **masks).unflatten(1, (self.group_nums, -1))
+        return out.transpose(0, 1).flatten(0, 1)
+
+
+class GroupDetrTransformerDecoder(ConditionalDecoder):
+    """Conditional decoder with folded groups."""
+
+    def __init__(self, *, group_nums: int = 11, **conditional) -> None:
+        own = partial(GroupConditionalSelfAttention, group_nums=group_nums)
+        super().__init__(attentions=(own, ConditionalCrossAttention), **conditional)
+        self.group_nums = group_nums
+
+
+class GroupSetCriterion(SetCriterion):
+    """The usual criterion; upstream's configs repeat the model's ``group_nums`` here."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        matcher: object,
+        weight_dict: dict[str, float],
+        group_nums: int = 11,
+        losses: Sequence[str] = ("class", "boxes"),
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+    ) -> None:
+        super().__init__(num_classes, matcher, weight_dict, losses, alpha=alpha, gamma=gamma)
+        self.group_nums = group_nums
+
+
+class GroupDETR(ConditionalDETR):
+    """Conditional DETR with ``group_nums`` groups of ``num_queries`` queries in training.
+
+    Losses are divided by ``group_nums`` times the number of objects.
+
+    Raises:
+        ValueError: if the decoder's or the criterion's ``group_nums`` disagrees.
+    """
+
+    def __init__(self, *, num_queries: int, group_nums: int = 11, **conditional) -> None:
+        total = num_queries * group_nums
+        group = QueryGroup(size=total, blocks=group_nums, copies=group_nums)
+        super().__init__(num_queries=total, groups=(group,), **conditional)
+        check_repeated("transformer.decoder", self.transformer.decoder, group_nums=group_nums)
+        check_repeated("criterion", self.criterion, group_nums=group_nums)
