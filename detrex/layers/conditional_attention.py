@@ -101,8 +101,8 @@ class ConditionalSelfAttention(_ConditionalAttention):
         key_pos = query_pos if key_pos is None else key_pos
         # Sequence first, as upstream: the gradients of the place projections nearly cancel in the
         # first layer, and the order in which they are summed decides what is left.
-        content, place, key_content, key_place, seen = map(
-            self.swap, (query, query_pos, key, key_pos, value)
+        content, place, key_content, key_place, seen = (
+            self.swap(x).contiguous() for x in (query, query_pos, key, key_pos, value)
         )
         out = self.attend(
             self.query_content_proj(content) + self.query_pos_proj(place),
