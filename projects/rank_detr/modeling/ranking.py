@@ -1,0 +1,74 @@
+"""The two parts of Rank-DETR that live in a model (Pu et al., NeurIPS 2023, section 3.2), for any
+decoder and detector: the query rank layer and the rank-adaptive classification head.
+
+Legend: B images, L layers, N queries, C channels, K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from detrex.modeling.queries import Queries, rank_order, ranked_count
+
+
+class QueryRankLayer(nn.Module):
+    """Mixed into a decoder: sorts each ranked query group by score after a layer and fuses a
+    learned embedding of the rank.
+
+    Q = W_post [sort(Q); W_pre C], C indexed by rank. Queries that are not ranked (denoising) keep
+    their place and go the same way with an embedding of zero.
+    """
+
+    def build_ranking(self, ranks: int, sorts: bool, fuses: bool) -> None:
+        """``sorts`` without ``fuses`` re-orders only; ``ranks`` is the number of ranked queries."""
+        self.sorts = sorts or fuses
+        self.fuses = fuses
+        if fuses:
+            gaps, dim = range(self.num_layers - 1), self.embed_dim
+            self.rank_aware_content_query = nn.ModuleList(nn.Embedding(ranks, dim) for _ in gaps)
+            self.pre_racq_trans = nn.ModuleList(nn.Linear(dim, dim) for _ in gaps)
+            self.post_racq_trans = nn.ModuleList(nn.Linear(dim * 2, dim) for _ in gaps)
+
+    def after_layer(self, i: int, queries: Queries, logits: Tensor) -> Queries:
+        if not self.sorts:
+            return queries
+        queries = queries.reorder(rank_order(logits, queries.groups))
+        if not self.fuses:
+            return queries
+        table = rank_rows(self.rank_aware_content_query[i].weight, queries)
+        rank = self.pre_racq_trans[i](table)  # (N, C)
+        both = torch.cat([queries.content, rank.expand(len(queries.content), -1, -1)], -1)
+        return replace(queries, content=self.post_racq_trans[i](both))
+
+
+class RankAdaptiveClassHead(nn.Module):
+    """Mixed into a detector: a learned (rank, class) bias of every layer's logits.
+
+    As in the released code the ranking itself does not see the bias.
+    """
+
+    rank_adaptive_classhead = False
+
+    def build_class_bias(self, ranks: int, num_classes: int) -> None:
+        self.rank_adaptive_classhead = True
+        self.rank_adaptive_classhead_emb = nn.ModuleList(
+            nn.Embedding(ranks, num_classes, _weight=torch.zeros(ranks, num_classes))
+            for _ in range(self.transformer.decoder.num_layers)
+        )
+
+    def decode(self, queries: Queries, memory: object) -> tuple[Tensor, Tensor]:
+        logits, boxes = super().decode(queries, memory)
+        if self.rank_adaptive_classhead:
+            rows = [rank_rows(e.weight, queries) for e in self.rank_adaptive_classhead_emb]
+            logits = logits + torch.stack(rows)[:, None]
+        return logits, boxes
+
+
+def rank_rows(table: Tensor, queries: Queries) -> Tensor:
+    """A table's row for each query (N, ...), by rank; zero for queries that are not ranked."""
+    ranked, total = ranked_count(queries.groups), queries.content.shape[1]
+    return F.pad(table[:ranked], (0, 0, 0, total - ranked))
