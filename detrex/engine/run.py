@@ -53,7 +53,7 @@ def evaluate_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
     if not path:
         raise InputError("--eval-only: name the weights with train.init_checkpoint=/path/to.pth")
     info = prepare_data(cfg, args.opts, ["test"])
-    model = instantiate(cfg.model)
+    model = _build_model(cfg)
     ema = cfg.train.model_ema
     key = "ema_state" if ema.enabled and ema.use_ema_weights_for_eval_only else "model"
     _, content = load_weights(model, path, strict=not args.allow_partial, key=key)
@@ -72,13 +72,13 @@ def train_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
     records = read_train_set(cfg)
     saved = read_record(folder) if args.resume else {}
     _resolve(cfg, args, records, saved)
-    model = instantiate(cfg.model).to(cfg.train.device)
+    model = _build_model(cfg).to(cfg.train.device)
     checkpoint, content = _load(cfg, args, model)
     start = content["iteration"] + 1 if checkpoint else 0
     trainer = build_trainer(cfg, model, build_loader(cfg, records, start), _metadata(cfg, info))
     if checkpoint:
         restore(trainer, content, checkpoint)
-    del content
+    del content, records  # large, and not needed while training
     if comm.is_main_process():
         if args.reuse_output and not args.resume:
             clear_tags(folder)
@@ -87,6 +87,13 @@ def train_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
         write_record(folder, cfg, record, args.config_file)
     trainer.train(start, cfg.train.max_iter)
     return {}
+
+
+def _build_model(cfg: DictConfig) -> nn.Module:
+    try:
+        return instantiate(cfg.model)
+    except ValueError as error:  # a model's word for arguments that do not fit together
+        raise InputError(f"the config's model cannot be built: {error}") from error
 
 
 def _resolve(cfg: DictConfig, args: argparse.Namespace, records, saved: dict) -> None:

@@ -75,6 +75,19 @@ def test_saved_config_reproduces_the_run(tiny_run):
     assert_equal(tiny_run.checkpoint("b")["model"], tiny_run.checkpoint("a")["model"])
 
 
+def test_random_seed_is_kept_when_resuming(tiny_run):
+    def seed():
+        return json.loads((tiny_run.folder / "a/run.json").read_text())["seed"]
+
+    with pytest.raises(NonFiniteLoss):
+        tiny_run("a", "train.seed=-1", FAIL)
+    first = seed()
+    tiny_run("a", "train.seed=-1", "--resume")
+    assert seed() == first
+    tiny_run("a", "train.seed=-1", "--reuse-output")
+    assert seed() != first
+
+
 def test_matcher_is_told_the_iteration_also_after_resuming(tiny_run, monkeypatch):
     from tests.engine import tiny
 
@@ -199,6 +212,12 @@ def test_training_from_backbone_weights(tiny_run):
     assert torch.equal(
         tiny_run.checkpoint("b")["model"]["backbone.weight"], weights["backbone.weight"]
     )
+
+
+def test_arguments_that_a_model_refuses_are_one_line(tiny_run):
+    with pytest.raises(InputError, match="model cannot be built: dropout is 2"):
+        tiny_run("a", "model.dropout=2")
+    assert not (tiny_run.folder / "a" / "run.json").exists()
 
 
 def test_unknown_precision_is_named(tiny_run):

@@ -42,6 +42,8 @@ class TinyDetector(nn.Module):
         fail_rank=0,
     ):
         super().__init__()
+        if not 0 <= dropout <= 1:
+            raise ValueError(f"dropout is {dropout}")
         self.backbone = nn.Linear(3, width)
         self.norm = nn.LayerNorm(width)
         self.reference_points = nn.Linear(width, 4)
