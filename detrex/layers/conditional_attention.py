@@ -45,6 +45,8 @@ def masked_attention(
 class _ConditionalAttention(nn.Module):
     """The projections; tensors are (B, N, C), or (N, B, C) unless ``batch_first``, as upstream."""
 
+    queries = ("query_content_proj", "query_pos_proj")
+
     def __init__(
         self,
         embed_dim: int,
@@ -54,12 +56,9 @@ class _ConditionalAttention(nn.Module):
         batch_first: bool = False,
     ) -> None:
         super().__init__()
-        self.query_content_proj = nn.Linear(embed_dim, embed_dim)
-        self.query_pos_proj = nn.Linear(embed_dim, embed_dim)
-        self.key_content_proj = nn.Linear(embed_dim, embed_dim)
-        self.key_pos_proj = nn.Linear(embed_dim, embed_dim)
-        self.value_proj = nn.Linear(embed_dim, embed_dim)
-        self.out_proj = nn.Linear(embed_dim, embed_dim)
+        others = ("key_content_proj", "key_pos_proj", "value_proj", "out_proj")
+        for name in (*self.queries, *others):
+            self.add_module(name, nn.Linear(embed_dim, embed_dim))
         self.attn_drop = attn_drop
         self.proj_drop = nn.Dropout(proj_drop)
         self.embed_dim = embed_dim
@@ -121,16 +120,7 @@ class ConditionalCrossAttention(_ConditionalAttention):
     yet, both contents also carry their places (``query_pos``, ``key_pos``).
     """
 
-    def __init__(
-        self,
-        embed_dim: int,
-        num_heads: int,
-        attn_drop: float = 0.0,
-        proj_drop: float = 0.0,
-        batch_first: bool = False,
-    ) -> None:
-        super().__init__(embed_dim, num_heads, attn_drop, proj_drop, batch_first)
-        self.query_pos_sine_proj = nn.Linear(embed_dim, embed_dim)
+    queries = ("query_content_proj", "query_pos_proj", "query_pos_sine_proj")
 
     def forward(
         self,

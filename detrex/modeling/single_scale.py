@@ -5,7 +5,7 @@ Legend: B images, L layers, N queries, C channels, K classes; boxes are cxcywh i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -21,8 +21,10 @@ from detrex.modeling.transformer import DenseMemory, DenseTransformer
 class SingleScaleDetector(Detector):
     """``in_features[-1]`` of the backbone, projected by ``input_proj``, and one pair of heads.
 
-    All layers share the heads. ``groups`` replaces the one group of ``num_queries``. ``device`` has
-    no effect: the model lives where it is moved to. A subclass overrides ``make_queries``.
+    All layers share the heads. ``groups`` replaces the one group of ``num_queries``; ``queries``
+    are the learned parts that ``make_queries``, which a subclass overrides, needs by name, and
+    ``before`` those that the state_dict lists before the transformer. ``device`` has no effect: the
+    model lives where it is moved to.
     """
 
     # As upstream: conditional decoders are trained without a padding mask. At inference every
@@ -46,12 +48,16 @@ class SingleScaleDetector(Detector):
         select_box_nums_for_evaluation: int = 300,
         device: str = "cuda",
         groups: Sequence[QueryGroup] = (),
+        queries: Mapping[str, nn.Module] | None = None,
+        before: Mapping[str, nn.Module] | None = None,
     ) -> None:
         super().__init__(backbone, position_embedding, None, pixel_mean, pixel_std)
         self.groups = tuple(groups) or (QueryGroup(size=num_queries),)
         self.in_features = list(in_features)
         self.input_proj = nn.Conv2d(in_channels, embed_dim, kernel_size=1)
-        self.transformer = transformer
+        parts = {**(before or {}), "transformer": transformer, **(queries or {})}
+        for name, module in parts.items():
+            self.add_module(name, module)
         self.class_embed, self.bbox_embed = build_head(embed_dim, num_classes)
         self.criterion = criterion
         self.aux_loss = aux_loss
@@ -74,9 +80,11 @@ class SingleScaleDetector(Detector):
 class LearnedQueryDetector(SingleScaleDetector):
     """Queries are learned positions (``query_embed``); their contents start at zero."""
 
-    def __init__(self, *, embed_dim: int, **single_scale) -> None:
-        super().__init__(embed_dim=embed_dim, **single_scale)
-        self.query_embed = nn.Embedding(sum(group.size for group in self.groups), embed_dim)
+    def __init__(self, *, embed_dim: int, num_queries: int, **single_scale) -> None:
+        queries = {"query_embed": nn.Embedding(num_queries, embed_dim)}
+        super().__init__(
+            embed_dim=embed_dim, num_queries=num_queries, queries=queries, **single_scale
+        )
 
     def make_queries(
         self, memory: DenseMemory, targets: list[dict] | None

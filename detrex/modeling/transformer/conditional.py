@@ -6,6 +6,8 @@ Legend: B images, N queries, C channels; boxes are points or cxcywh in [0, 1].
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
 from detrex.layers import (
@@ -35,14 +37,23 @@ class ConditionalDecoder(DenseDecoder):
     def __init__(
         self,
         *,
+        embed_dim: int = 256,
         activation: nn.Module | None = None,
         attentions: tuple = (ConditionalSelfAttention, ConditionalCrossAttention),
+        parts: Mapping[str, nn.Module] | None = None,
         **dense,
     ) -> None:
-        super().__init__(activation=activation or nn.PReLU(), attentions=attentions, **dense)
-        dim = self.embed_dim
-        self.query_scale = MLP(dim, dim, dim, 2)
-        self.ref_point_head = MLP(dim, dim, 2, 2)
+        own = {
+            "query_scale": MLP(embed_dim, embed_dim, embed_dim, 2),
+            "ref_point_head": MLP(embed_dim, embed_dim, 2, 2),
+        }
+        super().__init__(
+            embed_dim=embed_dim,
+            activation=activation or nn.PReLU(),
+            attentions=attentions,
+            parts={**own, **(parts or {})},
+            **dense,
+        )
         for layer in self.layers[1:]:  # only the first layer mixes place into content
             layer.attentions[1].query_pos_proj = None
 

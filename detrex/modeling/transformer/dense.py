@@ -6,7 +6,7 @@ Legend: B images, S tokens, N queries, C channels; boxes are cxcywh in [0, 1].
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -87,8 +87,9 @@ class DenseEncoder(TransformerLayerSequence):
 class DenseDecoder(Decoder):
     """Dense self- and cross-attention; the heads see the content behind a final norm.
 
-    ``attentions`` (self, cross) default to DETR's. ``return_intermediate=False`` is upstream's way
-    to predict with the last layer only; here that is the model's ``aux_loss=False``.
+    ``attentions`` (self, cross) default to DETR's; ``parts`` are what a subclass needs by name, for
+    all layers together. ``return_intermediate=False`` is upstream's way to predict with the last
+    layer only; here that is the model's ``aux_loss=False``.
     """
 
     def __init__(
@@ -103,7 +104,8 @@ class DenseDecoder(Decoder):
         batch_first: bool = False,
         post_norm: bool = True,
         return_intermediate: bool = True,
-        attentions: Sequence[type[nn.Module]] = (MultiheadAttention, MultiheadAttention),
+        attentions: Sequence[Callable[..., nn.Module]] = (MultiheadAttention, MultiheadAttention),
+        parts: Mapping[str, nn.Module] | None = None,
     ) -> None:
         if not return_intermediate:
             raise ValueError("return_intermediate=False is not supported: set model.aux_loss=False")
@@ -115,6 +117,8 @@ class DenseDecoder(Decoder):
             operation_order=("self_attn", "norm", "cross_attn", "norm", "ffn", "norm"),
         )
         super().__init__(layer, num_layers)
+        for name, part in (parts or {}).items():
+            self.add_module(name, part)
         self.post_norm_layer = nn.LayerNorm(embed_dim) if post_norm else None
 
     def position(self, i: int, queries: Queries, memory: DenseMemory) -> dict[str, Tensor]:

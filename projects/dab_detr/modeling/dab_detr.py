@@ -39,17 +39,20 @@ class DabDetrTransformerDecoder(ConditionalDecoder):
     to a width and height that the content asks for (section 4.4).
     """
 
-    def __init__(self, *, modulate_hw_attn: bool = True, **conditional) -> None:
-        super().__init__(**conditional)
+    def __init__(
+        self, *, embed_dim: int = 256, modulate_hw_attn: bool = True, **conditional
+    ) -> None:
+        parts = {"ref_point_head": MLP(2 * embed_dim, embed_dim, embed_dim, 2)}
+        if modulate_hw_attn:
+            parts["ref_anchor_head"] = MLP(embed_dim, embed_dim, 2, 2)
+        super().__init__(embed_dim=embed_dim, parts=parts, **conditional)
+        self.modulate_hw_attn = modulate_hw_attn
         self.look_forward_twice = True  # as upstream: a layer's loss also trains the box before it
-        dim = self.embed_dim
-        self.ref_point_head = MLP(2 * dim, dim, dim, 2)
-        self.ref_anchor_head = MLP(dim, dim, 2, 2) if modulate_hw_attn else None
 
     def position(self, i: int, queries: Queries, memory: DenseMemory) -> dict[str, Tensor]:
         sine = get_sine_pos_embed(queries.boxes, self.embed_dim // 2)  # (B, N, 2C) of y, x, w, h
         look = self.look(i, queries.content, sine[..., : self.embed_dim])
-        if self.ref_anchor_head is not None:
+        if self.modulate_hw_attn:
             asked = self.ref_anchor_head(queries.content).sigmoid()  # (B, N, 2) width and height
             narrow = (asked / queries.boxes[..., 2:]).flip(-1)[..., None]  # y before x
             place = look["query_sine_embed"].unflatten(-1, (2, -1))
@@ -85,13 +88,17 @@ class DABDETR(SingleScaleDetector):
         freeze_anchor_box_centers: bool = True,
         **single_scale,
     ) -> None:
-        total = num_queries * max(transformer.num_patterns, 1)
-        super().__init__(transformer=transformer, num_queries=total, **single_scale)
-        transformer.decoder.register_heads(None, self.bbox_embed)
-        self.anchor_box_embed = nn.Embedding(num_queries, 4)
+        anchors = nn.Embedding(num_queries, 4)
         if freeze_anchor_box_centers:
             with torch.no_grad():
-                self.anchor_box_embed.weight[:, :2] = inverse_sigmoid(torch.rand(num_queries, 2))
+                anchors.weight[:, :2] = inverse_sigmoid(torch.rand(num_queries, 2))
+        super().__init__(
+            transformer=transformer,
+            num_queries=num_queries * max(transformer.num_patterns, 1),
+            queries={"anchor_box_embed": anchors},
+            **single_scale,
+        )
+        transformer.decoder.register_heads(None, self.bbox_embed)
 
     def make_queries(
         self, memory: DenseMemory, targets: list[dict] | None

@@ -31,8 +31,7 @@ class DNDETR(DABDETR):
         **dab,
     ) -> None:
         shape = dict(num_queries=num_queries, num_classes=num_classes)
-        super().__init__(embed_dim=embed_dim, **shape, **dab)
-        self.denoising_generator = GenerateDNQueries(
+        generator = GenerateDNQueries(
             **shape,
             label_embed_dim=embed_dim,
             denoising_groups=denoising_groups,
@@ -40,6 +39,8 @@ class DNDETR(DABDETR):
             box_noise_scale=box_noise_scale,
             with_indicator=with_indicator,
         )
+        before = {"denoising_generator": generator}
+        super().__init__(embed_dim=embed_dim, before=before, **shape, **dab)
 
     def make_queries(
         self, memory: DenseMemory, targets: list[dict] | None
