@@ -1,0 +1,84 @@
+"""Match + losses + backward of Rank-DETR's criterion against the plain formulation."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import torch
+from torch import Tensor
+
+from benchmarks.baseline.criterion import hybrid_losses
+from detrex.modeling.criterion import ENCODER, Predictions, SetCriterion
+from detrex.modeling.matcher import HighOrderMatcher
+from detrex.modeling.queries import QueryGroup
+
+WEIGHTS = {"loss_class": 2.0, "loss_bbox": 5.0, "loss_giou": 2.0}
+GROUPS = (QueryGroup(size=300), QueryGroup("_one2many", size=1500, copies=6))
+LAYERS, CLASSES, TOKENS, POWER = 6, 80, 17821, 4.0
+
+
+def inputs(batch: int, objects: int, seed: int = 0) -> tuple:
+    """Random predictions (leaves that need gradients) and targets, sized as in training."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [(LAYERS, batch, 1800), (1, batch, TOKENS)]
+    sets = []
+    for size in sizes:
+        logits = torch.randn(*size, CLASSES, generator=generator) - 4
+        boxes = torch.rand(*size, 4, generator=generator) * 0.4 + 0.3
+        sets.append((logits.requires_grad_(), boxes.requires_grad_()))
+    targets = [
+        {
+            "labels": torch.randint(0, CLASSES, (objects,), generator=generator),
+            "boxes": torch.rand(objects, 4, generator=generator) * 0.4 + 0.3,
+        }
+        for _ in range(batch)
+    ]
+    return *sets, targets
+
+
+def ours(decoder: tuple, encoder: tuple, targets: list[dict], high_order: bool) -> Tensor:
+    """The total loss by the shipped criterion."""
+    matcher = HighOrderMatcher(2.0, 5.0, 2.0, iou_order_alpha=POWER, matcher_change_iter=1)
+    matcher.iter = int(high_order)
+    criterion = SetCriterion(CLASSES, matcher, WEIGHTS, loss_class_type="giou_focal_loss")
+    first, rest = slice(None, 300), slice(300, None)
+    sets = [
+        Predictions(decoder[0][:, :, first], decoder[1][:, :, first], GROUPS[0]),
+        Predictions(decoder[0][:, :, rest], decoder[1][:, :, rest], GROUPS[1]),
+        Predictions(*encoder, ENCODER, class_agnostic=True),
+    ]
+    return sum(criterion.weighted(criterion.supervise(sets, targets)).values())
+
+
+def plain(decoder: tuple, encoder: tuple, targets: list[dict], high_order: bool) -> Tensor:
+    """The total loss by the baseline."""
+    power = POWER if high_order else None
+    single = encoder[0][0], encoder[1][0]
+    return hybrid_losses(decoder, single, targets, one2one=300, copies=6, power=power)
+
+
+def seconds(function, decoder: tuple, encoder: tuple, targets: list, high_order: bool) -> float:
+    """Time of one forward and backward."""
+    for leaf in (*decoder, *encoder):
+        leaf.grad = None
+    start = time.perf_counter()
+    function(decoder, encoder, targets, high_order).backward()
+    return time.perf_counter() - start
+
+
+def run(repeats: int = 5) -> list[dict]:
+    """One row per size and phase: seconds of both sides (interleaved medians) and their ratio."""
+    rows = []
+    for batch, objects in ((2, 7), (2, 20), (2, 60), (8, 20)):
+        data = inputs(batch, objects)
+        for high_order in (False, True):
+            times: dict = {plain: [], ours: []}
+            for _ in range(repeats if batch == 2 else 2):
+                for function, found in times.items():
+                    found.append(seconds(function, *data, high_order))
+            base, fast = (statistics.median(found) for found in times.values())
+            phase = "high-order cost" if high_order else "standard cost"
+            row = {"what": f"criterion, batch {batch}, {objects} objects, {phase}"}
+            rows.append(row | {"baseline_s": base, "ours_s": fast, "ratio": base / fast})
+    return rows
