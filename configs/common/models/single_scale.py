@@ -3,10 +3,9 @@
 from detectron2.config import LazyCall as L
 from detectron2.modeling.backbone import SwinTransformer
 
+from detrex.config import get_config
 from detrex.layers import PositionEmbeddingSine
 from detrex.modeling.backbone import BasicStem, ResNet, TorchvisionResNet, make_stage
-from detrex.modeling.criterion import SetCriterion
-from detrex.modeling.matcher import HungarianMatcher
 
 
 def _input(backbone, name="res5", channels=2048):
@@ -56,18 +55,4 @@ position_embedding = L(PositionEmbeddingSine)(num_pos_feats=128, temperature=100
 
 layers = dict(embed_dim=256, num_heads=8, feedforward_dim=2048, num_layers=6)
 
-focal_criterion = L(SetCriterion)(
-    num_classes="${..num_classes}",
-    matcher=L(HungarianMatcher)(
-        cost_class=2.0,
-        cost_bbox=5.0,
-        cost_giou=2.0,
-        cost_class_type="focal_loss_cost",
-        alpha=0.25,
-        gamma=2.0,
-    ),
-    weight_dict={"loss_class": 1.0, "loss_bbox": 5.0, "loss_giou": 2.0},
-    loss_class_type="focal_loss",
-    alpha=0.25,
-    gamma=2.0,
-)
+focal_criterion = get_config("common/models/focal_criterion.py").criterion

@@ -1,9 +1,7 @@
 from detectron2.config import LazyCall as L
 
 from detrex.config import get_config
-from detrex.modeling.matcher import HungarianMatcher
 from projects.deformable_detr.modeling import (
-    DeformableCriterion,
     DeformableDETR,
     DeformableDetrTransformer,
     DeformableDetrTransformerDecoder,
@@ -37,21 +35,7 @@ model = L(DeformableDETR)(
     aux_loss=True,
     with_box_refine=False,
     as_two_stage=False,
-    criterion=L(DeformableCriterion)(
-        num_classes="${..num_classes}",
-        matcher=L(HungarianMatcher)(
-            cost_class=2.0,
-            cost_bbox=5.0,
-            cost_giou=2.0,
-            cost_class_type="focal_loss_cost",
-            alpha=0.25,
-            gamma=2.0,
-        ),
-        weight_dict={"loss_class": 1.0, "loss_bbox": 5.0, "loss_giou": 2.0},
-        loss_class_type="focal_loss",
-        alpha=0.25,
-        gamma=2.0,
-    ),
+    criterion=get_config("common/models/focal_criterion.py").criterion,
     pixel_mean=[123.675, 116.280, 103.530],
     pixel_std=[58.395, 57.120, 57.375],
     select_box_nums_for_evaluation=300,
