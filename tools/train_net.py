@@ -30,7 +30,7 @@ def check_environment() -> None:
     if Path(detrex.__file__).resolve().parents[1] != ROOT:
         fail(f"{detrex.__file__} shadows {ROOT / 'detrex'}: uninstall it, or fix PYTHONPATH")
     if find_spec("detectron2") is None:
-        fail("detectron2 is missing: run `make install`, or pip install --no-deps sal-detectron2")
+        fail("detectron2 is missing: run `make install`, or bash tools/install_detectron2.sh")
 
 
 if __name__ == "__main__":

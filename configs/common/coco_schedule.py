@@ -24,6 +24,3 @@ lr_multiplier_12ep = default_coco_scheduler(12, 11)
 lr_multiplier_24ep = default_coco_scheduler(24, 20)
 lr_multiplier_36ep = default_coco_scheduler(36, 30)
 lr_multiplier_50ep = default_coco_scheduler(50, 40)
-
-lr_multiplier_12ep_warmup = default_coco_scheduler(12, 11, 1e-3)
-lr_multiplier_50ep_warmup = default_coco_scheduler(50, 40, 1e-3)

@@ -89,11 +89,18 @@ def read_checkpoint(path: str | Path) -> dict:
     try:
         content = _read_pickle(local) if local.suffix == ".pkl" else _read_torch(local)
     except Exception as error:  # torch and pickle raise many types for a damaged file
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"checkpoint {path} cannot be read: {reason}") from error
+        raise InputError(f"checkpoint {path} cannot be read: {_reason(error)}") from error
     if not isinstance(content, dict):
         raise InputError(f"checkpoint {path} holds a {type(content).__name__}, not a state dict")
     return _with_model(content)
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without torch's advice to unpickle the file as code."""
+    message = (str(error).splitlines() or [""])[0]
+    if not message or message.startswith("Weights only load failed"):
+        return "it is damaged, or no checkpoint"
+    return message
 
 
 def _local_path(path: str) -> Path:
