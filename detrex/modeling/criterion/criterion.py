@@ -180,7 +180,7 @@ class SetCriterion(nn.Module):
         sums = {}
         loss = self.loss_of(predictions)
         if "class" in self.losses and loss is not None:
-            quality = Quality(iou.detach(), giou.detach(), weight)
+            quality = Quality(iou.detach(), giou.detach(), weight, matches.bags())
             sums["class"] = class_loss_sum(predictions.logits, matches, labels, quality, loss)
         if "boxes" in self.losses:
             zeros = boxes.new_zeros(len(predictions.boxes))

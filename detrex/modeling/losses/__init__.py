@@ -1,5 +1,5 @@
 from .classification import (
-    CLASS_LOSSES,
+    BASIC_LOSSES,
     ClassLoss,
     Quality,
     focal,
@@ -8,6 +8,9 @@ from .classification import (
     joint_quality,
     weighted_bce,
 )
+from .quality_aware import QUALITY_AWARE_LOSSES
+
+CLASS_LOSSES = BASIC_LOSSES | QUALITY_AWARE_LOSSES
 
 __all__ = [
     "CLASS_LOSSES",

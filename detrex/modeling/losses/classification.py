@@ -17,12 +17,14 @@ from torch import Tensor
 class Quality(NamedTuple):
     """Overlap of each matched pair, (M,), without gradient: IoU in [0, 1], GIoU in [-1, 1].
 
-    ``weight`` scales the pair's soft target (prime-sample weighting of Align-DETR).
+    ``weight`` scales the pair's soft target (prime-sample weighting of Align-DETR); ``bag`` (M,) is
+    a number that the queries of the same layer and target share.
     """
 
     iou: Tensor
     giou: Tensor
     weight: Tensor | float = 1.0
+    bag: Tensor | None = None
 
 
 ClassLoss = Callable[..., tuple[Tensor | float, Tensor]]
@@ -63,7 +65,7 @@ def ia_bce(
     return joint_quality(p.detach(), quality.iou, alpha), 1.0
 
 
-CLASS_LOSSES: dict[str, ClassLoss] = {
+BASIC_LOSSES: dict[str, ClassLoss] = {
     "focal_loss": focal,
     "giou_focal_loss": giou_focal,
     "ia_bce_loss": ia_bce,
