@@ -1,0 +1,76 @@
+"""Dilated ResNets, ours and torchvision's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torchvision
+
+from detrex.modeling.backbone import BasicStem, ResNet, TorchvisionResNet, make_stage
+from detrex.modeling.backbone.resnet import BottleneckBlock
+
+
+@pytest.mark.parametrize(("dilation", "stride"), [(1, 32), (2, 16)])
+def test_dilation_keeps_the_resolution_of_the_last_stage(dilation: int, stride: int) -> None:
+    stages = make_stage(50, res5_dilation=dilation)
+    backbone = ResNet(BasicStem(3, 64, "FrozenBN"), stages, out_features=["res4", "res5"])
+    with torch.no_grad():
+        features = backbone(torch.zeros(1, 3, 64, 96))
+    assert features["res4"].shape == (1, 1024, 4, 6)
+    assert features["res5"].shape == (1, 2048, 64 // stride, 96 // stride)
+    assert backbone.output_shape()["res5"].stride == stride
+
+
+def test_stages_equal_detectron2s() -> None:
+    for depth in (50, 101):
+        ours, theirs = make_stage(depth), ResNet.make_default_stages(depth, norm="FrozenBN")
+        for stage, reference in zip(ours, theirs, strict=True):
+            assert [str(block) for block in stage] == [str(block) for block in reference]
+            assert all(isinstance(block, BottleneckBlock) for block in stage)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [dict(depth=18), dict(res5_dilation=3), dict(deform_on_per_stage=[True] * 4)],
+    ids=str,
+)
+def test_unknown_stages_are_named(options: dict) -> None:
+    with pytest.raises(ValueError, match="backbone.stages"):
+        make_stage(**options)
+
+
+@pytest.mark.parametrize("dilation", [False, True])
+def test_torchvision_features_equal_torchvisions(dilation: bool) -> None:
+    torch.manual_seed(0)
+    backbone = TorchvisionResNet("resnet50", True, {"layer3": "res4", "layer4": "res5"}, dilation)
+    model = torchvision.models.resnet50(replace_stride_with_dilation=[False, False, dilation])
+    loaded = model.load_state_dict(backbone.body.state_dict(), strict=False)
+    assert not loaded.unexpected_keys
+    missing = {key for key in loaded.missing_keys if not key.endswith("num_batches_tracked")}
+    assert missing == {"fc.weight", "fc.bias"}
+    x = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        features = backbone.train()(x)  # batch norms stay frozen
+        model.eval()
+        y = model.layer2(model.layer1(model.maxpool(model.relu(model.bn1(model.conv1(x))))))
+        res4 = model.layer3(y)
+        res5 = model.layer4(res4)
+    torch.testing.assert_close(features["res4"], res4)
+    torch.testing.assert_close(features["res5"], res5)
+    shapes = backbone.output_shape()
+    for name, feature in features.items():
+        assert shapes[name].channels == feature.shape[1]
+        assert shapes[name].stride == 96 // feature.shape[3]
+
+
+@pytest.mark.parametrize(("train", "count"), [(True, 42), (False, 0)])
+def test_stem_and_first_layer_are_frozen(train: bool, count: int) -> None:
+    backbone = TorchvisionResNet("resnet50", train)
+    trained = [name for name, p in backbone.named_parameters() if p.requires_grad]
+    assert len(trained) == count
+    assert all(name.split(".")[1] in ("layer2", "layer3", "layer4") for name in trained)
+
+
+def test_unknown_torchvision_model_is_named() -> None:
+    with pytest.raises(ValueError, match="backbone.name is one of .*resnet18.*got 'resnet51'"):
+        TorchvisionResNet("resnet51", True)
