@@ -1,13 +1,38 @@
 from __future__ import annotations
 
+import logging
 import math
 
 import pytest
 import torch
 
 from detrex.layers import MultiScaleDeformableAttention, multi_scale_deformable_attention
+from detrex.layers.ms_deform_attn import attention_path, native
+from detrex.utils.errors import InputError
 
 SHAPES = [(4, 5), (2, 3)]
+TOKENS = sum(h * w for h, w in SHAPES)
+
+
+@pytest.fixture(params=["pytorch", "c"])
+def path(request, monkeypatch) -> str:
+    if request.param == "c" and native.why_unavailable(torch.float32):
+        pytest.skip(native.why_unavailable(torch.float32))
+    monkeypatch.setenv("DETREX_ATTENTION", request.param)
+    return request.param
+
+
+def make_inputs(batch=2, queries=3, heads=2, dim=4, points=2, dtype=torch.float64, seed=0) -> list:
+    """value, shapes, locations (some outside the image), weights."""
+    generator = torch.Generator().manual_seed(seed)
+    options = dict(generator=generator, dtype=dtype)
+    samples = (batch, queries, heads, len(SHAPES), points)
+    return [
+        torch.randn(batch, TOKENS, heads, dim, **options),
+        SHAPES,
+        torch.rand(*samples, 2, **options) * 1.6 - 0.3,
+        torch.rand(samples, **options),
+    ]
 
 
 def bilinear(level: torch.Tensor, x: float, y: float) -> torch.Tensor:
@@ -21,22 +46,16 @@ def bilinear(level: torch.Tensor, x: float, y: float) -> torch.Tensor:
     return total
 
 
-def test_sampling_equals_the_definition() -> None:
-    generator = torch.Generator().manual_seed(0)
-    batch, queries, heads, dim, points = 2, 3, 2, 4, 2
-    tokens = sum(h * w for h, w in SHAPES)
-    options = dict(generator=generator, dtype=torch.float64)
-    value = torch.randn(batch, tokens, heads, dim, **options)
-    # also places outside the image
-    locations = torch.rand(batch, queries, heads, len(SHAPES), points, 2, **options) * 1.6 - 0.3
-    weights = torch.rand(batch, queries, heads, len(SHAPES), points, **options)
-    expected = torch.zeros(batch, queries, heads, dim, dtype=torch.float64)
+def test_sampling_equals_the_definition(path: str) -> None:
+    value, _, locations, weights = make_inputs()
+    batch, queries, heads, _, points = weights.shape
+    expected = torch.zeros(batch, queries, heads, value.shape[-1], dtype=torch.float64)
     for b in range(batch):
         for q in range(queries):
             for h in range(heads):
                 first = 0
                 for i, (height, width) in enumerate(SHAPES):
-                    level = value[b, first : first + height * width, h].view(height, width, dim)
+                    level = value[b, first : first + height * width, h].view(height, width, -1)
                     first += height * width
                     for p in range(points):
                         x, y = (locations[b, q, h, i, p] * torch.tensor([width, height])).tolist()
@@ -46,8 +65,157 @@ def test_sampling_equals_the_definition() -> None:
     torch.testing.assert_close(out, expected.flatten(2))
 
 
+def test_gradients_equal_finite_differences(path: str) -> None:
+    value, shapes, locations, weights = make_inputs(dim=3)
+    leaves = [x.requires_grad_() for x in (value, locations, weights)]
+
+    def attend(v, x, w):
+        return multi_scale_deformable_attention(v, shapes, x, w)
+
+    assert torch.autograd.gradcheck(attend, leaves)
+
+
+def run(path: str, inputs: list, monkeypatch) -> list[torch.Tensor]:
+    """Output and the gradients of value, locations and weights."""
+    monkeypatch.setenv("DETREX_ATTENTION", path)
+    value, shapes, locations, weights = inputs
+    leaves = [x.detach().requires_grad_() for x in (value, locations, weights)]
+    out = multi_scale_deformable_attention(leaves[0], shapes, *leaves[1:])
+    grad = torch.randn(out.shape, generator=torch.Generator().manual_seed(1), dtype=out.dtype)
+    return [out, *torch.autograd.grad(out, leaves, grad)]
+
+
+@pytest.mark.skipif(native.why_unavailable(torch.float32) is not None, reason="no C kernel")
+@pytest.mark.parametrize("threads", [1, 5])  # 5: more than there are heads
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        dict(dim=16, queries=40, points=4),
+        dict(dim=32, heads=8, queries=33),
+        dict(dim=64, heads=1),
+        dict(dim=20, points=3),
+        dict(dim=1, heads=3, points=1),
+        dict(queries=0),
+        dict(batch=0),
+        dict(dim=32, dtype=torch.float32),
+    ],
+    ids=str,
+)
+def test_the_c_kernel_equals_plain_pytorch(sizes: dict, threads: int, monkeypatch) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        inputs = make_inputs(**sizes)
+        expected, found = (run(path, inputs, monkeypatch) for path in ("pytorch", "c"))
+    finally:
+        torch.set_num_threads(before)
+    tolerance = dict(rtol=1e-4, atol=1e-4) if inputs[0].dtype == torch.float32 else {}
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, **tolerance)
+
+
+def test_inputs_need_not_be_contiguous(path: str, monkeypatch) -> None:
+    inputs = make_inputs()
+    value, shapes, locations, weights = inputs
+    shuffled = [
+        value.transpose(1, 2).contiguous().transpose(1, 2),
+        shapes,
+        locations.flip(1).contiguous().flip(1).transpose(0, 1).contiguous().transpose(0, 1),
+        weights[..., None].expand(*weights.shape, 2)[..., 0],
+    ]
+    assert not shuffled[0].is_contiguous() and not shuffled[2].is_contiguous()
+    for a, b in zip(run(path, shuffled, monkeypatch), run(path, inputs, monkeypatch), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_undefined_and_huge_places_read_and_change_nothing(monkeypatch) -> None:
+    if native.why_unavailable(torch.float64):
+        pytest.skip(native.why_unavailable(torch.float64))
+    value, shapes, locations, weights = make_inputs()
+    locations[:, 0, ..., 0] = math.nan
+    locations[:, 1] = 1e30
+    locations[:, 2] = -math.inf
+    out, *grads = run("c", [value, shapes, locations, weights], monkeypatch)
+    assert not out.any() and not any(grad.any() for grad in grads)
+
+
+def test_half_precision_values_are_summed_in_fp32(path: str) -> None:
+    value, shapes, locations, weights = make_inputs(dtype=torch.float32, dim=16)
+    half = value.bfloat16()
+    out = multi_scale_deformable_attention(half, shapes, locations, weights)
+    exact = multi_scale_deformable_attention(half.float(), shapes, locations, weights)
+    assert out.dtype == torch.bfloat16
+    assert torch.equal(out, exact.bfloat16())
+
+
+def test_compiles_without_a_graph_break(path: str) -> None:
+    value, shapes, locations, weights = make_inputs(dtype=torch.float32)
+    leaves = [x.requires_grad_() for x in (value, locations, weights)]
+
+    def total(v, x, w):
+        return multi_scale_deformable_attention(v, shapes, x, w).square().sum()
+
+    compiled = torch.compile(total, fullgraph=True, backend="aot_eager")
+    expected = torch.autograd.grad(total(*leaves), leaves)
+    for a, b in zip(torch.autograd.grad(compiled(*leaves), leaves), expected, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_exports(path: str) -> None:
+    attention = MultiScaleDeformableAttention(16, 2, 2, 2, dropout=0.0, batch_first=True)
+
+    class Model(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = attention
+
+        def forward(self, query, value, points):
+            return self.attention(
+                query, value=value, reference_points=points, spatial_shapes=SHAPES
+            )
+
+    inputs = torch.randn(1, 7, 16), torch.randn(1, TOKENS, 16), torch.rand(1, 7, 2, 2)
+    exported = torch.export.export(Model(), inputs).module()
+    torch.testing.assert_close(exported(*inputs), Model()(*inputs))
+
+
+@pytest.mark.parametrize("argument", range(4))
+def test_sizes_that_do_not_fit_are_refused(argument: int, path: str) -> None:
+    inputs = make_inputs()
+    wrong = [make_inputs(heads=3)[0], [(4, 5), (3, 3)], inputs[2][..., :1, :], inputs[3][:1]]
+    inputs[argument] = wrong[argument]
+    with pytest.raises(ValueError, match="do not fit together"):
+        multi_scale_deformable_attention(*inputs)
+
+
+def test_which_path_runs_is_logged_once(path: str, caplog) -> None:
+    from detrex.layers.ms_deform_attn import function
+
+    function._announce.cache_clear()
+    with caplog.at_level(logging.INFO):
+        assert attention_path("cpu", torch.float32) == path
+        attention_path("cpu", torch.float32)
+    name = {"pytorch": "plain PyTorch", "c": "the C kernel"}[path]
+    assert [r.getMessage() for r in caplog.records] == [f"deformable attention on cpu: {name}"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "message"),
+    [
+        ("cuda", "cpu", "DETREX_ATTENTION=cuda: not one of auto, pytorch, c, triton"),
+        ("c", "cuda", "the C kernel runs on the CPU, the tensors are on cuda"),
+        ("triton", "cpu", "Triton"),
+    ],
+)
+def test_a_path_that_cannot_run_is_refused(wanted, device, message, monkeypatch) -> None:
+    monkeypatch.setenv("DETREX_ATTENTION", wanted)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.raises(InputError, match=message):
+        attention_path(device, torch.float32)
+
+
 @pytest.mark.parametrize("size", [2, 4])
-def test_padding_does_not_reach_the_output(size: int) -> None:
+def test_padding_does_not_reach_the_output(size: int, path: str) -> None:
     torch.manual_seed(0)
     attention = MultiScaleDeformableAttention(16, 2, 2, 2, dropout=0.0, batch_first=True)
     torch.nn.init.normal_(attention.sampling_offsets.weight, std=0.5)

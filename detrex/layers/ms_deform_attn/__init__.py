@@ -1,4 +1,10 @@
-from .function import as_shapes, multi_scale_deformable_attention
+from .function import attention_path, multi_scale_deformable_attention
 from .module import MultiScaleDeformableAttention
+from .plain import as_shapes
 
-__all__ = ["MultiScaleDeformableAttention", "as_shapes", "multi_scale_deformable_attention"]
+__all__ = [
+    "MultiScaleDeformableAttention",
+    "as_shapes",
+    "attention_path",
+    "multi_scale_deformable_attention",
+]

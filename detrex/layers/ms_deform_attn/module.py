@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .function import Shapes, as_shapes, multi_scale_deformable_attention
+from .function import multi_scale_deformable_attention
+from .plain import Shapes, as_shapes
 
 
 class MultiScaleDeformableAttention(nn.Module):
@@ -94,15 +95,17 @@ class MultiScaleDeformableAttention(nn.Module):
         value = self.value_proj(value)
         if key_padding_mask is not None:
             value = value.masked_fill(key_padding_mask[..., None], 0.0)
-        # Samples are taken in fp32: bf16 coordinates are off by pixels on a large image.
-        return value.float().unflatten(-1, (self.num_heads, -1))  # (B, S, H, D)
+        return value.unflatten(-1, (self.num_heads, -1))  # (B, S, H, D)
 
     def _weights(self, query: Tensor) -> Tensor:
         logits = self.attention_weights(query).float().unflatten(-1, (self.num_heads, -1))
         return logits.softmax(-1).unflatten(-1, (self.num_levels, self.num_points))
 
     def _locations(self, query: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
-        """Sampling places (B, N, H, L, P, 2), as (x, y) in [0, 1] of each level."""
+        """Sampling places (B, N, H, L, P, 2), as (x, y) in [0, 1] of each level.
+
+        In fp32 also under autocast: bf16 coordinates are off by pixels on a large image.
+        """
         grid = (self.num_heads, self.num_levels, self.num_points, 2)
         offsets = self.sampling_offsets(query).float().unflatten(-1, grid)
         reference = reference.float()[:, :, None, :, None]  # (B, N, 1, L, 1, 2 or 4)

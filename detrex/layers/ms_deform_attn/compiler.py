@@ -1,0 +1,74 @@
+"""Compiling the C kernel at first use, into a cache folder that processes share."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+COMPILERS = ("cc", "gcc", "clang")
+FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
+TIMEOUT = 60  # seconds; the kernel takes less than one
+
+
+class CompileError(Exception):
+    """The kernel cannot be had on this machine; the message says why, in one line."""
+
+
+def cache_folder() -> Path:
+    """``$XDG_CACHE_HOME/detrex``, or ``~/.cache/detrex``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "detrex"
+
+
+def load_library(source: Path, define: str) -> ctypes.CDLL:
+    """The shared library of a C file, compiled with ``-D<define>`` unless the cache has it.
+
+    Raises:
+        CompileError: no compiler, no place to write, or a compiler that fails.
+    """
+    try:
+        flags = [*FLAGS, f"-D{define}", *_vector_flags()]
+        key = "\0".join([source.read_text(encoding="utf-8"), platform.machine(), *flags])
+        name = f"{source.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
+        library = cache_folder() / name
+        if not library.exists():
+            _compile(source, flags, library)
+        return ctypes.CDLL(str(library))
+    except (OSError, RuntimeError) as error:  # RuntimeError: no home folder
+        raise CompileError(f"the C kernel cannot be built or loaded: {error}") from None
+
+
+def _vector_flags() -> list[str]:
+    """AVX2 where this CPU has it: the cache may be on a disk shared with other machines."""
+    cpu = Path("/proc/cpuinfo")
+    words = set(cpu.read_text(encoding="utf-8").split()) if cpu.exists() else set()
+    return ["-mavx2", "-mfma"] if {"avx2", "fma"} <= words else []
+
+
+def _compile(source: Path, flags: list[str], library: Path) -> None:
+    """Write ``library``; processes that race each write their own file and rename it."""
+    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
+    if compiler is None:
+        raise CompileError(f"no C compiler found (looked for {', '.join(COMPILERS)})")
+    library.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=library.parent, prefix=f".{library.name}.")
+    os.close(handle)
+    try:
+        message = ""
+        for threads in (["-fopenmp"], []):  # Apple's clang has no OpenMP
+            command = [compiler, *flags, *threads, str(source), "-o", temporary, "-lm"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+            if done.returncode == 0:
+                os.replace(temporary, library)
+                return
+            message = message or (done.stderr.strip() or "no message").splitlines()[0]
+        raise CompileError(f"{Path(compiler).name} failed: {message}")
+    except subprocess.TimeoutExpired:
+        raise CompileError(f"{Path(compiler).name} took more than {TIMEOUT} s") from None
+    finally:
+        Path(temporary).unlink(missing_ok=True)

@@ -1,0 +1,39 @@
+"""Deformable attention in plain PyTorch: the definition that every other path is tested against.
+
+Legend: B images, S tokens of all levels, N queries, H heads, D channels per head, L levels,
+P points per level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor
+
+Shapes = Sequence[tuple[int, int]]
+
+
+def as_shapes(spatial_shapes: Tensor | Shapes) -> list[tuple[int, int]]:
+    """(height, width) of each level as Python ints; a tensor costs a device synchronisation."""
+    if isinstance(spatial_shapes, Tensor):
+        spatial_shapes = spatial_shapes.tolist()
+    return [(int(h), int(w)) for h, w in spatial_shapes]
+
+
+def plain_attention(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
+    """Arguments and result as ``multi_scale_deformable_attention``, all of one dtype.
+
+    The levels are accumulated one by one, so that no tensor over all of them is ever built.
+    """
+    batch, _, heads, dim = value.shape
+    queries = locations.shape[1]
+    grids = (2 * locations - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)  # (L, B*H, N, P, 2)
+    weights = weights.permute(3, 0, 2, 1, 4).flatten(1, 2)[:, :, None]  # (L, B*H, 1, N, P)
+    out = value.new_zeros(batch * heads, dim, queries)
+    levels = value.split([h * w for h, w in shapes], dim=1)
+    for (h, w), level, grid, weight in zip(shapes, levels, grids, weights, strict=True):
+        image = level.permute(0, 2, 3, 1).reshape(batch * heads, dim, h, w)
+        sampled = F.grid_sample(image, grid, align_corners=False)  # (B*H, D, N, P)
+        out = out + (sampled * weight).sum(-1)
+    return out.view(batch, heads * dim, queries).transpose(1, 2)
