@@ -57,6 +57,8 @@ class DabDeformableDETR(Detector):
         super().__init__(backbone, position_embedding, neck, pixel_mean, pixel_std)
         check_repeated("transformer", transformer, as_two_stage=as_two_stage)
         self.groups = (QueryGroup(size=num_queries),)
+        self.aux_loss = aux_loss
+        self.select_box_nums_for_evaluation = select_box_nums_for_evaluation
         self.as_two_stage = as_two_stage
         if as_two_stage:
             check_repeated("transformer", transformer, two_stage_num_proposals=num_queries)
@@ -73,8 +75,6 @@ class DabDeformableDETR(Detector):
             self.class_embed if as_two_stage else None, self.bbox_embed
         )
         self.criterion = criterion
-        self.aux_loss = aux_loss
-        self.select_box_nums_for_evaluation = select_box_nums_for_evaluation
 
     def make_queries(
         self, memory: Memory, targets: list[dict] | None

@@ -9,11 +9,7 @@ iterations.
 
 from detrex.config import get_config
 
-from ..models.dino_r50 import model
-
-_recipe = get_config("common/recipes/coco_12ep.py")
-dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
-optimizer, train = _recipe.optimizer, _recipe.train
+from .dino_swin_tiny_224_4scale_12ep import dataloader, lr_multiplier, model, optimizer, train
 
 train.output_dir = "./output/dino_swin_large_384_5scale_12ep"
 dataloader.evaluator.output_dir = train.output_dir
