@@ -100,9 +100,8 @@ class ConditionalSelfAttention(_ConditionalAttention):
         key_pos = query_pos if key_pos is None else key_pos
         # Sequence first, as upstream: the gradients of the place projections nearly cancel in the
         # first layer, and the order in which they are summed decides what is left.
-        content, place, key_content, key_place, seen = (
-            self.swap(x).contiguous() for x in (query, query_pos, key, key_pos, value)
-        )
+        parts = (query, query_pos, key, key_pos, value)
+        content, place, key_content, key_place, seen = (self.swap(x).contiguous() for x in parts)
         out = self.attend(
             self.query_content_proj(content) + self.query_pos_proj(place),
             self.key_content_proj(key_content) + self.key_pos_proj(key_place),
@@ -136,22 +135,15 @@ class ConditionalCrossAttention(_ConditionalAttention):
         key_padding_mask: Tensor | None = None,
         **kwargs,
     ) -> Tensor:
-        value = key if value is None else value
         content, key_content = self.query_content_proj(query), self.key_content_proj(key)
-        key_place = self.key_pos_proj(key_pos)
+        place, key_place = self.query_pos_sine_proj(query_sine_embed), self.key_pos_proj(key_pos)
         if is_first_layer:
-            content = content + self.query_pos_proj(query_pos)
-            key_content = key_content + key_place
-        inputs = (
-            self._side_by_side(content, self.query_pos_sine_proj(query_sine_embed)),
-            self._side_by_side(key_content, key_place),
-            self.value_proj(value),
-        )
-        out = self.attend(
-            *map(self.swap, inputs),
-            attn_mask=attn_mask,
-            key_padding_mask=key_padding_mask,
-        )
+            content, key_content = content + self.query_pos_proj(query_pos), key_content + key_place
+        wanted = self._side_by_side(content, place)
+        offered = self._side_by_side(key_content, key_place)
+        seen = self.value_proj(key if value is None else value)
+        masks = dict(attn_mask=attn_mask, key_padding_mask=key_padding_mask)
+        out = self.attend(*map(self.swap, (wanted, offered, seen)), **masks)
         return (query if identity is None else identity) + self.swap(out)
 
     def _side_by_side(self, content: Tensor, place: Tensor) -> Tensor:
