@@ -1,0 +1,67 @@
+"""Print what a bug report or a benchmark needs to know about this machine.
+
+python -m detrex.utils.collect_env
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from detrex.utils.cli import run_command
+
+PACKAGES = (
+    "detrex torch torchvision triton detectron2 sal-detectron2 timm numpy scipy hotcoco "
+    "faster-coco-eval pycocotools"
+).split()
+
+
+def environment() -> dict[str, str]:
+    """Versions, hardware and which path computes deformable attention; no names or folders.
+
+    Raises:
+        InputError: ``DETREX_ATTENTION`` asks for a path that cannot run here.
+    """
+    found = {"python": platform.python_version(), "system": platform.system()}
+    found |= {name: _version(name) for name in PACKAGES}
+    found["cpu"] = f"{_cpu()}, {torch.get_num_threads()} threads"
+    for i in range(torch.cuda.device_count()):
+        found[f"gpu {i}"] = f"{torch.cuda.get_device_name(i)}, CUDA {torch.version.cuda}"
+    return found | _attention()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    text = info.read_text(encoding="utf-8") if info.exists() else ""
+    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return model[1] if model else platform.machine()
+
+
+def _attention() -> dict[str, str]:
+    # Imported here: utils is below layers, and only this command looks up.
+    from detrex.layers.ms_deform_attn import attention_path, native
+
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    found = {f"attention on {d}": attention_path(d, torch.float32) for d in devices}
+    why = native.why_unavailable(torch.float32)
+    return found | ({"no C kernel": why} if why else {})
+
+
+def main() -> None:
+    for name, value in environment().items():
+        print(f"{name:<18} {value}")
+
+
+if __name__ == "__main__":
+    run_command(main)

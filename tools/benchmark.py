@@ -1,0 +1,94 @@
+"""Compare this toolbox's fast paths with the plain formulation, on this machine.
+
+python tools/benchmark.py attention --json output/attention.json
+
+Every module of benchmarks/ is one benchmark; its ``run`` returns rows with both sides and their
+ratio. One thread, sides run in turns, medians: the ratio is what carries over to other machines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import functools
+import importlib
+import inspect
+import json
+import pkgutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks/ is not installed
+
+import benchmarks  # noqa: E402
+from detrex.utils.cli import run_command  # noqa: E402
+from detrex.utils.collect_env import environment  # noqa: E402
+from detrex.utils.errors import InputError  # noqa: E402
+from detrex.utils.files import atomic_write  # noqa: E402
+
+NAMES = sorted(m.name for m in pkgutil.iter_modules(benchmarks.__path__) if not m.ispkg)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=[*NAMES, "all"])
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--repeats", type=int, help="measured runs of each side")
+    parser.add_argument("--json", help="file to write the rows, versions and hardware to")
+    args = parser.parse_args()
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: PyTorch sees no GPU; leave the option out")
+    if args.repeats is not None and args.repeats < 1:
+        raise InputError(f"--repeats {args.repeats}: at least 1 is needed")
+    return args
+
+
+def prepare(name: str, options: dict) -> Callable[[], list[dict]]:
+    """What returns the rows of one benchmark.
+
+    Raises:
+        InputError: an option that this benchmark does not take.
+    """
+    run = importlib.import_module(f"benchmarks.{name}").run
+    for option in options.keys() - inspect.signature(run).parameters.keys():
+        raise InputError(f"--{option}: benchmark {name} does not take it")
+    return functools.partial(run, **options)
+
+
+def line(row: dict) -> str:
+    """One row as text: times in milliseconds, everything else as it is."""
+    parts = []
+    for key, value in row.items():
+        if key.endswith("_s") and not key.endswith("per_s"):
+            parts.append(f"{key[:-2]} {value * 1e3:.1f} ms")
+        elif key == "ratio":
+            parts.append(f"{value:.1f}x")
+        elif key != "what":
+            number = f"{value:.4g}" if isinstance(value, float) else value
+            parts.append(f"{key.replace('_', ' ')} {number}")
+    return f"{row['what']}: {', '.join(parts)}"
+
+
+def main() -> None:
+    args = parse()
+    torch.set_num_threads(1)
+    options = {"device": args.device} if args.device != "cpu" else {}
+    options |= {} if args.repeats is None else {"repeats": args.repeats}
+    found = {"date": datetime.date.today().isoformat(), "environment": environment(), "rows": []}
+    found["command"] = " ".join(["python tools/benchmark.py", args.name, "--device", args.device])
+    names = NAMES if args.name == "all" else [args.name]
+    for measure in [prepare(name, options) for name in names]:
+        for row in measure():
+            print(line(row), flush=True)
+            found["rows"].append(row)
+    if args.json:
+        with atomic_write(args.json) as file:
+            json.dump(found, file, indent=1)
+            file.write("\n")
+
+
+if __name__ == "__main__":
+    run_command(main)
