@@ -16,8 +16,8 @@ install: $(READY)
 $(READY): setup.py $(wildcard requirements/*.txt) tools/install_detectron2.sh
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet torch torchvision
-	bash tools/install_detectron2.sh $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable ".[demo,test]"
+	bash tools/install_detectron2.sh $(BIN)/python
 	touch $@
 
 demo: $(READY)
