@@ -6,15 +6,21 @@ DETR (https://arxiv.org/abs/2005.12872, appendix A.4).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
-from detectron2.structures import Instances
+from detectron2.structures import Boxes, BoxMode, Instances, PolygonMasks
+from omegaconf import OmegaConf
 
 from detrex.utils.errors import InputError
+
+from .image import FastAugInput, read_image, to_tensor
+
+MIN_SIDE = 1e-5  # pixels; detectron2's limit: a smaller box is empty
 
 
 class DetrDatasetMapper:
@@ -27,6 +33,11 @@ class DetrDatasetMapper:
         is_train: False drops the annotations, so evaluation needs none.
         mask_on: keep segmentations, as ``gt_masks``.
         img_format: channel order, "RGB" or "BGR". Grey, palette and CMYK files are converted.
+        image_backend: "torchvision" decodes JPEG, flips and resizes with torchvision and leaves
+            the rest to PIL; "pil" does all of it as detectron2. Randomness and boxes are the same,
+            pixels at most one grey level apart.
+
+    Raises InputError for an unknown ``image_backend``.
 
     Randomness comes from the global generators only, so the caller's seed decides it.
     """
@@ -38,37 +49,44 @@ class DetrDatasetMapper:
         is_train: bool = True,
         mask_on: bool = False,
         img_format: str = "RGB",
+        image_backend: str = "torchvision",
     ):
-        # Plain lists: an OmegaConf list costs milliseconds to iterate over for every image.
-        self.augmentation = list(augmentation)
-        self.augmentation_with_crop = augmentation_with_crop and list(augmentation_with_crop)
+        if image_backend not in ("torchvision", "pil"):
+            raise InputError(f"image_backend={image_backend!r} is unknown: use torchvision or pil")
+        self.augmentation = _plain(augmentation)
+        self.augmentation_with_crop = augmentation_with_crop and _plain(augmentation_with_crop)
         self.is_train = is_train
         self.mask_on = mask_on
         self.img_format = img_format
+        self.image_backend = image_backend
 
     def __call__(self, dataset_dict: dict) -> dict:
         """Return the dict with ``image`` added, and ``instances`` in training.
 
-        ``image`` is uint8 (3, H, W). ``instances`` holds ``gt_boxes`` (G, 4), absolute x0, y0, x1,
-        y1 on the augmented image, and ``gt_classes`` (G,); boxes that augmentation left empty and
-        crowd regions are not in it, and an image without objects has G = 0. ``height`` and
-        ``width`` are the original image's. The given dict is not changed.
+        ``image`` is uint8 (3, H, W), with "torchvision" a channels-last view. ``instances`` holds
+        ``gt_boxes`` (G, 4), absolute x0, y0, x1, y1 on the augmented image, and ``gt_classes``
+        (G,); boxes that augmentation left empty and crowd regions are not in it, and an image
+        without objects has G = 0. ``height`` and ``width`` are the original image's. The given
+        dict is not changed.
 
         Raises:
             InputError: the file does not decode or has another size than its annotation says.
         """
         record = dict(dataset_dict)
-        inputs = T.AugInput(self._read(record))
+        fast = self.image_backend == "torchvision"
+        inputs = (FastAugInput if fast else T.AugInput)(self._read(record, fast))
         transforms = T.AugmentationList(self._pick_augmentation())(inputs)
-        record["image"] = torch.as_tensor(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
+        image = to_tensor(inputs.image)
+        record["image"] = image if fast else image.contiguous()
         annotations = record.pop("annotations", None)
         if self.is_train and annotations is not None:
             record["instances"] = self._instances(annotations, transforms, inputs.image.shape[:2])
         return record
 
-    def _read(self, record: dict) -> np.ndarray:  # (H, W, 3)
+    def _read(self, record: dict, fast: bool) -> np.ndarray:  # (H, W, 3)
+        read = read_image if fast else detection_utils.read_image
         try:
-            image = detection_utils.read_image(record["file_name"], format=self.img_format)
+            image = read(record["file_name"], self.img_format)
             detection_utils.check_image_size(record, image)
         except detection_utils.SizeMismatchError as error:
             raise InputError(str(error)) from error
@@ -83,15 +101,55 @@ class DetrDatasetMapper:
         return self.augmentation_with_crop
 
     def _instances(self, annotations: list[dict], transforms, size: tuple[int, int]) -> Instances:
-        unused = {"keypoints"} if self.mask_on else {"keypoints", "segmentation"}
-        moved = [
-            detection_utils.transform_instance_annotations(
-                {key: value for key, value in annotation.items() if key not in unused},
-                transforms,
-                size,
-            )
-            for annotation in annotations
-            if not annotation.get("iscrowd", 0)
-        ]
-        instances = detection_utils.annotations_to_instances(moved, size)
-        return detection_utils.filter_empty_instances(instances)
+        kept = [annotation for annotation in annotations if not annotation.get("iscrowd", 0)]
+        height, width = size
+        boxes = transforms.apply_box(_corners(kept)).clip(min=0)
+        boxes = np.minimum(boxes, [width, height, width, height]).astype(np.float32)
+        visible = (boxes[:, 2:] - boxes[:, :2] > MIN_SIDE).all(axis=1)
+        instances = Instances(size)
+        if self.mask_on and kept and "segmentation" in kept[0]:
+            masks = _masks(kept, transforms, size)
+            visible &= masks.nonempty().numpy()
+            instances.gt_masks = masks[torch.from_numpy(visible)]
+        classes = np.array([annotation["category_id"] for annotation in kept], dtype=np.int64)
+        instances.gt_classes = torch.from_numpy(classes[visible])
+        instances.gt_boxes = Boxes(torch.from_numpy(boxes[visible]))
+        return instances
+
+
+def _plain(augmentations: Sequence[T.Augmentation]) -> list[T.Augmentation]:
+    """Augmentations without OmegaConf lists, which cost as much as a flip at every draw."""
+    copies = [copy.copy(augmentation) for augmentation in augmentations]
+    for augmentation in copies:
+        for name, value in vars(augmentation).items():
+            if OmegaConf.is_config(value):
+                setattr(augmentation, name, OmegaConf.to_object(value))
+    return copies
+
+
+def _corners(annotations: list[dict]) -> np.ndarray:
+    """Boxes (G, 4) as x0, y0, x1, y1, all at once.
+
+    Always float64: detectron2 moves a box of Python ints in integers and so rounds it down.
+    """
+    modes = {annotation["bbox_mode"] for annotation in annotations}
+    if len(modes) > 1:
+        return np.concatenate([_corners([annotation]) for annotation in annotations])
+    boxes = np.array([annotation["bbox"] for annotation in annotations], dtype=np.float64)
+    if modes == {BoxMode.XYWH_ABS}:
+        boxes = boxes.astype(np.float32)  # as BoxMode.convert: its corners to the last bit
+        boxes[:, 2:] += boxes[:, :2]
+    elif modes - {BoxMode.XYXY_ABS}:
+        boxes = BoxMode.convert(boxes.astype(np.float32), *modes, BoxMode.XYXY_ABS)
+    return boxes.reshape(-1, 4).astype(np.float64)
+
+
+def _masks(annotations: list[dict], transforms, size: tuple[int, int]) -> PolygonMasks:
+    keys = ("bbox", "bbox_mode", "category_id", "segmentation")
+    moved = [
+        detection_utils.transform_instance_annotations(
+            {key: annotation[key] for key in keys}, transforms, size
+        )
+        for annotation in annotations
+    ]
+    return detection_utils.annotations_to_instances(moved, size).gt_masks

@@ -1,0 +1,90 @@
+"""The fast image path of the dataset mapper: decode, flip and resize without PIL.
+
+Images stay uint8 (H, W, 3) arrays, so that every detectron2 augmentation sees what it expects.
+Against PIL, decoded pixels are equal and resized ones at most one grey level apart. What is not
+covered here (other file formats, CMYK, other transforms) goes through detectron2's own code.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from detectron2.data import detection_utils
+from detectron2.data import transforms as T
+from detectron2.utils.file_io import PathManager
+from PIL import Image
+from torchvision.transforms.v2 import functional as F
+
+try:
+    from torchvision.io import decode_jpeg
+except ImportError:  # torchvision 0.29 announces that it will drop its decoders
+    decode_jpeg = None
+
+_JPEG_START = b"\xff\xd8\xff"
+_XMP_ORIENTATION = b"tiff:Orientation"  # PIL obeys it, torchvision reads EXIF only
+
+
+def read_image(file_name: str, image_format: str) -> np.ndarray:
+    """Read a file as detectron2's ``read_image`` does, EXIF orientation applied.
+
+    Args:
+        file_name: a path, or a URL that detectron2's ``PathManager`` knows.
+        image_format: "RGB" or "BGR"; any other format of detectron2 goes through PIL.
+
+    Returns uint8 (H, W, 3). Raises what the file system or PIL raises.
+    """
+    if image_format in ("RGB", "BGR"):
+        with PathManager.open(file_name, "rb") as stream:
+            image = _decode(stream.read())
+        if image is not None:
+            return image if image_format == "RGB" else image[:, :, ::-1]
+    return detection_utils.read_image(file_name, format=image_format)
+
+
+def _decode(content: bytes) -> np.ndarray | None:
+    """RGB pixels (H, W, 3) of a colour or grey JPEG, None for everything else."""
+    known = decode_jpeg and content.startswith(_JPEG_START) and _XMP_ORIENTATION not in content
+    if not known:
+        return None
+    try:
+        encoded = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        pixels = decode_jpeg(encoded, apply_exif_orientation=True)  # (C, H, W), channels last
+    except RuntimeError:
+        return None  # PIL may know better, or say why not
+    if pixels.shape[0] not in (1, 3):
+        return None  # CMYK: converting it is PIL's business
+    return pixels.expand(3, -1, -1).permute(1, 2, 0).numpy()
+
+
+class FastAugInput(T.AugInput):
+    """An image that detectron2's augmentations move with torchvision's kernels."""
+
+    def transform(self, tfm: T.Transform) -> None:
+        self.image = apply_image(tfm, self.image)
+
+
+def apply_image(tfm: T.Transform, image: np.ndarray) -> np.ndarray:
+    """``tfm.apply_image(image)`` for an (H, W, C) image, faster for a resize or a flip.
+
+    Exact types only: a subclass may do something else. A crop is a view already.
+    """
+    if type(tfm) is T.TransformList:
+        for part in tfm.transforms:
+            image = apply_image(part, image)
+        return image
+    if image.dtype == np.uint8 and image.ndim == 3:
+        if type(tfm) is T.HFlipTransform:
+            return _to_array(to_tensor(image).flip(-1))
+        bilinear = type(tfm) is T.ResizeTransform and tfm.interp == Image.BILINEAR
+        if bilinear and image.shape[:2] == (tfm.h, tfm.w):
+            return _to_array(F.resize_image(to_tensor(image), [tfm.new_h, tfm.new_w]))
+    return tfm.apply_image(image)
+
+
+def to_tensor(image: np.ndarray) -> torch.Tensor:
+    """(H, W, C) array -> (C, H, W) tensor, a channels-last view where the array allows it."""
+    return torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)
+
+
+def _to_array(pixels: torch.Tensor) -> np.ndarray:
+    return pixels.permute(1, 2, 0).numpy()
