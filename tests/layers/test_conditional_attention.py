@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from detrex.layers import ConditionalCrossAttention, ConditionalSelfAttention
+from detrex.layers import ConditionalCrossAttention, ConditionalSelfAttention, MultiheadAttention
 from detrex.layers.conditional_attention import masked_attention
 
 C, HEADS = 8, 2
@@ -88,6 +88,16 @@ def test_stepwise_attention_equals_the_fused_kernel() -> None:
     heads = [split(x).transpose(1, 2) for x in (query, key, value)]
     fused = F.scaled_dot_product_attention(*heads, ~mask).transpose(1, 2).flatten(2)
     torch.testing.assert_close(masked_attention(query, key, value, HEADS, mask), fused)
+
+
+def test_dense_attention_is_the_same_fused_or_not() -> None:
+    fused = MultiheadAttention(C, HEADS, batch_first=True).eval()
+    stepwise = MultiheadAttention(C, HEADS, batch_first=True, fused=False).eval()
+    stepwise.load_state_dict(fused.state_dict())
+    x, place = inputs(5, 5)
+    mask = torch.eye(5, dtype=torch.bool)
+    results = (attention(x, query_pos=place, attn_mask=mask) for attention in (fused, stepwise))
+    torch.testing.assert_close(*results)
 
 
 def test_dropout_is_used_in_training_only() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -20,6 +21,9 @@ from detrex.layers import (
 from detrex.modeling.queries import Queries
 
 from .decoder import Decoder
+
+# All queries start with the same content.
+DETR_ATTENTIONS = (partial(MultiheadAttention, fused=False), MultiheadAttention)
 
 
 @dataclass
@@ -104,7 +108,7 @@ class DenseDecoder(Decoder):
         batch_first: bool = False,
         post_norm: bool = True,
         return_intermediate: bool = True,
-        attentions: Sequence[Callable[..., nn.Module]] = (MultiheadAttention, MultiheadAttention),
+        attentions: Sequence[Callable[..., nn.Module]] = DETR_ATTENTIONS,
         parts: Mapping[str, nn.Module] | None = None,
     ) -> None:
         if not return_intermediate:
