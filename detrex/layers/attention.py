@@ -5,6 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 
+def with_position(x: Tensor, position: Tensor | None) -> Tensor:
+    """Tokens plus the embedding of their places, if there is one."""
+    return x if position is None else x + position
+
+
 class MultiheadAttention(nn.Module):
     """``torch.nn.MultiheadAttention`` with positions and residual: (B, N, C) or (N, B, C).
 
@@ -46,17 +51,15 @@ class MultiheadAttention(nn.Module):
         **kwargs,
     ) -> Tensor:
         key = query if key is None else key
-        value = key if value is None else value
-        identity = query if identity is None else identity
         if key_pos is None and query_pos is not None and query_pos.shape == key.shape:
             key_pos = query_pos
         out = self.attn(
-            query=query if query_pos is None else query + query_pos,
-            key=key if key_pos is None else key + key_pos,
-            value=value,
+            with_position(query, query_pos),
+            with_position(key, key_pos),
+            key if value is None else value,
             attn_mask=attn_mask,
             key_padding_mask=key_padding_mask,
             need_weights=not self.fused,
             average_attn_weights=False,
         )[0]
-        return identity + self.proj_drop(out)
+        return (query if identity is None else identity) + self.proj_drop(out)

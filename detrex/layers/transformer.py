@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
@@ -60,25 +60,30 @@ class BaseTransformerLayer(nn.Module):
         **kwargs,
     ) -> Tensor:
         """query (B, N, C); attn_masks: one per attention, or one for all; ``kwargs`` go to each."""
-        attentions, norms, ffns = iter(self.attentions), iter(self.norms), iter(self.ffns)
-        masks = iter(self._masks(attn_masks))
+        attentions, masks = iter(self.attentions), iter(self._masks(attn_masks))
         own = dict(query_pos=query_pos, key_pos=query_pos, key_padding_mask=query_key_padding_mask)
         cross = dict(query_pos=query_pos, key_pos=key_pos, key_padding_mask=key_padding_mask)
-        identity = query
+
+        def self_attn(x: Tensor, residual: Tensor | None) -> Tensor:
+            return next(attentions)(x, x, x, residual, attn_mask=next(masks), **own, **kwargs)
+
+        def cross_attn(x: Tensor, residual: Tensor | None) -> Tensor:
+            inputs = {"attn_mask": next(masks), **cross, **kwargs}
+            return next(attentions)(x, key, value, residual, **inputs)
+
+        return self._run(query, {"self_attn": self_attn, "cross_attn": cross_attn})
+
+    def _run(self, x: Tensor, attend: dict[str, Callable]) -> Tensor:
+        """The operations in their order; each gets where its residual starts (None: its input)."""
+        norms, ffns = iter(self.norms), iter(self.ffns)
+        start = x
         for operation in self.operation_order:
-            residual = identity if self.pre_norm else None
             if operation == "norm":
-                query = next(norms)(query)
+                x = next(norms)(x)
                 continue
-            if operation == "ffn":
-                query = next(ffns)(query, residual)
-            else:
-                inputs = own if operation == "self_attn" else cross
-                k, v = (query, query) if operation == "self_attn" else (key, value)
-                inputs = {**inputs, "attn_mask": next(masks), **kwargs}
-                query = next(attentions)(query, k, v, residual, **inputs)
-            identity = query
-        return query
+            step = next(ffns) if operation == "ffn" else attend[operation]
+            x = start = step(x, start if self.pre_norm else None)
+        return x
 
     def _masks(self, attn_masks: Sequence[Tensor | None] | Tensor | None) -> list[Tensor | None]:
         if attn_masks is None or isinstance(attn_masks, Tensor):

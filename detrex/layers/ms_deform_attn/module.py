@@ -77,19 +77,15 @@ class MultiScaleDeformableAttention(nn.Module):
     ) -> Tensor:
         """query (B, N, C), value (B, S, C), reference_points (B, N, L, 2 or 4) in [0, 1]."""
         value = query if value is None else value
-        identity = query if identity is None else identity
-        query = query if query_pos is None else query + query_pos
+        places = query if query_pos is None else query + query_pos
         if not self.batch_first:
-            query, value = query.transpose(0, 1), value.transpose(0, 1)
-        shapes = as_shapes(spatial_shapes)
-        out = multi_scale_deformable_attention(
-            self._values(value, key_padding_mask),
-            shapes,
-            self._locations(query, reference_points, shapes),
-            self._weights(query),
-        )
-        out = self.output_proj(out)
-        return self.dropout(out if self.batch_first else out.transpose(0, 1)) + identity
+            places, value = places.transpose(0, 1), value.transpose(0, 1)
+        shapes, values = as_shapes(spatial_shapes), self._values(value, key_padding_mask)
+        locations = self._locations(places, reference_points, shapes)
+        out = multi_scale_deformable_attention(values, shapes, locations, self._weights(places))
+        out = self.dropout(self.output_proj(out))
+        out = out if self.batch_first else out.transpose(0, 1)
+        return out + (query if identity is None else identity)
 
     def _values(self, value: Tensor, key_padding_mask: Tensor | None) -> Tensor:
         value = self.value_proj(value)

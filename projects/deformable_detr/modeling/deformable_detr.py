@@ -56,28 +56,20 @@ class DeformableDETR(Detector):
         super().__init__(backbone, position_embedding, neck, pixel_mean, pixel_std)
         self.groups = tuple(groups) or (QueryGroup(size=num_queries),)
         total = sum(group.size for group in self.groups)
-        repeated = {"as_two_stage": as_two_stage}
-        if as_two_stage:
-            repeated |= {"two_stage_num_proposals": total, "mixed_selection": mixed_selection}
-        check_repeated("transformer", transformer, **repeated)
+        stages = {"two_stage_num_proposals": total, "mixed_selection": mixed_selection}
+        check_repeated("transformer", transformer, as_two_stage=as_two_stage)
+        check_repeated("transformer", transformer, **(stages if as_two_stage else {}))
         self.as_two_stage = as_two_stage
         self.mixed_selection = mixed_selection
-        if not as_two_stage:
-            self.query_embedding = nn.Embedding(total, embed_dim * 2)
-        elif mixed_selection:
-            self.query_embedding = nn.Embedding(total, embed_dim)
+        if not as_two_stage or mixed_selection:  # position and content, or content alone
+            self.query_embedding = nn.Embedding(total, embed_dim * (1 if as_two_stage else 2))
         self.transformer = transformer
+        heads = dict(refine=with_box_refine, two_stage=as_two_stage)
         self.class_embed, self.bbox_embed = build_heads(
-            embed_dim,
-            num_classes,
-            transformer.decoder.num_layers,
-            refine=with_box_refine,
-            two_stage=as_two_stage,
+            embed_dim, num_classes, transformer.decoder.num_layers, **heads
         )
-        transformer.decoder.register_heads(
-            self.class_embed if as_two_stage else None,
-            self.bbox_embed if with_box_refine else None,
-        )
+        stored = self.class_embed if as_two_stage else None
+        transformer.decoder.register_heads(stored, self.bbox_embed if with_box_refine else None)
         self.heads_refine = with_box_refine
         self.criterion = criterion
         self.aux_loss = aux_loss
