@@ -22,6 +22,7 @@ from PIL import Image
 from benchmarks.baseline.data import plain_mapper
 from detrex.config import get_config
 
+GOAL = 3.4  # times faster in training
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket")
 OBJECTS = 7  # the mean of COCO
 DRAWS = 24  # augmentations of every photograph
@@ -94,9 +95,9 @@ def run(repeats: int = 5) -> list[dict]:
     """One row per mapper: seconds per image of both sides and their ratio."""
     loaders = get_config("common/data/coco_detr.py").dataloader
     cases = (
-        ("training, half of the images cropped", loaders.train.mapper, True),
-        ("training, without the crop branch", loaders.train.mapper, False),
-        ("test, short edge 800", loaders.test.mapper, True),
+        ("training, half of the images cropped", loaders.train.mapper, True, {"goal": GOAL}),
+        ("training, without the crop branch", loaders.train.mapper, False, {}),
+        ("test, short edge 800", loaders.test.mapper, True, {}),
     )
     with tempfile.TemporaryDirectory() as folder:
         records = photographs(folder)
@@ -104,5 +105,6 @@ def run(repeats: int = 5) -> list[dict]:
         return [
             {"what": f"data, 640x480 JPEG of {size / 1000:.0f} KB, {OBJECTS} objects, {name}"}
             | time_mapper(config, records, crop, repeats)
-            for name, config, crop in cases
+            | goal
+            for name, config, crop, goal in cases
         ]
