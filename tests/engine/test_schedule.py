@@ -1,8 +1,10 @@
+import runpy
+
 import pytest
 from detectron2.config import LazyCall, instantiate
 from fvcore.common.param_scheduler import MultiStepParamScheduler
 
-from detrex.config import get_config
+from detrex.config import config_root, get_config
 from detrex.engine.schedule import resolve_schedule
 from detrex.utils.errors import InputError
 
@@ -99,7 +101,8 @@ def test_published_schedules(name, epochs, drop):
 
 
 def test_default_coco_scheduler_with_warmup():
-    multiplier = instantiate(get_config("common/coco_schedule.py").lr_multiplier_50ep_warmup)
+    schedule = runpy.run_path(str(config_root() / "common" / "coco_schedule.py"))
+    multiplier = instantiate(schedule["default_coco_scheduler"](50, 40, warmup_epochs=1e-3))
     end = 1e-3 / 50  # share of the run
     assert multiplier(0) == pytest.approx(0.001)
     assert multiplier(end / 2) == pytest.approx(0.5005)
