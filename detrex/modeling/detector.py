@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from detrex.layers import box_xyxy_to_cxcywh
 from detrex.modeling.criterion import Predictions
-from detrex.modeling.heads import Heads
-from detrex.modeling.postprocess import detections, resize_to_original
+from detrex.modeling.heads import Decoded, Heads
+from detrex.modeling.postprocess import detections, fuse_iou, resize_to_original
 from detrex.modeling.queries import Queries, QueryGroup, spans
 
 
@@ -65,6 +65,7 @@ class Detector(nn.Module):
     transformer: nn.Module
     criterion: nn.Module
     heads_refine: bool = False
+    iou_weight: float = 0.0
     aux_loss: bool = True
     select_box_nums_for_evaluation: int = 100
 
@@ -80,6 +81,7 @@ class Detector(nn.Module):
         self.backbone = backbone
         self.position_embedding = position_embedding
         self.neck = neck
+        self.iou_embed: nn.ModuleList | None = None
         for name, value in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
             tensor = torch.tensor(list(value), dtype=torch.float32).view(3, 1, 1)
             self.register_buffer(name, tensor, persistent=False)
@@ -93,11 +95,11 @@ class Detector(nn.Module):
         targets = self.prepare_targets(batched_inputs) if self.training else None
         memory = self.encode(images)
         queries, proposals = self.make_queries(memory, targets)
-        logits, boxes = self.decode(queries, memory)
+        found = self.decode(queries, memory)
         if not self.training:
-            results = self.select(logits[-1], boxes[-1], images.sizes)
+            results = self.select(self.scores(found), found.boxes[-1], images.sizes)
             return resize_to_original(results, batched_inputs)
-        sets = self.supervised_sets(logits, boxes, queries.groups)
+        sets = self.supervised_sets(found, queries.groups)
         sets = sets if proposals is None else [*sets, proposals]
         with torch.autocast(self.device.type, enabled=False):
             return self.criterion.weighted(self.criterion.supervise(sets, targets))
@@ -117,10 +119,32 @@ class Detector(nn.Module):
         """Detections from the last layer's logits (B, N, K) and boxes (B, N, 4)."""
         return detections(logits, boxes, sizes, self.select_box_nums_for_evaluation)
 
-    def decode(self, queries: Queries, memory: object) -> tuple[Tensor, Tensor]:
-        """Logits (L, B, N, K) and boxes (L, B, N, 4) of all layers."""
-        heads = Heads(self.class_embed, self.bbox_embed, self.heads_refine)
+    def scores(self, found: Decoded) -> Tensor:
+        """Logits (B, N, K) of the last layer's scores, joined with the IoU branch's if there is."""
+        if found.iou_logits is None or not self.iou_weight:
+            return found.logits[-1]
+        return fuse_iou(found.logits[-1], found.iou_logits[-1], self.iou_weight)
+
+    def decode(self, queries: Queries, memory: object) -> Decoded:
+        """Predictions of all layers."""
+        heads = Heads(self.class_embed, self.bbox_embed, self.heads_refine, self.iou_embed)
         return self.transformer.decoder(queries, memory, heads)
+
+    def build_iou_branch(self, weight: float) -> None:
+        """A head in every decoder layer that predicts the IoU with the target (Align-DETR, table 4,
+        "IoU branch"); ``weight`` is its share of the score, 0 trains it without using it.
+
+        Raises:
+            ValueError: for a weight outside [0, 1], or a model with a softmax over classes.
+        """
+        if not 0 <= weight <= 1:
+            raise ValueError(f"model.iou_weight must be in [0, 1], got {weight}")
+        if self.criterion.class_loss is None:
+            raise ValueError("model.iou_branch needs a sigmoid class loss, not 'ce_loss'")
+        decoder = self.transformer.decoder
+        layers = range(decoder.num_layers)
+        self.iou_embed = nn.ModuleList(nn.Linear(decoder.embed_dim, 1) for _ in layers)
+        self.iou_weight = weight
 
     @property
     def active_groups(self) -> tuple[QueryGroup, ...]:
@@ -129,14 +153,20 @@ class Detector(nn.Module):
             return (self.groups[0].one_block,)
         return tuple(group for group in self.groups if group.copies)
 
-    def supervised_sets(
-        self, logits: Tensor, boxes: Tensor, groups: Sequence[QueryGroup]
-    ) -> list[Predictions]:
+    def supervised_sets(self, found: Decoded, groups: Sequence[QueryGroup]) -> list[Predictions]:
         """The predictions cut into groups; without ``aux_loss`` only the last layer counts."""
-        if not self.aux_loss:
-            logits, boxes = logits[-1:], boxes[-1:]
+        layers = slice(None) if self.aux_loss else slice(-1, None)
+
+        def cut(x: Tensor | None, span: slice) -> Tensor | None:
+            return None if x is None else x[layers, :, span]
+
         return [
-            Predictions(logits[:, :, span], boxes[:, :, span], group)
+            Predictions(
+                cut(found.logits, span),
+                cut(found.boxes, span),
+                group,
+                iou_logits=cut(found.iou_logits, span),
+            )
             for group, span in zip(groups, spans(groups), strict=True)
         ]
 

@@ -1,6 +1,6 @@
 """Class and box heads of the decoder layers.
 
-Legend: B images, N queries, C channels, K classes; boxes are cxcywh in [0, 1].
+Legend: B images, L layers, N queries, C channels, K classes; boxes are cxcywh in [0, 1].
 """
 
 from __future__ import annotations
@@ -18,16 +18,29 @@ from detrex.layers import MLP
 from detrex.utils import inverse_sigmoid
 
 
+class Decoded(NamedTuple):
+    """What all layers predict: logits (L, B, N, K), boxes (L, B, N, 4), IoU logits (L, B, N)."""
+
+    logits: Tensor
+    boxes: Tensor
+    iou_logits: Tensor | None = None
+
+
 class Heads(NamedTuple):
     """The heads of all layers; ``refine``: a layer's boxes are where the next layer looks."""
 
     class_embed: Sequence[nn.Module]
     bbox_embed: Sequence[nn.Module]
     refine: bool
+    iou_embed: Sequence[nn.Module] | None = None
 
-    def __call__(self, layer: int, content: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, N, K) and box offsets in logit space (B, N, 4) of one layer's output."""
-        return self.class_embed[layer](content), self.move(layer, content)
+    def __call__(self, layer: int, content: Tensor) -> tuple[Tensor, ...]:
+        """Logits (B, N, K), box offsets in logit space (B, N, 4) and, with an IoU branch, IoU
+        logits (B, N) of one layer's output."""
+        found = self.class_embed[layer](content), self.move(layer, content)
+        if self.iou_embed is None:
+            return found
+        return *found, self.iou_embed[layer](content).squeeze(-1)
 
     def move(self, layer: int, content: Tensor) -> Tensor:
         """Box offsets in logit space (B, N, 4)."""

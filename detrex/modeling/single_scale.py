@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from detrex.modeling.criterion import Predictions
 from detrex.modeling.detector import Detector, Images
-from detrex.modeling.heads import Heads, build_head
+from detrex.modeling.heads import Decoded, Heads, build_head
 from detrex.modeling.queries import Queries, QueryGroup
 from detrex.modeling.transformer import DenseMemory, DenseTransformer
 
@@ -23,8 +23,9 @@ class SingleScaleDetector(Detector):
 
     All layers share the heads. ``groups`` replaces the one group of ``num_queries``; ``queries``
     are the learned parts that ``make_queries``, which a subclass overrides, needs by name, and
-    ``before`` those that the state_dict lists before the transformer. ``device`` has no effect: the
-    model lives where it is moved to.
+    ``before`` those that the state_dict lists before the transformer. ``iou_branch`` and
+    ``iou_weight``: see :meth:`Detector.build_iou_branch`. ``device`` has no effect: the model lives
+    where it is moved to.
     """
 
     # As upstream: conditional decoders are trained without a padding mask. At inference every
@@ -50,6 +51,8 @@ class SingleScaleDetector(Detector):
         groups: Sequence[QueryGroup] = (),
         queries: Mapping[str, nn.Module] | None = None,
         before: Mapping[str, nn.Module] | None = None,
+        iou_branch: bool = False,
+        iou_weight: float = 0.3,
     ) -> None:
         super().__init__(backbone, position_embedding, None, pixel_mean, pixel_std)
         self.groups = tuple(groups) or (QueryGroup(size=num_queries),)
@@ -62,6 +65,8 @@ class SingleScaleDetector(Detector):
         self.criterion = criterion
         self.aux_loss = aux_loss
         self.select_box_nums_for_evaluation = select_box_nums_for_evaluation
+        if iou_branch:
+            self.build_iou_branch(iou_weight)
 
     def features(self, pixels: Tensor) -> list[Tensor]:
         return [self.input_proj(self.backbone(pixels)[self.in_features[-1]])]
@@ -71,9 +76,10 @@ class SingleScaleDetector(Detector):
         hide = self.trains_with_mask or not self.training
         return memory if hide else replace(memory, mask=None)
 
-    def decode(self, queries: Queries, memory: DenseMemory) -> tuple[Tensor, Tensor]:
+    def decode(self, queries: Queries, memory: DenseMemory) -> Decoded:
         layers = self.transformer.decoder.num_layers
-        heads = Heads([self.class_embed] * layers, [self.bbox_embed] * layers, self.heads_refine)
+        shared = [self.class_embed] * layers, [self.bbox_embed] * layers
+        heads = Heads(*shared, self.heads_refine, self.iou_embed)
         return self.transformer.decoder(queries, memory, heads)
 
 

@@ -15,7 +15,7 @@ def predict(model: torch.nn.Module, batch=BATCH) -> tuple[torch.Tensor, torch.Te
     with torch.no_grad():
         memory = model.encode(model.preprocess(batch))
         queries, _ = model.make_queries(memory, None)
-        return model.decode(queries, memory)
+        return model.decode(queries, memory)[:2]
 
 
 def spread(model: torch.nn.Module) -> torch.nn.Module:

@@ -38,10 +38,10 @@ def test_the_class_bias_leaves_denoising_queries_alone() -> None:
     with torch.no_grad():
         memory = model.encode(model.preprocess(BATCH))
         queries, _ = model.make_queries(memory, model.prepare_targets(BATCH))
-        plain, _ = model.decode(queries, memory)
+        plain = model.decode(queries, memory).logits
         for table in model.rank_adaptive_classhead_emb:
             table.weight += 1.0
-        biased, _ = model.decode(queries, memory)
+        biased = model.decode(queries, memory).logits
     shift = torch.zeros_like(plain)
     shift[:, :, :10] = 1.0
     torch.testing.assert_close(biased - plain, shift, atol=1e-5, rtol=0)
@@ -55,7 +55,7 @@ def test_denoising_queries_do_not_move_the_ranked_ones() -> None:
         before = model.decode(queries, memory)
         queries.content[:, 10:] += 1.0
         after = model.decode(queries, memory)
-    for x, y in zip(before, after, strict=True):
+    for x, y in zip(before[:2], after[:2], strict=True):
         assert torch.equal(x[:, :, :10], y[:, :, :10])
 
 

@@ -27,20 +27,18 @@ class Predictions:
     """A supervised set: logits (L, B, N, K) and boxes (L, B, N, 4) of one query group.
 
     ``class_agnostic``: every target counts as class 0 (two-stage proposals of Deformable DETR).
+    ``iou_logits`` (L, B, N): how well a query thinks its box fits, None without an IoU branch.
     """
 
     logits: Tensor
     boxes: Tensor
     group: QueryGroup
     class_agnostic: bool = False
+    iou_logits: Tensor | None = None
 
     def loss_name(self, kind: str, layer: int) -> str:
         """ "loss_class_0_one2many": the last layer carries no number."""
         return self.group.loss_name(kind, "" if layer == len(self.logits) - 1 else f"_{layer}")
-
-    def class_logits(self) -> Tensor:
-        """fp32 logits: losses are never computed in half precision."""
-        return self.logits.float()
 
 
 class SetCriterion(nn.Module):
@@ -174,7 +172,8 @@ class SetCriterion(nn.Module):
 
     def _sums(self, predictions: Predictions, matches: Matches, labels: Tensor, gt: Tensor) -> dict:
         """Each loss summed over queries, (L,): labels (M,) and gt (M, 4) of the matched targets."""
-        boxes = predictions.boxes.float()[matches.layer, matches.image, matches.query]  # (M, 4)
+        matched = matches.layer, matches.image, matches.query
+        boxes = predictions.boxes.float()[matched]  # (M, 4)
         iou, giou, _ = overlaps(box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(gt))
         weight = self.pair_weights(predictions, matches, labels, iou.detach())
         sums = {}
@@ -182,11 +181,16 @@ class SetCriterion(nn.Module):
         if "class" in self.losses and loss is not None:
             quality = Quality(iou.detach(), giou.detach(), weight, matches.bags())
             sums["class"] = class_loss_sum(predictions.logits, matches, labels, quality, loss)
+        zeros = boxes.new_zeros(len(predictions.boxes))
         if "boxes" in self.losses:
-            zeros = boxes.new_zeros(len(predictions.boxes))
             l1 = F.l1_loss(boxes, gt, reduction="none").sum(-1)
             sums["bbox"] = zeros.index_add(0, matches.layer, l1 * weight)
             sums["giou"] = zeros.index_add(0, matches.layer, (1 - giou) * weight)
+        if predictions.iou_logits is not None:
+            # Reconstructed: Align-DETR (table 4) does not say the loss of its IoU branch.
+            x = predictions.iou_logits.float()[matched]
+            bce = F.binary_cross_entropy_with_logits(x, iou.detach(), reduction="none")
+            sums["iou"] = zeros.index_add(0, matches.layer, bce * weight)
         return sums
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from detrex.layers import TransformerLayerSequence
-from detrex.modeling.heads import Heads, refine_boxes
+from detrex.modeling.heads import Decoded, Heads, refine_boxes
 from detrex.modeling.queries import Queries, isolation_mask
 
 
@@ -45,8 +45,8 @@ class Decoder(TransformerLayerSequence):
         self.bbox_embed: nn.ModuleList | None = None
         self.class_embed: nn.ModuleList | None = None
 
-    def forward(self, queries: Queries, memory: object, heads: Heads) -> tuple[Tensor, Tensor]:
-        """Logits (L, B, N, K) and boxes (L, B, N, 4) of all layers.
+    def forward(self, queries: Queries, memory: object, heads: Heads) -> Decoded:
+        """The predictions of all layers.
 
         ``memory.as_keys()`` is what cross-attention reads; ``heads(i, x)`` predicts.
         """
@@ -56,12 +56,11 @@ class Decoder(TransformerLayerSequence):
         for i, layer in enumerate(self.layers):
             inputs = {**keys, **self.position(i, queries, memory), "attn_masks": masks}
             content = run_layer(layer, self.use_checkpoint, queries.content, **inputs)
-            logits, boxes, queries = self._predict(i, replace(queries, content=content), heads)
-            predictions.append((logits, boxes))
+            found, queries = self._predict(i, replace(queries, content=content), heads)
+            predictions.append(found)
             if i < self.num_layers - 1:
-                queries = self.after_layer(i, queries, logits)
-        logits, boxes = zip(*predictions, strict=True)
-        return torch.stack(logits), torch.stack(boxes)
+                queries = self.after_layer(i, queries, found[0])
+        return Decoded(*map(torch.stack, zip(*predictions, strict=True)))
 
     def position(self, i: int, queries: Queries, memory: object) -> dict[str, Tensor]:
         """Keyword arguments that layer ``i`` gets from the queries' places."""
@@ -75,10 +74,12 @@ class Decoder(TransformerLayerSequence):
         """The queries that layer ``i + 1`` starts from; logits (B, N, K) are those of layer i."""
         return queries
 
-    def _predict(self, i: int, queries: Queries, heads: Callable) -> tuple[Tensor, Tensor, Queries]:
-        """Logits and boxes of layer ``i``, and the queries with the boxes of the next layer."""
+    def _predict(
+        self, i: int, queries: Queries, heads: Callable
+    ) -> tuple[tuple[Tensor, ...], Queries]:
+        """What layer ``i`` predicts, and the queries with the boxes of the next layer."""
         seen = self.readout(queries.content)
-        logits, delta = heads(i, seen)
+        logits, delta, *iou = heads(i, seen)
         start = queries.boxes if queries.traced is None else queries.traced
         boxes = refine_boxes(start, delta)
         if heads.refine:
@@ -87,7 +88,7 @@ class Decoder(TransformerLayerSequence):
             moved = refine_boxes(queries.boxes, step)
             traced = moved if self.look_forward_twice else None
             queries = replace(queries, boxes=moved.detach(), traced=traced)
-        return logits, boxes, queries
+        return (logits, boxes, *iou), queries
 
     def register_heads(self, class_embed: nn.ModuleList | None, bbox_embed: nn.ModuleList | None):
         """Store the model's heads under upstream's second name, so that state_dicts match."""

@@ -28,7 +28,8 @@ class DabDeformableDETR(Detector):
     """Learned boxes with learned contents, or (``as_two_stage``) the encoder's best proposals.
 
     Every layer refines the boxes. ``content_dim`` is the width of the learned contents if it is not
-    ``embed_dim``. ``device`` has no effect: the model lives where it is moved to.
+    ``embed_dim``. ``iou_branch`` and ``iou_weight``: see :meth:`Detector.build_iou_branch`.
+    ``device`` has no effect: the model lives where it is moved to.
 
     Raises:
         ValueError: if a value that upstream's configs repeat in ``transformer`` disagrees.
@@ -53,6 +54,8 @@ class DabDeformableDETR(Detector):
         select_box_nums_for_evaluation: int = 300,
         device: str = "cuda",
         content_dim: int | None = None,
+        iou_branch: bool = False,
+        iou_weight: float = 0.3,
     ) -> None:
         super().__init__(backbone, position_embedding, neck, pixel_mean, pixel_std)
         check_repeated("transformer", transformer, as_two_stage=as_two_stage)
@@ -75,6 +78,8 @@ class DabDeformableDETR(Detector):
             self.class_embed if as_two_stage else None, self.bbox_embed
         )
         self.criterion = criterion
+        if iou_branch:
+            self.build_iou_branch(iou_weight)
 
     def make_queries(
         self, memory: Memory, targets: list[dict] | None

@@ -21,8 +21,9 @@ class DeformableDETR(Detector):
 
     ``with_box_refine``: each layer moves the boxes of the one before; ``as_two_stage``: queries
     start at the encoder's best boxes; ``mixed_selection``: these give positions only, contents are
-    learned (DINO, section 3.4). ``groups`` replaces the one group of ``num_queries``. ``device``
-    has no effect: the model lives where it is moved to.
+    learned (DINO, section 3.4). ``groups`` replaces the one group of ``num_queries``.
+    ``iou_branch`` and ``iou_weight``: see :meth:`Detector.build_iou_branch`. ``device`` has no
+    effect: the model lives where it is moved to.
 
     Raises:
         ValueError: if a value that upstream's configs repeat in ``transformer`` disagrees.
@@ -52,6 +53,8 @@ class DeformableDETR(Detector):
         device: str = "cuda",
         mixed_selection: bool = False,
         groups: Sequence[QueryGroup] = (),
+        iou_branch: bool = False,
+        iou_weight: float = 0.3,
     ) -> None:
         super().__init__(backbone, position_embedding, neck, pixel_mean, pixel_std)
         self.groups = tuple(groups) or (QueryGroup(size=num_queries),)
@@ -74,6 +77,8 @@ class DeformableDETR(Detector):
         self.criterion = criterion
         self.aux_loss = aux_loss
         self.select_box_nums_for_evaluation = select_box_nums_for_evaluation
+        if iou_branch:
+            self.build_iou_branch(iou_weight)
 
     def make_queries(
         self, memory: Memory, targets: list[dict] | None

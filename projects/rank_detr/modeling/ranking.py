@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from detrex.modeling.heads import Decoded
 from detrex.modeling.queries import Queries, rank_order, ranked_count
 
 
@@ -60,12 +61,12 @@ class RankAdaptiveClassHead(nn.Module):
             for _ in range(self.transformer.decoder.num_layers)
         )
 
-    def decode(self, queries: Queries, memory: object) -> tuple[Tensor, Tensor]:
-        logits, boxes = super().decode(queries, memory)
-        if self.rank_adaptive_classhead:
-            rows = [rank_rows(e.weight, queries) for e in self.rank_adaptive_classhead_emb]
-            logits = logits + torch.stack(rows)[:, None]
-        return logits, boxes
+    def decode(self, queries: Queries, memory: object) -> Decoded:
+        found = super().decode(queries, memory)
+        if not self.rank_adaptive_classhead:
+            return found
+        rows = [rank_rows(e.weight, queries) for e in self.rank_adaptive_classhead_emb]
+        return found._replace(logits=found.logits + torch.stack(rows)[:, None])
 
 
 def rank_rows(table: Tensor, queries: Queries) -> Tensor:
