@@ -12,6 +12,7 @@ from .box_ops import (
     overlaps,
 )
 from .conditional_attention import ConditionalCrossAttention, ConditionalSelfAttention
+from .denoising import GenerateDNQueries
 from .mlp import FFN, MLP
 from .ms_deform_attn import MultiScaleDeformableAttention, multi_scale_deformable_attention
 from .position_embedding import PositionEmbeddingSine, get_sine_pos_embed
@@ -19,6 +20,7 @@ from .transformer import BaseTransformerLayer, TransformerLayerSequence
 
 __all__ = [
     "FFN",
+    "GenerateDNQueries",
     "MLP",
     "BaseTransformerLayer",
     "ConditionalCrossAttention",

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from detrex.layers import box_cxcywh_to_xyxy
+from detrex.layers import GenerateDNQueries, box_cxcywh_to_xyxy
 from detrex.modeling.criterion import Predictions, SetCriterion
-from detrex.modeling.denoising import GenerateDNQueries, contrastive_denoising, plain_denoising
+from detrex.modeling.denoising import contrastive_denoising, plain_denoising
 from detrex.modeling.matcher import HungarianMatcher
 from detrex.modeling.queries import isolation_mask
 from tests.models import image, tiny
@@ -58,7 +58,8 @@ def test_contrastive_pairs_lie_inside_and_outside_the_noise() -> None:
 def test_plain_copies_move_by_up_to_the_noise() -> None:
     torch.manual_seed(0)
     batch = targets(2)
-    boxes = plain_denoising(batch, nn.Embedding(5, 8), 200, 0.0, 0.4).boxes.view(200, 2, 4)
+    generator = GenerateDNQueries(10, 4, 8, 200, 0.0, 0.4)
+    boxes = plain_denoising(batch, generator).boxes.view(200, 2, 4)
     size = batch[0]["boxes"][:, 2:]
     moved = (boxes - batch[0]["boxes"]).abs()
     assert (moved[..., :2] / size).max() == pytest.approx(0.2, abs=0.005)
@@ -69,17 +70,17 @@ def test_plain_copies_move_by_up_to_the_noise() -> None:
 def test_labels_are_drawn_anew_as_often_as_told(noise: float) -> None:
     torch.manual_seed(0)
     batch = targets(4)
-    embedding = nn.Embedding(50, 1)
+    generator = GenerateDNQueries(10, 49, 1, 500, noise, 0.4)  # one more row: the unknown label
     with torch.no_grad():
-        embedding.weight.copy_(torch.arange(50.0)[:, None])
-    labels = plain_denoising(batch, embedding, 500, noise, 0.4).content.view(500, 4)
+        generator.label_encoder.weight.copy_(torch.arange(50.0)[:, None])
+    labels = plain_denoising(batch, generator).content.view(500, 4)
     changed = (labels != batch[0]["labels"]).float().mean().item()
     assert changed == pytest.approx(noise * 49 / 50, abs=0.03)
 
 
 def test_the_indicator_marks_denoising_queries_only() -> None:
     generator = GenerateDNQueries(10, 4, 8, denoising_groups=2, with_indicator=True)
-    queries = generator(targets(2, 1))
+    queries = plain_denoising(targets(2, 1), generator)
     assert queries.content.shape == (2, 4, 8)
     assert queries.content[0, :, -1].tolist() == [1, 1, 1, 1]
     assert queries.content[1, :, -1].tolist() == [1, 0, 1, 0]  # every second is padding
@@ -157,3 +158,24 @@ def test_crowded_and_empty_batches_train_every_parameter(config: str, counts: tu
     sum(losses.values()).backward()
     missing = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert not missing
+
+
+@pytest.mark.parametrize("counts", [(2, 1), (0, 0)])
+def test_the_generator_is_usable_without_query_groups(counts: tuple[int, ...]) -> None:
+    """Upstream's arguments and results: boxes before the sigmoid and a mask, denoising first."""
+    batch = targets(*counts)
+    generator = GenerateDNQueries(3, 4, 8, denoising_groups=2, with_indicator=True)
+    torch.manual_seed(0)
+    content, boxes, mask, groups, width = generator(
+        [t["labels"] for t in batch], [t["boxes"] for t in batch]
+    )
+    torch.manual_seed(0)
+    queries = plain_denoising(batch, generator)
+    assert (groups, width) == (2, max(counts))
+    assert torch.equal(content, queries.content)
+    assert torch.equal(boxes.sigmoid(), queries.boxes)
+    total = 2 * width + 3
+    for query in range(total):
+        for key in range(total):
+            own_block = query < 2 * width and query // max(width, 1) == key // max(width, 1)
+            assert mask[query, key] == (key < 2 * width and not own_block)

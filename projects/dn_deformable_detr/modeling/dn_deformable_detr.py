@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from detrex.modeling.denoising import GenerateDNQueries
+from detrex.layers import GenerateDNQueries
+from detrex.modeling.denoising import plain_denoising
 from detrex.modeling.queries import Queries
 from projects.dab_deformable_detr.modeling import DabDeformableDETR
 
@@ -55,4 +56,6 @@ class DNDeformableDETR(DabDeformableDETR):
     def extend(self, queries: Queries, targets: list[dict] | None) -> Queries:
         content = self.denoising_generator.unmarked(queries.content)
         queries = replace(queries, content=content)
-        return queries if targets is None else queries.join(self.denoising_generator(targets))
+        if targets is None:
+            return queries
+        return queries.join(plain_denoising(targets, self.denoising_generator))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from detrex.layers import GenerateDNQueries
 from detrex.modeling.criterion import Predictions
-from detrex.modeling.denoising import GenerateDNQueries
+from detrex.modeling.denoising import plain_denoising
 from detrex.modeling.queries import Queries
 from detrex.modeling.transformer import DenseMemory
 from projects.dab_detr.modeling import DABDETR
@@ -15,7 +16,7 @@ class DNDETR(DABDETR):
     """Matching queries carry the embedding of the unknown label, denoising queries a noisy one.
 
     ``with_indicator``: the last channel of the content says whether a query is a denoising one.
-    The other arguments are DAB-DETR's and :class:`detrex.modeling.denoising.GenerateDNQueries`'s.
+    The other arguments are DAB-DETR's and :class:`detrex.layers.GenerateDNQueries`'s.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class DNDETR(DABDETR):
     ) -> tuple[Queries, Predictions | None]:
         queries, proposals = super().make_queries(memory, targets)
         if targets is not None:
-            queries = queries.join(self.denoising_generator(targets))
+            queries = queries.join(plain_denoising(targets, self.denoising_generator))
         return queries, proposals
 
     def content(self, count: int) -> Tensor:

@@ -1,0 +1,111 @@
+"""Noisy copies of targets as queries (DN-DETR, Li et al., CVPR 2022, section 4.1).
+
+Legend: B images, N denoising and Q matching queries, G targets of all images, R copies of each
+target, C channels; boxes are cxcywh in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from detrex.utils import inverse_sigmoid
+
+
+def noisy_labels(labels: Tensor, num_classes: int, probability: float) -> Tensor:
+    """Each label is drawn anew from ``range(num_classes)`` with the given probability."""
+    chosen = torch.rand_like(labels, dtype=torch.float32) < probability
+    return labels.masked_scatter(chosen, torch.randint_like(labels[chosen], num_classes))
+
+
+def noisy_boxes(boxes: Tensor, scale: float) -> Tensor:
+    """Boxes (..., 4) whose centres move by up to ``scale`` of the half size and whose sizes change
+    by up to ``scale`` of themselves."""
+    size = boxes[..., 2:]
+    shift = (torch.rand_like(boxes) * 2 - 1) * torch.cat([size / 2, size], -1) * scale
+    return (boxes + shift).clamp(0, 1)
+
+
+def copy_places(counts: Sequence[int], copies: int) -> tuple[Tensor, Tensor]:
+    """Image and query of every copy, both (R, G), if images of ``counts`` targets are padded to the
+    fullest one and the copies follow each other."""
+    image = torch.repeat_interleave(torch.tensor(counts))  # (G,)
+    slot = torch.cat([torch.arange(count) for count in counts])
+    query = torch.arange(copies)[:, None] * max(counts) + slot
+    return image.expand_as(query), query
+
+
+def pad_copies(
+    content: Tensor, boxes: Tensor, counts: Sequence[int], copies: int
+) -> tuple[Tensor, Tensor]:
+    """Content (R * G, C) and boxes (R * G, 4) as (B, N, C) and, before the sigmoid, (B, N, 4).
+
+    Padding has zero content and the box (0.5, 0.5, 0.5, 0.5).
+    """
+    place = tuple(x.flatten().to(boxes.device) for x in copy_places(counts, copies))
+    shape = (len(counts), copies * max(counts))
+    padded = content.new_zeros(*shape, content.shape[-1]).index_put(place, content)
+    return padded, boxes.new_zeros(*shape, 4).index_put(place, inverse_sigmoid(boxes))
+
+
+class GenerateDNQueries(nn.Module):
+    """The label embedding of DN-DETR with its denoising set.
+
+    ``with_indicator`` marks denoising queries by a last channel of 1, so that labels are embedded
+    in one channel less; matching queries carry 0 there (:meth:`unmarked`). One row of the
+    embedding is the unknown label; as upstream noise draws from all rows. ``num_queries`` is the
+    number of matching queries in the mask of :meth:`forward`.
+    """
+
+    def __init__(
+        self,
+        num_queries: int = 300,
+        num_classes: int = 80,
+        label_embed_dim: int = 256,
+        denoising_groups: int = 5,
+        label_noise_prob: float = 0.2,
+        box_noise_scale: float = 0.4,
+        with_indicator: bool = False,
+    ) -> None:
+        super().__init__()
+        self.num_queries = num_queries
+        self.denoising_groups = denoising_groups
+        self.label_noise_prob = label_noise_prob
+        self.box_noise_scale = box_noise_scale
+        self.with_indicator = with_indicator
+        self.label_encoder = nn.Embedding(num_classes + 1, label_embed_dim - with_indicator)
+
+    def forward(
+        self, gt_labels_list: Sequence[Tensor], gt_boxes_list: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor, int, int]:
+        """Denoising queries of a batch from each image's labels (G,) and boxes (G, 4).
+
+        Returns content (B, N, C), boxes before the sigmoid (B, N, 4), the mask (N + Q, N + Q) for
+        self-attention with denoising queries first (True = must not attend), ``denoising_groups``
+        and the number of targets of the fullest image.
+        """
+        content, boxes = self.noised(gt_labels_list, gt_boxes_list)
+        groups, width = self.denoising_groups, content.shape[1] // self.denoising_groups
+        owner = torch.arange(groups, device=content.device).repeat_interleave(width)
+        owner = F.pad(owner, (0, self.num_queries), value=groups)  # matching queries come last
+        mask = (owner[:, None] != owner) & (owner < groups)
+        return content, boxes, mask, groups, width
+
+    def noised(
+        self, gt_labels_list: Sequence[Tensor], gt_boxes_list: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """The content and the boxes of :meth:`forward`."""
+        groups, counts = self.denoising_groups, [len(labels) for labels in gt_labels_list]
+        labels, boxes = torch.cat(gt_labels_list), torch.cat(gt_boxes_list)
+        rows = self.label_encoder.num_embeddings
+        labels = noisy_labels(labels.repeat(groups), rows, self.label_noise_prob)
+        boxes = noisy_boxes(boxes.repeat(groups, 1), self.box_noise_scale)
+        content = F.pad(self.label_encoder(labels), (0, int(self.with_indicator)), value=1.0)
+        return pad_copies(content, boxes, counts, groups)
+
+    def unmarked(self, content: Tensor) -> Tensor:
+        """Contents of matching queries, to which the indicator (if any) adds a channel of 0."""
+        return F.pad(content, (0, int(self.with_indicator)))
