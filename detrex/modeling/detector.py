@@ -86,6 +86,37 @@ class Detector(nn.Module):
             tensor = torch.tensor(list(value), dtype=torch.float32).view(3, 1, 1)
             self.register_buffer(name, tensor, persistent=False)
 
+    def finish(
+        self,
+        criterion: nn.Module,
+        aux_loss: bool,
+        select_box_nums_for_evaluation: int,
+        iou_branch: bool,
+        iou_weight: float,
+    ) -> None:
+        """What a subclass sets last: ``aux_loss`` supervises every layer, and at most
+        ``select_box_nums_for_evaluation`` detections are kept of an image.
+
+        ``iou_branch``: a head in every decoder layer predicts the IoU with the target (Align-DETR,
+        table 4). ``iou_weight`` is its share of the score; 0 trains it without using it.
+
+        Raises:
+            ValueError: for a weight outside [0, 1], or a branch beside a softmax over classes.
+        """
+        self.criterion = criterion
+        self.aux_loss = aux_loss
+        self.select_box_nums_for_evaluation = select_box_nums_for_evaluation
+        if not iou_branch:
+            return
+        if not 0 <= iou_weight <= 1:
+            raise ValueError(f"model.iou_weight must be in [0, 1], got {iou_weight}")
+        if criterion.class_loss is None:
+            raise ValueError("model.iou_branch needs a sigmoid class loss, not 'ce_loss'")
+        decoder = self.transformer.decoder
+        layers = range(decoder.num_layers)
+        self.iou_embed = nn.ModuleList(nn.Linear(decoder.embed_dim, 1) for _ in layers)
+        self.iou_weight = iou_weight
+
     @property
     def device(self) -> torch.device:
         return self.pixel_mean.device
@@ -129,22 +160,6 @@ class Detector(nn.Module):
         """Predictions of all layers."""
         heads = Heads(self.class_embed, self.bbox_embed, self.heads_refine, self.iou_embed)
         return self.transformer.decoder(queries, memory, heads)
-
-    def build_iou_branch(self, weight: float) -> None:
-        """A head in every decoder layer that predicts the IoU with the target (Align-DETR, table 4,
-        "IoU branch"); ``weight`` is its share of the score, 0 trains it without using it.
-
-        Raises:
-            ValueError: for a weight outside [0, 1], or a model with a softmax over classes.
-        """
-        if not 0 <= weight <= 1:
-            raise ValueError(f"model.iou_weight must be in [0, 1], got {weight}")
-        if self.criterion.class_loss is None:
-            raise ValueError("model.iou_branch needs a sigmoid class loss, not 'ce_loss'")
-        decoder = self.transformer.decoder
-        layers = range(decoder.num_layers)
-        self.iou_embed = nn.ModuleList(nn.Linear(decoder.embed_dim, 1) for _ in layers)
-        self.iou_weight = weight
 
     @property
     def active_groups(self) -> tuple[QueryGroup, ...]:

@@ -24,7 +24,7 @@ class SingleScaleDetector(Detector):
     All layers share the heads. ``groups`` replaces the one group of ``num_queries``; ``queries``
     are the learned parts that ``make_queries``, which a subclass overrides, needs by name, and
     ``before`` those that the state_dict lists before the transformer. ``iou_branch`` and
-    ``iou_weight``: see :meth:`Detector.build_iou_branch`. ``device`` has no effect: the model lives
+    ``iou_weight``: see :meth:`Detector.finish`. ``device`` has no effect: the model lives
     where it is moved to.
     """
 
@@ -62,11 +62,7 @@ class SingleScaleDetector(Detector):
         for name, module in parts.items():
             self.add_module(name, module)
         self.class_embed, self.bbox_embed = build_head(embed_dim, num_classes)
-        self.criterion = criterion
-        self.aux_loss = aux_loss
-        self.select_box_nums_for_evaluation = select_box_nums_for_evaluation
-        if iou_branch:
-            self.build_iou_branch(iou_weight)
+        self.finish(criterion, aux_loss, select_box_nums_for_evaluation, iou_branch, iou_weight)
 
     def features(self, pixels: Tensor) -> list[Tensor]:
         return [self.input_proj(self.backbone(pixels)[self.in_features[-1]])]

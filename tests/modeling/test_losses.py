@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from detrex.modeling.losses import CLASS_LOSSES, Quality, weighted_bce
+from detrex.modeling.losses import CLASS_LOSSES, Quality, build_class_loss
 
 ALPHA, GAMMA = 0.25, 2.0
 # Two queries of one target, one of another: score, IoU, GIoU, bag.
@@ -76,9 +76,8 @@ FORMULAS = {
 
 def evaluate(name: str, logits: torch.Tensor, positive: bool, gamma: float = GAMMA):
     quality = Quality(torch.tensor(IOU), torch.tensor(GIOU), 1.0, torch.tensor(BAG))
-    quality = quality if positive else None
-    target, weight = CLASS_LOSSES[name](logits.sigmoid(), positive, quality, ALPHA, gamma)
-    return weighted_bce(logits, target, weight)
+    loss = build_class_loss(name, ALPHA, gamma)
+    return loss.positives(logits, quality) if positive else loss.negatives(logits)
 
 
 def test_every_loss_has_a_formula_here() -> None:
@@ -121,5 +120,18 @@ def test_extreme_logits_give_finite_values_and_gradients(name, positive, logit) 
 def test_no_matches_at_all(name: str) -> None:
     empty = torch.zeros(0)
     quality = Quality(empty, empty, 1.0, torch.zeros(0, dtype=torch.long))
-    target, weight = CLASS_LOSSES[name](empty, True, quality, ALPHA, GAMMA)
-    assert weighted_bce(empty, target, weight).shape == (0,)
+    assert build_class_loss(name, ALPHA, GAMMA).positives(empty, quality).shape == (0,)
+
+
+@pytest.mark.parametrize("gamma", [1.0, 2.0])
+@pytest.mark.parametrize("name", ["focal_loss", "ia_bce_loss"])
+def test_summed_negatives_and_their_gradient_equal_autograd(name: str, gamma: float) -> None:
+    loss = build_class_loss(name, ALPHA, gamma)
+    logits = torch.linspace(-50, 50, 60).view(2, 3, 10).requires_grad_()
+    plain = loss.negatives(logits).flatten(1).sum(1)
+    fused = loss.sum_as_negatives(logits)
+    torch.testing.assert_close(fused, plain)
+    factor = torch.tensor([1.0, -0.5])
+    (expected,) = torch.autograd.grad((plain * factor).sum(), logits)
+    (found,) = torch.autograd.grad((fused * factor).sum(), logits)
+    torch.testing.assert_close(found, expected)

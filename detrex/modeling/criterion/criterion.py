@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detrex.layers import box_cxcywh_to_xyxy, overlaps
-from detrex.modeling.losses import CLASS_LOSSES, ClassLoss, Quality, focal, weighted_bce
+from detrex.modeling.losses import CLASS_LOSSES, ClassLoss, Quality, build_class_loss
 from detrex.modeling.losses.softmax import softmax_cross_entropy
 from detrex.modeling.matcher import Matches
 from detrex.modeling.matcher.matcher import Targets
@@ -83,8 +82,8 @@ class SetCriterion(nn.Module):
             weight[-1] = eos_coef
             self.register_buffer("empty_weight", weight)
         else:
-            self.class_loss = partial(CLASS_LOSSES[loss_class_type], alpha=alpha, gamma=gamma)
-        self.proposal_loss: ClassLoss = partial(focal, alpha=alpha, gamma=gamma)
+            self.class_loss = build_class_loss(loss_class_type, alpha, gamma)
+        self.proposal_loss = build_class_loss("focal_loss", alpha, gamma)
 
     def supervise(self, sets: Sequence[Predictions], targets: Targets) -> dict[str, Tensor]:
         """Unweighted losses of all sets, divided by the number of objects per process."""
@@ -202,14 +201,9 @@ def class_loss_sum(
     Equal to one-hot targets, without building them.
     """
     logits = logits.float()
-    negative = weighted_bce(logits, *loss(logits.sigmoid(), False, None))
     x = logits[matches.layer, matches.image, matches.query, labels]  # (M,)
-    p = x.sigmoid()
-    target, weight = loss(p, True, quality)
-    as_positive = weighted_bce(x, target * quality.weight, weight)
-    as_negative = weighted_bce(x, *loss(p, False, None))
-    total = negative.flatten(1).sum(1)
-    return total.index_add(0, matches.layer, as_positive - as_negative)
+    correction = loss.positives(x, quality) - loss.negatives(x)
+    return loss.sum_as_negatives(logits).index_add(0, matches.layer, correction)
 
 
 def sets_from_outputs(outputs: dict) -> list[Predictions]:

@@ -2,8 +2,6 @@ from .classification import (
     BASIC_LOSSES,
     ClassLoss,
     Quality,
-    focal,
-    giou_focal,
     ia_bce,
     joint_quality,
     weighted_bce,
@@ -12,12 +10,18 @@ from .quality_aware import QUALITY_AWARE_LOSSES
 
 CLASS_LOSSES = BASIC_LOSSES | QUALITY_AWARE_LOSSES
 
+
+def build_class_loss(name: str, alpha: float, gamma: float) -> ClassLoss:
+    """The class loss of that name in ``CLASS_LOSSES``."""
+    positive, balanced = CLASS_LOSSES[name]
+    return ClassLoss(positive, alpha, gamma, balanced)
+
+
 __all__ = [
     "CLASS_LOSSES",
     "ClassLoss",
     "Quality",
-    "focal",
-    "giou_focal",
+    "build_class_loss",
     "ia_bce",
     "joint_quality",
     "weighted_bce",

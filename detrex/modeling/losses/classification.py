@@ -1,17 +1,20 @@
 """Class losses, each as (soft target, weight) of a weighted binary cross-entropy.
 
-A class loss is a function ``(p, positive, quality, alpha, gamma) -> (target, weight)``:
-``p`` are scores in [0, 1]; ``positive`` says whether they belong to a query and the class of its
-target; ``quality`` holds the overlaps of these pairs (None for negatives).
+What distinguishes them is a function ``(p, quality, alpha, gamma) -> (target, weight)`` for the
+matched pairs: ``p`` (M,) is the score of the target's class, ``quality`` the overlap. All other
+scores are negatives: target 0, weight p^gamma, in focal loss and its kin times 1 - alpha.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 class Quality(NamedTuple):
@@ -27,26 +30,68 @@ class Quality(NamedTuple):
     bag: Tensor | None = None
 
 
-ClassLoss = Callable[..., tuple[Tensor | float, Tensor]]
+Target = tuple[Tensor | float, Tensor | float]  # soft target in [0, 1] and weight
+Positive = Callable[[Tensor, Quality, float, float], Target]
 
 
-def focal(
-    p: Tensor, positive: bool, quality: Quality | None, alpha: float, gamma: float
-) -> tuple[float, Tensor]:
+@dataclass(frozen=True)
+class ClassLoss:
+    """A class loss with its parameters; ``balanced``: negatives weigh 1 - alpha."""
+
+    positive: Positive
+    alpha: float
+    gamma: float
+    balanced: bool
+
+    @property
+    def scale(self) -> float:
+        return 1 - self.alpha if self.balanced else 1.0
+
+    def positives(self, logits: Tensor, quality: Quality) -> Tensor:
+        """Loss (M,) of matched pairs, by the logits (M,) of their classes."""
+        target, weight = self.positive(logits.sigmoid(), quality, self.alpha, self.gamma)
+        return weighted_bce(logits, target * quality.weight, weight)
+
+    def negatives(self, logits: Tensor) -> Tensor:
+        """Loss of each logit that belongs to no target."""
+        return weighted_bce(logits, 0.0, self.scale * logits.sigmoid() ** self.gamma)
+
+    def sum_as_negatives(self, logits: Tensor) -> Tensor:
+        """:meth:`negatives` summed over all but the first axis: (L, ...) to (L,)."""
+        return _NegativeSums.apply(logits, self.scale, self.gamma)
+
+
+class _NegativeSums(torch.autograd.Function):
+    """Written with its gradient: this is the one loss over all queries and classes, and autograd
+    would keep half a dozen tensors of that size instead of one."""
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, scale: float, gamma: float) -> Tensor:
+        p, bce = logits.sigmoid(), F.softplus(logits)
+        weight = (p.square() if gamma == 2 else p**gamma).mul_(scale)
+        total = (weight * bce).flatten(1).sum(1)
+        # d/dx w(p) softplus(x) = w (gamma (1 - p) softplus + p)
+        ctx.save_for_backward((1 - p).mul_(bce).mul_(gamma).add_(p).mul_(weight))
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
+        (slope,) = ctx.saved_tensors
+        return slope * grad.view(-1, *[1] * (slope.dim() - 1)), None, None
+
+
+def focal(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Target:
     """Focal loss (Lin et al. 2017, eq. 5)."""
-    return (1.0, alpha * (1 - p) ** gamma) if positive else (0.0, (1 - alpha) * p**gamma)
+    return 1.0, alpha * (1 - p) ** gamma
 
 
-def giou_focal(
-    p: Tensor, positive: bool, quality: Quality | None, alpha: float, gamma: float
-) -> tuple[Tensor | float, Tensor]:
+def giou_focal(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Target:
     """GIoU-aware focal loss (Rank-DETR, eq. 4): the target is t = (GIoU + 1) / 2.
 
     As in the released code, not the paper: positives are weighted by alpha, negatives by
     1 - alpha. The gradient flows through |t - p|^gamma.
     """
-    if not positive:
-        return focal(p, positive, quality, alpha, gamma)
     target = (quality.giou + 1) / 2
     return target, alpha * (target - p).abs() ** gamma
 
@@ -56,22 +101,19 @@ def joint_quality(score: Tensor, iou: Tensor, alpha: float) -> Tensor:
     return (score**alpha * iou ** (1 - alpha)).clamp(min=0.01)
 
 
-def ia_bce(
-    p: Tensor, positive: bool, quality: Quality | None, alpha: float, gamma: float
-) -> tuple[Tensor | float, Tensor | float]:
+def ia_bce(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Target:
     """IoU-aware BCE (Align-DETR, eq. 5): its target joins score and IoU."""
-    if not positive:
-        return 0.0, p**gamma
     return joint_quality(p.detach(), quality.iou, alpha), 1.0
 
 
-BASIC_LOSSES: dict[str, ClassLoss] = {
-    "focal_loss": focal,
-    "giou_focal_loss": giou_focal,
-    "ia_bce_loss": ia_bce,
+# name: the function of matched pairs, and whether negatives weigh 1 - alpha
+BASIC_LOSSES: dict[str, tuple[Positive, bool]] = {
+    "focal_loss": (focal, True),
+    "giou_focal_loss": (giou_focal, True),
+    "ia_bce_loss": (ia_bce, False),
 }
 
 
-def weighted_bce(logits: Tensor, target: Tensor | float, weight: Tensor) -> Tensor:
+def weighted_bce(logits: Tensor, target: Tensor | float, weight: Tensor | float) -> Tensor:
     """weight * BCE(sigmoid(logits), target), finite for any finite logit."""
     return weight * (F.softplus(logits) - target * logits)

@@ -11,68 +11,48 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .classification import ClassLoss, Quality, joint_quality
+from .classification import Positive, Quality, Target, joint_quality
 
 
-def quality_focal(
-    p: Tensor, positive: bool, quality: Quality | None, alpha: float, gamma: float
-) -> tuple[Tensor | float, Tensor]:
+def quality_focal(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Target:
     """Quality focal loss (GFL, Li et al. 2020): target IoU, weight |IoU - s|^gamma."""
-    if not positive:
-        return 0.0, p**gamma
     return quality.iou, (quality.iou - p).abs() ** gamma
 
 
-def varifocal(
-    p: Tensor, positive: bool, quality: Quality | None, alpha: float, gamma: float
-) -> tuple[Tensor | float, Tensor]:
+def varifocal(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Target:
     """Varifocal loss (VarifocalNet, Zhang et al. 2021): positives weigh their target, the IoU.
 
     Negatives weigh (1 - alpha) s^gamma: 0.75 as published, with the alpha of focal loss.
     """
-    if not positive:
-        return 0.0, (1 - alpha) * p**gamma
     return quality.iou, quality.iou
 
 
-def task_aligned(
-    p: Tensor, positive: bool, quality: Quality | None, alpha: float, gamma: float
-) -> tuple[Tensor | float, Tensor]:
+def task_aligned(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Target:
     """Task-aligned loss (TOOD, Feng et al. 2021): target m / max(m) * max(IoU) over the queries of
     the target, m = s * IoU^6, weight |target - s|^gamma. With one query per target it is
     :func:`quality_focal`."""
-    if not positive:
-        return 0.0, p**gamma
     metric = p.detach() * quality.iou**6
     best = over_bag(metric, quality.bag, "amax").clamp(min=torch.finfo(metric.dtype).tiny)
     target = metric / best * over_bag(quality.iou, quality.bag, "amax")
     return target, (target - p).abs() ** gamma
 
 
-def mutual_supervision(
-    p: Tensor, positive: bool, quality: Quality | None, alpha: float, gamma: float
-) -> tuple[Tensor | float, Tensor]:
+def mutual_supervision(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Target:
     """MuSu (Gao et al. 2021): w_pos = |t - s|^gamma t, w_neg = s^gamma (1 - t)^4.
 
     Reconstructed: its t is a function of score and IoU; here the joint quality of Align-DETR.
     """
-    if not positive:
-        return 0.0, p**gamma
     t = joint_quality(p.detach(), quality.iou, alpha)
     return soft((t - p).abs() ** gamma * t, p**gamma * (1 - t) ** 4)
 
 
-def dual_weighting(
-    p: Tensor, positive: bool, quality: Quality | None, alpha: float, gamma: float
-) -> tuple[Tensor | float, Tensor]:
+def dual_weighting(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Target:
     """Dual weighting (DW, Li et al. 2022): w_pos = alpha e^5c c / sum(e^3c c) over the queries of
     the target, c = s e^(-5 (1 - GIoU)); w_neg = s^gamma min(1, (1 - IoU^2) / 0.75).
 
     Reconstructed: no centre prior (queries have no cells), weights without gradient, the released
     factor of 0.25 on positives as ``alpha``, the normaliser of the criterion.
     """
-    if not positive:
-        return 0.0, p**gamma
     s = p.detach()
     c = s * torch.exp(-5 * (1 - quality.giou))
     total = over_bag(torch.exp(3 * c) * c, quality.bag, "sum")
@@ -80,36 +60,24 @@ def dual_weighting(
     return soft(alpha * w_pos, s**gamma * ((1 - quality.iou**2) / 0.75).clamp(max=1))
 
 
-def ia_bce_focal(
-    p: Tensor, positive: bool, quality: Quality | None, alpha: float, gamma: float
-) -> tuple[Tensor | float, Tensor]:
+def ia_bce_focal(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Target:
     """IoU-aware BCE with a focal factor |t - s|^gamma on positives.
 
     A candidate for the "Align loss" of Align-DETR's second version, whose formula is not public;
     SAM 3 offers it as an option of its IoU-aware BCE.
     """
-    if not positive:
-        return 0.0, p**gamma
     t = joint_quality(p.detach(), quality.iou, alpha)
     return t, (t - p).abs() ** gamma
 
 
-def align_symmetric(
-    p: Tensor, positive: bool, quality: Quality | None, alpha: float, gamma: float
-) -> tuple[Tensor | float, Tensor]:
+def align_symmetric(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Target:
     """w_pos = w_neg = |t - s|^gamma (Align-DETR, table B, row 4): a candidate as above."""
-    if not positive:
-        return 0.0, p**gamma
     gap = (joint_quality(p.detach(), quality.iou, alpha) - p).abs() ** gamma
     return soft(gap, gap)
 
 
-def align_asymmetric(
-    p: Tensor, positive: bool, quality: Quality | None, alpha: float, gamma: float
-) -> tuple[Tensor | float, Tensor]:
+def align_asymmetric(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Target:
     """w_pos = |t - s|^gamma, w_neg = (1 - t) s^gamma (Align-DETR, table B, row 5): a candidate."""
-    if not positive:
-        return 0.0, p**gamma
     t = joint_quality(p.detach(), quality.iou, alpha)
     return soft((t - p).abs() ** gamma, (1 - t) * p**gamma)
 
@@ -126,13 +94,13 @@ def over_bag(x: Tensor, bag: Tensor, reduce: str) -> Tensor:
     return torch.zeros_like(x).scatter_reduce(0, index, x, reduce)[index]
 
 
-QUALITY_AWARE_LOSSES: dict[str, ClassLoss] = {
-    "quality_focal_loss": quality_focal,
-    "varifocal_loss": varifocal,
-    "task_aligned_loss": task_aligned,
-    "musu_loss": mutual_supervision,
-    "dual_weighting_loss": dual_weighting,
-    "ia_bce_focal_loss": ia_bce_focal,
-    "align_symmetric_loss": align_symmetric,
-    "align_asymmetric_loss": align_asymmetric,
+QUALITY_AWARE_LOSSES: dict[str, tuple[Positive, bool]] = {
+    "quality_focal_loss": (quality_focal, False),
+    "varifocal_loss": (varifocal, True),
+    "task_aligned_loss": (task_aligned, False),
+    "musu_loss": (mutual_supervision, False),
+    "dual_weighting_loss": (dual_weighting, False),
+    "ia_bce_focal_loss": (ia_bce_focal, False),
+    "align_symmetric_loss": (align_symmetric, False),
+    "align_asymmetric_loss": (align_asymmetric, False),
 }
