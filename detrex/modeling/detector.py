@@ -57,17 +57,14 @@ def check_repeated(part: str, module: nn.Module, **values: object) -> None:
 class Detector(nn.Module):
     """detectron2's contract: ``list[dict]`` in; a dict of losses (training) or Instances out.
 
-    A subclass builds ``transformer``, ``class_embed``, ``bbox_embed`` and ``criterion``, says in
-    ``groups`` which queries it has, and makes them in :meth:`make_queries`.
+    A subclass builds ``transformer``, ``class_embed`` and ``bbox_embed`` and calls :meth:`finish`;
+    it says in ``groups`` which queries it has, and makes them in :meth:`make_queries`.
     """
 
     groups: tuple[QueryGroup, ...]
     transformer: nn.Module
     criterion: nn.Module
     heads_refine: bool = False
-    iou_weight: float = 0.0
-    aux_loss: bool = True
-    select_box_nums_for_evaluation: int = 100
 
     def __init__(
         self,
@@ -106,6 +103,7 @@ class Detector(nn.Module):
         self.criterion = criterion
         self.aux_loss = aux_loss
         self.select_box_nums_for_evaluation = select_box_nums_for_evaluation
+        self.iou_weight = iou_weight
         if not iou_branch:
             return
         if not 0 <= iou_weight <= 1:
@@ -115,7 +113,6 @@ class Detector(nn.Module):
         decoder = self.transformer.decoder
         layers = range(decoder.num_layers)
         self.iou_embed = nn.ModuleList(nn.Linear(decoder.embed_dim, 1) for _ in layers)
-        self.iou_weight = iou_weight
 
     @property
     def device(self) -> torch.device:

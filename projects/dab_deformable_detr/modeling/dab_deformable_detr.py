@@ -28,7 +28,7 @@ class DabDeformableDETR(Detector):
     """Learned boxes with learned contents, or (``as_two_stage``) the encoder's best proposals.
 
     Every layer refines the boxes. ``content_dim`` is the width of the learned contents if it is not
-    ``embed_dim``. ``iou_branch`` and ``iou_weight``: see :meth:`Detector.build_iou_branch`.
+    ``embed_dim``. ``iou_branch`` and ``iou_weight``: see :meth:`Detector.finish`.
     ``device`` has no effect: the model lives where it is moved to.
 
     Raises:
@@ -60,8 +60,6 @@ class DabDeformableDETR(Detector):
         super().__init__(backbone, position_embedding, neck, pixel_mean, pixel_std)
         check_repeated("transformer", transformer, as_two_stage=as_two_stage)
         self.groups = (QueryGroup(size=num_queries),)
-        self.aux_loss = aux_loss
-        self.select_box_nums_for_evaluation = select_box_nums_for_evaluation
         self.as_two_stage = as_two_stage
         if as_two_stage:
             check_repeated("transformer", transformer, two_stage_num_proposals=num_queries)
@@ -77,9 +75,7 @@ class DabDeformableDETR(Detector):
         transformer.decoder.register_heads(
             self.class_embed if as_two_stage else None, self.bbox_embed
         )
-        self.criterion = criterion
-        if iou_branch:
-            self.build_iou_branch(iou_weight)
+        self.finish(criterion, aux_loss, select_box_nums_for_evaluation, iou_branch, iou_weight)
 
     def make_queries(
         self, memory: Memory, targets: list[dict] | None

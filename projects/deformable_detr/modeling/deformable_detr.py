@@ -22,7 +22,7 @@ class DeformableDETR(Detector):
     ``with_box_refine``: each layer moves the boxes of the one before; ``as_two_stage``: queries
     start at the encoder's best boxes; ``mixed_selection``: these give positions only, contents are
     learned (DINO, section 3.4). ``groups`` replaces the one group of ``num_queries``.
-    ``iou_branch`` and ``iou_weight``: see :meth:`Detector.build_iou_branch`. ``device`` has no
+    ``iou_branch`` and ``iou_weight``: see :meth:`Detector.finish`. ``device`` has no
     effect: the model lives where it is moved to.
 
     Raises:
@@ -67,18 +67,13 @@ class DeformableDETR(Detector):
         if not as_two_stage or mixed_selection:  # position and content, or content alone
             self.query_embedding = nn.Embedding(total, embed_dim * (1 if as_two_stage else 2))
         self.transformer = transformer
+        shape = (embed_dim, num_classes, transformer.decoder.num_layers)
         heads = dict(refine=with_box_refine, two_stage=as_two_stage)
-        self.class_embed, self.bbox_embed = build_heads(
-            embed_dim, num_classes, transformer.decoder.num_layers, **heads
-        )
+        self.class_embed, self.bbox_embed = build_heads(*shape, **heads)
         stored = self.class_embed if as_two_stage else None
         transformer.decoder.register_heads(stored, self.bbox_embed if with_box_refine else None)
         self.heads_refine = with_box_refine
-        self.criterion = criterion
-        self.aux_loss = aux_loss
-        self.select_box_nums_for_evaluation = select_box_nums_for_evaluation
-        if iou_branch:
-            self.build_iou_branch(iou_weight)
+        self.finish(criterion, aux_loss, select_box_nums_for_evaluation, iou_branch, iou_weight)
 
     def make_queries(
         self, memory: Memory, targets: list[dict] | None
