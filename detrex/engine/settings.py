@@ -68,6 +68,8 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
 def _apply(cfg: DictConfig, text: str) -> None:
     key, _, value = text.partition("=")
+    if value == "None":  # Python's spelling; Hydra's grammar would read a string
+        text, value = f"{key}=null", "null"
     if isinstance(OmegaConf.select(cfg, key), DictConfig) and value[:1] != "{" and value != "null":
         raise InputError(f"override {text!r}: {key} is a group of keys; set one of them")
     try:
