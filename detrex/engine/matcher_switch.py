@@ -66,7 +66,7 @@ def switch_values(cfg: DictConfig) -> list[int | None]:
 
 def _check_given_once(nodes: Sequence[DictConfig], overrides: Sequence[str]) -> None:
     chosen = [text.split("=", 1) for text in overrides if f".{KEY}=" in text]
-    by_command_line = any(value != "null" for _, value in chosen)
+    by_command_line = any(value not in ("null", "None") for _, value in chosen)
     set_values = [node[KEY] for node in nodes if node.get(KEY) not in (None, _default(node))]
     if by_command_line or set_values:
         raise InputError(

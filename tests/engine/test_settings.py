@@ -18,7 +18,7 @@ from tests.engine.conftest import CONFIG
         ),
         ("train.matcher_change_fraction=null", "matcher_change_fraction", None),
         ("train.seed=-1", "seed", -1),
-        ("train.matcher_change_fraction=None", "train.matcher_change_fraction", None),
+        ("train.matcher_change_fraction=None", "matcher_change_fraction", None),
     ],
 )
 def test_override_values(override, key, value):
