@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.models import image, tiny
+from tests.models import RANK_DETR, image, tiny
+
+DINO = "projects/dino/configs/dino-resnet/dino_r50_4scale_12ep.py"
 
 BATCH = [image(64, 96, 3, seed=1), image(80, 48, 2, seed=2)]
 
@@ -134,6 +136,15 @@ def test_crowded_empty_and_all_empty_batches_train() -> None:
         missing = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
         assert not missing
         model.zero_grad()
+
+
+@pytest.mark.parametrize("config", [RANK_DETR, DINO])
+def test_images_with_fewer_tokens_than_queries(config: str) -> None:
+    model = tiny(config).train()
+    small = [image(16, 16, 1)]  # 4 + 1 + 1 + 1 tokens, 10 or 30 queries
+    assert all(loss.isfinite() for loss in model(small).values())
+    with torch.no_grad():
+        assert len(model.eval()(small)[0]["instances"]) > 0
 
 
 def test_bf16_autocast_gives_close_losses_in_fp32() -> None:

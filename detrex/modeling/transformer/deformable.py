@@ -74,8 +74,13 @@ class Proposals:
     unsigmoided: Tensor
 
     def top(self, count: int, scores: Tensor) -> Proposals:
-        """The ``count`` proposals of each image with the best scores (B, S), best first."""
-        best = scores.topk(count, dim=1).indices[..., None]
+        """The ``count`` proposals of each image with the best scores (B, S), best first.
+
+        A small image has fewer tokens than there are queries: its ranking starts again.
+        """
+        tokens = scores.shape[1]
+        best = scores.topk(min(count, tokens), dim=1).indices
+        best = best[:, torch.arange(count, device=best.device) % tokens, None]
         parts = (self.tokens, self.logits, self.unsigmoided)
         return Proposals(*(x.gather(1, best.expand(-1, -1, x.shape[-1])) for x in parts))
 
