@@ -5,17 +5,10 @@ projects/<name>/train_net.py runs this file.
 """
 
 import sys
-import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def silence_known_warning() -> None:
-    """Hide fvcore's use of a deprecated function, here and in processes that are started."""
-    warnings.filterwarnings("ignore", "`torch.jit.script`", FutureWarning)
-    sys.warnoptions.append("ignore:`torch.jit.script`:FutureWarning")
 
 
 def fail(message: str) -> None:
@@ -37,7 +30,6 @@ if __name__ == "__main__":
     # First: site-packages may hold other packages named detrex, projects or tools.
     sys.path[:] = [str(ROOT), *(path for path in sys.path if path != str(Path(__file__).parent))]
     check_environment()
-    silence_known_warning()
     from detrex.engine import main
 
     main()
