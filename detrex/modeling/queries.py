@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from omegaconf import ListConfig, OmegaConf
 from torch import Tensor
 
 from detrex.modeling.matcher.assignment import Matches
@@ -97,6 +98,21 @@ class Queries:
             boxes=sort(self.boxes),
             traced=sort(self.traced),
         )
+
+
+def as_groups(groups: Sequence[QueryGroup], num_queries: int) -> tuple[QueryGroup, ...]:
+    """The groups of a config, or one group of ``num_queries``.
+
+    A config's list turns dataclasses into config nodes, which are turned back here.
+    """
+    if isinstance(groups, ListConfig):
+        groups = OmegaConf.to_object(groups)
+    return tuple(groups) or (QueryGroup(size=num_queries),)
+
+
+def query_count(groups: Sequence[QueryGroup]) -> int:
+    """Number of queries of all groups."""
+    return sum(group.size for group in groups)
 
 
 def spans(groups: Sequence[QueryGroup]) -> list[slice]:

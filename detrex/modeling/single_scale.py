@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from detrex.modeling.criterion import Predictions
 from detrex.modeling.detector import Detector, Images
 from detrex.modeling.heads import Decoded, Heads, build_head
-from detrex.modeling.queries import Queries, QueryGroup
+from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
 from detrex.modeling.transformer import DenseMemory, DenseTransformer
 
 
@@ -55,7 +55,7 @@ class SingleScaleDetector(Detector):
         iou_weight: float = 0.3,
     ) -> None:
         super().__init__(backbone, position_embedding, None, pixel_mean, pixel_std)
-        self.groups = tuple(groups) or (QueryGroup(size=num_queries),)
+        self.groups = as_groups(groups, num_queries)
         self.in_features = list(in_features)
         self.input_proj = nn.Conv2d(in_channels, embed_dim, kernel_size=1)
         parts = {**(before or {}), "transformer": transformer, **(queries or {})}
@@ -82,16 +82,28 @@ class SingleScaleDetector(Detector):
 class LearnedQueryDetector(SingleScaleDetector):
     """Queries are learned positions (``query_embed``); their contents start at zero."""
 
-    def __init__(self, *, embed_dim: int, num_queries: int, **single_scale) -> None:
-        queries = {"query_embed": nn.Embedding(num_queries, embed_dim)}
+    def __init__(
+        self,
+        *,
+        embed_dim: int,
+        num_queries: int,
+        groups: Sequence[QueryGroup] = (),
+        **single_scale,
+    ) -> None:
+        groups = as_groups(groups, num_queries)
+        queries = {"query_embed": nn.Embedding(query_count(groups), embed_dim)}
         super().__init__(
-            embed_dim=embed_dim, num_queries=num_queries, queries=queries, **single_scale
+            embed_dim=embed_dim,
+            num_queries=num_queries,
+            groups=groups,
+            queries=queries,
+            **single_scale,
         )
 
     def make_queries(
         self, memory: DenseMemory, targets: list[dict] | None
     ) -> tuple[Queries, Predictions | None]:
         groups = self.active_groups
-        total, batch = sum(group.size for group in groups), len(memory.tokens)
+        total, batch = query_count(groups), len(memory.tokens)
         position = self.query_embed.weight[:total].expand(batch, -1, -1)  # (B, N, C)
         return Queries(torch.zeros_like(position), position, None, groups), None

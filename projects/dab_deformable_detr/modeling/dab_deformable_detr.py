@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from detrex.modeling.criterion import ENCODER, Predictions
 from detrex.modeling.detector import Detector, check_repeated
 from detrex.modeling.heads import build_heads
-from detrex.modeling.queries import Queries, QueryGroup
+from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
 from detrex.modeling.transformer import AnchorDecoder, Memory, MultiScaleTransformer, Proposals
 
 
@@ -29,6 +29,7 @@ class DabDeformableDETR(Detector):
 
     Every layer refines the boxes. ``content_dim`` is the width of the learned contents if it is not
     ``embed_dim``. ``iou_branch`` and ``iou_weight``: see :meth:`Detector.finish`.
+    ``groups`` replaces the one group of ``num_queries``; all chosen proposals are supervised.
     ``device`` has no effect: the model lives where it is moved to.
 
     Raises:
@@ -56,17 +57,18 @@ class DabDeformableDETR(Detector):
         content_dim: int | None = None,
         iou_branch: bool = False,
         iou_weight: float = 0.3,
+        groups: Sequence[QueryGroup] = (),
     ) -> None:
         super().__init__(backbone, position_embedding, neck, pixel_mean, pixel_std)
         check_repeated("transformer", transformer, as_two_stage=as_two_stage)
-        self.groups = (QueryGroup(size=num_queries),)
+        self.groups = as_groups(groups, num_queries)
+        total = query_count(self.groups)
         self.as_two_stage = as_two_stage
         if as_two_stage:
-            check_repeated("transformer", transformer, two_stage_num_proposals=num_queries)
+            check_repeated("transformer", transformer, two_stage_num_proposals=total)
         else:
-            self.tgt_embed, self.refpoint_embed = learned_anchors(
-                num_queries, content_dim or embed_dim
-            )
+            width = content_dim or embed_dim
+            self.tgt_embed, self.refpoint_embed = learned_anchors(total, width)
         self.transformer = transformer
         layers = transformer.decoder.num_layers
         self.class_embed, self.bbox_embed = build_heads(
@@ -80,18 +82,19 @@ class DabDeformableDETR(Detector):
     def make_queries(
         self, memory: Memory, targets: list[dict] | None
     ) -> tuple[Queries, Predictions | None]:
-        proposals = None
+        groups, proposals = self.active_groups, None
+        total = query_count(groups)
         if self.as_two_stage:
             found = self.transformer.propose(memory, self.class_embed[-1], self.bbox_embed[-1])
-            top = found.top(self.groups[0].size, found.logits.amax(-1))
+            top = found.top(total, found.logits.amax(-1))
             boxes, content = top.unsigmoided.detach(), self.proposed_content(top)
             proposals = Predictions(top.logits[None], top.unsigmoided.sigmoid()[None], ENCODER)
         else:
             boxes, content = (
-                x.weight.expand(len(memory.tokens), -1, -1)
+                x.weight[:total].expand(len(memory.tokens), -1, -1)
                 for x in (self.refpoint_embed, self.tgt_embed)
             )
-        queries = Queries(content, None, boxes.sigmoid(), self.groups)
+        queries = Queries(content, None, boxes.sigmoid(), groups)
         return self.extend(queries, targets), proposals
 
     def proposed_content(self, top: Proposals) -> Tensor:

@@ -5,12 +5,14 @@ Legend: B images, N queries, S tokens, C channels; boxes are cxcywh in [0, 1].
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from detrex.layers import MLP, get_sine_pos_embed
 from detrex.modeling.criterion import Predictions
-from detrex.modeling.queries import Queries
+from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
 from detrex.modeling.single_scale import SingleScaleDetector
 from detrex.modeling.transformer import (
     ConditionalDecoder,
@@ -86,16 +88,22 @@ class DABDETR(SingleScaleDetector):
         transformer: DabDetrTransformer,
         num_queries: int,
         freeze_anchor_box_centers: bool = True,
+        groups: Sequence[QueryGroup] = (),
         **single_scale,
     ) -> None:
-        anchors = nn.Embedding(num_queries, 4)
+        if groups and transformer.num_patterns:
+            raise ValueError("model.groups and model.transformer.num_patterns do not go together")
+        groups = as_groups(groups, num_queries) if groups else ()
+        count = query_count(groups) or num_queries
+        anchors = nn.Embedding(count, 4)
         if freeze_anchor_box_centers:
             with torch.no_grad():
-                anchors.weight[:, :2] = inverse_sigmoid(torch.rand(num_queries, 2))
+                anchors.weight[:, :2] = inverse_sigmoid(torch.rand(count, 2))
         super().__init__(
             transformer=transformer,
             num_queries=num_queries * max(transformer.num_patterns, 1),
             queries={"anchor_box_embed": anchors},
+            groups=groups,
             **single_scale,
         )
         transformer.decoder.register_heads(None, self.bbox_embed)
@@ -103,11 +111,13 @@ class DABDETR(SingleScaleDetector):
     def make_queries(
         self, memory: DenseMemory, targets: list[dict] | None
     ) -> tuple[Queries, Predictions | None]:
-        boxes = self.anchor_box_embed.weight.sigmoid()  # (N, 4)
+        groups = self.active_groups
+        count = query_count(groups) // max(self.transformer.num_patterns, 1)
+        boxes = self.anchor_box_embed.weight[:count].sigmoid()  # (N, 4)
         content = self.content(len(boxes))
         boxes = boxes.repeat(len(content) // len(boxes), 1)
         content, boxes = (x.expand(len(memory.tokens), -1, -1) for x in (content, boxes))
-        return Queries(content, None, boxes, self.groups), None
+        return Queries(content, None, boxes, groups), None
 
     def content(self, count: int) -> Tensor:
         """Contents (N, C) of ``count`` boxes, pattern after pattern."""

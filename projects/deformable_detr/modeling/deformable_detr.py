@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from detrex.modeling.criterion import ENCODER, Predictions
 from detrex.modeling.detector import Detector, check_repeated
 from detrex.modeling.heads import build_heads
-from detrex.modeling.queries import Queries, QueryGroup
+from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
 from detrex.modeling.transformer import DeformableTransformer, Memory
 
 
@@ -57,8 +57,8 @@ class DeformableDETR(Detector):
         iou_weight: float = 0.3,
     ) -> None:
         super().__init__(backbone, position_embedding, neck, pixel_mean, pixel_std)
-        self.groups = tuple(groups) or (QueryGroup(size=num_queries),)
-        total = sum(group.size for group in self.groups)
+        self.groups = as_groups(groups, num_queries)
+        total = query_count(self.groups)
         stages = {"two_stage_num_proposals": total, "mixed_selection": mixed_selection}
         check_repeated("transformer", transformer, as_two_stage=as_two_stage)
         check_repeated("transformer", transformer, **(stages if as_two_stage else {}))
@@ -79,7 +79,7 @@ class DeformableDETR(Detector):
         self, memory: Memory, targets: list[dict] | None
     ) -> tuple[Queries, Predictions | None]:
         groups = self.active_groups
-        total, batch = sum(group.size for group in groups), len(memory.tokens)
+        total, batch = query_count(groups), len(memory.tokens)
         if not self.as_two_stage:
             position, content = self._learned(total, batch).chunk(2, -1)
             boxes = self.transformer.reference_points(position).float().sigmoid()  # (B, N, 2)

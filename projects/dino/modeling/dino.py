@@ -74,7 +74,8 @@ class DINO(DabDeformableDETR):
         learned = self.transformer.tgt_embed
         if learned is None:
             return super().proposed_content(top)
-        return learned.weight.expand(len(top.tokens), -1, -1)
+        batch, count = top.tokens.shape[:2]
+        return learned.weight[:count].expand(batch, -1, -1)
 
     def extend(self, queries: Queries, targets: list[dict] | None) -> Queries:
         if targets is None:

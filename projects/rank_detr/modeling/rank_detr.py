@@ -6,6 +6,7 @@ the high-order matching cost in ``detrex.modeling.matcher``.
 
 from __future__ import annotations
 
+from detrex.modeling.queries import query_count
 from detrex.modeling.transformer import DeformableTransformer
 from projects.h_deformable_detr.modeling import HDeformableDETR, HDeformableDetrTransformerDecoder
 
@@ -53,4 +54,4 @@ class RankDETR(RankAdaptiveClassHead, HDeformableDETR):
     def __init__(self, *, rank_adaptive_classhead: bool = True, num_classes: int, **h_detr) -> None:
         super().__init__(num_classes=num_classes, **h_detr)
         if rank_adaptive_classhead:
-            self.build_class_bias(sum(group.size for group in self.groups), num_classes)
+            self.build_class_bias(query_count(self.groups), num_classes)
