@@ -37,6 +37,7 @@ def test_every_switch_in_the_readme_is_a_key() -> None:
     assert len(keys) > 20
     # arguments that the config does not spell out
     optional = {"dataloader.evaluator.per_class", "dataloader.train.mapper.image_backend"}
+    optional |= {"model.groups"}
     for key in set(keys) - optional:
         parent, _, leaf = key.rpartition(".")
         assert leaf in OmegaConf.select(cfg, parent), key
