@@ -25,7 +25,7 @@ setup(
     python_requires=">=3.10",
     packages=packages(),
     package_dir={"detrex.config.configs": "configs"},
-    package_data={"detrex.layers.ms_deform_attn": ["*.c"]},
+    package_data={"": ["*.c"]},
     install_requires=(ROOT / "requirements" / "base.txt").read_text(encoding="utf-8").split("\n"),
     extras_require={
         "demo": (ROOT / "requirements" / "demo.txt").read_text(encoding="utf-8").split("\n"),

@@ -9,7 +9,8 @@ import sys
 import pytest
 import torch
 
-from detrex.layers.ms_deform_attn import compiler, native
+from detrex.layers.ms_deform_attn import native
+from detrex.utils import compiler
 
 RUN = """
 import logging, torch

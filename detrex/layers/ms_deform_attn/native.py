@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .compiler import CompileError, load_library
+from detrex.utils.compiler import CompileError, load_library
+
 from .operator import attention_operator
 
 SOURCE = Path(__file__).with_name("kernel.c")

@@ -1,4 +1,4 @@
-"""Compiling the C kernel at first use, into a cache folder that processes share."""
+"""Compiling a C file at first use, into a cache folder that processes share."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
-TIMEOUT = 60  # seconds; the kernel takes less than one
+TIMEOUT = 60  # seconds; each file takes less than one
 
 
 class CompileError(Exception):
-    """The kernel cannot be had on this machine; the message says why, in one line."""
+    """The library cannot be had on this machine; the message says why, in one line."""
 
 
 def cache_folder() -> Path:
@@ -25,14 +25,14 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "detrex"
 
 
-def load_library(source: Path, define: str) -> ctypes.CDLL:
-    """The shared library of a C file, compiled with ``-D<define>`` unless the cache has it.
+def load_library(source: Path, *defines: str) -> ctypes.CDLL:
+    """The shared library of a C file, compiled with ``-D<define>``s unless the cache has it.
 
     Raises:
         CompileError: no compiler, no place to write, or a compiler that fails.
     """
     try:
-        flags = [*FLAGS, f"-D{define}", *_vector_flags()]
+        flags = [*FLAGS, *(f"-D{define}" for define in defines), *_vector_flags()]
         key = "\0".join([source.read_text(encoding="utf-8"), platform.machine(), *flags])
         name = f"{source.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
         library = cache_folder() / name
@@ -40,7 +40,7 @@ def load_library(source: Path, define: str) -> ctypes.CDLL:
             _compile(source, flags, library)
         return ctypes.CDLL(str(library))
     except (OSError, RuntimeError) as error:  # RuntimeError: no home folder
-        raise CompileError(f"the C kernel cannot be built or loaded: {error}") from None
+        raise CompileError(f"{source.name} cannot be built or loaded: {error}") from None
 
 
 def _vector_flags() -> list[str]:
