@@ -1,0 +1,73 @@
+import json
+
+import pytest
+
+from detrex.experiments.runs import read_run
+from detrex.utils.errors import InputError
+
+LINES = (
+    '{"iteration": 9, "total_loss": 4.0}',
+    '{"iteration": 19, "total_loss": 3.0}',
+    '{"iteration": 19, "bbox/AP": 10.0, "ema_bbox/AP": 12.0}',
+    '{"iteration": 29, "total_loss": 9.0}',
+    '{"iteration": 19, "total_loss": 2.5}',  # interrupted, resumed from iteration 10
+    '{"iteration": 40, "bbox/AP": 30.0, "bbox/APl": NaN}',
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "run_a"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("train: {output_dir: x, seed: 0}\ncopy: ${train.seed}\n")
+    (folder / "run.json").write_text(json.dumps({"command": "train", "epoch_length": 10}))
+    (folder / "metrics.json").write_text("\n".join(LINES) + "\n")
+    return folder
+
+
+def test_a_run_is_read(folder):
+    run = read_run(folder)
+    assert run.name == "run_a" and run.config["copy"] == 0 and run.epoch_length == 10
+    iterations, values = run.curves["total_loss"]
+    assert iterations.tolist() == [9, 19, 29] and values.tolist() == [4.0, 2.5, 9.0]
+    assert run.evaluations[19] == {"AP": 10.0, "ema_bbox/AP": 12.0}
+    assert run.scores["AP"] == 30.0 and run.detections is None and run.alignment is None
+
+
+def test_a_run_that_is_still_going_on(folder):
+    with open(folder / "metrics.json", "a") as stream:
+        stream.write('{"iteration": 49, "tot')
+    assert read_run(folder).curves["total_loss"][0].tolist() == [9, 19, 29]
+    (folder / "metrics.json").unlink()
+    assert read_run(folder).curves == {} and read_run(folder).scores == {}
+
+
+def test_what_later_commands_add_is_found(folder):
+    (folder / "coco_instances_results.json").write_text("[]")
+    (folder / "alignment").mkdir()
+    (folder / "alignment" / "alignment.json").write_text('{"images": 3}')
+    run = read_run(folder)
+    assert run.detections == folder / "coco_instances_results.json"
+    assert run.alignment == {"images": 3}
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("metrics.json", '{"iteration": 1}\n{"iter\n{"iteration": 2}\n', "line 2 is damaged"),
+        ("metrics.json", '{"iteration": 1}\n[1]\n{"iteration": 2}\n', "line 2 is damaged"),
+        ("run.json", "{", "run.json: not a JSON file"),
+        ("run.json", "[]", "run.json: holds a list"),
+        ("config.yaml", "a: [", "config.yaml: not a run's config"),
+        ("config.yaml", "a: ${b}", "config.yaml: not a run's config"),
+    ],
+)
+def test_damaged_files_are_named(folder, file, content, message):
+    (folder / file).write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_run(folder)
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no output folder of a training run, run.json is missing"):
+        read_run(tmp_path)
