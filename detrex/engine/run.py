@@ -71,7 +71,9 @@ def train_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
     _log_to(folder)
     records = read_train_set(cfg)
     saved = read_record(folder) if args.resume else {}
-    _resolve(cfg, args, records, saved)
+    batch = cfg.dataloader.train.total_batch_size
+    epoch_length = None if records is None else math.ceil(len(records) / batch)
+    _resolve(cfg, args, epoch_length, saved)
     model = _build_model(cfg).to(cfg.train.device)
     checkpoint, content = _load(cfg, args, model)
     start = content["iteration"] + 1 if checkpoint else 0
@@ -83,7 +85,7 @@ def train_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
         if args.reuse_output and not args.resume:
             clear_tags(folder)
         record = dict(config=as_given, seed=cfg.train.seed, overrides=list(args.opts))
-        record["matcher_change_iter"] = switch_values(cfg)
+        record |= dict(matcher_change_iter=switch_values(cfg), epoch_length=epoch_length)
         write_record(folder, cfg, record, args.config_file)
     trainer.train(start, cfg.train.max_iter)
     return {}
@@ -96,10 +98,11 @@ def _build_model(cfg: DictConfig) -> nn.Module:
         raise InputError(f"the config's model cannot be built: {error}") from error
 
 
-def _resolve(cfg: DictConfig, args: argparse.Namespace, records, saved: dict) -> None:
+def _resolve(
+    cfg: DictConfig, args: argparse.Namespace, epoch_length: int | None, saved: dict
+) -> None:
     """Write into the config what depends on the data, the run so far, or chance."""
-    batch = cfg.dataloader.train.total_batch_size
-    resolve_schedule(cfg, lambda: math.ceil(len(records) / batch))
+    resolve_schedule(cfg, lambda: epoch_length)
     resolve_matcher_switch(cfg, args.opts)
     keep_matcher_switch(cfg, saved.get("matcher_change_iter", []))
     if cfg.train.seed < 0:

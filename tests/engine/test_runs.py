@@ -52,6 +52,7 @@ def test_files_of_a_run(tiny_run):
     folder = tiny_run.folder / "a"
     record = json.loads((folder / "run.json").read_text())
     assert record["seed"] >= 0 and record["matcher_change_iter"] == [6]
+    assert record["epoch_length"] == 3  # 12 images in batches of 4
     assert "train.seed=-1" in record["overrides"] and record["versions"]["torch"]
     cfg = yaml.unsafe_load((folder / "config.yaml").read_text())
     assert cfg["train"]["seed"] == record["seed"]
