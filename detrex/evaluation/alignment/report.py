@@ -1,0 +1,155 @@
+"""What an alignment diagnosis finds, as plain numbers (``alignment.json``).
+
+Units: AP, recall and LRP in percent; IoU and confidence in [0, 1]; correlations in [-1, 1]. NaN
+(null in JSON) where nothing was there to measure.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from detrex.utils.errors import InputError
+from detrex.utils.files import atomic_write
+
+FORMAT = 1
+FILE_NAME = "alignment.json"
+
+
+@dataclass(frozen=True)
+class LayerAlignment:
+    """One decoder layer, or the detections of a results file.
+
+    Attributes:
+        layer: from 1; the last one is what the detector returns.
+        scores: COCO's numbers (AP, AP50, ..., as in :data:`detrex.evaluation.coco_scores.SCORES`).
+        ap_by_iou: AP at IoU 0.50, 0.55 ... 0.95 (10 numbers).
+        olrp: optimal LRP (Oksuz et al. 2021) as "oLRP", "localisation", "FP", "FN", means over
+            classes.
+        br_recall: recall of best-regressed samples among the N, 2N, ... most confident of an
+            image with N objects, by multiple ("1", "2", ...).
+        pearson, spearman: between confidence and IoU of matched samples, all images together.
+        rank_correlation: mean over images of Spearman's coefficient between the confidence and the
+            best IoU of an image's candidates (see ``Definitions.candidate_iou``).
+        matched_confidence, matched_iou, unmatched_confidence, unmatched_iou: means; the IoU of an
+            unmatched sample is that with its nearest object.
+        histograms: counts over 50 equal bins of IoU in [0, 1]: "best_regressed",
+            "high_confidence" (the N most confident of an image), "unmatched".
+        density: counts (50, 50) of matched samples; row = bin of confidence, column = bin of IoU.
+    """
+
+    layer: int
+    scores: dict[str, float]
+    ap_by_iou: list[float]
+    olrp: dict[str, float]
+    br_recall: dict[str, float]
+    pearson: float
+    spearman: float
+    rank_correlation: float
+    matched_confidence: float
+    matched_iou: float
+    unmatched_confidence: float
+    unmatched_iou: float
+    histograms: dict[str, list[int]]
+    density: list[list[int]]
+
+
+@dataclass(frozen=True)
+class GroupAlignment:
+    """The last layer on the objects of one class or of one of COCO's sizes.
+
+    ``ap50`` and ``ap75`` and the parts of oLRP exist for classes only (NaN for sizes).
+    ``olrp_score`` is the class's best score threshold, the one oLRP is taken at.
+    """
+
+    name: str
+    objects: int
+    ap: float
+    ap50: float
+    ap75: float
+    olrp: float
+    olrp_localisation: float
+    olrp_fp: float
+    olrp_fn: float
+    olrp_score: float
+    br_recall: float  # at N
+    pearson: float
+    matched_confidence: float
+    matched_iou: float
+
+
+@dataclass(frozen=True)
+class AlignmentReport:
+    """All of a diagnosis; ``to_dict`` is the schema of ``alignment.json``.
+
+    ``kind`` is "queries" (raw queries of every layer of a model) or "detections" (of a results
+    file, or of a model without ``predict``). ``definitions`` are the choices that the numbers
+    depend on, ``source`` says what was measured ("results" or "checkpoint", "annotations", ...).
+    """
+
+    kind: str
+    images: int
+    objects: int
+    definitions: dict[str, Any]
+    layers: list[LayerAlignment]
+    classes: list[GroupAlignment]
+    sizes: list[GroupAlignment]
+    source: dict[str, str]
+    format: int = FORMAT
+
+    @property
+    def last(self) -> LayerAlignment:
+        return self.layers[-1]
+
+    def scalars(self) -> dict[str, float]:
+        """The last layer's main numbers and AP by layer, for TensorBoard."""
+        last = self.last
+        names = ("pearson", "spearman", "rank_correlation", "matched_iou", "unmatched_iou")
+        found = {name: getattr(last, name) for name in names}
+        found |= {f"br_recall_{k}N": value for k, value in last.br_recall.items()}
+        found |= {name if name == "oLRP" else f"oLRP_{name}": v for name, v in last.olrp.items()}
+        return found | {f"AP_layer{layer.layer}": layer.scores["AP"] for layer in self.layers}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested dicts and lists of the fields above, NaN as None."""
+        return _without_nan(asdict(self))
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Write ``folder/alignment.json``."""
+        with atomic_write(os.path.join(folder, FILE_NAME)) as stream:
+            json.dump(self.to_dict(), stream, allow_nan=False)
+
+
+def load_report(path: str | os.PathLike) -> AlignmentReport:
+    """Read ``alignment.json``. Raises InputError when it is not one of this version."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            content = json.load(stream)
+        if content["format"] != FORMAT:
+            raise InputError(f"{path}: format {content['format']}, this version reads {FORMAT}")
+        parts = {"layers": LayerAlignment, "classes": GroupAlignment, "sizes": GroupAlignment}
+        made = {key: [kind(**_with_nan(x)) for x in content[key]] for key, kind in parts.items()}
+        return AlignmentReport(**{**content, **made})
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: not an alignment.json: {error!r}") from None
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(v) for key, v in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(v) for v in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _with_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_nan(v) for key, v in value.items()}
+    if isinstance(value, list):
+        return [_with_nan(v) for v in value]
+    return math.nan if value is None else value
