@@ -105,6 +105,28 @@ def load_ground_truth(source: str | os.PathLike | dict) -> dict:
     return {"info": {}, "licenses": [], **source, "annotations": annotations}
 
 
+def load_detections(source: str | os.PathLike, ground_truth: dict) -> list[dict]:
+    """Detections in COCO's results format, of images and categories that the ground truth has.
+
+    Raises InputError naming the file: not such a list, or of another data set.
+    """
+    try:
+        with open(source, encoding="utf-8") as stream:
+            detections = json.load(stream)
+        for detection in detections:
+            _, _, _, _ = detection["bbox"]
+            float(detection["score"])
+        _check_known(detections, "image_id", ground_truth["images"])
+        _check_known(detections, "category_id", ground_truth["categories"])
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read: {error.strerror}") from None
+    except InputError as error:
+        raise InputError(f"{source}: detections of another data set: {error}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{source}: not detections in COCO's results format: {error!r}") from None
+    return detections
+
+
 def _check_known(records: Iterable[dict], key: str, known: Iterable[dict]) -> None:
     unknown = {record[key] for record in records} - {entry["id"] for entry in known}
     if unknown:

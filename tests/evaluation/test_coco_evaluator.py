@@ -11,7 +11,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.structures import Boxes, Instances
 
 from detrex.evaluation import COCOEvaluator, evaluate_detections
-from detrex.evaluation.coco_scores import BACKENDS, SCORES, format_table
+from detrex.evaluation.coco_scores import BACKENDS, SCORES, format_table, load_detections
 from detrex.utils.errors import InputError
 
 CATEGORY_IDS = [2, 5, 11, 40]  # sparse, as COCO's
@@ -179,6 +179,22 @@ def test_unknown_ids_are_refused(change, message):
     detection = {"image_id": 100, "category_id": 2, "bbox": [0, 0, 5, 5], "score": 1.0, **change}
     with pytest.raises(InputError, match=message):
         evaluate_detections(gt, [detection])
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ('[{"image_id": 3, "category_id": 2, "bbox": [0, 0, 5, 5], "score": 1}]', "another data"),
+        ('[{"image_id": 100, "category_id": 2, "bbox": [0, 0, 5], "score": 1}]', "not detections"),
+        ('[{"image_id": 100, "category_id": 2, "bbox": [0, 0, 5, 5]}]', "not detections"),
+        ('{"images": []}', "not detections"),
+        ("[", "not detections"),
+    ],
+)
+def test_results_that_are_none_are_refused(tmp_path, content, message):
+    (tmp_path / "results.json").write_text(content)
+    with pytest.raises(InputError, match=f"results.json: .*{message}"):
+        load_detections(tmp_path / "results.json", _random_ground_truth())
 
 
 def test_broken_ground_truth_is_named(tmp_path):
