@@ -33,7 +33,12 @@ class TrainingCheckpoints:
         self.metadata, self.max_to_keep = metadata, max_to_keep
 
     def save(self, name: str, resumable: bool = True) -> None:
-        """Write ``<name>.pth``; a resumable one becomes the folder's last checkpoint."""
+        """Write ``<name>.pth``; a resumable one becomes the folder's last checkpoint.
+
+        Raises:
+            NonFiniteLoss: the last step had one; nothing is written.
+        """
+        self.trainer.guard.settle()
         if not comm.is_main_process():
             return
         data = {

@@ -15,64 +15,109 @@ from torch import Tensor
 from detrex.utils.files import atomic_write
 
 from .failures import NonFiniteLoss
+from .metrics import StepNumbers
 
 if TYPE_CHECKING:
     from .trainer import Trainer
 
 
-def check_finite(
-    trainer: Trainer,
-    losses: Sequence[dict[str, Tensor]],
-    norm: Tensor | None,
-    batches: Sequence[list[dict]],
-) -> list[dict[str, float]]:
-    """Return the losses as numbers, before the optimizer has used their gradients.
+class NanGuard:
+    """Ends the run at the first loss or gradient norm that is not finite; weights never see it.
+
+    At once, it reads one flag from the device in every step and so waits for the step. Deferred,
+    the optimizer itself skips the step on the device (``found_inf``, as under a ``GradScaler``) and
+    the flag is read when the next step is about to change the weights: its copy is done by then.
+    What is written in between asks :meth:`settle` first.
 
     Args:
-        trainer: whose step this is.
-        losses: of each forward pass; scalars.
-        norm: the gradient's norm; with loss scaling an infinite one is normal, and skipped.
-        batches: the input of each forward pass.
-
-    Raises:
-        NonFiniteLoss: naming the loss, the iteration and the image files. The model, the inputs and
-            the losses are in ``nan_state.pth`` in the output folder.
+        trainer: whose steps these are.
+        deferred: needs an optimizer with ``fused=True``.
     """
-    numbers = _to_numbers(losses, norm)
-    scaled = trainer.grad_scaler.is_enabled()
-    for entry, batch in zip(numbers, batches, strict=True):
-        for name, value in entry.items():
-            if not math.isfinite(value) and not (scaled and name == "grad_norm"):
-                if name == "grad_norm" and comm.get_world_size() > 1:
-                    time.sleep(
-                        2
-                    )  # gradients are shared: the process whose loss it was speaks first
-                path = _save_state(trainer, entry, batch)
-                files = ", ".join(str(sample.get("file_name")) for sample in batch)
-                raise NonFiniteLoss(
-                    f"{name} is {value} in iteration {trainer.iter}; images: {files}; "
-                    f"model, inputs and losses are in {path}"
-                )
-    return numbers
+
+    def __init__(self, trainer: Trainer, deferred: bool):
+        self._trainer, self.deferred = trainer, deferred
+        self._last: _Watched | None = None
+
+    def watch(self, numbers: StepNumbers, batches: Sequence[list[dict]]) -> None:
+        """Look at a step's numbers when its gradients are there and the optimizer has not run.
+
+        Args:
+            numbers: with loss scaling an infinite norm is normal, and the scaler skips the step.
+            batches: the input of each forward pass.
+
+        Raises:
+            NonFiniteLoss: naming the loss, the iteration and the image files. The model, the inputs
+                and the losses are in ``nan_state.pth`` in the output folder.
+        """
+        self.settle()
+        scaled = self._trainer.grad_scaler.is_enabled()
+        bad = ~numbers.values[: -1 if scaled else None].isfinite().all()
+        self._last = _Watched(self._trainer.iter, numbers, batches, bad)
+        if not self.deferred:
+            self.settle()
+        elif not scaled:
+            self._trainer.optimizer.grad_scale = None
+            self._trainer.optimizer.found_inf = bad.float()
+
+    def settle(self) -> None:
+        """Make sure of the last step.
+
+        Raises:
+            NonFiniteLoss: as :meth:`watch`.
+        """
+        last, self._last = self._last, None
+        if last is None or not last.is_bad():
+            return
+        scaled = self._trainer.grad_scaler.is_enabled()
+        for losses, batch in zip(last.by_pass(), last.batches, strict=True):
+            for name, value in losses.items():
+                if not math.isfinite(value) and not (scaled and name == "grad_norm"):
+                    raise self._failure(name, losses, last.iteration, batch)
+
+    def _failure(
+        self, name: str, losses: dict[str, float], iteration: int, batch: list[dict]
+    ) -> NonFiniteLoss:
+        if name == "grad_norm" and comm.get_world_size() > 1:
+            time.sleep(2)  # gradients are shared: the process whose loss it was speaks first
+        path = _save_state(self._trainer, losses, iteration, batch)
+        files = ", ".join(str(sample.get("file_name")) for sample in batch)
+        return NonFiniteLoss(
+            f"{name} is {losses[name]} in iteration {iteration}; images: {files}; "
+            f"model, inputs and losses are in {path}"
+        )
 
 
-def _to_numbers(losses: Sequence[dict[str, Tensor]], norm: Tensor | None) -> list[dict[str, float]]:
-    named = [list(entry.items()) for entry in losses]
-    if norm is not None:
-        for entry in named:
-            entry.append(("grad_norm", norm))
-    flat = [value.float().reshape(()) for entry in named for _, value in entry]
-    values = iter(torch.stack(flat).tolist())  # one copy from the device
-    return [{name: next(values) for name, _ in entry} for entry in named]
+class _Watched:
+    """A step whose flag is on its way to the host."""
+
+    def __init__(
+        self, iteration: int, numbers: StepNumbers, batches: Sequence[list[dict]], bad: Tensor
+    ):
+        self.iteration, self.numbers, self.batches = iteration, numbers, batches
+        self._flag = torch.empty((), dtype=torch.bool, pin_memory=bad.is_cuda)
+        self._flag.copy_(bad, non_blocking=True)
+        self._arrived = torch.cuda.Event() if bad.is_cuda else None
+        if self._arrived:
+            self._arrived.record()
+
+    def is_bad(self) -> bool:
+        if self._arrived:
+            self._arrived.synchronize()
+        return bool(self._flag.numpy())  # of host memory: no operator, no wait for the device
+
+    def by_pass(self) -> list[dict[str, float]]:
+        return self.numbers.by_pass(self.numbers.values.tolist())
 
 
-def _save_state(trainer: Trainer, losses: dict[str, float], batch: list[dict]) -> Path:
+def _save_state(
+    trainer: Trainer, losses: dict[str, float], iteration: int, batch: list[dict]
+) -> Path:
     rank = comm.get_rank()
     name = f"nan_state.rank{rank}.pth" if rank else "nan_state.pth"
     path = Path(trainer.options.output_dir) / name
     state = {
         "model": trainer.network.state_dict(),
-        "iteration": trainer.iter,
+        "iteration": iteration,
         "losses": losses,
         "inputs": [dict(_plain_sample(sample)) for sample in batch],
     }

@@ -6,6 +6,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Sequence
 
+import torch
 from detectron2.solver.build import get_default_optimizer_params, reduce_param_groups
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig
@@ -14,9 +15,10 @@ from torch.optim import Optimizer
 
 from detrex.utils.errors import InputError
 
-from .instantiation import call_with
+from .instantiation import call_with, target_of
 
 logger = logging.getLogger(__name__)
+_FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 
 
 def param_groups(
@@ -54,7 +56,11 @@ def param_groups(
 
 
 def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
-    """Build ``cfg.optimizer`` for a model, and say so if its values are known to be inert."""
+    """Build ``cfg.optimizer`` for a model, and say so if its values are known to be inert.
+
+    Where its class has a fused kernel on every device (one pass over the weights) and the config
+    chooses no other (``fused``, ``foreach``), that is used.
+    """
     recipe = getattr(model, "published_optimizer", None)
     if recipe and _is_inert(cfg.optimizer):
         logger.warning(
@@ -63,7 +69,22 @@ def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
             type(model).__name__,
             recipe,
         )
-    return call_with(cfg.optimizer, params=call_with(cfg.optimizer.params, model=model))
+    given = {"params": call_with(cfg.optimizer.params, model=model)}
+    if target_of(cfg.optimizer) in _FUSED and not cfg.optimizer.keys() & {"fused", "foreach"}:
+        given["fused"] = True
+    return call_with(cfg.optimizer, **given)
+
+
+def match_layout(optimizer: Optimizer) -> None:
+    """Give loaded averages the memory layout of their weights.
+
+    Fused kernels walk through both in memory order, and a checkpoint may be of a run with another
+    ``train.channels_last``.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if value.shape == parameter.shape and value.stride() != parameter.stride():
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _names(model: nn.Module) -> dict[nn.Parameter, list[str]]:

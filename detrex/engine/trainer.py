@@ -18,8 +18,9 @@ from torch.nn.parallel import DistributedDataParallel
 from detrex.modeling.ema import ModelEma
 from detrex.utils.errors import InputError
 
-from .metrics import MetricsWindow, mean_by_name
-from .nan_guard import check_finite
+from .metrics import MetricsWindow, StepNumbers
+from .nan_guard import NanGuard
+from .optim import match_layout
 
 
 @dataclass
@@ -71,6 +72,8 @@ class Trainer(TrainerBase):
         self.device = next(model.parameters()).device
         scaled = options.amp_dtype == torch.float16
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
+        fused = all(group.get("fused") for group in optimizer.param_groups)
+        self.guard = NanGuard(self, deferred=self.device.type == "cuda" and fused)
         self._window = MetricsWindow()
 
     @property
@@ -106,40 +109,46 @@ class Trainer(TrainerBase):
         batches = [next(self._batches) for _ in range(self.options.accumulation_steps)]
         data_time = time.perf_counter() - start
         self.optimizer.zero_grad()
-        losses = [self._backward(batch, batch is batches[-1]) for batch in batches]
+        passes = [self._backward(batch, batch is batches[-1]) for batch in batches]
         self.after_backward()
-        norm = self._clip()
-        numbers = check_finite(self, losses, norm, batches)
+        names, losses = zip(*passes, strict=True)
+        numbers = StepNumbers(names, torch.cat([*losses, self._clip()[None]]))
+        self.guard.watch(numbers, batches)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
         if self.ema is not None:
             self.ema.update(self.network)
-        self._report({**mean_by_name(numbers), "data_time": data_time})
+        self._report(numbers, data_time)
 
-    def _backward(self, batch: list[dict], last: bool) -> dict[str, Tensor]:
+    def _backward(self, batch: list[dict], last: bool) -> tuple[list[str], Tensor]:
+        """Names and values (n,) of the losses, the total last."""
         dtype = self.options.amp_dtype
         with self._synchronised(last):
             with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
                 losses = self.model(batch)
-            total = sum(losses.values())
+            values = torch.stack([loss.float().reshape(()) for loss in losses.values()])
+            total = values.sum()
             self.grad_scaler.scale(total / self.options.accumulation_steps).backward()
-        return {name: loss.detach() for name, loss in {**losses, "total_loss": total}.items()}
+        return [*losses, "total_loss"], torch.cat([values, total[None]]).detach()
 
     def _synchronised(self, last: bool) -> AbstractContextManager:
         """Gradients travel between processes once per step."""
         wrapped = isinstance(self.model, DistributedDataParallel)
         return self.model.no_sync() if wrapped and not last else nullcontext()
 
-    def _clip(self) -> Tensor | None:
-        if self.options.clip is None:
-            return None
+    def _clip(self) -> Tensor:
+        """The gradient's norm; afterwards the gradients are clipped."""
         self.grad_scaler.unscale_(self.optimizer)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        return nn.utils.clip_grad_norm_(parameters, **self.options.clip)
+        if self.options.clip is None:
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            return nn.utils.get_total_norm(gradients, foreach=True)
+        return nn.utils.clip_grad_norm_(parameters, **{"foreach": True, **self.options.clip})
 
-    def _report(self, numbers: dict[str, float]) -> None:
-        self._window.add(numbers)
+    def _report(self, numbers: StepNumbers, data_time: float) -> None:
+        self._window.add(numbers, data_time=data_time)
         if (self.iter + 1) % self.options.log_period == 0 or self.iter + 1 == self.max_iter:
+            self.guard.settle()
             self._window.flush(self.storage)
 
     def state_dict(self) -> dict:
@@ -154,6 +163,7 @@ class Trainer(TrainerBase):
         """Restore what ``state_dict`` returned."""
         super().load_state_dict(state_dict)
         self.optimizer.load_state_dict(state_dict["optimizer"])
+        match_layout(self.optimizer)
         if scaler := state_dict.get("grad_scaler"):
             self.grad_scaler.load_state_dict(scaler)
 

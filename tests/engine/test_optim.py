@@ -1,3 +1,4 @@
+import copy
 import logging
 
 import pytest
@@ -5,7 +6,7 @@ import torch
 from torch import nn
 
 from detrex.config import get_config
-from detrex.engine.optim import build_optimizer, param_groups
+from detrex.engine.optim import build_optimizer, match_layout, param_groups
 from detrex.utils.errors import InputError
 from tests.engine.tiny import TinyDetector
 
@@ -47,6 +48,37 @@ def test_published_recipe_gives_every_parameter_its_lr_and_decay():
     }
     assert len(optimizer.param_groups) == 2
     assert optimizer.defaults["betas"] == (0.9, 0.999)
+
+
+@pytest.mark.parametrize("given", [{}, {"fused": False}, {"foreach": True}])
+def test_kernel_is_the_fused_one_unless_the_config_chooses(given):
+    cfg = get_config("common/train.py")
+    cfg.optimizer = {**config("AdamW_deformable"), **given}
+    assert build_optimizer(cfg, TinyDetector()).defaults["fused"] == (
+        {} == given or given.get("fused")
+    )
+
+
+def test_averages_of_another_memory_layout_train_alike():
+    torch.manual_seed(0)
+    start, grads = torch.randn(4, 3, 2, 2), torch.randn(6, 4, 3, 2, 2)
+
+    def train(weight, state=None):
+        optimizer = torch.optim.AdamW([weight], lr=0.1, fused=True)
+        if state:
+            optimizer.load_state_dict(state)
+            match_layout(optimizer)
+        for grad in grads[:3] if state is None else grads[3:]:
+            weight.grad = torch.empty_like(weight).copy_(grad)
+            optimizer.step()
+        return optimizer.state_dict()
+
+    plain = torch.nn.Parameter(start.clone())
+    state = copy.deepcopy(train(plain))
+    resumed = torch.nn.Parameter(plain.detach().to(memory_format=torch.channels_last))
+    train(plain, copy.deepcopy(state))
+    train(resumed, state)
+    torch.testing.assert_close(resumed, plain.detach().to(memory_format=torch.channels_last))
 
 
 def test_upstream_default_has_one_lr_and_no_decay_on_norms():

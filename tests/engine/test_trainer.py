@@ -4,6 +4,8 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 
+from detrex.engine.checkpoints import TrainingCheckpoints
+from detrex.engine.hooks import MatcherIteration, PeriodicCheckpoint
 from detrex.engine.nan_guard import NonFiniteLoss
 from detrex.engine.trainer import StepOptions, Trainer, seed_step
 from detrex.modeling.ema import ModelEma
@@ -160,11 +162,59 @@ def test_nan_stops_before_it_reaches_the_weights(tmp_path, steps):
     assert torch.equal(state["inputs"][1]["gt_boxes"], sample(1)["instances"].gt_boxes.tensor)
 
 
-def test_infinite_gradient_of_a_finite_loss_stops_too(tmp_path):
+def deferred(fail_at=None, **options):
+    """A run that looks at its losses as on a GPU: one step later."""
+    torch.manual_seed(0)
+    model = TinyDetector(fail_at=fail_at)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    trainer = Trainer(model, batches(2), optimizer, StepOptions(**options), ModelEma(model, 0.5))
+    trainer.guard.deferred = True
+    trainer.register_hooks([MatcherIteration()])
+    return trainer
+
+
+def test_deferred_look_at_the_losses_does_not_change_training():
+    late, now = deferred(), deferred()
+    now.guard.deferred = False
+    for trainer in (late, now):
+        trainer.train(0, 6)
+    assert_equal(dict(late.network.state_dict()), dict(now.network.state_dict()))
+    assert_equal(late.state_dict(), now.state_dict())
+
+
+@pytest.mark.parametrize("log_period, stops", [(20, 3), (3, 2)])
+def test_deferred_nan_is_found_a_step_later_or_when_losses_are_logged(tmp_path, log_period, stops):
+    good = deferred()
+    good.train(0, 2)
+    trainer = deferred(fail_at=2, log_period=log_period, output_dir=str(tmp_path))
+    with pytest.raises(NonFiniteLoss, match="loss_class is nan in iteration 2; images: 4.png"):
+        trainer.train(0, 6)
+    assert trainer.iter == stops
+    state = torch.load(tmp_path / "nan_state.pth", weights_only=True)
+    assert state["iteration"] == 2 and math.isnan(state["losses"]["loss_class"])
+    assert torch.equal(state["inputs"][0]["image"], sample(4)["image"])
+    for found in (state["model"], trainer.network.state_dict()):
+        found = {key: value for key, value in found.items() if key != "batches"}
+        assert_equal(found, weights(good))  # those before the bad step
+    assert all(average.isfinite().all() for average in trainer.ema.averages.values())
+
+
+def test_no_checkpoint_is_written_after_a_deferred_nan(tmp_path):
+    trainer = deferred(fail_at=2, output_dir=str(tmp_path))
+    checkpoints = TrainingCheckpoints(trainer, str(tmp_path), {}, max_to_keep=9)
+    trainer.register_hooks([PeriodicCheckpoint(checkpoints, 1)])
+    with pytest.raises(NonFiniteLoss, match="iteration 2"):
+        trainer.train(0, 6)
+    written = sorted(path.name for path in tmp_path.glob("model_*.pth"))
+    assert written == ["model_0000000.pth", "model_0000001.pth"]
+
+
+@pytest.mark.parametrize("clip", [None, {"max_norm": 0.1}])
+def test_infinite_gradient_of_a_finite_loss_stops_too(tmp_path, clip):
     model = TinyDetector()
     model.backbone.weight.register_hook(lambda grad: grad * float("inf"))
     with pytest.raises(NonFiniteLoss, match="grad_norm is"):
-        train(batches(2), model=model, output_dir=str(tmp_path))
+        train(batches(2), model=model, output_dir=str(tmp_path), clip=clip)
 
 
 def test_what_a_step_draws_depends_on_seed_iteration_and_rank_only():
