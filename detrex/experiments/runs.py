@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from detrex.engine.run_folder import RECORD
+from detrex.evaluation.alignment import AlignmentReport, load_report
 from detrex.evaluation.coco import RESULTS
 from detrex.utils.errors import InputError
 
@@ -32,7 +33,7 @@ class Run:
             percentages), everything else its task before a slash ("ema_bbox/AP").
         epoch_length: iterations of one epoch; None for runs that did not note it.
         detections: the last evaluation's ``coco_instances_results.json``, if it is there.
-        alignment: content of ``alignment.json``, in the folder or its ``alignment/``, if there.
+        alignment: of ``alignment.json``, in the folder or its ``alignment/``, if it is there.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Run:
     evaluations: dict[int, dict[str, float]]
     epoch_length: int | None
     detections: Path | None
-    alignment: dict | None
+    alignment: AlignmentReport | None
 
     @property
     def scores(self) -> dict[str, float]:
@@ -75,7 +76,7 @@ def read_run(folder: str | os.PathLike) -> Run:
         evaluations=evaluations,
         epoch_length=record.get("epoch_length"),
         detections=detections if detections.is_file() else None,
-        alignment=_read_json(found[0]) if found else None,
+        alignment=load_report(found[0]) if found else None,
     )
 
 

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from detrex.evaluation.alignment import AlignmentReport
 from detrex.experiments.runs import read_run
 from detrex.utils.errors import InputError
 
@@ -44,11 +45,10 @@ def test_a_run_that_is_still_going_on(folder):
 
 def test_what_later_commands_add_is_found(folder):
     (folder / "coco_instances_results.json").write_text("[]")
-    (folder / "alignment").mkdir()
-    (folder / "alignment" / "alignment.json").write_text('{"images": 3}')
+    AlignmentReport("detections", 3, 5, {}, [], [], [], {}).save(folder / "alignment")
     run = read_run(folder)
     assert run.detections == folder / "coco_instances_results.json"
-    assert run.alignment == {"images": 3}
+    assert run.alignment.images == 3
 
 
 @pytest.mark.parametrize(
