@@ -121,9 +121,7 @@ class Detector(nn.Module):
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
         images = self.preprocess(batched_inputs)
         targets = self.prepare_targets(batched_inputs) if self.training else None
-        memory = self.encode(images)
-        queries, proposals = self.make_queries(memory, targets)
-        found = self.decode(queries, memory)
+        found, queries, proposals = self.predict(images, targets)
         if not self.training:
             results = self.select(self.scores(found), found.boxes[-1], images.sizes)
             return resize_to_original(results, batched_inputs)
@@ -131,6 +129,14 @@ class Detector(nn.Module):
         sets = sets if proposals is None else [*sets, proposals]
         with torch.autocast(self.device.type, enabled=False):
             return self.criterion.weighted(self.criterion.supervise(sets, targets))
+
+    def predict(
+        self, images: Images, targets: list[dict] | None = None
+    ) -> tuple[Decoded, Queries, Predictions | None]:
+        """What all layers predict, the queries, and the encoder's proposals."""
+        memory = self.encode(images)
+        queries, proposals = self.make_queries(memory, targets)
+        return self.decode(queries, memory), queries, proposals
 
     def make_queries(
         self, memory: object, targets: list[dict] | None
@@ -147,11 +153,15 @@ class Detector(nn.Module):
         """Detections from the last layer's logits (B, N, K) and boxes (B, N, 4)."""
         return detections(logits, boxes, sizes, self.select_box_nums_for_evaluation)
 
-    def scores(self, found: Decoded) -> Tensor:
-        """Logits (B, N, K) of the last layer's scores, joined with the IoU branch's if there is."""
+    def scores(self, found: Decoded, layer: int = -1) -> Tensor:
+        """Logits (B, N, K) of a layer's scores, joined with the IoU branch's if there is one."""
         if found.iou_logits is None or not self.iou_weight:
-            return found.logits[-1]
-        return fuse_iou(found.logits[-1], found.iou_logits[-1], self.iou_weight)
+            return found.logits[layer]
+        return fuse_iou(found.logits[layer], found.iou_logits[layer], self.iou_weight)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Class probabilities (B, N, K) in [0, 1] from :meth:`scores`."""
+        return logits.float().sigmoid()
 
     def decode(self, queries: Queries, memory: object) -> Decoded:
         """Predictions of all layers."""

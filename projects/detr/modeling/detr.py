@@ -41,3 +41,6 @@ class DETR(LearnedQueryDetector):
         self, logits: Tensor, boxes: Tensor, sizes: Sequence[tuple[int, int]]
     ) -> list[Instances]:
         return best_classes(logits, boxes, sizes)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        return logits.float().softmax(-1)[..., :-1]
