@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
@@ -127,7 +127,7 @@ def coco_items(
         chosen = [coco["images"][int(i * step)] for i in range(min(count, len(coco["images"])))]
         return [
             SheetItem(
-                _open(Path(images) / image["file_name"]),
+                open_image(Path(images) / image["file_name"]),
                 truth.get(image["id"], ()),
                 predictions.get(image["id"], ()),
                 image["file_name"],
@@ -152,9 +152,10 @@ def _read_json(path: str | os.PathLike):
         raise InputError(f"{path}: cannot be read as JSON: {error}") from None
 
 
-def _open(path: Path) -> Image.Image:
+def open_image(path: str | os.PathLike) -> Image.Image:
+    """The image in RGB, turned as its EXIF data says. Raises InputError if it cannot be read."""
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
-    except OSError as error:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:  # what PIL's decoders raise
         raise InputError(f"{path}: cannot be read as an image: {error}") from None
