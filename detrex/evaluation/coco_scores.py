@@ -42,7 +42,7 @@ SCORES = {
 
 def evaluate_detections(
     ground_truth: str | os.PathLike | dict,
-    detections: list[dict],
+    detections: list[dict] | np.ndarray,
     backend: str = "auto",
     max_dets: int = 100,
     per_class: bool = False,
@@ -52,7 +52,8 @@ def evaluate_detections(
     Args:
         ground_truth: COCO JSON, as a path or loaded. Missing ``iscrowd`` and ``area`` are filled
             in (in memory); annotations of images that are not listed are left out.
-        detections: COCO results, ``{"image_id", "category_id", "bbox": [x, y, w, h], "score"}``.
+        detections: COCO results, ``{"image_id", "category_id", "bbox": [x, y, w, h], "score"}``,
+            or rows (D, 7): image id, x, y, w, h, score, category id.
         backend: "hotcoco", "faster-coco-eval", "pycocotools", or "auto": the first installed.
         max_dets: detections per image that count, best first; more than 10.
         per_class: add "AP-<class name>" for every class.
@@ -63,21 +64,51 @@ def evaluate_detections(
     Raises InputError for ground truth that is not COCO's, and for detections of unknown images
     or categories.
     """
-    if max_dets <= 10:
-        raise InputError(f"max_dets must be more than 10, got {max_dets}")
     gt = load_ground_truth(ground_truth)
-    _check_known(detections, "image_id", gt["images"])
-    _check_known(detections, "category_id", gt["categories"])
-    if not detections:
-        logger.warning("no detections at all: every score is 0")
-    arrays = _accumulate(gt, detections, backend, max_dets)
-    scores = {name: _score(arrays, *rule) for name, rule in SCORES.items()}
+    arrays = precision_and_recall(gt, detections, backend, max_dets)
+    scores = main_scores(arrays)
     if per_class:
         # axis K is sorted by category id in all three evaluators
         for k, category in enumerate(sorted(gt["categories"], key=lambda c: c["id"])):
-            one = {"precision": arrays["precision"][:, :, [k]]}
-            scores[f"AP-{category['name']}"] = _score(one, *SCORES["AP"])
+            scores[f"AP-{category['name']}"] = class_score(arrays, k)
     return scores
+
+
+def precision_and_recall(
+    gt: dict, detections: list[dict] | np.ndarray, backend: str = "auto", max_dets: int = 100
+) -> dict[str, np.ndarray]:
+    """COCO's {"precision": (T, R, K, A, M), "recall": (T, 1, K, A, M)}; -1 where nothing counts.
+
+    gt: of :func:`load_ground_truth`; the rest, and what is raised, as :func:`evaluate_detections`.
+    """
+    if max_dets <= 10:
+        raise InputError(f"max_dets must be more than 10, got {max_dets}")
+    records = detections
+    if isinstance(detections, np.ndarray):
+        pairs = np.unique(detections[:, [0, 6]].astype(np.int64), axis=0).tolist()
+        records = [{"image_id": image, "category_id": category} for image, category in pairs]
+    _check_known(records, "image_id", gt["images"])
+    _check_known(records, "category_id", gt["categories"])
+    if not len(detections):
+        logger.warning("no detections at all: every score is 0")
+    return _accumulate(gt, detections, backend, max_dets)
+
+
+def main_scores(arrays: dict[str, np.ndarray]) -> dict[str, float]:
+    """The twelve percentages by the names in ``SCORES``, of :func:`precision_and_recall`."""
+    return {name: _score(arrays, *rule) for name, rule in SCORES.items()}
+
+
+def class_score(arrays: dict[str, np.ndarray], k: int, name: str = "AP") -> float:
+    """A score of the class at place ``k`` by category id."""
+    array = SCORES[name][0]
+    return _score({array: arrays[array][:, :, [k]]}, *SCORES[name])
+
+
+def scores_by_iou(arrays: dict[str, np.ndarray]) -> list[float]:
+    """AP at IoU 0.50, 0.55 ... 0.95, percent."""
+    steps = arrays["precision"]
+    return [_score({"precision": steps[[t]]}, *SCORES["AP"]) for t in range(len(steps))]
 
 
 def load_ground_truth(source: str | os.PathLike | dict) -> dict:
@@ -176,13 +207,16 @@ def _open_backend(name: str) -> tuple[str, Callable, Callable]:
     raise InputError(f"no COCO evaluator ({name}): run `pip install hotcoco`")
 
 
-def _accumulate(gt: dict, detections: list[dict], backend: str, max_dets: int) -> dict:
-    """{"precision": (T, R, K, A, M), "recall": (T, 1, K, A, M)}; -1 where nothing counts."""
+def _accumulate(
+    gt: dict, detections: list[dict] | np.ndarray, backend: str, max_dets: int
+) -> dict[str, np.ndarray]:
     name, index, evaluator = _open_backend(backend)
     logger.info(f"COCO evaluation of {len(detections)} boxes by {name}")
     with contextlib.redirect_stdout(io.StringIO()):  # the evaluators print every step
         coco = index(gt)
-        if detections:
+        if isinstance(detections, np.ndarray) and len(detections):
+            found = coco.loadRes(detections)
+        elif len(detections):
             found = coco.loadRes([dict(d) for d in detections])  # it writes into what it is given
         else:
             found = index({**gt, "annotations": []})  # pycocotools cannot load an empty list
