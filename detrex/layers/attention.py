@@ -1,8 +1,29 @@
-"""Dense attention with DETR's convention: positions are added to queries and keys, not values."""
+"""Dense attention with DETR's convention: positions are added to queries and keys, not values.
+
+Legend: B images, N queries, M keys, C channels. Masks are bool, True = must not attend.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+class Rows(NamedTuple):
+    """Consecutive queries of a self-attention: ``blocks`` equal blocks that see only themselves.
+
+    With a ``mask`` (size, N) they are one block that sees whatever the mask leaves of all queries.
+    A tuple of these stands for the (N, N) mask, whose blind parts are then never computed.
+    """
+
+    size: int
+    blocks: int = 1
+    mask: Tensor | None = None
 
 
 def with_position(x: Tensor, position: Tensor | None) -> Tensor:
@@ -10,12 +31,63 @@ def with_position(x: Tensor, position: Tensor | None) -> Tensor:
     return x if position is None else x + position
 
 
+def masked_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    num_heads: int,
+    attn_mask: Tensor | tuple[Rows, ...] | None = None,
+    key_padding_mask: Tensor | None = None,
+    dropout: float = 0.0,
+    fused: bool = True,
+) -> Tensor:
+    """softmax(Q K^T / sqrt(d)) V per head: (B, N, C), (B, M, C), (B, M, D) to (B, N, D).
+
+    attn_mask (N, M), or rows, which need no padding mask; key_padding_mask (B, M). ``fused=False``
+    stores the (N, M) weights, for digits: where these are nearly uniform, as in a first layer, the
+    gradients cancel, and a fused kernel leaves more rounding behind.
+    """
+    if isinstance(attn_mask, tuple):
+        options = dict(num_heads=num_heads, dropout=dropout, fused=fused)
+        return _row_by_row(partial(masked_attention, **options), attn_mask, query, key, value)
+    query, key, value = (
+        x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (query, key, value)
+    )
+    forbidden = attn_mask
+    if key_padding_mask is not None:
+        padding = key_padding_mask[:, None, None]  # (B, 1, 1, M)
+        forbidden = padding if forbidden is None else padding | forbidden
+    if fused:
+        allowed = None if forbidden is None else ~forbidden
+        out = F.scaled_dot_product_attention(query, key, value, allowed, dropout)
+    else:
+        weights = query * query.shape[-1] ** -0.5 @ key.transpose(-1, -2)
+        if forbidden is not None:
+            weights = weights.masked_fill(forbidden, -torch.inf)
+        out = F.dropout(weights.softmax(-1), dropout) @ value
+    return out.transpose(1, 2).flatten(2)
+
+
+def _row_by_row(
+    attend: Callable, rows: Sequence[Rows], query: Tensor, key: Tensor, value: Tensor
+) -> Tensor:
+    """``attend(query, key, value, attn_mask=...)`` for each of the rows; blocks are a batch."""
+    parts = []
+    sizes = [part.size for part in rows]
+    for part, *own in zip(rows, *(x.split(sizes, 1) for x in (query, key, value)), strict=True):
+        if part.mask is not None:
+            parts.append(attend(own[0], key, value, attn_mask=part.mask))
+            continue
+        blocks = (x.unflatten(1, (part.blocks, -1)).flatten(0, 1) for x in own)
+        parts.append(attend(*blocks).unflatten(0, (-1, part.blocks)).flatten(1, 2))
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+
 class MultiheadAttention(nn.Module):
     """``torch.nn.MultiheadAttention`` with positions and residual: (B, N, C) or (N, B, C).
 
-    ``attn_mask`` (N, M) and ``key_padding_mask`` (B, M) are bool, True = must not attend.
-    ``fused=False`` stores the (N, M) weights, for digits: where these are uniform (equal contents)
-    the gradients cancel, and a fused kernel leaves more rounding behind.
+    ``attn_mask`` (N, M) and ``key_padding_mask`` (B, M) are bool, True = must not attend; in
+    self-attention the mask can be given as :class:`Rows`. ``fused``: see :func:`masked_attention`.
     """
 
     def __init__(
@@ -46,20 +118,36 @@ class MultiheadAttention(nn.Module):
         identity: Tensor | None = None,
         query_pos: Tensor | None = None,
         key_pos: Tensor | None = None,
-        attn_mask: Tensor | None = None,
+        attn_mask: Tensor | tuple[Rows, ...] | None = None,
         key_padding_mask: Tensor | None = None,
         **kwargs,
     ) -> Tensor:
         key = query if key is None else key
+        value = key if value is None else value
         if key_pos is None and query_pos is not None and query_pos.shape == key.shape:
             key_pos = query_pos
-        out = self.attn(
-            with_position(query, query_pos),
-            with_position(key, key_pos),
-            key if value is None else value,
-            attn_mask=attn_mask,
-            key_padding_mask=key_padding_mask,
-            need_weights=not self.fused,
-            average_attn_weights=False,
-        )[0]
+        places = with_position(query, query_pos)
+        if isinstance(attn_mask, tuple):
+            out = self._by_rows(places, value, attn_mask)
+        else:
+            out = self.attn(
+                places,
+                with_position(key, key_pos),
+                value,
+                attn_mask=attn_mask,
+                key_padding_mask=key_padding_mask,
+                need_weights=not self.fused,
+                average_attn_weights=False,
+            )[0]
         return (query if identity is None else identity) + self.proj_drop(out)
+
+    def _by_rows(self, places: Tensor, value: Tensor, rows: tuple[Rows, ...]) -> Tensor:
+        """Self-attention among the places, which are queries and keys: one product for both."""
+        own, sizes = self.attn, [2 * self.embed_dim, self.embed_dim]
+        weights, biases = own.in_proj_weight.split(sizes), own.in_proj_bias.split(sizes)
+        both, seen = (F.linear(*x) for x in zip((places, value), weights, biases, strict=True))
+        inputs = [x if self.batch_first else x.transpose(0, 1) for x in (*both.chunk(2, -1), seen)]
+        dropout = own.dropout if self.training else 0.0
+        shape = dict(num_heads=self.num_heads, dropout=dropout, fused=self.fused)
+        out = own.out_proj(masked_attention(*inputs, attn_mask=rows, **shape))
+        return out if self.batch_first else out.transpose(0, 1)

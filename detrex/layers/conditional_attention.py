@@ -6,40 +6,9 @@ Legend: B images, N queries, M keys, C channels. Masks are bool, True = must not
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def masked_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    num_heads: int,
-    attn_mask: Tensor | None = None,
-    key_padding_mask: Tensor | None = None,
-    dropout: float = 0.0,
-) -> Tensor:
-    """softmax(Q K^T / sqrt(d)) V per head: (B, N, C), (B, M, C), (B, M, D) to (B, N, D).
-
-    attn_mask (N, M) and key_padding_mask (B, M). On the CPU it is computed step by step: the fused
-    kernel's gradient loses digits where the weights are nearly uniform, as in a first layer.
-    """
-    query, key, value = (
-        x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (query, key, value)
-    )
-    forbidden = attn_mask
-    if key_padding_mask is not None:
-        padding = key_padding_mask[:, None, None]  # (B, 1, 1, M)
-        forbidden = padding if forbidden is None else padding | forbidden
-    if query.device.type == "cpu":
-        weights = query * query.shape[-1] ** -0.5 @ key.transpose(-1, -2)
-        if forbidden is not None:
-            weights = weights.masked_fill(forbidden, -torch.inf)
-        out = F.dropout(weights.softmax(-1), dropout) @ value
-    else:
-        allowed = None if forbidden is None else ~forbidden
-        out = F.scaled_dot_product_attention(query, key, value, allowed, dropout)
-    return out.transpose(1, 2).flatten(2)
+from .attention import Rows, masked_attention
 
 
 class _ConditionalAttention(nn.Module):
@@ -72,8 +41,12 @@ class _ConditionalAttention(nn.Module):
     def attend(self, query: Tensor, key: Tensor, value: Tensor, **masks: Tensor | None) -> Tensor:
         """Attention between projected tensors (N, B, C), projected once more."""
         inputs = (x.transpose(0, 1) for x in (query, key, value))
-        dropout = self.attn_drop if self.training else 0.0
-        out = masked_attention(*inputs, self.num_heads, dropout=dropout, **masks)
+        options = dict(
+            num_heads=self.num_heads,
+            dropout=self.attn_drop if self.training else 0.0,
+            fused=query.device.type != "cpu",  # memory is scarce on a GPU, see masked_attention
+        )
+        out = masked_attention(*inputs, **options, **masks)
         return self.proj_drop(self.out_proj(out.transpose(0, 1)))
 
 
@@ -91,7 +64,7 @@ class ConditionalSelfAttention(_ConditionalAttention):
         identity: Tensor | None = None,
         query_pos: Tensor | None = None,
         key_pos: Tensor | None = None,
-        attn_mask: Tensor | None = None,
+        attn_mask: Tensor | tuple[Rows, ...] | None = None,
         key_padding_mask: Tensor | None = None,
         **kwargs,
     ) -> Tensor:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, product
 
 import torch
 from omegaconf import ListConfig, OmegaConf
 from torch import Tensor
 
+from detrex.layers.attention import Rows
 from detrex.modeling.matcher.assignment import Matches
 
 
@@ -117,7 +119,7 @@ def query_count(groups: Sequence[QueryGroup]) -> int:
 
 def spans(groups: Sequence[QueryGroup]) -> list[slice]:
     """Where each group stands along N."""
-    ends = torch.tensor([group.size for group in groups]).cumsum(0).tolist()
+    ends = accumulate(group.size for group in groups)
     return [slice(end - group.size, end) for group, end in zip(groups, ends, strict=True)]
 
 
@@ -125,11 +127,31 @@ def isolation_mask(groups: Sequence[QueryGroup], device: torch.device) -> Tensor
     """Self-attention mask (N, N), True = must not attend; None when everyone sees everyone."""
     if len(groups) == 1 and groups[0].blocks == 1:
         return None
-    member = torch.repeat_interleave(torch.tensor([g.size for g in groups]))
-    block = torch.cat([torch.arange(g.size) * g.blocks // max(g.size, 1) for g in groups])
-    sees = torch.tensor([[b.name in a.sees for b in groups] for a in groups])
-    same = (member[:, None] == member) & (block[:, None] == block)
-    return ~(same | sees[member[:, None], member]).to(device)
+    blocks, first = [], 0
+    for group in groups:
+        width = max(group.size // group.blocks, 1)
+        blocks.append(torch.arange(group.size, device=device) // width + first)
+        first += group.blocks
+    block = torch.cat(blocks)  # (N,), counted over all groups
+    mask = block[:, None] != block
+    places = list(zip(groups, spans(groups), strict=True))
+    for (group, own), (other, seen) in product(places, places):
+        if other.name in group.sees:
+            mask[own, seen] = False
+    return mask
+
+
+def attention_rows(groups: Sequence[QueryGroup], device: torch.device) -> tuple[Rows, ...]:
+    """The isolation mask as rows: only a group that sees others needs its own rows of it."""
+    mask = isolation_mask(groups, device) if any(group.sees for group in groups) else None
+
+    def rows(group: QueryGroup, own: slice) -> Rows:
+        if mask is None or not group.sees:
+            return Rows(group.size, group.blocks)
+        return Rows(group.size, mask=mask[own])
+
+    places = zip(groups, spans(groups), strict=True)
+    return tuple(rows(group, own) for group, own in places if group.size)
 
 
 def ranked_count(groups: Sequence[QueryGroup]) -> int:
@@ -140,9 +162,12 @@ def ranked_count(groups: Sequence[QueryGroup]) -> int:
 def rank_order(logits: Tensor, groups: Sequence[QueryGroup]) -> Tensor:
     """Query indices (B, N), best class score first inside each ranked group; logits (B, N, K)."""
     scores = logits.detach().sigmoid().amax(-1)
-    order = torch.arange(scores.shape[1], device=scores.device).repeat(len(scores), 1)
+    order = []
     for group, span in zip(groups, spans(groups), strict=True):
         if group.ranked:
             ranking = scores[:, span].argsort(dim=1, descending=True, stable=True)
-            order[:, span] = ranking + span.start
-    return order
+            order.append(ranking + span.start if span.start else ranking)
+        else:
+            places = torch.arange(span.start, span.stop, device=scores.device)
+            order.append(places.expand(len(scores), -1))
+    return torch.cat(order, 1)

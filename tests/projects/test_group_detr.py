@@ -1,4 +1,4 @@
-"""Groups are isolated, folding equals masking, and each group is supervised by itself."""
+"""Groups are isolated, and each group is supervised by itself."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from detrex.layers import ConditionalSelfAttention
 from detrex.modeling.criterion import Predictions
-from detrex.modeling.queries import QueryGroup, isolation_mask
-from projects.group_detr.modeling import GroupConditionalSelfAttention
+from detrex.modeling.queries import QueryGroup
 from tests.models import image, tiny
 
 CONFIG = "projects/group_detr/configs/group_detr_r50_50ep.py"
@@ -25,20 +23,6 @@ def predict(model: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
         memory = model.encode(model.preprocess(BATCH))
         queries, _ = model.make_queries(memory, None)
         return model.decode(queries, memory)[:2]
-
-
-@pytest.mark.parametrize("batch_first", [True, False])
-def test_folding_equals_masking(batch_first: bool) -> None:
-    masked = ConditionalSelfAttention(16, 2, batch_first=batch_first).eval()
-    folded = GroupConditionalSelfAttention(16, 2, batch_first=batch_first, group_nums=3).eval()
-    folded.load_state_dict(masked.state_dict())
-    x, place = torch.randn(2, 2, 12, 16, generator=torch.Generator().manual_seed(0))
-    x, place = (t if batch_first else t.transpose(0, 1) for t in (x, place))
-    mask = isolation_mask([QueryGroup(size=12, blocks=3)], x.device)
-    torch.testing.assert_close(
-        folded(x, query_pos=place, attn_mask=mask), masked(x, query_pos=place, attn_mask=mask)
-    )
-    torch.testing.assert_close(folded(x, query_pos=place), masked(x, query_pos=place))
 
 
 def test_a_group_does_not_reach_the_others() -> None:

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from detrex.layers import TransformerLayerSequence
 from detrex.modeling.heads import Decoded, Heads, refine_boxes
-from detrex.modeling.queries import Queries, isolation_mask
+from detrex.modeling.queries import Queries, attention_rows
 
 
 def run_layer(layer: nn.Module, use_checkpoint: bool, *args, **kwargs) -> Tensor:
@@ -50,7 +50,7 @@ class Decoder(TransformerLayerSequence):
 
         ``memory.as_keys()`` is what cross-attention reads; ``heads(i, x)`` predicts.
         """
-        masks = [isolation_mask(queries.groups, queries.content.device), None]
+        masks = [attention_rows(queries.groups, queries.content.device), None]
         keys = memory.as_keys()
         predictions = []
         for i, layer in enumerate(self.layers):

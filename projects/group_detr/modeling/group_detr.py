@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from torch import Tensor
-
 from detrex.layers import ConditionalCrossAttention, ConditionalSelfAttention
 from detrex.modeling.criterion import SetCriterion
 from detrex.modeling.detector import check_repeated
@@ -21,34 +19,18 @@ from projects.conditional_detr.modeling import ConditionalDETR
 
 
 class GroupConditionalSelfAttention(ConditionalSelfAttention):
-    """Conditional self-attention that folds its groups into the batch instead of masking them.
+    """Conditional self-attention; its decoder keeps the ``group_nums`` groups of queries apart.
 
-    An ``attn_mask`` must be the one that isolates ``group_nums`` equal blocks of queries; the
-    result is the same, without the (N, N) weights. Upstream's groups see each other.
+    Upstream's groups see each other.
     """
 
     def __init__(self, *args, group_nums: int = 11, **conditional) -> None:
         super().__init__(*args, **conditional)
         self.group_nums = group_nums
 
-    def attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        **masks: Tensor | None,
-    ) -> Tensor:
-        if attn_mask is None:
-            return super().attend(query, key, value, **masks)
-        blocks = (x.unflatten(0, (self.group_nums, -1)) for x in (query, key, value))
-        folded = (x.transpose(0, 1).flatten(1, 2) for x in blocks)  # (N / K, K * B, C)
-        out = super().attend(*folded, **masks).unflatten(1, (self.group_nums, -1))
-        return out.transpose(0, 1).flatten(0, 1)
-
 
 class GroupDetrTransformerDecoder(ConditionalDecoder):
-    """Conditional decoder with folded groups."""
+    """Conditional decoder; upstream's configs repeat the model's ``group_nums`` here."""
 
     def __init__(self, *, group_nums: int = 11, **conditional) -> None:
         own = partial(GroupConditionalSelfAttention, group_nums=group_nums)
