@@ -6,8 +6,18 @@ train = dict(
     init_checkpoint="",
     max_iter=90000,
     amp=dict(enabled=False, dtype="bfloat16"),  # or "float16", with loss scaling
-    ddp=dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False),
+    ddp=dict(
+        broadcast_buffers=False,
+        find_unused_parameters=False,
+        fp16_compression=False,
+        gradient_as_bucket_view=True,
+    ),
     clip_grad=dict(enabled=True, params=dict(max_norm=0.1, norm_type=2)),
+    channels_last=True,  # memory layout of convolutions
+    float32_matmul_precision="highest",  # "high": TF32 on GPUs that have it
+    cudnn_benchmark=False,  # tries algorithms for every image size: pays with few sizes
+    compile=False,  # torch.compile of the backbone and of encoder and decoder layers
+    activation_checkpointing=False,  # of encoder and decoder layers: less memory, more time
     accumulation_steps=1,  # forward and backward passes per iteration, each on its share of images
     seed=-1,  # negative: a random one, logged and saved with the run
     fast_dev_run=dict(enabled=False),  # 20 iterations, to see whether everything works

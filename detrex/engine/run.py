@@ -24,6 +24,7 @@ from .checkpoints import restore
 from .data import build_loader, prepare_data, read_train_set
 from .evaluate import evaluate
 from .matcher_switch import keep_matcher_switch, resolve_matcher_switch, switch_values
+from .performance import apply_performance
 from .run_folder import check_output_folder, clear_tags, read_record, write_record
 from .schedule import resolve_schedule
 from .settings import load_config
@@ -93,9 +94,11 @@ def train_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
 
 def _build_model(cfg: DictConfig) -> nn.Module:
     try:
-        return instantiate(cfg.model)
+        model = instantiate(cfg.model)
     except ValueError as error:  # a model's word for arguments that do not fit together
         raise InputError(f"the config's model cannot be built: {error}") from error
+    apply_performance(cfg.train, model)
+    return model
 
 
 def _resolve(
