@@ -87,8 +87,11 @@ class TrainLoader:
         skipped: how often each unusable image was replaced, by file name, in this process.
     """
 
-    def __init__(self, samples: MappedBatches, batches: GlobalBatches, num_workers: int):
+    def __init__(
+        self, samples: MappedBatches, batches: GlobalBatches, num_workers: int, pin_memory: bool
+    ):
         self.samples, self.batches, self.num_workers = samples, batches, num_workers
+        self.pin_memory = pin_memory
         self.dataset_size = batches.size
         self.iterations_per_epoch = math.ceil(batches.size / batches.batch_size)
         self.skipped: Counter[str] = Counter()
@@ -104,6 +107,7 @@ class TrainLoader:
             batch_size=None,  # the sampler yields whole batches
             sampler=self.batches,
             num_workers=self.num_workers,
+            pin_memory=self.pin_memory,
             collate_fn=_identity,
             # Its own generator: the default one would draw from the model's random stream.
             generator=torch.Generator(),
@@ -131,6 +135,7 @@ def build_train_loader(
     start_iteration: int = 0,
     skip_broken: bool = False,
     collate_fn: Callable | None = None,
+    pin_memory: bool = False,
 ) -> TrainLoader:
     """Build the training loader of this process.
 
@@ -148,6 +153,7 @@ def build_train_loader(
         start_iteration: iterations already done; iteration starts behind them.
         skip_broken: replace a broken image by the next one of the data set, and count it.
         collate_fn: applied to the list of samples; None keeps the list.
+        pin_memory: images wait in memory from which a GPU copies while it computes.
 
     Raises:
         InputError: an empty data set, a batch size that is not a positive multiple of the number
@@ -170,7 +176,7 @@ def build_train_loader(
     if isinstance(dataset, list):
         dataset = DatasetFromList(dataset, copy=False)  # one buffer that workers share
     samples = MappedBatches(dataset, mapper, seed, skip_broken, collate_fn or _identity)
-    return TrainLoader(samples, batches, num_workers)
+    return TrainLoader(samples, batches, num_workers, pin_memory)
 
 
 def _is_wide(dataset: Sequence[dict]) -> list[bool]:

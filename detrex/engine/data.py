@@ -75,6 +75,8 @@ def build_loader(cfg: DictConfig, records: Sequence[dict] | None, start_iteratio
         given["dataset"] = records
     if accepts(node, "seed"):
         given["seed"] = cfg.train.seed
+    if accepts(node, "pin_memory") and "pin_memory" not in node:
+        given["pin_memory"] = cfg.train.device.startswith("cuda")
     if accepts(node, "start_iteration"):
         given["start_iteration"] = start_iteration * steps
     return call_with(node, **given)

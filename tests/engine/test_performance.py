@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 from torch.nn.parallel import DistributedDataParallel
 
 from detrex.config import get_config
+from detrex.engine.data import build_loader
 from detrex.engine.performance import apply_performance
 from detrex.engine.settings import load_config
 from detrex.layers import BaseTransformerLayer
@@ -105,3 +106,10 @@ def test_a_config_from_elsewhere_gets_the_keys(tmp_path):
     (tmp_path / "old.py").write_text(text + "        del train[key]\n")
     train = load_config(str(tmp_path / "old.py")).train
     assert train.channels_last and not train.compile and train.ddp.gradient_as_bucket_view
+
+
+@pytest.mark.parametrize("device, pinned", [("cpu", False), ("cuda:0", True)])
+def test_images_for_a_gpu_wait_in_pinned_memory(device, pinned):
+    cfg = load_config(str(CONFIG), [f"train.device={device}", "train.seed=0"])
+    records = [dict(file_name=f"{i}.png", width=16, height=16) for i in range(4)]
+    assert build_loader(cfg, records, 0).pin_memory == pinned
