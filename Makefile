@@ -16,7 +16,7 @@ install: $(READY)
 $(READY): setup.py $(wildcard requirements/*.txt) tools/install_detectron2.sh
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet torch torchvision
-	$(BIN)/python -m pip install --quiet --editable ".[demo,test]"
+	$(BIN)/python -m pip install --quiet --editable ".[demo,report,test]"
 	bash tools/install_detectron2.sh $(BIN)/python
 	touch $@
 
