@@ -5,46 +5,14 @@ python tools/make_sample_weights.py
 python projects/rank_detr/train_net.py --config-file projects/rank_detr/configs/rank_detr_efficientnet_lite0_sample_data.py
 """
 
-import detectron2.data.transforms as T
-from detectron2.config import LazyCall as L
-from detectron2.solver import WarmupParamScheduler
-from fvcore.common.param_scheduler import CosineParamScheduler
-
 from detrex.config import get_config
 
 from .models.rank_detr_efficientnet_lite0 import model
 
-dataloader = get_config("common/data/coco_detr.py").dataloader
-optimizer = get_config("common/optim.py").AdamW_deformable
-train = get_config("common/train.py").train
+_recipe = get_config("common/recipes/sample_data.py")
+dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
+optimizer, train = _recipe.optimizer, _recipe.train
 
-dataloader.dataset.name = "sample_data"
-for _split in ("train", "val"):
-    dataloader.dataset[_split].json = f"output/sample_data/{_split}.json"
-    dataloader.dataset[_split].images = f"output/sample_data/{_split}"
-
-# Digits must not be mirrored.
-_resize = L(T.ResizeShortestEdge)(short_edge_length=256, max_size=512)
-dataloader.train.mapper.update(augmentation=[_resize], augmentation_with_crop=None)
-dataloader.train.update(total_batch_size=4, num_workers=1)
-dataloader.test.mapper.augmentation = [_resize]
-dataloader.test.update(batch_size=4, num_workers=1)
-
-optimizer.lr = 1e-3
-optimizer.params.lr_factors = [dict(names=["backbone"], factor=0.4)]
-lr_multiplier = L(WarmupParamScheduler)(
-    scheduler=L(CosineParamScheduler)(start_value=1.0, end_value=0.02),
-    warmup_factor=0.02,
-    warmup_length=0.05,
-    warmup_method="linear",
-)
-
-train.init_checkpoint = "output/efficientnet_lite0.pth"
 train.output_dir = "./output/demo"
-train.device = "cpu"
-train.seed = 0
-train.max_iter = 1000
-train.eval_period = 500
-train.checkpointer.period = 500
 train.matcher_change_fraction = 0.75
 dataloader.evaluator.output_dir = train.output_dir
