@@ -1,0 +1,91 @@
+"""What differs between runs: names, scores, classes, configs, versions."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from detrex.evaluation.coco_scores import SCORES, evaluate_detections
+from detrex.experiments.runs import Run
+
+HIDDEN = {"train.output_dir"}  # differs in every run and says nothing
+
+
+def unique_names(runs: Sequence[Run]) -> list[str]:
+    """The runs' names; where they repeat, as many parent folders as it takes to tell them apart."""
+    parts = [run.folder.resolve().parts for run in runs]
+    longest = max(map(len, parts))
+    for depth in range(1, longest + 1):
+        names = ["/".join(p[-depth:]) for p in parts]
+        if len(set(names)) == len(set(parts)):
+            break
+    return names
+
+
+def score_rows(runs: Sequence[Run], names: Sequence[str]) -> list[dict]:
+    """Name, iteration and the last evaluation's COCO scores of each run and its averaged weights.
+
+    Scores that are not there are None.
+    """
+    rows = []
+    for i, (run, name) in enumerate(zip(runs, names, strict=True)):
+        iteration = next(reversed(run.evaluations), None)
+        for prefix, label in (("", name), ("ema_bbox/", f"{name} (averaged weights)")):
+            scores = {key: _number(run.scores.get(prefix + key)) for key in SCORES}
+            if not prefix or any(value is not None for value in scores.values()):
+                rows.append({"name": label, "run": i, "iteration": iteration, "scores": scores})
+    return rows
+
+
+def best_scores(rows: Sequence[dict]) -> dict[str, float | None]:
+    """The highest value of each score, for more than one row."""
+    found = {key: [row["scores"][key] for row in rows] for key in SCORES}
+    known = {key: [v for v in values if v is not None] for key, values in found.items()}
+    return {key: max(v) if len(v) > 1 else None for key, v in known.items()}
+
+
+def class_rows(ground_truth: dict, detections: Sequence[list[dict] | None]) -> list[dict]:
+    """Name, number of objects and each run's AP of every class; None for a run without
+    detections or a class without objects."""
+    counts = Counter(a["category_id"] for a in ground_truth["annotations"] if not a["iscrowd"])
+    scores = [
+        {} if found is None else evaluate_detections(ground_truth, found, per_class=True)
+        for found in detections
+    ]
+    return [
+        {
+            "name": category["name"],
+            "objects": counts[category["id"]],
+            "ap": [_number(run.get(f"AP-{category['name']}")) for run in scores],
+        }
+        for category in ground_truth["categories"]
+    ]
+
+
+def config_rows(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+    """(dotted key, value in each run as text) of every key in which the configs differ."""
+    flat = [dict(_leaves(run.config)) for run in runs]
+    keys = sorted(set().union(*flat) - HIDDEN)
+    rows = [(key, [config.get(key, "–") for config in flat]) for key in keys]
+    return [(key, values) for key, values in rows if len(set(values)) > 1]
+
+
+def version_rows(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+    """(package, version in each run) of every package that any run noted."""
+    found = [run.record.get("versions", {}) for run in runs]
+    packages = sorted(set().union(*found))
+    return [(package, [v.get(package, "–") for v in found]) for package in packages]
+
+
+def _leaves(node: Mapping, prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in node.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else float(value)

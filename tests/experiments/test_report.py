@@ -1,0 +1,167 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from detrex.evaluation.coco_scores import load_ground_truth
+from detrex.experiments.report import compare, write_report
+from detrex.experiments.report.hardest import hardest_images, judge
+from detrex.experiments.runs import read_run
+from detrex.utils.errors import InputError
+from tests.experiments.fake_runs import CLASSES, alignment, detection, write_data, write_run
+from tests.models import ROOT
+
+GOOD = [
+    detection(0, 3, [10, 10, 20, 20], 0.9),
+    detection(1, 7, [0, 0, 30, 30], 0.8),
+    detection(1, 3, [40, 10, 10, 10], 0.7),
+]
+BAD = [detection(1, 3, [0, 0, 30, 30], 0.9), detection(1, 3, [41, 10, 10, 10], 0.2)]
+
+
+@pytest.fixture
+def runs(tmp_path):
+    write_data(tmp_path / "data")
+    folders = (("a", GOOD, 0.1), ("b", BAD, 0.2), ("c", None, 0.1))
+    for name, detections, lr in folders:
+        write_run(tmp_path / name, tmp_path / "data", detections, lr)
+    alignment().save(tmp_path / "a")
+    return [read_run(tmp_path / name) for name, _, _ in folders]
+
+
+# --- the numbers ------------------------------------------------------------------------------
+
+
+def _object(box, category=1, iscrowd=0):
+    return {"bbox": box, "category_id": category, "iscrowd": iscrowd}
+
+
+def test_mistakes_by_hand():
+    truth = [_object([0, 0, 10, 10]), _object([5, 0, 10, 10]), _object([50, 50, 10, 10])]
+    found = [
+        detection(0, 1, [3, 0, 10, 10], 0.9),  # IoU 7/13 with the first, 8/12 with the second
+        detection(0, 1, [4, 0, 10, 10], 0.8),  # IoU 6/14 with the first, 9/11 with the second
+        detection(0, 2, [50, 50, 10, 10], 0.95),  # another class
+    ]
+    verdict = judge(truth, found)
+    assert [d["score"] for d in verdict.detections] == [0.95, 0.9, 0.8]
+    assert verdict.right == [False, True, False]  # the second is taken by the more confident box
+    assert verdict.missed == {0, 2} and verdict.mistakes == 4
+
+
+def test_crowds_are_neither_missed_nor_used_up():
+    crowd = [_object([0, 0, 100, 100], iscrowd=1)]
+    verdict = judge(crowd, [detection(0, 1, [x, 0, 10, 10], 0.5) for x in (0, 20)])
+    assert verdict.mistakes == 0 and judge(crowd, []).mistakes == 0
+    assert judge([], [detection(0, 1, [0, 0, 5, 5], 0.5)]).mistakes == 1
+
+
+def test_hardest_images_come_first(runs):
+    truth = load_ground_truth(runs[0].config["dataloader"]["dataset"]["val"]["json"])
+    found = hardest_images(truth, [GOOD, BAD], threshold=0.3, count=5)
+    ids = [(image["id"], [v.mistakes for v in verdicts]) for image, _, verdicts in found]
+    assert ids == [(1, [0, 3]), (0, [0, 1])]  # image 2 has no mistake
+
+
+def test_only_keys_that_differ_are_shown(runs):
+    assert compare.config_rows(runs) == [("optimizer.lr", ["0.1", "0.2", "0.1"])]
+    assert compare.config_rows(runs[:1]) == []
+
+
+def test_scores_and_classes(runs):
+    rows = compare.score_rows(runs, ["a", "b", "c"])
+    assert [row["scores"]["AP"] for row in rows] == [10.0, 20.0, 10.0]
+    best = compare.best_scores(rows)
+    assert best["AP"] == 20.0 and best["APl"] is None
+    truth = load_ground_truth(runs[0].config["dataloader"]["dataset"]["val"]["json"])
+    cat, script = compare.class_rows(truth, [GOOD, None, []])
+    assert cat == {"name": CLASSES[0], "objects": 2, "ap": [100.0, None, 0.0]}
+    assert script["objects"] == 1
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path):
+    for name in ("x/seed0", "y/seed0", "y/seed1"):
+        write_run(tmp_path / name, tmp_path, None)
+    runs = [read_run(tmp_path / name) for name in ("x/seed0", "y/seed0", "y/seed1")]
+    assert compare.unique_names(runs) == ["x/seed0", "y/seed0", "y/seed1"]
+    assert compare.unique_names(runs[1:]) == ["seed0", "seed1"]
+    assert compare.unique_names([runs[0], runs[0]]) == ["seed0", "seed0"]
+
+
+# --- the page ---------------------------------------------------------------------------------
+
+
+def test_page_of_three_runs(runs, tmp_path):
+    notes = write_report(runs, tmp_path / "report.html")
+    assert notes == ["c: no detections yet, left out of classes and images"]
+    page = (tmp_path / "report.html").read_text()
+    assert "alert(1)</script>" not in page and "<b>a</b>" not in page  # everything is escaped
+    assert page.count('<image id="photo-') == 2 and "data:image/jpeg;base64," in page
+    assert "Does the best box get the best score?" in page and "optimizer.lr" in page
+
+
+def test_page_without_data_says_so(runs, tmp_path):
+    (tmp_path / "data" / "val.json").unlink()
+    notes = write_report(runs[:1], tmp_path / "report.html")
+    assert len(notes) == 1 and "val.json: not found from here" in notes[0]
+    assert "Hardest images" not in (tmp_path / "report.html").read_text()
+
+
+def test_a_config_without_ground_truth_is_a_note(runs, tmp_path):
+    (tmp_path / "a" / "config.yaml").write_text("dataloader: {}\n")
+    notes = write_report([read_run(tmp_path / "a")], tmp_path / "report.html")
+    assert "the config names no ground truth: set dataloader.dataset.val" in notes[0]
+
+
+def test_runs_on_other_data_are_not_compared(runs, tmp_path):
+    write_data(tmp_path / "other")
+    write_run(tmp_path / "d", tmp_path / "other", GOOD)
+    notes = write_report([runs[0], read_run(tmp_path / "d")], tmp_path / "report.html")
+    assert len(notes) == 1 and "d: other data" in notes[0]
+
+
+def test_run_without_any_evaluation(tmp_path):
+    write_data(tmp_path / "data")
+    run = read_run(write_run(tmp_path / "a", tmp_path / "data", []))
+    (run.folder / "metrics.json").unlink()
+    assert write_report([read_run(run.folder)], tmp_path / "report.html") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "a/coco_instances_results.json",
+            json.dumps([{**GOOD[0], "image_id": 9}]),
+            "unknown image",
+        ),
+        ("a/coco_instances_results.json", '[{"image_id"', "not detections"),
+        ("data/val.json", "{}", "not in COCO format"),
+        ("data/val/1.jpg", "no image", "cannot be read as an image"),
+        ("a/alignment.json", "{}", "not an alignment.json"),
+        ("a/run.json", None, "no output folder of a training run"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_is_written(runs, tmp_path, name, content, message):
+    (tmp_path / "a/coco_instances_results.json").write_text("[]")  # every object is missed
+    path = tmp_path / name
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=message) as error:
+        write_report([read_run(tmp_path / "a")], tmp_path / "report.html")
+    assert "\n" not in str(error.value) and not (tmp_path / "report.html").exists()
+
+
+def test_command_line(runs, tmp_path):
+    command = [sys.executable, str(ROOT / "tools/report.py")]
+    arguments = [str(tmp_path / "a"), "-o", str(tmp_path / "report.html")]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0 and "1 run, " in done.stdout, done.stderr
+    done = subprocess.run([*command, str(tmp_path), "-o", "x"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert (
+        done.stderr
+        == f"error: {tmp_path}: no output folder of a training run, run.json is missing\n"
+    )

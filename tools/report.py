@@ -1,0 +1,31 @@
+"""Compare training runs on one HTML page that needs no network and no other file.
+
+python tools/report.py output/rank_detr output/h_deformable_detr -o report.html
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from detrex.experiments.report import write_report
+from detrex.experiments.runs import read_run
+from detrex.utils.cli import run_command
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", nargs="+", metavar="OUTPUT_DIR", help="output folder of a run")
+    parser.add_argument("-o", "--output", required=True, help="HTML file to write")
+    parser.add_argument("--images", type=int, default=12, help="hardest images to show")
+    parser.add_argument("--threshold", type=float, default=0.3, help="least score shown on them")
+    args = parser.parse_args()
+    runs = [read_run(folder) for folder in args.folders]
+    for note in write_report(runs, args.output, args.images, args.threshold):
+        print(f"note: {note}")
+    size = os.path.getsize(args.output) / 1e6
+    print(f"wrote {args.output}: {len(runs)} run{'s' * (len(runs) > 1)}, {size:.1f} MB")
+
+
+if __name__ == "__main__":
+    run_command(main)
