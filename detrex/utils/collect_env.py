@@ -21,7 +21,7 @@ PACKAGES = (
 
 
 def environment() -> dict[str, str]:
-    """Versions, hardware and which path computes deformable attention; no names or folders.
+    """Versions, hardware and which paths compute attention and assignment; no names or folders.
 
     Raises:
         InputError: ``DETREX_ATTENTION`` asks for a path that cannot run here.
@@ -31,7 +31,7 @@ def environment() -> dict[str, str]:
     found["cpu"] = f"{_cpu()}, {torch.get_num_threads()} threads"
     for i in range(torch.cuda.device_count()):
         found[f"gpu {i}"] = f"{torch.cuda.get_device_name(i)}, CUDA {torch.version.cuda}"
-    return found | _attention()
+    return found | _attention() | _assignment()
 
 
 def _version(package: str) -> str:
@@ -56,6 +56,13 @@ def _attention() -> dict[str, str]:
     found = {f"attention on {d}": attention_path(d, torch.float32) for d in devices}
     why = native.why_unavailable(torch.float32)
     return found | ({"no C kernel": why} if why else {})
+
+
+def _assignment() -> dict[str, str]:
+    from detrex.modeling.matcher import solver
+
+    why = solver.why_unavailable()
+    return {"assignment": f"scipy ({why})" if why else "c"}
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
 import os
 import platform
@@ -41,6 +42,15 @@ def load_library(source: Path, *defines: str) -> ctypes.CDLL:
         return ctypes.CDLL(str(library))
     except (OSError, RuntimeError) as error:  # RuntimeError: no home folder
         raise CompileError(f"{source.name} cannot be built or loaded: {error}") from None
+
+
+@functools.cache
+def library_or_reason(source: Path, *defines: str) -> ctypes.CDLL | str:
+    """The library, or why there is none: a failed build is not tried again in this process."""
+    try:
+        return load_library(source, *defines)
+    except CompileError as error:
+        return str(error)
 
 
 def _vector_flags() -> list[str]:

@@ -1,6 +1,6 @@
-"""Solving many assignment problems with one copy from the device.
+"""Solving the assignments of all supervised sets with one copy from the device and one back.
 
-Legend: B images, L layers, N queries, G targets of an image, M matches of all layers and images.
+Legend: L layers, N queries, G targets of an image, M matches of all layers and images of a set.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+
+from .solver import solve
 
 
 class Matches(NamedTuple):
@@ -24,6 +25,11 @@ class Matches(NamedTuple):
     image: Tensor
     query: Tensor
     target: Tensor
+
+    @property
+    def place(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Index of the matched queries in a tensor (L, B, N, ...)."""
+        return self.layer, self.image, self.query
 
     def bags(self) -> Tensor:
         """A number (M,) that matches of the same layer and target share."""
@@ -38,31 +44,83 @@ class Matches(NamedTuple):
         return Matches(layer, *(x.repeat(count) for x in (self.image, self.query, self.target)))
 
 
+class Problems(NamedTuple):
+    """The assignments of a set: costs (L, N, G) of each image, and in each layer how many queries
+    a target takes.
+
+    ``fit``: in a crowded image that number is lowered to what half of the queries can serve, but
+    never below one. Otherwise, when queries run out, the dearest targets stay without.
+    """
+
+    costs: Sequence[Tensor]
+    copies: Sequence[int]
+    fit: bool = False
+
+    def per_image(self) -> list[list[int]]:
+        """``copies`` of every image, lowered."""
+        if not self.fit:
+            return [list(self.copies)] * len(self.costs)
+        most = [max(1, cost.shape[1] // (2 * max(cost.shape[2], 1))) for cost in self.costs]
+        return [[min(k, limit) for k in self.copies] for limit in most]
+
+
+class Assignment:
+    """Least total cost for every layer and image of all sets.
+
+    Creating it starts the copy of all costs to the host; :meth:`solve` waits for it, so that work
+    which needs no matches can be given to the device in between.
+    """
+
+    def __init__(self, sets: Sequence[Problems]) -> None:
+        self.sets = sets
+        costs = [cost.mT.float().contiguous() for problems in sets for cost in problems.costs]
+        self.device = costs[0].device if costs else torch.device("cpu")
+        self.copied: torch.cuda.Event | None = None
+        self.costs = self._to_host(costs) if self.device.type == "cuda" else costs  # (L, G, N)
+
+    def solve(self) -> list[Matches]:
+        """The matches of every set, on the device of the costs; image after image, by layers."""
+        if self.copied is not None:
+            self.copied.synchronize()
+        origins = np.array(self._origins()).reshape(-1, 5)
+        problems = [problem for cost in self.costs for problem in cost.numpy()]
+        solved = solve(problems, origins[:, 4].tolist())
+        rows = np.repeat(origins, [matches.shape[1] for matches in solved], axis=0).T
+        query, target = np.concatenate([np.empty((2, 0), np.int64), *solved], axis=1)
+        found = torch.from_numpy(np.stack([rows[1], rows[2], query, rows[3] + target]))
+        if self.copied is not None:
+            found = found.pin_memory().to(self.device, non_blocking=True)
+        sizes = np.bincount(rows[0], minlength=len(self.sets)).tolist()
+        return [Matches(*x.unbind()) for x in found.split(sizes, 1)]
+
+    def _origins(self) -> list[tuple[int, int, int, int, int]]:
+        """For every problem: set, layer, image, number of its first target, copies."""
+        found = []
+        for number, problems in enumerate(self.sets):
+            first = 0
+            for image, copies in enumerate(problems.per_image()):
+                found += [(number, layer, image, first, k) for layer, k in enumerate(copies)]
+                first += problems.costs[image].shape[2]
+        return found
+
+    def _to_host(self, costs: list[Tensor]) -> list[Tensor]:
+        """Views of one pinned buffer; its contents are there once ``copied`` has happened."""
+        flat = torch.cat([cost.flatten() for cost in costs])
+        host = torch.empty_like(flat, device="cpu", pin_memory=True)
+        host.copy_(flat, non_blocking=True)
+        self.copied = torch.cuda.Event()
+        self.copied.record()
+        parts = host.split([cost.numel() for cost in costs])
+        return [part.view(cost.shape) for part, cost in zip(parts, costs, strict=True)]
+
+
 def assign(
     costs: Sequence[Tensor], copies: int = 1, per_layer: Sequence[int] | None = None
 ) -> Matches:
-    """Minimise the total cost of each layer and image, every target taken ``copies`` times.
+    """The assignment of one set: costs (L, N, G) of each image, on the device of the costs.
 
-    costs: for each image (L, N, G). With more (copied) targets than queries every query gets one
-    and the dearest targets stay without. ``per_layer`` gives each layer its own number of copies,
-    lowered for a crowded image to what half of the queries can serve, but never below one.
+    Every target is taken ``copies`` times. ``per_layer`` gives each layer its own number instead,
+    lowered in crowded images (see :class:`Problems`).
     """
-    device = costs[0].device
-    host = torch.cat([cost.float().flatten() for cost in costs]).cpu()
-    # A diverged model gives NaN costs; the loss says so, an exception from the solver would not.
-    host = torch.nan_to_num(host, nan=1e8, posinf=1e8, neginf=-1e8).numpy()
-    rows, begin, first_target = [], 0, 0
-    for image, cost in enumerate(costs):
-        block = host[begin : begin + cost.numel()].reshape(cost.shape)
-        for layer, problem in enumerate(block):
-            repeats = copies if per_layer is None else _fitting(per_layer[layer], *problem.shape)
-            query, column = linear_sum_assignment(np.tile(problem, (1, repeats)))
-            target = first_target + column % max(cost.shape[-1], 1)
-            rows.append(np.stack(np.broadcast_arrays(layer, image, query, target)))
-        begin += cost.numel()
-        first_target += cost.shape[-1]
-    return Matches(*torch.from_numpy(np.concatenate(rows, 1)).long().to(device))
-
-
-def _fitting(copies: int, queries: int, targets: int) -> int:
-    return max(1, min(copies, queries // (2 * max(targets, 1))))
+    layers = len(costs[0])
+    return Assignment([Problems(costs, per_layer or [copies] * layers, bool(per_layer))]).solve()[0]

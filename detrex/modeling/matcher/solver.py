@@ -1,0 +1,79 @@
+"""Solving assignments on the host: ``solver.c`` without copies of targets, or scipy with them.
+
+scipy does what the C solver leaves: problems with more copies of targets than queries, and ties,
+where the choice has to be the same with and without a compiler.
+
+Legend: N queries, G targets, M matches of a problem.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+
+from detrex.utils.compiler import library_or_reason
+
+SOURCE = Path(__file__).with_name("solver.c")
+
+
+def why_unavailable() -> str | None:
+    """Why scipy solves everything; None if the C solver runs."""
+    library = library_or_reason(SOURCE)
+    return library if isinstance(library, str) else None
+
+
+def solve(costs: Sequence[np.ndarray], copies: Sequence[int]) -> list[np.ndarray]:
+    """The matches (2, M) of each problem, query and target, in the order of queries.
+
+    costs: (G, N) each, contiguous float32; ``copies``: how many queries each target of
+    the problem takes. With fewer queries than that, each gets a target, the dearest stay without.
+    """
+    found: list[np.ndarray | None] = [None] * len(costs)
+    if why_unavailable() is None:
+        fitting = [i for i, (c, k) in enumerate(zip(costs, copies, strict=True)) if _fits(c, k)]
+        for i, matches in zip(fitting, _in_c(costs, copies, fitting), strict=True):
+            found[i] = matches
+    left = [i for i, matches in enumerate(found) if matches is None]
+    threads = torch.get_num_threads() if len(left) > 1 else 1
+    with ThreadPoolExecutor(threads) as pool:  # scipy lets other threads run
+        solved = pool.map(_by_scipy, [costs[i] for i in left], [copies[i] for i in left])
+        for i, matches in zip(left, solved, strict=True):
+            found[i] = matches
+    return found
+
+
+def _fits(cost: np.ndarray, copies: int) -> bool:
+    targets, queries = cost.shape
+    return 0 < targets * copies <= queries
+
+
+def _in_c(
+    costs: Sequence[np.ndarray], copies: Sequence[int], chosen: list[int]
+) -> list[np.ndarray | None]:
+    """Matches of the chosen problems, None for those with a tie or without a finite solution."""
+    sizes = [(costs[i].shape[1], costs[i].shape[0], copies[i]) for i in chosen]
+    first = np.cumsum([0, *(targets * capacity for _, targets, capacity in sizes)])
+    matches = np.empty((2, first[-1]), np.int64)
+    solved = np.zeros(len(chosen), np.int8)
+    arrays = np.array(sizes, np.int64), first, *matches, solved
+    library_or_reason(SOURCE).assign_all(
+        (ctypes.c_void_p * len(chosen))(*[costs[i].ctypes.data for i in chosen]),
+        *[ctypes.c_void_p(x.ctypes.data) for x in arrays],
+        ctypes.c_int64(len(chosen)),
+        ctypes.c_int64(torch.get_num_threads()),
+    )
+    spans = zip(first, first[1:], solved, strict=False)
+    return [matches[:, start:end] if ok else None for start, end, ok in spans]
+
+
+def _by_scipy(cost: np.ndarray, copies: int) -> np.ndarray:
+    # A diverged model gives NaN costs; the loss says so, an exception from the solver would not.
+    finite = np.nan_to_num(cost, nan=1e8, posinf=1e8, neginf=-1e8)
+    query, column = linear_sum_assignment(np.tile(finite.T, (1, copies)))
+    return np.stack([query, column % max(len(cost), 1)])
