@@ -1,0 +1,90 @@
+"""Counting what a piece of code asks of the device: the same on a CPU as on a GPU, and no clock.
+
+A GPU is kept waiting by many small operators and by every value that the host reads back.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+# Operators whose result, or its size, the host must know before it can go on.
+_WAITING = {
+    "_local_scalar_dense",
+    "_unique",
+    "_unique2",
+    "bincount",
+    "equal",
+    "masked_select",
+    "nonzero",
+    "unique_consecutive",
+    "unique_dim",
+}
+_INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
+_TO_HOST = {Tensor.cpu: "cpu", Tensor.tolist: "tolist"}
+
+
+class OperatorCounter:
+    """Inside ``with``, counts operators and host synchronisations by name.
+
+    Attributes:
+        operators: calls of aten and custom operators, views aside; forward, backward, optimizer.
+        syncs: calls for which the host would wait for a GPU: ``item``, ``nonzero``, a mask as an
+            index, ``unique``, ``equal``, ``tolist``, ``cpu()``, ``to("cpu")``.
+    """
+
+    def __init__(self) -> None:
+        self.operators: Counter[str] = Counter()
+        self.syncs: Counter[str] = Counter()
+        self._modes = _Dispatch(self), _Calls(self)
+
+    def __enter__(self) -> OperatorCounter:
+        for mode in self._modes:
+            mode.__enter__()
+        return self
+
+    def __exit__(self, *error) -> None:
+        for mode in reversed(self._modes):
+            mode.__exit__(*error)
+
+    def totals(self) -> dict[str, int]:
+        """Both sums, by name."""
+        return {"operators": self.operators.total(), "syncs": self.syncs.total()}
+
+
+class _Dispatch(TorchDispatchMode):
+    def __init__(self, counter: OperatorCounter):
+        super().__init__()
+        self._counter = counter
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        if not function.is_view:
+            self._counter.operators[name] += 1
+        if name in _WAITING or (name in _INDEXING and _has_mask(args[1])):
+            self._counter.syncs[name] += 1
+        return function(*args, **(kwargs or {}))
+
+
+class _Calls(TorchFunctionMode):
+    """Copies to the host, which are no operators where the tensors are there already."""
+
+    def __init__(self, counter: OperatorCounter):
+        super().__init__()
+        self._counter = counter
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function in _TO_HOST:
+            self._counter.syncs[_TO_HOST[function]] += 1
+        # A device object may be the model's own: only the literal is surely the host.
+        elif function is Tensor.to and "cpu" in [a for a in args[1:] if isinstance(a, str)]:
+            self._counter.syncs["to cpu"] += 1
+        return function(*args, **(kwargs or {}))
+
+
+def _has_mask(indices) -> bool:
+    return any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in indices)
