@@ -1,10 +1,11 @@
 """Reading, writing and loading checkpoints."""
 
-from .files import last_checkpoint, read_checkpoint, save_checkpoint
+from .files import check_archive, last_checkpoint, read_checkpoint, save_checkpoint
 from .loading import LoadReport, compare, load_weights
 
 __all__ = [
     "LoadReport",
+    "check_archive",
     "compare",
     "last_checkpoint",
     "load_weights",

@@ -6,6 +6,7 @@ import codecs
 import collections
 import pickle
 import typing
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,21 @@ def last_checkpoint(folder: Path) -> Path | None:
     return folder / tag.read_text(encoding="utf-8").strip() if tag.is_file() else None
 
 
+def check_archive(path: Path) -> None:
+    """Compare every byte of a torch file with its checksum, which ``torch.load`` does not do.
+
+    Raises:
+        InputError: a truncated or otherwise damaged file.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # damaged headers raise many types
+        raise InputError(f"checkpoint {path} is damaged: {_reason(error)}") from error
+    if damaged is not None:
+        raise InputError(f"checkpoint {path} is damaged: {damaged} does not match its checksum")
+
+
 def read_checkpoint(path: str | Path) -> dict:
     """Read a checkpoint onto the CPU.
 
@@ -88,6 +104,8 @@ def read_checkpoint(path: str | Path) -> dict:
     local = _local_path(str(path))
     try:
         content = _read_pickle(local) if local.suffix == ".pkl" else _read_torch(local)
+    except InputError:
+        raise
     except Exception as error:  # torch and pickle raise many types for a damaged file
         raise InputError(f"checkpoint {path} cannot be read: {_reason(error)}") from error
     if not isinstance(content, dict):
@@ -114,6 +132,8 @@ def _local_path(path: str) -> Path:
 
 
 def _read_torch(path: Path) -> dict:
+    if zipfile.is_zipfile(path):  # older formats have no checksums
+        check_archive(path)
     with torch.serialization.safe_globals(_SAFE_IN_TORCH):
         return torch.load(path, map_location="cpu", weights_only=True)
 

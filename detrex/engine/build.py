@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,15 +24,21 @@ from detrex.utils.events import ConsoleWriter, WandbWriter, wandb_installed
 
 from .checkpoints import TrainingCheckpoints
 from .evaluate import evaluate_both
-from .hooks import BestCheckpoint, MatcherIteration, PeriodicCheckpoint
+from .hooks import BestCheckpoint, Evaluation, MatcherIteration, PeriodicCheckpoint, Writers
 from .optim import build_optimizer
+from .preemption import Preemption
+from .run_folder import METRICS, rewind_metrics
 from .trainer import StepOptions, Trainer
 
 _AMP_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def build_trainer(
-    cfg: DictConfig, model: nn.Module, loader: Iterable[list[dict]], metadata: dict
+    cfg: DictConfig,
+    model: nn.Module,
+    loader: Iterable[list[dict]],
+    metadata: dict,
+    preemption: Preemption,
 ) -> Trainer:
     """Build the trainer of one process.
 
@@ -40,6 +47,7 @@ def build_trainer(
         model: on its device, with its weights.
         loader: this process's batches.
         metadata: stored in every checkpoint.
+        preemption: listening.
 
     Raises:
         InputError: an unknown ``amp.dtype``, an optimizer rule that matches nothing, or wandb
@@ -53,7 +61,7 @@ def build_trainer(
     checkpoints = TrainingCheckpoints(
         trainer, cfg.train.output_dir, metadata, cfg.train.checkpointer.max_to_keep
     )
-    trainer.register_hooks(_hooks(cfg, trainer, checkpoints))
+    trainer.register_hooks(_hooks(cfg, trainer, checkpoints, preemption))
     return trainer
 
 
@@ -81,35 +89,36 @@ def _step_options(cfg: DictConfig) -> StepOptions:
 
 
 def _hooks(
-    cfg: DictConfig, trainer: Trainer, checkpoints: TrainingCheckpoints
+    cfg: DictConfig, trainer: Trainer, checkpoints: TrainingCheckpoints, preemption: Preemption
 ) -> list[HookBase | None]:
     scheduler = instantiate(cfg.lr_multiplier)
     if isinstance(scheduler, ParamScheduler):
         scheduler = LRMultiplier(trainer.optimizer, scheduler, cfg.train.max_iter)
+    if cfg.train.wandb.enabled and not wandb_installed():
+        raise InputError("train.wandb.enabled is set, but wandb is missing: pip install wandb")
     network, ema = trainer.network, trainer.ema
     best = "bbox/AP" if ema is None else "ema_bbox/AP"
-    writers = _writers(cfg) if comm.is_main_process() else None
+    period, eval_period = cfg.train.log_period, cfg.train.eval_period
+    make_writers = functools.partial(_writers, cfg, trainer)
+    is_main = comm.is_main_process()
     return [
+        Evaluation(eval_period, lambda: evaluate_both(cfg, network, ema)),
+        BestCheckpoint(checkpoints, best),
+        preemption,
         hooks.IterationTimer(),
         MatcherIteration(),
         hooks.LRScheduler(scheduler=scheduler),
-        PeriodicCheckpoint(checkpoints, cfg.train.checkpointer.period),
-        hooks.EvalHook(cfg.train.eval_period, lambda: evaluate_both(cfg, network, ema)),
-        BestCheckpoint(checkpoints, best),
-        hooks.PeriodicWriter(writers, cfg.train.log_period) if writers else None,
+        Writers(make_writers, period, eval_period, preemption) if is_main else None,
+        PeriodicCheckpoint(checkpoints, cfg.train.checkpointer.period, eval_period, preemption),
     ]
 
 
-def _writers(cfg: DictConfig) -> list[EventWriter]:
+def _writers(cfg: DictConfig, trainer: Trainer) -> list[EventWriter]:
     folder = Path(cfg.train.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
+    rewind_metrics(folder, trainer.start_iter)
     writers = [
         ConsoleWriter(cfg.train.max_iter),
-        JSONWriter(str(folder / "metrics.json")),
+        JSONWriter(str(folder / METRICS)),
         TensorboardXWriter(str(folder)),
     ]
-    if cfg.train.wandb.enabled:
-        if not wandb_installed():
-            raise InputError("train.wandb.enabled is set, but wandb is missing: pip install wandb")
-        writers.append(WandbWriter(cfg))
-    return writers
+    return writers + ([WandbWriter(cfg)] if cfg.train.wandb.enabled else [])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from detectron2.utils import comm
 
-from detrex.checkpoint import save_checkpoint
+from detrex.checkpoint import check_archive, last_checkpoint, save_checkpoint
 from detrex.checkpoint.files import tag_last_checkpoint
 from detrex.utils.errors import InputError
 
@@ -35,13 +35,17 @@ class TrainingCheckpoints:
     def save(self, name: str, resumable: bool = True) -> None:
         """Write ``<name>.pth``; a resumable one becomes the folder's last checkpoint.
 
+        Every process must call this for a resumable one.
+
         Raises:
             NonFiniteLoss: the last step had one; nothing is written.
         """
         self.trainer.guard.settle()
+        metrics = self.trainer.window.state() if resumable else []
         if not comm.is_main_process():
             return
         data = {
+            "metrics": metrics,
             "model": self.trainer.network.state_dict(),
             "trainer": self.trainer.state_dict(),
             "iteration": self.trainer.iter,
@@ -63,6 +67,42 @@ class TrainingCheckpoints:
                 path.unlink()
 
 
+def newest_checkpoint(folder: Path) -> Path | None:
+    """Return the file to resume from: the last one, or if it is damaged the newest sound one.
+
+    The main process decides for all, and removes what interrupted writes have left.
+
+    Raises:
+        InputError: there are checkpoints, but none is sound.
+    """
+    choice = _choose(folder) if comm.is_main_process() else None
+    choice = comm.all_gather(choice)[0]
+    if isinstance(choice, InputError):
+        raise choice
+    return choice
+
+
+def _choose(folder: Path) -> Path | InputError | None:
+    for leftover in folder.glob(".*.pth.*"):  # of atomic_write
+        leftover.unlink()
+    files = sorted((p for p in folder.glob("*.pth") if _PERIODIC.fullmatch(p.name)), reverse=True)
+    last = last_checkpoint(folder)
+    candidates = [last, *(p for p in files if p != last)] if last else files
+    for path in candidates:
+        try:
+            check_archive(path)
+        except InputError as error:
+            logger.warning("%s; trying the one before", error)
+        else:
+            return path
+    if not candidates:
+        return None
+    return InputError(
+        f"output folder {folder}: none of its {len(candidates)} checkpoints is sound: start again "
+        "with --reuse-output, or resume from a copy"
+    )
+
+
 def restore(trainer: Trainer, content: dict, path: Path) -> int:
     """Continue from a checkpoint's content, its weights aside; return the next iteration.
 
@@ -77,6 +117,7 @@ def restore(trainer: Trainer, content: dict, path: Path) -> int:
         trainer.load_state_dict(content["trainer"])
         if trainer.ema is not None:
             trainer.ema.load_state_dict(content["ema_state"])
+        trainer.window.load_state(content.get("metrics", []))
     except (KeyError, ValueError) as error:
         raise InputError(f"checkpoint {path} belongs to another model: {error}") from error
     return content["iteration"] + 1

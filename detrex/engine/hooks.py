@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
-from detectron2.engine import HookBase
+from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
+from detectron2.utils.events import EventWriter
 
 from detrex.utils.files import atomic_write
 
 from .checkpoints import TrainingCheckpoints
+from .preemption import Preemption
 
 
 class MatcherIteration(HookBase):
@@ -32,25 +35,116 @@ class MatcherIteration(HookBase):
             matcher.iter = self.trainer.iter
 
 
+class Evaluation(hooks.EvalHook):
+    """Evaluate after every ``period`` iterations and at the end.
+
+    It comes before the next step, when the last one is saved: a run that is ended while it
+    evaluates starts with that evaluation when it is resumed, and none is missed.
+    """
+
+    def before_step(self) -> None:
+        """Evaluate if it is time to."""
+        if evaluation_due(self.trainer.iter, self._period):
+            self._do_eval()
+
+    def after_step(self) -> None:
+        """Nothing: see ``before_step``."""
+
+
+def evaluation_due(done: int, period: int) -> bool:
+    """Whether there is an evaluation once this many iterations are done, the end aside."""
+    return period > 0 and done > 0 and done % period == 0
+
+
+class Writers(HookBase):
+    """Write the numbers every ``period`` iterations, after evaluations, and when the run ends.
+
+    Args:
+        make: returns the writers; called when training starts.
+        period, eval_period: iterations.
+        preemption: says when the run ends early.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], list[EventWriter]],
+        period: int,
+        eval_period: int,
+        preemption: Preemption,
+    ):
+        self._make, self._period, self._eval_period = make, period, eval_period
+        self._preemption = preemption
+
+    def before_train(self) -> None:
+        """Open the writers."""
+        self._writers = self._make()
+
+    def after_step(self) -> None:
+        """Write if it is time to."""
+        done, stopping = self.trainer.iter + 1, self._preemption.stopping
+        if done % self._period == 0 or done == self.trainer.max_iter or stopping:
+            self._write()
+        elif evaluation_due(self.trainer.iter, self._eval_period):
+            self._write()  # before a checkpoint says that this evaluation is done
+        if stopping:
+            self._close()
+
+    def after_train(self) -> None:
+        """Write what hooks have found at the end."""
+        self._write()
+        self._close()
+
+    def _write(self) -> None:
+        for writer in self._writers:
+            writer.write()
+
+    def _close(self) -> None:
+        for writer in self._writers:
+            writer.close()
+
+
 class PeriodicCheckpoint(HookBase):
     """Save every ``period`` iterations as ``model_0004999.pth``, and at the end as ``model_final``.
+
+    Before an evaluation and when the run is asked to stop, ``model_latest`` is saved. Belongs
+    behind all hooks that do something after a step: what is saved is what is done.
 
     Args:
         checkpoints: saves and deletes.
         period: iterations; 0 saves at the end only.
+        eval_period: iterations between evaluations.
+        preemption: says when the run ends early.
     """
 
-    def __init__(self, checkpoints: TrainingCheckpoints, period: int):
-        self._checkpoints, self._period = checkpoints, period
+    def __init__(
+        self,
+        checkpoints: TrainingCheckpoints,
+        period: int,
+        eval_period: int,
+        preemption: Preemption,
+    ):
+        self._checkpoints, self._period, self._eval_period = checkpoints, period, eval_period
+        self._preemption = preemption
 
     def after_step(self) -> None:
-        """Save if it is time to."""
-        done = self.trainer.iter + 1
-        if done == self.trainer.max_iter:
-            self._checkpoints.save("model_final")
-        elif self._period > 0 and done % self._period == 0:
-            self._checkpoints.save(f"model_{self.trainer.iter:07d}")
+        """Save if it is time to; end the run if it is asked to."""
+        name = self._name(self.trainer.iter + 1)
+        if name is not None:
+            self._checkpoints.save(name)
             self._checkpoints.prune()
+            comm.synchronize()
+            self._preemption.saved()
+        if self._preemption.stopping:
+            self._preemption.leave()
+
+    def _name(self, done: int) -> str | None:
+        if done == self.trainer.max_iter:
+            return "model_final"
+        if self._period > 0 and done % self._period == 0:
+            return f"model_{self.trainer.iter:07d}"
+        if evaluation_due(done, self._eval_period) or self._preemption.stopping:
+            return "model_latest"
+        return None
 
 
 class BestCheckpoint(HookBase):
@@ -73,7 +167,7 @@ class BestCheckpoint(HookBase):
         resumed = self.trainer.start_iter > 0 and self._file.is_file()
         self._best = json.loads(self._file.read_text())["value"] if resumed else float("-inf")
 
-    def after_step(self) -> None:
+    def before_step(self) -> None:
         """Save if the latest evaluation is the best one."""
         self._check()
 

@@ -38,6 +38,7 @@ class MetricsWindow:
 
     def __init__(self) -> None:
         self._steps: list[tuple[StepNumbers, dict[str, float]]] = []
+        self._restored: list[dict[str, float]] = []
 
     def add(self, numbers: StepNumbers, **others: float) -> None:
         """Note one iteration's numbers; nothing is read from the device."""
@@ -47,10 +48,23 @@ class MetricsWindow:
         """Store the means and start anew. Every process must call this in the same iterations."""
         gathered = comm.gather(mean_by_name(self._read()))
         self._steps.clear()
+        self._restored.clear()
         if comm.is_main_process():
             storage.put_scalars(smoothing_hint=False, **mean_by_name(gathered))
 
+    def state(self) -> list[list[dict[str, float]]]:
+        """What is collected so far, of each process; every process must call this."""
+        return comm.all_gather([*self._read()])
+
+    def load_state(self, state: Sequence[list[dict[str, float]]]) -> None:
+        """Go on from ``state``; with another number of processes, without it."""
+        if len(state) == comm.get_world_size():
+            self._restored = list(state[comm.get_rank()])
+
     def _read(self) -> Iterable[dict[str, float]]:
+        yield from self._restored
+        if not self._steps:
+            return
         values = torch.cat([numbers.values for numbers, _ in self._steps]).tolist()  # one copy
         for numbers, others in self._steps:
             count = len(numbers.values)

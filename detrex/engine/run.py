@@ -14,18 +14,19 @@ from detectron2.utils.logger import setup_logger
 from omegaconf import DictConfig
 from torch import nn
 
-from detrex.checkpoint import last_checkpoint, load_weights
+from detrex.checkpoint import load_weights
 from detrex.config import config_yaml, json_config
 from detrex.data import DatasetInfo
 from detrex.utils.errors import InputError
 
 from .build import build_trainer
-from .checkpoints import restore
+from .checkpoints import newest_checkpoint, restore
 from .data import build_loader, prepare_data, read_train_set
 from .evaluate import evaluate
 from .matcher_switch import keep_matcher_switch, resolve_matcher_switch, switch_values
 from .performance import apply_performance
-from .run_folder import check_output_folder, clear_tags, read_record, write_record
+from .preemption import Preemption
+from .run_folder import check_output_folder, read_record, set_aside, write_record
 from .schedule import resolve_schedule
 from .settings import load_config
 
@@ -63,7 +64,17 @@ def evaluate_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
 
 
 def train_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
-    """Train, from the start or from the output folder's last checkpoint."""
+    """Train, from the start or from the output folder's last checkpoint.
+
+    Raises:
+        SystemExit: a signal has ended the run; the status is ``PREEMPTED``.
+    """
+    with Preemption() as preemption:
+        _train(cfg, args, preemption)
+    return {}
+
+
+def _train(cfg: DictConfig, args: argparse.Namespace, preemption: Preemption) -> None:
     folder = Path(cfg.train.output_dir)
     info = prepare_data(cfg, args.opts, ["train", "test"])
     as_given = json_config(cfg)
@@ -78,18 +89,18 @@ def train_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
     model = _build_model(cfg).to(cfg.train.device)
     checkpoint, content = _load(cfg, args, model)
     start = content["iteration"] + 1 if checkpoint else 0
-    trainer = build_trainer(cfg, model, build_loader(cfg, records, start), _metadata(cfg, info))
+    loader, metadata = build_loader(cfg, records, start), _metadata(cfg, info)
+    trainer = build_trainer(cfg, model, loader, metadata, preemption)
     if checkpoint:
         restore(trainer, content, checkpoint)
     del content, records  # large, and not needed while training
     if comm.is_main_process():
         if args.reuse_output and not args.resume:
-            clear_tags(folder)
+            set_aside(folder)
         record = dict(config=as_given, seed=cfg.train.seed, overrides=list(args.opts))
         record |= dict(matcher_change_iter=switch_values(cfg), epoch_length=epoch_length)
         write_record(folder, cfg, record, args.config_file)
     trainer.train(start, cfg.train.max_iter)
-    return {}
 
 
 def _build_model(cfg: DictConfig) -> nn.Module:
@@ -116,7 +127,7 @@ def _resolve(
 
 def _load(cfg: DictConfig, args: argparse.Namespace, model: nn.Module) -> tuple[Path | None, dict]:
     """Load the weights to start from; return the checkpoint to resume from and its content."""
-    checkpoint = last_checkpoint(Path(cfg.train.output_dir)) if args.resume else None
+    checkpoint = newest_checkpoint(Path(cfg.train.output_dir)) if args.resume else None
     if checkpoint:
         _, content = load_weights(model, checkpoint, strict=True)
         if "iteration" not in content:

@@ -24,6 +24,7 @@ from detrex.utils.files import atomic_write
 logger = logging.getLogger(__name__)
 RECORD = "run.json"
 BEST = "best.json"
+METRICS = "metrics.json"
 _PACKAGES = ("torch", "torchvision", "detectron2", "sal-detectron2", "timm", "numpy", "detrex")
 # May change from one start of a run to the next: they do not say what is trained on what.
 _VOLATILE = {
@@ -150,7 +151,34 @@ def _sources(file: Path) -> Iterator[Path]:
             yield from _sources(folder.joinpath(*node.module.split(".")).with_suffix(".py"))
 
 
-def clear_tags(folder: Path) -> None:
-    """Forget the last and the best checkpoint of an earlier run, whose files stay."""
-    for name in (LAST, BEST):
-        (folder / name).unlink(missing_ok=True)
+def set_aside(folder: Path) -> None:
+    """Move an earlier run's checkpoints and metrics to ``replaced/``: they are not the new run's.
+
+    Left where they are, they would count when old checkpoints are deleted, and --resume might
+    take one of them for its own.
+    """
+    for path in [*folder.glob("*.pth"), *(folder / name for name in (LAST, BEST, METRICS))]:
+        if path.is_file():
+            (folder / "replaced").mkdir(exist_ok=True)
+            path.replace(folder / "replaced" / path.name)
+
+
+def rewind_metrics(folder: Path, start: int) -> None:
+    """Remove from the metrics file what a resumed run will write again, and half a last line."""
+    path = folder / METRICS
+    folder.mkdir(parents=True, exist_ok=True)
+    if not path.is_file():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    with atomic_write(path) as stream:
+        stream.writelines(line for line in lines if _is_before(line, start))
+
+
+def _is_before(line: str, start: int) -> bool:
+    try:
+        numbers = json.loads(line)
+    except json.JSONDecodeError:  # the process was killed while it wrote
+        return False
+    # An evaluation is noted under the number of iterations done: no step's number yet.
+    limit = start if "total_loss" in numbers else start + 1
+    return numbers["iteration"] < limit

@@ -74,7 +74,7 @@ class Trainer(TrainerBase):
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
         fused = all(group.get("fused") for group in optimizer.param_groups)
         self.guard = NanGuard(self, deferred=self.device.type == "cuda" and fused)
-        self._window = MetricsWindow()
+        self.window = MetricsWindow()
 
     @property
     def network(self) -> nn.Module:
@@ -146,10 +146,10 @@ class Trainer(TrainerBase):
         return nn.utils.clip_grad_norm_(parameters, **{"foreach": True, **self.options.clip})
 
     def _report(self, numbers: StepNumbers, data_time: float) -> None:
-        self._window.add(numbers, data_time=data_time)
+        self.window.add(numbers, data_time=data_time)
         if (self.iter + 1) % self.options.log_period == 0 or self.iter + 1 == self.max_iter:
             self.guard.settle()
-            self._window.flush(self.storage)
+            self.window.flush(self.storage)
 
     def state_dict(self) -> dict:
         """Return everything but the weights that training continues from."""

@@ -1,0 +1,107 @@
+"""Ending a run early, without losing a step, when a cluster asks for it by a signal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+
+import torch
+import torch.distributed as dist
+from detectron2.engine import HookBase
+from detectron2.utils import comm
+
+from detrex.utils.signals import STOP_SIGNALS
+
+logger = logging.getLogger(__name__)
+PREEMPTED = 75  # sysexits.h: a temporary failure, try again
+_COPIES = 3.0  # seconds: a cluster and the launcher may both deliver the same request
+
+
+class Preemption(HookBase):
+    """Listens for SIGTERM, SIGUSR1 and SIGUSR2 while it is open as a context.
+
+    A request during a step sets ``stopping`` at the end of this step or the next, of the same one
+    in all processes. While everything is on disk (setting up, evaluating) a request ends the
+    process at once, and a second request always does. The exit status is ``PREEMPTED``.
+
+    Its hook belongs behind the evaluation and before whatever looks at ``stopping``.
+    """
+
+    def __init__(self) -> None:
+        self.stopping = False
+        self._asked: float | None = None  # when
+        self._on_disk = True
+        self._question: tuple[torch.Tensor, dist.Work] | None = None
+
+    def __enter__(self) -> Preemption:
+        """Start listening; every process of the run must do so."""
+        parallel = comm.get_world_size() > 1
+        self._group = dist.new_group(backend="gloo") if parallel else None
+        self._pipe, write = os.pipe()
+        os.set_blocking(write, False)
+        self._old_handlers = {s: signal.signal(s, lambda *_: None) for s in STOP_SIGNALS}
+        self._old_descriptor = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        self._write = write
+        # A thread, because Python's own handlers wait while the main thread is in a collective.
+        threading.Thread(target=self._listen, daemon=True).start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        """Restore what listened before."""
+        signal.set_wakeup_fd(self._old_descriptor)
+        for number, handler in self._old_handlers.items():
+            signal.signal(number, handler)
+        os.close(self._write)  # ends the thread
+
+    def before_step(self) -> None:
+        """From here on there is something to lose."""
+        self._on_disk = False
+
+    def after_step(self) -> None:
+        """Find out whether to stop."""
+        self.stopping = self._agreed()
+
+    def saved(self) -> None:
+        """Note that a checkpoint of the last step is on disk; leave if that was waited for."""
+        self._on_disk = True
+        if self._asked is not None and not self.stopping:
+            _leave()
+
+    def leave(self) -> None:
+        """End the run in all processes, once all are here."""
+        comm.synchronize()
+        if comm.is_main_process():
+            logger.warning(
+                "stopped by a signal after iteration %d; --resume continues", self.trainer.iter
+            )
+        raise SystemExit(PREEMPTED)
+
+    def _agreed(self) -> bool:
+        """Whether any process has been asked; answered one step late, so that nobody waits."""
+        if self._group is None:
+            return self._asked is not None
+        question, flag = self._question, torch.tensor([self._asked is not None], dtype=torch.uint8)
+        work = dist.all_reduce(flag, dist.ReduceOp.MAX, group=self._group, async_op=True)
+        self._question = flag, work
+        if question is None:
+            return False
+        question[1].wait()
+        return bool(question[0].numpy()[0])
+
+    def _listen(self) -> None:
+        while byte := os.read(self._pipe, 1):
+            if byte[0] not in STOP_SIGNALS:
+                continue
+            now, first = time.monotonic(), self._asked
+            self._asked = now if first is None else first
+            if self._on_disk or (first is not None and now - first > _COPIES):
+                _leave()
+        os.close(self._pipe)
+
+
+def _leave() -> None:
+    logger.warning("ended by a signal; --resume continues from the last checkpoint")
+    os._exit(PREEMPTED)  # not SystemExit: the main thread may be stuck
