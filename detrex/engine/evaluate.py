@@ -10,6 +10,7 @@ from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import nn
 
+from detrex.evaluation.alignment import with_layers
 from detrex.modeling.ema import ModelEma
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ def evaluate(cfg: DictConfig, model: nn.Module) -> dict:
         logger.warning("the config has no dataloader.evaluator: nothing is evaluated")
         return {}
     loader, evaluator = instantiate(cfg.dataloader.test), instantiate(cfg.dataloader.evaluator)
+    if getattr(evaluator, "diagnose", False):
+        model = with_layers(model)
     results = inference_on_dataset(model, loader, evaluator)
     if comm.is_main_process():
         print_csv_format(results)

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from detectron2.data import MetadataCatalog
@@ -16,6 +16,8 @@ from detectron2.utils import comm
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
 
+from .alignment.definitions import read_definitions
+from .alignment.evaluator import AlignmentDiagnosis
 from .coco_scores import SCORES, evaluate_detections, format_table, load_ground_truth
 
 logger = logging.getLogger(__name__)
@@ -33,6 +35,9 @@ class COCOEvaluator(DatasetEvaluator):
         per_class: also return and log "AP-<class>".
         max_dets: detections per image that count.
         backend: see :func:`evaluate_detections`.
+        diagnose: also measure alignment, of all decoder layers where the model is one of ours:
+            ``alignment.json`` beside the results, main numbers as task "alignment". True, or fields
+            of :class:`detrex.evaluation.alignment.Definitions`.
 
     Raises InputError when the data set is unknown or its JSON is not there.
     """
@@ -45,6 +50,7 @@ class COCOEvaluator(DatasetEvaluator):
         per_class: bool = False,
         max_dets: int = 100,
         backend: str = "auto",
+        diagnose: bool | Mapping = False,
     ) -> None:
         names = [dataset_name] if isinstance(dataset_name, str) else list(dataset_name)
         if len(names) != 1:
@@ -57,11 +63,17 @@ class COCOEvaluator(DatasetEvaluator):
             raise InputError(f"data set {names[0]!r}: no such file: {self.json_file}")
         self.output_dir = output_dir
         self.per_class, self.max_dets, self.backend = per_class, max_dets, backend
+        self.diagnose = bool(diagnose)
+        self._definitions = read_definitions(diagnose if isinstance(diagnose, Mapping) else {})
         self.reset()
 
     def reset(self) -> None:
         # image id -> (boxes (N, 4) xyxy pixels, scores (N,), contiguous classes (N,))
         self._predictions: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        self._alignment = None
+        if self.diagnose:
+            arguments = self.json_file, self._definitions, self.max_dets
+            self._alignment = AlignmentDiagnosis(*arguments)
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         for image, output in zip(inputs, outputs, strict=True):
@@ -69,13 +81,19 @@ class COCOEvaluator(DatasetEvaluator):
             boxes, scores = found.pred_boxes.tensor.float(), found.scores.float()  # may be bf16
             fields = boxes.numpy(), scores.numpy(), found.pred_classes.numpy()
             self._predictions[image["image_id"]] = fields
+            if self._alignment is not None:
+                ids = self._category_ids(self._alignment.ground_truth["categories"])
+                self._alignment.add(image["image_id"], output, ids)
 
     def evaluate(self) -> OrderedDict | None:
         """{"bbox": percentages by name} on the main process, None on the others.
 
+        With ``diagnose`` also {"alignment": :meth:`AlignmentReport.scalars`}.
+
         Raises InputError for predictions of images or classes that the JSON does not have.
         """
         gathered = comm.gather(self._predictions)
+        alignment = self._alignment and self._alignment.report(self.output_dir)
         if not comm.is_main_process():
             return None
         # an image that several ranks saw (a sampler that pads) counts once
@@ -92,14 +110,21 @@ class COCOEvaluator(DatasetEvaluator):
         logger.info("boxes:\n%s", format_table(scores, self.max_dets))
         if self.per_class:
             logger.info("AP per class:\n%s", _class_table(scores))
-        return OrderedDict(bbox=scores)
+        results = OrderedDict(bbox=scores)
+        if alignment is not None:
+            results["alignment"] = alignment.scalars()
+        return results
 
-    def _to_coco(self, predictions: dict, categories: list[dict]) -> list[dict]:
-        """COCO results with the data set's own category ids."""
+    def _category_ids(self, categories: list[dict]) -> dict[int, int]:
+        """The data set's category id of each class."""
         mapping = self.metadata.get("thing_dataset_id_to_contiguous_id")
         if mapping is None:  # data that was registered but never loaded: detectron2's rule
             mapping = {id_: i for i, id_ in enumerate(sorted(c["id"] for c in categories))}
-        category_id = {i: id_ for id_, i in mapping.items()}
+        return {i: id_ for id_, i in mapping.items()}
+
+    def _to_coco(self, predictions: dict, categories: list[dict]) -> list[dict]:
+        """COCO results with the data set's own category ids."""
+        category_id = self._category_ids(categories)
         detections = []
         for image_id, (boxes, scores, classes) in predictions.items():
             unknown = set(classes.tolist()) - category_id.keys()

@@ -1,5 +1,20 @@
 """Does the best box get the best score? Diagnostics for any detector."""
 
+from .definitions import Definitions, Truth
+from .evaluator import AlignmentDiagnosis, with_layers
+from .meter import AlignmentMeter
 from .report import AlignmentReport, GroupAlignment, LayerAlignment, load_report
+from .results import alignment_of_results
 
-__all__ = ["AlignmentReport", "GroupAlignment", "LayerAlignment", "load_report"]
+__all__ = [
+    "AlignmentDiagnosis",
+    "AlignmentMeter",
+    "AlignmentReport",
+    "Definitions",
+    "GroupAlignment",
+    "LayerAlignment",
+    "Truth",
+    "alignment_of_results",
+    "load_report",
+    "with_layers",
+]

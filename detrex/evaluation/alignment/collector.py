@@ -1,0 +1,238 @@
+"""From images one after the other to a report on a COCO data set.
+
+Legend: L layers, N queries, D detections of an image, K classes; boxes are xyxy in pixels of the
+original image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import NamedTuple
+
+import numpy as np
+
+from detrex.evaluation.coco_scores import (
+    class_score,
+    main_scores,
+    precision_and_recall,
+    scores_by_iou,
+)
+from detrex.utils.errors import InputError
+
+from .definitions import Definitions, Truth
+from .lrp import optimal_lrp
+from .meter import HISTOGRAMS, MULTIPLES, SHOWN_BINS, SIZES, AlignmentMeter
+from .report import AlignmentReport, GroupAlignment, LayerAlignment
+from .statistics import pearson, ratio, rebin, spearman_of_histogram
+
+
+class Detections(NamedTuple):
+    """Of one image and layer: boxes (D, 4), scores (D,), labels (D,)."""
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+
+
+def one_class_samples(found: Detections, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Detections as samples of one layer: boxes (1, D, 4) and scores (1, D, K), zero for the other
+    classes."""
+    scores = np.zeros((1, len(found.scores), classes))
+    scores[0, np.arange(len(found.scores)), found.labels] = found.scores
+    return found.boxes[None], scores
+
+
+class AlignmentCollector:
+    """Measures one image after the other; :meth:`report` says what came out.
+
+    What grows with the data set is what COCO's scorer needs: the detections, 28 bytes each and
+    layer. The rest is in an :class:`AlignmentMeter`.
+
+    Args:
+        ground_truth: of :func:`detrex.evaluation.coco_scores.load_ground_truth`.
+        category_ids: the JSON's category id of each of the detector's classes.
+        layers: of which predictions will be added.
+        definitions: see :class:`Definitions`.
+        max_dets: see :func:`detrex.evaluation.evaluate_detections`.
+
+    Raises InputError for ground truth without a single object, or images without a size.
+    """
+
+    def __init__(
+        self,
+        ground_truth: dict,
+        category_ids: Sequence[int],
+        layers: int,
+        definitions: Definitions | None = None,
+        max_dets: int = 100,
+    ) -> None:
+        self._ground_truth, self._max_dets = ground_truth, max_dets
+        self._category_ids = list(category_ids)
+        self._truths = read_truths(ground_truth, self._category_ids)
+        self.meter = AlignmentMeter(len(self._category_ids), layers, definitions)
+        self.found: list[dict[int, Detections]] = [{} for _ in range(layers)]
+
+    def add(
+        self,
+        image_id: int,
+        boxes: np.ndarray,
+        scores: np.ndarray,
+        detections: Sequence[Detections],
+    ) -> None:
+        """Add an image: boxes (L, N, 4), scores (L, N, K) and the L layers' detections.
+
+        An image that is added again is left out.
+        """
+        if image_id in self.found[0]:
+            return
+        for layer, found in zip(self.found, detections, strict=True):
+            layer[image_id] = Detections(*(np.array(x, copy=True) for x in found))
+        self.meter.update(boxes, scores, self._truths[image_id], list(detections))
+
+    def merge(self, other: AlignmentMeter, found: list[dict[int, Detections]]) -> None:
+        """Add what another process has seen, which must be other images."""
+        self.meter.merge(other)
+        for mine, theirs in zip(self.found, found, strict=True):
+            mine.update(theirs)
+
+    def report(self, kind: str, source: dict[str, str] | None = None) -> AlignmentReport:
+        """All the numbers; ``kind`` and ``source`` as in :class:`AlignmentReport`."""
+        arrays = [self._coco(layer) for layer in range(len(self.found))]
+        classes = len(self._category_ids)
+        lrp = [optimal_lrp(x, self.meter.sums["objects"][:classes]) for x in self.meter.sums["lrp"]]
+        return AlignmentReport(
+            kind=kind,
+            images=int(self.meter.sums["images"]),
+            objects=int(self.meter.sums["objects"][:classes].sum()),
+            definitions=asdict(self.meter.definitions),
+            layers=[self._layer(i, *pair) for i, pair in enumerate(zip(arrays, lrp, strict=True))],
+            classes=self._classes(arrays[-1], lrp[-1]),
+            sizes=self._sizes(arrays[-1]),
+            source=source or {},
+        )
+
+    def _coco(self, layer: int) -> dict[str, np.ndarray]:
+        rows = [np.empty((0, 7))]
+        category_ids = np.array(self._category_ids)
+        for image_id, (boxes, scores, labels) in self.found[layer].items():
+            ids = np.full(len(boxes), image_id)
+            size = boxes[:, 2:] - boxes[:, :2]
+            rows.append(np.column_stack([ids, boxes[:, :2], size, scores, category_ids[labels]]))
+        found = np.concatenate(rows)
+        return precision_and_recall(self._ground_truth, found, max_dets=self._max_dets)
+
+    def _layer(self, i: int, arrays: dict, lrp: dict[str, np.ndarray]) -> LayerAlignment:
+        sums = {name: x[i] for name, x in self.meter.sums.items() if x.ndim > 1}
+        matched = sums["matched"][: len(self._category_ids)].sum(0)
+        return LayerAlignment(
+            layer=i + 1,
+            scores=main_scores(arrays),
+            ap_by_iou=scores_by_iou(arrays),
+            olrp={name: 100 * mean(lrp[name]) for name in ("oLRP", "localisation", "FP", "FN")},
+            br_recall=self._recall(sums),
+            pearson=float(pearson(matched)),
+            spearman=spearman_of_histogram(sums["density"]),
+            rank_correlation=float(ratio(*sums["rank_correlation"][::-1])),
+            matched_confidence=float(ratio(matched[1], matched[0])),
+            matched_iou=float(ratio(matched[2], matched[0])),
+            unmatched_confidence=float(ratio(*sums["unmatched"][[1, 0]])),
+            unmatched_iou=float(ratio(*sums["unmatched"][[2, 0]])),
+            histograms={
+                name: counts.astype(int).tolist()
+                for name, counts in zip(HISTOGRAMS, sums["histograms"], strict=True)
+            },
+            density=rebin(sums["density"], SHOWN_BINS).astype(int).tolist(),
+        )
+
+    def _recall(self, sums: dict[str, np.ndarray]) -> dict[str, float]:
+        if self.meter.definitions.average == "image":
+            count, *hits = sums["br_images"]
+        else:
+            classes = slice(len(self._category_ids))
+            count, hits = sums["br_objects"][classes].sum(), sums["br_hits"][classes].sum(0)
+        return {str(k): float(100 * ratio(h, count)) for k, h in zip(MULTIPLES, hits, strict=True)}
+
+    def _classes(self, arrays: dict, lrp: dict[str, np.ndarray]) -> list[GroupAlignment]:
+        names = {c["id"]: c["name"] for c in self._ground_truth["categories"]}
+        place = {id_: k for k, id_ in enumerate(sorted(names))}  # COCO's axis K
+        return [
+            self._group(
+                names[id_],
+                i,
+                ap=class_score(arrays, place[id_]),
+                ap50=class_score(arrays, place[id_], "AP50"),
+                ap75=class_score(arrays, place[id_], "AP75"),
+                **{f"olrp{part}": float(scale * lrp[name][i]) for part, name, scale in LRP_COLUMNS},
+            )
+            for i, id_ in enumerate(self._category_ids)
+        ]
+
+    def _sizes(self, arrays: dict) -> list[GroupAlignment]:
+        scores, first = main_scores(arrays), len(self._category_ids)
+        unknown = {f"olrp{part}": np.nan for part, _, _ in LRP_COLUMNS}
+        unknown |= {"ap50": np.nan, "ap75": np.nan}
+        return [
+            self._group(name, first + i, ap=scores[f"AP{name[0]}"], **unknown)
+            for i, name in enumerate(SIZES)
+        ]
+
+    def _group(self, name: str, group: int, **scores: float) -> GroupAlignment:
+        sums = {key: x[-1, group] for key, x in self.meter.sums.items() if key in GROUPED}
+        matched = sums["matched"]
+        return GroupAlignment(
+            name=name,
+            objects=int(self.meter.sums["objects"][group]),
+            br_recall=float(100 * ratio(sums["br_hits"][0], sums["br_objects"])),
+            pearson=float(pearson(matched)),
+            matched_confidence=float(ratio(matched[1], matched[0])),
+            matched_iou=float(ratio(matched[2], matched[0])),
+            **scores,
+        )
+
+
+GROUPED = ("matched", "br_hits", "br_objects")
+LRP_COLUMNS = (
+    ("", "oLRP", 100),
+    ("_localisation", "localisation", 100),
+    ("_fp", "FP", 100),
+    ("_fn", "FN", 100),
+    ("_score", "score", 1),
+)
+
+
+def mean(values: np.ndarray) -> float:
+    """The mean of those that are not NaN; NaN if all are."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def read_truths(ground_truth: dict, category_ids: Sequence[int]) -> dict[int, Truth]:
+    """Image id -> its objects, classes numbered as ``category_ids``."""
+    label = {id_: i for i, id_ in enumerate(category_ids)}
+    by_image: dict[int, list[dict]] = {image["id"]: [] for image in ground_truth["images"]}
+    for annotation in ground_truth["annotations"]:
+        by_image[annotation["image_id"]].append(annotation)
+    if all(annotation["iscrowd"] for annotation in ground_truth["annotations"]):
+        raise InputError("the ground truth has no objects: there is nothing to align with")
+    return {
+        image["id"]: _truth(image, by_image[image["id"]], label) for image in ground_truth["images"]
+    }
+
+
+def _truth(image: dict, annotations: list[dict], label: dict[int, int]) -> Truth:
+    if not (image.get("height") and image.get("width")):
+        raise InputError(f"image {image['id']} of the ground truth has no height and width")
+    crowd = np.array([bool(a["iscrowd"]) for a in annotations], bool)
+    boxes = np.array([a["bbox"] for a in annotations], np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    labels = np.array([label[a["category_id"]] for a in annotations], np.int64)
+    areas = np.array([a["area"] for a in annotations], np.float64)
+    return Truth(
+        boxes[~crowd],
+        labels[~crowd],
+        areas[~crowd],
+        boxes[crowd],
+        labels[crowd],
+        (image["height"], image["width"]),
+    )

@@ -1,0 +1,65 @@
+"""Alignment of any detector from its detections in COCO's results format."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from detrex.evaluation.coco_scores import load_detections, load_ground_truth
+from detrex.utils.errors import InputError
+
+from .collector import AlignmentCollector, Detections, one_class_samples
+from .definitions import Definitions
+from .report import AlignmentReport
+
+
+def alignment_of_results(
+    results: str | os.PathLike,
+    annotations: str | os.PathLike,
+    definitions: Definitions | None = None,
+) -> AlignmentReport:
+    """Measure a results JSON against the COCO JSON of its data set.
+
+    Every detection is a sample of one class; there is one layer. A query that was written once per
+    class counts as often, so figures of raw queries and of detections are different things.
+
+    Raises InputError naming the file: unreadable, of another data set, without detections, scores
+    outside [0, 1], or annotations without objects.
+    """
+    gt = load_ground_truth(annotations)
+    found = load_detections(results, gt)
+    if not found:
+        raise InputError(f"{results}: no detections at all: there is nothing to measure")
+    category_ids = sorted(category["id"] for category in gt["categories"])
+    try:
+        collector = AlignmentCollector(gt, category_ids, layers=1, definitions=definitions)
+    except InputError as error:
+        raise InputError(f"{annotations}: {error}") from None
+    for image_id, detections in by_image(found, [i["id"] for i in gt["images"]], category_ids):
+        if ((detections.scores < 0) | (detections.scores > 1)).any():
+            raise InputError(f"{results}: image {image_id} has scores outside [0, 1]")
+        samples = one_class_samples(detections, len(category_ids))
+        collector.add(image_id, *samples, [detections])
+    return collector.report(
+        "detections", {"results": str(results), "annotations": str(annotations)}
+    )
+
+
+def by_image(found: list[dict], image_ids: list[int], category_ids: list[int]):
+    """Yield (image id, detections) for every image, also for those without any."""
+    label = {id_: i for i, id_ in enumerate(category_ids)}
+    boxes = np.array([d["bbox"] for d in found], np.float64)
+    boxes[:, 2:] += boxes[:, :2]
+    scores = np.array([d["score"] for d in found], np.float64)
+    labels = np.array([label[d["category_id"]] for d in found])
+    images = np.array([d["image_id"] for d in found])
+    order = np.argsort(images, kind="stable")
+    ordered = images[order]
+    for image_id in image_ids:
+        first, last = (
+            np.searchsorted(ordered, image_id),
+            np.searchsorted(ordered, image_id, "right"),
+        )
+        mine = order[first:last]
+        yield image_id, Detections(boxes[mine], scores[mine], labels[mine])
