@@ -14,6 +14,7 @@ from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from detrex.layers import box_xyxy_to_cxcywh
+from detrex.modeling.backbone.frozen_norm import fold_frozen_norms
 from detrex.modeling.criterion import Predictions
 from detrex.modeling.heads import Decoded, Heads
 from detrex.modeling.postprocess import detections, fuse_iou, resize_to_original
@@ -75,6 +76,7 @@ class Detector(nn.Module):
         pixel_std: Sequence[float],
     ) -> None:
         super().__init__()
+        fold_frozen_norms(backbone)
         self.backbone = backbone
         self.position_embedding = position_embedding
         self.neck = neck

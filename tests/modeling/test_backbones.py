@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torchvision
+from detectron2.layers import FrozenBatchNorm2d
+from torch import nn
 
 from detrex.modeling.backbone import BasicStem, ResNet, TorchvisionResNet, make_stage
+from detrex.modeling.backbone.frozen_norm import FoldedConv2d, fold_frozen_norms
 from detrex.modeling.backbone.resnet import BottleneckBlock
 
 
@@ -43,6 +48,8 @@ def test_unknown_stages_are_named(options: dict) -> None:
 def test_torchvision_features_equal_torchvisions(dilation: bool) -> None:
     torch.manual_seed(0)
     backbone = TorchvisionResNet("resnet50", True, {"layer3": "res4", "layer4": "res5"}, dilation)
+    for buffer in backbone.body.layer4.buffers():
+        nn.init.uniform_(buffer, 0.5, 1.5)
     model = torchvision.models.resnet50(replace_stride_with_dilation=[False, False, dilation])
     loaded = model.load_state_dict(backbone.body.state_dict(), strict=False)
     assert not loaded.unexpected_keys
@@ -55,8 +62,9 @@ def test_torchvision_features_equal_torchvisions(dilation: bool) -> None:
         y = model.layer2(model.layer1(model.maxpool(model.relu(model.bn1(model.conv1(x))))))
         res4 = model.layer3(y)
         res5 = model.layer4(res4)
-    torch.testing.assert_close(features["res4"], res4)
-    torch.testing.assert_close(features["res5"], res5)
+    for found, expected in ((features["res4"], res4), (features["res5"], res5)):
+        atol = 2e-6 * expected.abs().max().item()
+        torch.testing.assert_close(found, expected, rtol=2e-6, atol=atol)
     shapes = backbone.output_shape()
     for name, feature in features.items():
         assert shapes[name].channels == feature.shape[1]
@@ -74,3 +82,45 @@ def test_stem_and_first_layer_are_frozen(train: bool, count: int) -> None:
 def test_unknown_torchvision_model_is_named() -> None:
     with pytest.raises(ValueError, match="backbone.name is one of .*resnet18.*got 'resnet51'"):
         TorchvisionResNet("resnet51", True)
+
+
+def randomise_norms(model: nn.Module) -> None:
+    for norm in model.modules():
+        if isinstance(norm, FrozenBatchNorm2d):
+            for buffer in norm.buffers():
+                nn.init.uniform_(buffer, 0.5, 1.5)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_folded_norms_change_neither_values_nor_keys_nor_gradients(channels_last: bool) -> None:
+    torch.manual_seed(0)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    stages = [stage[:1] for stage in make_stage(50)[:2]]
+    plain = ResNet(BasicStem(3, 64, "FrozenBN"), stages, out_features=["res3"]).freeze(1)
+    randomise_norms(plain)
+    plain = plain.to(memory_format=layout)
+    folded = copy.deepcopy(plain)
+    fold_frozen_norms(folded)
+    assert sum(isinstance(m, FoldedConv2d) for m in folded.modules()) == 9
+    assert folded.state_dict().keys() == plain.state_dict().keys()
+    assert [n for n, _ in folded.named_parameters()] == [n for n, _ in plain.named_parameters()]
+    x = torch.randn(1, 3, 32, 48).to(memory_format=layout)
+    found, expected = copy.deepcopy(folded)(x)["res3"], plain(x)["res3"]
+    assert found.is_contiguous(memory_format=layout)
+    torch.testing.assert_close(found, expected, rtol=2e-6, atol=2e-6 * expected.abs().max().item())
+    grads = (
+        torch.autograd.grad(out.sin().sum(), [p for p in m.parameters() if p.requires_grad])
+        for m, out in ((folded, folded(x)["res3"]), (plain, expected))
+    )
+    for found, expected in zip(*grads, strict=True):
+        atol = 1e-5 * expected.abs().max().item()
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=atol)
+
+
+def test_a_folded_norm_follows_its_buffers() -> None:
+    backbone = copy.deepcopy(TorchvisionResNet("resnet18", True))
+    x = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        before = backbone(x)["res5"]
+        backbone.body.layer4[1].bn2.bias += 1.0
+        assert (backbone(x)["res5"] - before).abs().max() > 0.5
