@@ -25,13 +25,18 @@ setup(
     python_requires=">=3.10",
     packages=packages(),
     package_dir={"detrex.config.configs": "configs"},
-    package_data={"": ["*.c"], "detrex.experiments.report": ["page.*"]},
+    package_data={
+        "": ["*.c"],
+        "detrex.experiments": ["presets/*.yaml"],
+        "detrex.experiments.report": ["page.*"],
+    },
     install_requires=(ROOT / "requirements" / "base.txt").read_text(encoding="utf-8").split("\n"),
     extras_require={
         "demo": (ROOT / "requirements" / "demo.txt").read_text(encoding="utf-8").split("\n"),
         "test": (ROOT / "requirements" / "test.txt").read_text(encoding="utf-8").split("\n"),
         "report": (ROOT / "requirements" / "report.txt").read_text(encoding="utf-8").split("\n"),
         "video": ["av"],
+        "slurm": ["submitit"],
         "wandb": ["wandb"],
     },
 )

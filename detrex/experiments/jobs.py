@@ -1,0 +1,106 @@
+"""The runs of an ablation: one per variant and seed, each in a folder named after its config."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from detrex.config import json_config
+from detrex.engine.settings import load_config
+from detrex.utils.errors import InputError
+
+from .plan import Plan, Variant
+from .runs import read_run
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run.
+
+    Args:
+        variant: its row.
+        seed: ``train.seed``.
+        folder: its output folder; equal configs share one, whatever their variants are called.
+        command: starts it, or continues it where it was interrupted.
+    """
+
+    variant: Variant
+    seed: int
+    folder: Path
+    command: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.variant.name}, seed {self.seed}"
+
+    def scores(self) -> dict[str, float]:
+        """Final scores by metric name; empty while the run has not finished."""
+        if not (self.folder / "model_final.pth").is_file():
+            return {}
+        run = read_run(self.folder)
+        return run.evaluations.get(run.config["train"]["max_iter"], {})
+
+
+def make_jobs(plan: Plan, seeds: Sequence[int], num_gpus: int, root: Path) -> list[Job]:
+    """Resolve every config and name every run's folder, ``root/<variant>_seed<n>_<hash>``.
+
+    Args:
+        plan: what to compare.
+        seeds: one run of each variant per seed.
+        num_gpus: processes of a run.
+        root: holds the runs.
+
+    Raises:
+        InputError: a config that cannot be loaded, or an override that it does not take.
+    """
+    return [
+        _job(variant, cfg, seed, num_gpus, root)
+        for variant in plan.variants
+        for cfg in [load_variant(variant)]
+        for seed in seeds
+    ]
+
+
+def load_variant(variant: Variant) -> DictConfig:
+    """Return a variant's resolved config.
+
+    Raises:
+        InputError: it cannot be loaded, or an override does not fit; names the variant.
+    """
+    try:
+        return load_config(variant.config_file, variant.overrides)
+    except InputError as error:
+        raise InputError(f"variant {variant.name!r}: {error}") from None
+
+
+def config_key(cfg: DictConfig, seed: int) -> str:
+    """Twelve hexadecimal digits that say what is trained on what; where it is written to is not
+    part of it."""
+    content = json_config(cfg)
+    content["train"].update(seed=seed, output_dir=None)
+    content["dataloader"].get("evaluator", {}).pop("output_dir", None)
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _job(variant: Variant, cfg: DictConfig, seed: int, num_gpus: int, root: Path) -> Job:
+    key = config_key(cfg, seed)
+    readable = re.sub(r"[^\w.=+-]+", "_", variant.name.replace(" = ", "="))[:60].strip("_")
+    folder = next(root.glob(f"*_{key}"), root / f"{readable}_seed{seed}_{key}")
+    command = [sys.executable, str(_script(variant.config_file)), "--resume"]
+    command += ["--config-file", variant.config_file, "--num-gpus", str(num_gpus)]
+    command += [*variant.overrides, f"train.seed={seed}", f"train.output_dir={folder}"]
+    return Job(variant, seed, folder, tuple(command))
+
+
+def _script(config_file: str) -> Path:
+    """The ``train_net.py`` of the project that the config belongs to, else the general one."""
+    general = Path(__file__).resolve().parents[2] / "tools"
+    folders = [*Path(config_file).resolve().parents, general]
+    return next(f / "train_net.py" for f in folders if (f / "train_net.py").is_file())

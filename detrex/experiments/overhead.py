@@ -1,0 +1,129 @@
+"""What each variant of a detector costs at inference: parameters, FLOPs, latency."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from detectron2.config import instantiate
+from detectron2.utils.analysis import FlopCountAnalysis
+from tabulate import tabulate
+from torch import nn
+
+from detrex.layers.ms_deform_attn.function import VARIABLE
+from detrex.modeling.queries import query_count
+
+from .jobs import load_variant
+from .plan import Plan
+
+PRESET = "rank-overhead"
+NOTE = (
+    "FLOPs as fvcore counts them (a multiplication and its addition are one). Latency: median of "
+    "the ratios to the first row, variants in turns; batch 1, {device}."
+)
+
+
+def overhead_table(plan: Plan, size: tuple[int, int] = (800, 1333), repeats: int = 3) -> str:
+    """Measure every variant and return a Markdown table.
+
+    Args:
+        plan: variants with random weights; the first is what latencies are divided by.
+        size: height and width of the image.
+        repeats: measured rounds.
+
+    Raises:
+        InputError: a variant's config cannot be loaded.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(0)
+    pixels = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
+    batch = [{"image": pixels, "height": size[0], "width": size[1]}]
+    models = [
+        instantiate(load_variant(variant).model).eval().to(device) for variant in plan.variants
+    ]
+    ratios = latency_ratios(models, batch, repeats)
+    rows = [
+        [v.name, f"{trained / 1e6:.2f}", f"{used / 1e6:.2f}", f"{flops(model, batch) / 1e9:.2f}"]
+        + [f"{ratio:.3f}", v.published]
+        for v, model, ratio in zip(plan.variants, models, ratios, strict=True)
+        for trained, used in [parameters(model)]
+    ]
+    head = ["variant", "M parameters, training", "M parameters, inference"]
+    head += [f"GFLOPs, {size[0]}x{size[1]}", "latency ratio", "published"]
+    table = tabulate(rows, head, "github", disable_numparse=True)
+    return f"{plan.title}\n\n{table}\n\n{NOTE.format(device=device)}\n{plan.source}\n"
+
+
+def parameters(model: nn.Module) -> tuple[int, int]:
+    """Count all parameters, and those that inference reads.
+
+    Tables with a row per query (learned contents, embeddings and biases by rank) are read as far
+    as the primary query group reaches.
+    """
+    total, primary = query_count(model.groups), model.groups[0].one_block.size
+    sizes = [p.shape for p in model.parameters()]
+    tables = [shape for shape in sizes if shape[0] == total]
+    unread = sum((total - primary) * math.prod(shape[1:]) for shape in tables)
+    everything = sum(map(math.prod, sizes))
+    return everything, everything - unread
+
+
+def flops(model: nn.Module, batch: list[dict]) -> float:
+    """Count an inference's multiply-adds with fvcore."""
+    loggers = [logging.getLogger(name) for name in ("fvcore", "detectron2")]
+    with torch.no_grad(), _plain_attention(), _quiet(loggers):
+        analysis = FlopCountAnalysis(model, batch)
+        analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_flops)
+        return analysis.total()
+
+
+def latency_ratios(models: Sequence[nn.Module], batch: list[dict], repeats: int) -> list[float]:
+    """Time the models in turns after one unmeasured round; median ratio of each to the first."""
+    rounds = [[_seconds(model, batch) for model in models] for _ in range(repeats + 1)][1:]
+    return [statistics.median(times[i] / times[0] for times in rounds) for i in range(len(models))]
+
+
+@torch.no_grad()
+def _seconds(model: nn.Module, batch: list[dict]) -> float:
+    start = time.perf_counter()
+    model(batch)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def _attention_flops(inputs: Sequence, outputs: Sequence) -> float:
+    # q (..., N, C) and k (..., M, C): two products of N x M x C, which fvcore does not know.
+    q, k = (value.type().sizes() for value in inputs[:2])
+    return 2 * math.prod(q) * k[-2]
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Compute deformable attention in PyTorch's own operators, which fvcore can count."""
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = "pytorch"
+    try:
+        yield
+    finally:
+        os.environ.pop(VARIABLE)
+        os.environ.update({VARIABLE: before} if before is not None else {})
+
+
+@contextmanager
+def _quiet(loggers: Sequence[logging.Logger]) -> Iterator[None]:
+    """fvcore warns of every operator that it counts as nothing: additions, reshapes."""
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

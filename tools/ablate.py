@@ -1,0 +1,123 @@
+"""Compare variants of a config over several seeds: run what is missing, then print the table.
+
+python tools/ablate.py --config-file projects/rank_detr/configs/rank_detr_r50_two_stage_12ep.py \
+    --grid "model.rank_adaptive_classhead=[False,True]" --seeds 3 --num-gpus 8
+
+The same command continues an interrupted ablation; equal configs are trained once. The first row is
+the baseline. Runs: DIR/runs/; tables: DIR/NAME.{md,csv,tex}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import signal
+import sys
+from pathlib import Path
+
+from detrex.experiments.jobs import Job, make_jobs
+from detrex.experiments.overhead import PRESET as OVERHEAD
+from detrex.experiments.overhead import overhead_table
+from detrex.experiments.plan import Plan, Variant, load_plan, load_preset, preset_names
+from detrex.experiments.schedule import CONSOLE, device_groups, missing, run_here, run_on_slurm
+from detrex.experiments.tables import as_csv, as_latex, as_markdown, summarize
+from detrex.utils.cli import run_command
+from detrex.utils.errors import InputError
+from detrex.utils.files import atomic_write
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--config-file", default="", metavar="FILE", help="config of variants without their own")
+    add("--preset", metavar="NAME", help=f"one of {', '.join(preset_names())}")
+    add("--variants", metavar="FILE", type=Path, help="variants as YAML, like those of a preset")
+    add("--grid", nargs="+", default=[], metavar="KEY=[A,B]", help="values to combine")
+    add("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of every variant")
+    add("--seeds", type=int, default=1, metavar="N", help="runs of each variant, seeds from 0")
+    add("--num-gpus", type=int, default=1, metavar="N", help="GPUs (or CPU processes) of a run")
+    add("--jobs", type=int, metavar="N", help="runs at once; default: as the GPUs allow, else 1")
+    add("--slurm", nargs="*", metavar="KEY=VALUE", help="run through submitit, with its options")
+    add("--metrics", nargs="+", default=["AP", "AP50", "AP75"], metavar="NAME")
+    add("--table-only", action="store_true", help="run nothing, print what is there")
+    add("-o", "--output", type=Path, metavar="DIR", default="output/ablations")
+    args = parser.parse_args()
+    for option in ("seeds", "num_gpus", "jobs"):
+        if getattr(args, option) is not None and getattr(args, option) < 1:
+            raise InputError(f"--{option.replace('_', '-')}: give 1 or more")
+    return args
+
+
+def name_of(args: argparse.Namespace) -> str:
+    """The preset, or the stem of the file that the variants come from."""
+    return args.preset or Path(args.variants or args.config_file).stem
+
+
+def choose(args: argparse.Namespace) -> Plan:
+    """The variants that the command line asks for."""
+    if args.preset and args.variants:
+        raise InputError("--preset and --variants: give one of them")
+    if args.preset:
+        plan = load_preset(args.preset, args.config_file)
+    elif args.variants:
+        plan = load_plan(args.variants, args.config_file)
+    elif args.config_file:
+        name = "" if args.grid else name_of(args)
+        plan = Plan(name_of(args), (Variant(name, args.config_file),))
+    else:
+        raise InputError("give --config-file with --grid, --preset, or --variants")
+    return plan.resolve(args.set, args.grid)
+
+
+def run(jobs: list[Job], args: argparse.Namespace) -> dict[Job, str]:
+    """Run what has no final scores yet; return the jobs that failed with their errors."""
+    todo = missing(jobs)
+    print(f"{len(todo)} of {len({job.folder for job in jobs})} runs to do", flush=True)
+    report = functools.partial(print, flush=True)
+    if args.slurm is not None and todo:
+        options = slurm_options(args.slurm, args.num_gpus)
+        return run_on_slurm(todo, args.output / "slurm", options, report)
+    groups = device_groups(args.num_gpus)
+    return run_here(todo, args.jobs or max(1, len(groups)), groups, report)
+
+
+def slurm_options(texts: list[str], num_gpus: int) -> dict:
+    """submitit's options, numbers as such: "timeout_min=720", "slurm_partition=long"."""
+    pairs = [text.partition("=") for text in texts]
+    if wrong := [text for text, pair in zip(texts, pairs, strict=True) if not pair[2]]:
+        raise InputError(f"--slurm {wrong[0]}: write key=value, e.g. timeout_min=720")
+    given = {key: int(value) if value.isdigit() else value for key, _, value in pairs}
+    return {"gpus_per_node": num_gpus, "timeout_min": 24 * 60, **given}
+
+
+def write_tables(jobs: list[Job], plan: Plan, metrics: list[str], path: Path) -> None:
+    """Print the table, and write it in three formats."""
+    rows = summarize(jobs, metrics)
+    heading = f"## {plan.title}\n\n" + (f"{plan.source.strip()}\n\n" if plan.source else "")
+    texts = {"md": heading + as_markdown(rows), "csv": as_csv(rows), "tex": as_latex(rows)}
+    for suffix, text in texts.items():
+        with atomic_write(f"{path}.{suffix}") as stream:
+            stream.write(text)
+    print(f"\n{texts['md']}\nwritten: {path}.md, .csv, .tex")
+
+
+def main() -> None:
+    args = parse()
+    plan = choose(args)
+    if args.preset == OVERHEAD:
+        return print(overhead_table(plan))
+    jobs = make_jobs(plan, range(args.seeds), args.num_gpus, args.output / "runs")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        failed = {} if args.table_only else run(jobs, args)
+    except KeyboardInterrupt:
+        print("interrupted: the same command continues", file=sys.stderr)
+        raise SystemExit(130) from None
+    write_tables(jobs, plan, args.metrics, args.output / name_of(args))
+    for job, error in failed.items():
+        print(f"failed: {job.name}: {error} ({job.folder}/{CONSOLE})", file=sys.stderr)
+    raise SystemExit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    run_command(main)
