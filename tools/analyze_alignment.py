@@ -1,0 +1,90 @@
+"""Does the best box get the best score? Measure it, print tables, draw pictures.
+
+A model, with the queries of every decoder layer (options of train_net.py are understood):
+    python tools/analyze_alignment.py --config-file projects/.../config.py \
+        train.init_checkpoint=output/demo/model_final.pth -o output/demo/alignment
+
+Detections of any detector in COCO's results format:
+    python tools/analyze_alignment.py --results coco_instances_results.json \
+        --annotations val.json -o output/alignment
+
+Writes alignment.json (schema: detrex.evaluation.alignment.report), PNG and SVG pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # projects/ of a checkout, from any folder
+
+from detrex.engine.cli import main as train_net  # noqa: E402
+from detrex.evaluation.alignment import (  # noqa: E402
+    AlignmentReport,
+    Definitions,
+    alignment_of_results,
+    load_report,
+)
+from detrex.evaluation.alignment.plots import save_plots  # noqa: E402
+from detrex.evaluation.alignment.report import FILE_NAME  # noqa: E402
+from detrex.evaluation.alignment.tables import format_report  # noqa: E402
+from detrex.utils.cli import run_command  # noqa: E402
+from detrex.utils.errors import InputError  # noqa: E402
+
+
+def parse() -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("-o", "--output", default="output/alignment", help="folder to write to")
+    add("--results", help="detections in COCO's results format; no model is run")
+    add("--annotations", help="COCO JSON of the data set of --results")
+    default = Definitions()
+    add("--br-assign", dest="assign", choices=["argmax", "one-to-one"], default=default.assign)
+    add("--br-same-class", dest="same_class", action="store_true")
+    add("--br-min-iou", dest="min_iou", type=float, default=default.min_iou)
+    add("--br-average", dest="average", choices=["image", "object"], default=default.average)
+    add("--candidate-iou", type=float, default=default.candidate_iou)
+    return parser.parse_known_args()
+
+
+def of_model(arguments: list[str], output: str, definitions: Definitions) -> AlignmentReport:
+    """Evaluate as ``train_net.py --eval-only`` does, with the evaluator's diagnosis on."""
+    given = json.dumps(vars(definitions)).replace('"', "")
+    overrides = ["dataloader.evaluator.diagnose=" + given]
+    overrides += [f"dataloader.evaluator.output_dir={output}"]
+    path = Path(output) / FILE_NAME
+    before = path.stat().st_mtime_ns if path.exists() else None
+    train_net([*arguments, "--eval-only", *overrides])
+    if not path.exists() or path.stat().st_mtime_ns == before:
+        raise InputError("nothing was measured: the config has no dataloader.evaluator with images")
+    return load_report(path)
+
+
+def main() -> None:
+    args, rest = parse()
+    definitions = Definitions(
+        **{field.name: getattr(args, field.name) for field in fields(Definitions)}
+    )
+    if args.results is None:
+        report = of_model(rest, args.output, definitions)
+    elif rest:
+        raise InputError(f"{rest[0]}: goes with --config-file, not with --results")
+    elif args.annotations is None:
+        raise InputError("--results: name the data set's COCO JSON with --annotations")
+    else:
+        report = alignment_of_results(args.results, args.annotations, definitions)
+        report.save(args.output)
+    print(format_report(report))
+    paths = save_plots(report, args.output)
+    print(f"wrote {args.output}/{FILE_NAME} and {len(paths)} pictures, first {paths[-2]}")
+
+
+if __name__ == "__main__":
+    run_command(main)
