@@ -24,8 +24,8 @@ demo: $(READY)
 	$(BIN)/python tools/make_sample_data.py --output $(DATA)
 	$(BIN)/python tools/make_sample_weights.py -o output/efficientnet_lite0.pth
 	$(BIN)/python projects/rank_detr/train_net.py --config-file $(CONFIG) --resume
-	$(BIN)/python tools/contact_sheet.py --json $(DATA)/val.json --images $(DATA)/val \
-		--results output/demo/coco_instances_results.json -o output/demo/contact_sheet.png
+	$(BIN)/python tools/visualize_predictions.py output/demo/coco_instances_results.json \
+		--json $(DATA)/val.json --images $(DATA)/val -o output/demo/contact_sheet.png
 
 test: $(READY) lint
 	$(BIN)/python -m pytest

@@ -1,10 +1,8 @@
-import json
-
 import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from detrex.utils.contact_sheet import PREDICTION, TRUTH, SheetItem, coco_items, contact_sheet
+from detrex.utils.contact_sheet import PREDICTION, TRUTH, SheetItem, contact_sheet, open_image
 from detrex.utils.errors import InputError
 
 
@@ -47,41 +45,17 @@ def test_labels_stay_inside_the_tile(tmp_path):
     assert (pixels[30:150, 6:126] == ImageColor.getrgb(PREDICTION)).all(-1).sum() > 500
 
 
-@pytest.fixture
-def data(tmp_path):
-    for i in range(6):
-        Image.new("RGB", (20, 20), (i * 40, 0, 0)).save(tmp_path / f"{i}.png")
-    coco = {
-        "images": [{"id": i, "file_name": f"{i}.png"} for i in range(6)],
-        "categories": [{"id": 3, "name": "cat"}],
-        "annotations": [{"image_id": 2, "category_id": 3, "bbox": [1, 2, 3, 4]}],
-    }
-    results = [
-        {"image_id": 2, "category_id": 3, "bbox": [5, 5, 5, 5], "score": score}
-        for score in (0.2, 0.9)
-    ]
-    (tmp_path / "val.json").write_text(json.dumps(coco))
-    (tmp_path / "results.json").write_text(json.dumps(results))
-    return tmp_path
+def test_other_boxes_have_their_own_colour(tmp_path):
+    item = SheetItem(Image.new("RGB", (100, 100)), others=[((20, 40, 60, 80), "#1 cat", "#4dabf7")])
+    pixels = _sheet(tmp_path / "sheet.png", [item], tile=100, legend=[("red", "a query")])
+    drawn = (pixels[30:130, 6:106] == ImageColor.getrgb("#4dabf7")).all(-1)
+    assert drawn[40:80, 20].all() and drawn[80, 20:60].all() and not drawn[45:75, 25:55].any()
+    assert (pixels[:30] == (255, 0, 0)).all(-1).any()
 
 
-def test_coco_items_spread_over_the_data_and_keep_confident_boxes(data):
-    items = coco_items(data / "val.json", data, data / "results.json", count=3, threshold=0.3)
-    assert [item.title for item in items] == ["0.png", "2.png", "4.png"]
-    assert items[1].image.getpixel((0, 0)) == (80, 0, 0)
-    assert items[1].truth == [((1, 2, 4, 6), "cat")]
-    assert items[1].predictions == [((5, 5, 10, 10), "cat", 0.9)]
-    assert len(coco_items(data / "val.json", data, count=50)) == 6
-
-
-def test_wrong_input_is_named(data):
-    with pytest.raises(InputError, match="gone.json: cannot be read"):
-        coco_items(data / "gone.json", data)
-    with pytest.raises(InputError, match="0.png: cannot be read as an image"):
-        coco_items(data / "val.json", data / "nowhere")
-    (data / "results.json").write_text('[{"image_id": 2, "category_id": 8, "score": 1}]')
-    with pytest.raises(InputError, match="results.json: not COCO data"):
-        coco_items(data / "val.json", data, data / "results.json")
+def test_wrong_input_is_named(tmp_path):
+    with pytest.raises(InputError, match="gone.png: cannot be read as an image"):
+        open_image(tmp_path / "gone.png")
     with pytest.raises(InputError, match="no image"):
-        contact_sheet([], data / "sheet.png")
-    assert not (data / "sheet.png").exists()
+        contact_sheet([], tmp_path / "sheet.png")
+    assert not (tmp_path / "sheet.png").exists()

@@ -1,0 +1,155 @@
+"""Images with their true boxes and what detectors found in them, ready for a contact sheet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from detrex.data.coco_format import read_coco
+from detrex.evaluation.coco_scores import load_detections
+from detrex.utils.contact_sheet import SheetItem, open_image
+from detrex.utils.errors import InputError
+
+from .predictor import Predictor
+
+ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+# Told apart on photographs, with black text readable on them.
+COLORS = "#ff6b6b #ffd43b #69db7c #4dabf7 #da77f2 #ffa94d #38d9a9 #f783ac #a9e34b #91a7ff".split()
+Labelled = tuple[Sequence[float], str, float]  # box (xyxy pixels), label, score
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image file; its COCO id and true boxes (xyxy pixels, label) where they are known."""
+
+    path: Path
+    title: str
+    image_id: int | None = None
+    truth: Sequence[tuple[Sequence[float], str]] = ()
+
+
+# A detector: its name is shown; called with a sample and its image.
+Source = tuple[str, Callable[[Sample, Image.Image], list[Labelled]]]
+
+
+def dataset_samples(ground_truth: dict, images: str | os.PathLike, count: int) -> list[Sample]:
+    """``count`` images spread evenly over a data set (of ``load_ground_truth``)."""
+    names = {c["id"]: c["name"] for c in ground_truth["categories"]}
+    chosen = spread(ground_truth["images"], count)
+    truth: dict[int, list] = {image["id"]: [] for image in chosen}
+    for a in ground_truth["annotations"]:
+        if a["image_id"] in truth:
+            truth[a["image_id"]].append((_corners(a["bbox"]), names[a["category_id"]]))
+    return [
+        Sample(
+            Path(images, image["file_name"]), image["file_name"], image["id"], truth[image["id"]]
+        )
+        for image in chosen
+    ]
+
+
+def augmented(
+    mapper: Callable[[dict], dict], json_file: str, images: str, count: int
+) -> Iterator[SheetItem]:
+    """Images of a data set as a ``DetrDatasetMapper`` gives them to the model, drawn anew in every
+    call, with the boxes that are left."""
+    records, categories = read_coco(json_file, images)
+    names = list(categories.values())
+    for record in spread(records, count):
+        seen = mapper(record)
+        pixels = seen["image"].permute(1, 2, 0).numpy()
+        image = Image.fromarray(pixels if mapper.img_format == "RGB" else pixels[:, :, ::-1].copy())
+        boxes, classes = seen["instances"].gt_boxes.tensor.tolist(), seen["instances"].gt_classes
+        truth = [(box, names[label]) for box, label in zip(boxes, classes, strict=True)]
+        yield SheetItem(image, truth, title=Path(record["file_name"]).name)
+
+
+def spread(entries: Sequence, count: int) -> list:
+    """``count`` of the entries, or all, at equal distances."""
+    return [entries[i * len(entries) // count] for i in range(min(count, len(entries)))]
+
+
+def file_samples(paths: Sequence[str | os.PathLike], count: int) -> list[Sample]:
+    """The first ``count`` images of files and folders. Raises InputError where there is none."""
+    found = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in ENDINGS)
+        if not inside:
+            raise InputError(f"{path}: no image in this folder")
+        found += inside
+    return [Sample(path, path.name) for path in found[:count]]
+
+
+def results_source(path: str | os.PathLike, ground_truth: dict | None, threshold: float) -> Source:
+    """Detections of a COCO results file, from a score of ``threshold`` on.
+
+    Raises InputError if it is not of this ground truth, or there is none.
+    """
+    if ground_truth is None:
+        raise InputError(f"{path}: detections need their ground truth: give --json and --images")
+    names = {c["id"]: c["name"] for c in ground_truth["categories"]}
+    found: dict[int, list[Labelled]] = {}
+    for d in load_detections(path, ground_truth):
+        if d["score"] >= threshold:
+            entry = _corners(d["bbox"]), names[d["category_id"]], d["score"]
+            found.setdefault(d["image_id"], []).append(entry)
+    return source_name(path), lambda sample, image: found.get(sample.image_id, [])
+
+
+def model_source(path: str | os.PathLike, predictor: Predictor, threshold: float) -> Source:
+    """What the model of a checkpoint finds, from a score of ``threshold`` on."""
+
+    def detect(sample: Sample, image: Image.Image) -> list[Labelled]:
+        found = predictor.detect(np.asarray(image))
+        return [(f.box, predictor.name(f.label), f.score) for f in found if f.score >= threshold]
+
+    return source_name(path), detect
+
+
+def source_name(path: str | os.PathLike) -> str:
+    """Folder and file, without their ends: "demo/model_final"."""
+    path = Path(path).resolve()
+    return f"{path.parent.name}/{path.stem}"
+
+
+def side_by_side(samples: Sequence[Sample], sources: Sequence[Source]) -> Iterator[SheetItem]:
+    """One tile per image with everything in it; with several detectors a tile for each, after one
+    of the truth."""
+    for sample in samples:
+        image = open_image(sample.path)
+        if len(sources) <= 1:
+            found = sources[0][1](sample, image) if sources else ()
+            yield SheetItem(image, sample.truth, found, sample.title)
+            continue
+        yield SheetItem(image, sample.truth, title=sample.title)
+        for name, detect in sources:
+            yield SheetItem(image, (), detect(sample, image), name)
+
+
+def by_layer(samples: Sequence[Sample], predictor: Predictor, count: int) -> Iterator[SheetItem]:
+    """A tile of the truth, then one for every decoder layer: the ``count`` queries that end best,
+    each in one colour throughout, labelled "#rank class score"."""
+    for sample in samples:
+        image = open_image(sample.path)
+        yield SheetItem(image, sample.truth, title=sample.title)
+        paths = predictor.paths(np.asarray(image))[:count]
+        for layer in range(len(paths[0].found)):
+            boxes = []
+            for i, path in reversed(list(enumerate(paths))):  # the best on top
+                box, label, score = path.found[layer]
+                text = f"#{path.ranks[layer]} {predictor.name(label)} {score:.2f}"
+                boxes.append((box, text, COLORS[i % len(COLORS)]))
+            yield SheetItem(image, title=f"layer {layer + 1}", others=boxes)
+
+
+def _corners(box: Sequence[float]) -> tuple[float, float, float, float]:
+    x, y, w, h = box
+    return x, y, x + w, y + h

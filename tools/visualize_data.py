@@ -1,0 +1,50 @@
+"""Draw the images of a data set with their boxes, as they are or as training sees them.
+
+python tools/visualize_data.py --json train.json --images train/ -o sheet.png
+python tools/visualize_data.py --config-file CONFIG --split train --augmented -o sheet.png
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from detectron2.config import instantiate
+
+from detrex.data.annotation_files import annotation_files
+from detrex.engine.settings import load_config
+from detrex.evaluation.coco_scores import load_ground_truth
+from detrex.experiments.pictures import augmented, dataset_samples, side_by_side
+from detrex.utils.cli import run_command
+from detrex.utils.contact_sheet import LEGEND, contact_sheet
+from detrex.utils.errors import InputError
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", help="COCO annotation file")
+    parser.add_argument("--images", help="folder of its images")
+    parser.add_argument("--config-file", help="instead of --json and --images")
+    parser.add_argument("--split", choices=["train", "val"], default="train", help="of the config")
+    parser.add_argument("--augmented", action="store_true", help="as the training mapper gives it")
+    parser.add_argument("--count", type=int, default=16, help="images to show")
+    parser.add_argument("--columns", type=int, default=4)
+    parser.add_argument("-o", "--output", required=True, help="PNG to write")
+    parser.add_argument("overrides", nargs="*", help="key=value, of the config")
+    args = parser.parse_args()
+    if bool(args.config_file) == bool(args.json and args.images):
+        raise InputError("give --config-file, or --json and --images")
+    if args.augmented and not args.config_file:
+        raise InputError("--augmented needs the augmentations of a --config-file")
+    config = load_config(args.config_file, args.overrides) if args.config_file else None
+    files = (args.json, args.images) if config is None else annotation_files(config, args.split)
+    if args.augmented:
+        items = list(augmented(instantiate(config.dataloader.train.mapper), *files, args.count))
+    else:
+        samples = dataset_samples(load_ground_truth(files[0]), files[1], args.count)
+        items = list(side_by_side(samples, []))
+    contact_sheet(items, args.output, args.columns, title=files[0], legend=LEGEND[:1])
+    print(f"wrote {args.output}: {len(items)} images")
+
+
+if __name__ == "__main__":
+    run_command(main)
