@@ -18,7 +18,10 @@ from detrex.utils import inverse_sigmoid
 def noisy_labels(labels: Tensor, num_classes: int, probability: float) -> Tensor:
     """Each label is drawn anew from ``range(num_classes)`` with the given probability."""
     chosen = torch.rand_like(labels, dtype=torch.float32) < probability
-    return labels.masked_scatter(chosen, torch.randint_like(labels[chosen], num_classes))
+    if labels.device.type == "cpu":  # as many draws as upstream's, for equal random numbers
+        return labels.masked_scatter(chosen, torch.randint_like(labels[chosen], num_classes))
+    # The host would wait for their number.
+    return torch.where(chosen, torch.randint_like(labels, num_classes), labels)
 
 
 def noisy_boxes(boxes: Tensor, scale: float) -> Tensor:
@@ -45,7 +48,8 @@ def pad_copies(
 
     Padding has zero content and the box (0.5, 0.5, 0.5, 0.5).
     """
-    place = tuple(x.flatten().to(boxes.device) for x in copy_places(counts, copies))
+    place = torch.stack(copy_places(counts, copies)).flatten(1)
+    place = place.to(boxes.device, non_blocking=True).unbind()
     shape = (len(counts), copies * max(counts))
     padded = content.new_zeros(*shape, content.shape[-1]).index_put(place, content)
     return padded, boxes.new_zeros(*shape, 4).index_put(place, inverse_sigmoid(boxes))

@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 def _sines(x: Tensor, num_feats: int, temperature: float) -> Tensor:
     """Interleaved sines and cosines (..., num_feats) of angles (...)."""
-    index = torch.arange(num_feats, dtype=torch.float32, device=x.device)
-    frequency = temperature ** (2 * torch.div(index, 2, rounding_mode="floor") / num_feats)
-    angle = x[..., None] / frequency
-    return torch.stack([angle[..., 0::2].sin(), angle[..., 1::2].cos()], -1).flatten(-2)
+    index = torch.arange(0, num_feats, 2, dtype=torch.float32, device=x.device)
+    angle = x[..., None] / temperature ** (index / num_feats)
+    return torch.stack([angle.sin(), angle.cos()], -1).flatten(-2)
 
 
 class PositionEmbeddingSine(nn.Module):
@@ -47,8 +46,8 @@ class PositionEmbeddingSine(nn.Module):
         if self.normalize:
             y = (y + self.offset) / (y[:, -1:, :] + self.eps) * self.scale
             x = (x + self.offset) / (x[:, :, -1:] + self.eps) * self.scale
-        sines = [_sines(axis, self.num_pos_feats, self.temperature) for axis in (y, x)]
-        return torch.cat(sines, -1).permute(0, 3, 1, 2)
+        sines = _sines(torch.stack([y, x], -1), self.num_pos_feats, self.temperature)
+        return sines.flatten(-2).permute(0, 3, 1, 2)
 
 
 def get_sine_pos_embed(

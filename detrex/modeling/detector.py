@@ -229,11 +229,13 @@ class Detector(nn.Module):
 
     def prepare_targets(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
         """Labels (G,) and boxes (G, 4) of each image, relative to its unpadded size."""
-        targets = []
-        for x in batched_inputs:
-            height, width = x["image"].shape[-2:]
-            boxes = x["instances"].gt_boxes.tensor.to(self.device, torch.float32)
-            size = boxes.new_tensor([width, height, width, height])
-            labels = x["instances"].gt_classes.to(self.device)
-            targets.append({"labels": labels, "boxes": box_xyxy_to_cxcywh(boxes / size)})
-        return targets
+        instances = [x["instances"] for x in batched_inputs]
+        counts = [len(x) for x in instances]
+        boxes = torch.cat([x.gt_boxes.tensor.float() for x in instances])
+        labels = torch.cat([x.gt_classes for x in instances])
+        sides = (x["image"].shape[-2:] for x in batched_inputs)
+        sizes = [(w, h, w, h) for (h, w), n in zip(sides, counts, strict=True) for _ in range(n)]
+        boxes = box_xyxy_to_cxcywh(boxes / boxes.new_tensor(sizes).view_as(boxes))
+        # All images' targets in one copy each, for which the host need not wait.
+        parts = (x.to(self.device, non_blocking=True).split(counts) for x in (labels, boxes))
+        return [{"labels": own, "boxes": place} for own, place in zip(*parts, strict=True)]

@@ -47,16 +47,13 @@ class Heads(NamedTuple):
         return self.bbox_embed[layer](content).float()
 
 
-def refine_boxes(reference: Tensor | None, delta: Tensor) -> Tensor:
-    """Boxes (B, N, 4): the reference (B, N, 2 or 4) moved by ``delta`` in logit space.
+def box_logits(reference: Tensor) -> Tensor:
+    """Where box offsets start (B, N, 4), in logit space, of a reference (B, N, 2 or 4).
 
-    A reference of two coordinates moves the centre only; the size is the offset itself. Without a
-    reference (DETR) the offset is the box.
+    A reference of two coordinates moves the centre only; the size is the offset itself.
     """
-    if reference is None:
-        return delta.sigmoid()
     start = inverse_sigmoid(reference)
-    return (delta + F.pad(start, (0, 4 - start.shape[-1]))).sigmoid()
+    return start if start.shape[-1] == 4 else F.pad(start, (0, 2))
 
 
 def build_head(embed_dim: int, num_classes: int) -> tuple[nn.Linear, MLP]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from detrex.layers import TransformerLayerSequence
-from detrex.modeling.heads import Decoded, Heads, refine_boxes
+from detrex.modeling.heads import Decoded, Heads, box_logits
 from detrex.modeling.queries import Queries, attention_rows
 
 
@@ -80,12 +80,15 @@ class Decoder(TransformerLayerSequence):
         """What layer ``i`` predicts, and the queries with the boxes of the next layer."""
         seen = self.readout(queries.content)
         logits, delta, *iou = heads(i, seen)
-        start = queries.boxes if queries.traced is None else queries.traced
-        boxes = refine_boxes(start, delta)
+        if queries.boxes is None:  # DETR: the offset is the box
+            return (logits, delta.sigmoid(), *iou), queries
+        traced = queries.traced is not None
+        start = box_logits(queries.traced if traced else queries.boxes)
+        boxes = (delta + start).sigmoid()
         if heads.refine:
             # As upstream: the next layer looks where the content without its norm says.
             step = delta if seen is queries.content else heads.move(i, queries.content)
-            moved = refine_boxes(queries.boxes, step)
+            moved = (step + (start.detach() if traced else start)).sigmoid()
             traced = moved if self.look_forward_twice else None
             queries = replace(queries, boxes=moved.detach(), traced=traced)
         return (logits, boxes, *iou), queries

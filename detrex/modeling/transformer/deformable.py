@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,9 @@ class Memory:
     shapes: list[tuple[int, int]]
     valid_ratios: Tensor
 
+    def __post_init__(self) -> None:
+        self.ratios_of_boxes = self.valid_ratios.repeat(1, 1, 2)  # (B, L, 4)
+
     def as_keys(self) -> dict:
         """What cross-attention reads."""
         return {
@@ -49,29 +53,31 @@ class Memory:
 
     def on_levels(self, boxes: Tensor) -> Tensor:
         """Boxes or points of the image (B, N, 2 or 4) on each padded level (B, N, L, 2 or 4)."""
-        ratios = self.valid_ratios.repeat(1, 1, boxes.shape[-1] // 2)
+        ratios = self.valid_ratios if boxes.shape[-1] == 2 else self.ratios_of_boxes
         return boxes[:, :, None] * ratios[:, None]
 
+    @cached_property
     def pixel_centres(self) -> Tensor:
         """Centres (B, S, 2) of the tokens, relative to the unpadded image."""
-        grids = []
-        for (h, w), ratio in zip(self.shapes, self.valid_ratios.unbind(1), strict=True):
-            size = ratio * ratio.new_tensor([w, h])
-            grids.append(_pixel_grid(h, w, ratio.device).flatten(0, 1) / size[:, None])
-        return torch.cat(grids, 1)
+        ratios = zip(self.shapes, self.valid_ratios.unbind(1), strict=True)
+        return torch.cat([_pixel_centres(h, w, ratio) for (h, w), ratio in ratios], 1)
 
 
 @dataclass
 class Proposals:
     """What the encoder proposes at every token (two-stage).
 
-    tokens (B, S, C); logits (B, S, K); boxes (B, S, 4) before the sigmoid, infinite where a token
+    tokens (B, S, C); logits (B, S, K); anchors (B, S, 4) before the sigmoid, infinite where a token
     is padding or too close to the border.
     """
 
     tokens: Tensor
     logits: Tensor
-    unsigmoided: Tensor
+    anchors: Tensor
+
+    def boxes(self, box_head: nn.Module) -> Tensor:
+        """Boxes (B, S, 4) before the sigmoid."""
+        return box_head(self.tokens).float() + self.anchors
 
     def top(self, count: int, scores: Tensor) -> Proposals:
         """The ``count`` proposals of each image with the best scores (B, S), best first.
@@ -80,16 +86,22 @@ class Proposals:
         """
         tokens = scores.shape[1]
         best = scores.topk(min(count, tokens), dim=1).indices
-        best = best[:, torch.arange(count, device=best.device) % tokens, None]
-        parts = (self.tokens, self.logits, self.unsigmoided)
+        if count > tokens:
+            best = best[:, torch.arange(count, device=best.device) % tokens]
+        parts = (self.tokens, self.logits, self.anchors)
+        best = best[..., None]
         return Proposals(*(x.gather(1, best.expand(-1, -1, x.shape[-1])) for x in parts))
 
 
-def _pixel_grid(height: int, width: int, device: torch.device) -> Tensor:
-    """Pixel centres (height, width, 2) as (x, y) in pixels."""
-    y = torch.arange(height, device=device, dtype=torch.float32) + 0.5
-    x = torch.arange(width, device=device, dtype=torch.float32) + 0.5
-    return torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1)
+def _pixel_centres(height: int, width: int, ratio: Tensor) -> Tensor:
+    """Centres (B, H * W, 2) as (x, y) of a level's pixels, relative to its unpadded part; ratio
+    (B, 2) is that part's share of width and height."""
+    x, y = (  # (B, W) and (B, H)
+        torch.arange(0.5, side, device=ratio.device) / (ratio[:, axis, None] * side)
+        for axis, side in enumerate((width, height))
+    )
+    shape = (-1, height, width)
+    return torch.stack([x[:, None].expand(shape), y[..., None].expand(shape)], -1).flatten(1, 2)
 
 
 def _valid_ratio(mask: Tensor) -> Tensor:
@@ -136,7 +148,7 @@ class DeformableEncoder(TransformerLayerSequence):
             query_pos=position,
             query_key_padding_mask=memory.mask,
             spatial_shapes=memory.shapes,
-            reference_points=memory.on_levels(memory.pixel_centres()),
+            reference_points=memory.on_levels(memory.pixel_centres),
         )
         for layer in self.layers:
             x = run_layer(layer, self.use_checkpoint, x, **inputs)
@@ -243,21 +255,21 @@ class MultiScaleTransformer(nn.Module):
         memory.tokens = self.encoder(memory, position)
         return memory
 
-    def propose(self, memory: Memory, class_head: nn.Module, box_head: nn.Module) -> Proposals:
-        """A class and a box at every token: the token's pixel, 0.05 * 2^level of the image wide."""
+    def propose(self, memory: Memory, class_head: nn.Module) -> Proposals:
+        """A class and an anchor at every token: its pixel, 0.05 * 2^level of the image wide."""
+        centres = memory.pixel_centres
         sizes = [
-            torch.full((h * w, 2), 0.05 * 2.0**level) for level, (h, w) in enumerate(memory.shapes)
+            centres.new_full((h * w, 2), 0.05 * 2.0**level)
+            for level, (h, w) in enumerate(memory.shapes)
         ]
-        centres = memory.pixel_centres()
-        sizes = torch.cat(sizes).to(centres.device).expand_as(centres)
-        anchors = torch.cat([centres, sizes], -1)  # (B, S, 4)
+        anchors = torch.cat([centres, torch.cat(sizes).expand_as(centres)], -1)  # (B, S, 4)
         inside = ((anchors > 0.01) & (anchors < 0.99)).all(-1, keepdim=True)
         usable = inside & ~memory.mask[..., None]
         start = anchors.logit().masked_fill(~usable, torch.inf)
         # As upstream: unusable tokens are zeroed before the norm, so they share one score, and
         # their infinite coordinates become boxes at 1.
         tokens = self.enc_output_norm(self.enc_output(memory.tokens.masked_fill(~usable, 0.0)))
-        return Proposals(tokens, class_head(tokens), box_head(tokens).float() + start)
+        return Proposals(tokens, class_head(tokens), start)
 
 
 class DeformableTransformer(MultiScaleTransformer):

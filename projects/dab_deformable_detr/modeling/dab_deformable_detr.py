@@ -85,10 +85,11 @@ class DabDeformableDETR(Detector):
         groups, proposals = self.active_groups, None
         total = query_count(groups)
         if self.as_two_stage:
-            found = self.transformer.propose(memory, self.class_embed[-1], self.bbox_embed[-1])
+            found = self.transformer.propose(memory, self.class_embed[-1])
             top = found.top(total, found.logits.amax(-1))
-            boxes, content = top.unsigmoided.detach(), self.proposed_content(top)
-            proposals = Predictions(top.logits[None], top.unsigmoided.sigmoid()[None], ENCODER)
+            predicted = top.boxes(self.bbox_embed[-1])
+            boxes, content = predicted.detach(), self.proposed_content(top)
+            proposals = Predictions(top.logits[None], predicted.sigmoid()[None], ENCODER)
         else:
             boxes, content = (
                 x.weight[:total].expand(len(memory.tokens), -1, -1)

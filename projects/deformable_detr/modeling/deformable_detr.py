@@ -84,15 +84,17 @@ class DeformableDETR(Detector):
             position, content = self._learned(total, batch).chunk(2, -1)
             boxes = self.transformer.reference_points(position).float().sigmoid()  # (B, N, 2)
             return Queries(content, position, boxes, groups), None
-        found = self.transformer.propose(memory, self.class_embed[-1], self.bbox_embed[-1])
-        top = found.top(total, found.logits[..., 0]).unsigmoided.detach()
+        found = self.transformer.propose(memory, self.class_embed[-1])
+        best = found.top(total, found.logits[..., 0])
+        top = best.boxes(self.bbox_embed[-1]).detach()
         position, content = self.transformer.embed_boxes(top)
         if self.mixed_selection:
             content = self._learned(total, batch)
-        proposals = Predictions(
-            found.logits[None], found.unsigmoided.sigmoid()[None], ENCODER, class_agnostic=True
-        )
-        return Queries(content, position, top.sigmoid(), groups), proposals
+        queries = Queries(content, position, top.sigmoid(), groups)
+        if targets is None:  # only the loss asks for a box at every token
+            return queries, None
+        boxes = found.boxes(self.bbox_embed[-1]).sigmoid()
+        return queries, Predictions(found.logits[None], boxes[None], ENCODER, class_agnostic=True)
 
     def _learned(self, total: int, batch: int) -> Tensor:
         return self.query_embedding.weight[:total].expand(batch, -1, -1)

@@ -72,4 +72,5 @@ class RankAdaptiveClassHead(nn.Module):
 def rank_rows(table: Tensor, queries: Queries) -> Tensor:
     """A table's row for each query (N, ...), by rank; zero for queries that are not ranked."""
     ranked, total = ranked_count(queries.groups), queries.content.shape[1]
-    return F.pad(table[:ranked], (0, 0, 0, total - ranked))
+    rows = table[:ranked]
+    return rows if ranked == total else F.pad(rows, (0, 0, 0, total - ranked))
