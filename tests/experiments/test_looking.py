@@ -1,0 +1,217 @@
+import json
+import runpy
+import sys
+
+import numpy as np
+import pytest
+import torch
+from detectron2.config import LazyCall as L
+from detectron2.config import instantiate
+from detectron2.data import transforms as T
+from PIL import Image
+
+from detrex.config import config_yaml
+from detrex.data import DetrDatasetMapper
+from detrex.evaluation.coco_scores import load_ground_truth
+from detrex.experiments import pictures
+from detrex.experiments.predictor import Predictor, places
+from detrex.experiments.video import draw_video
+from detrex.utils.errors import InputError
+from tests import models
+from tests.experiments.fake_runs import CLASSES, detection, write_data
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Data, detections, and a small untrained Rank-DETR of two decoder layers with its config."""
+    folder = tmp_path_factory.mktemp("looking")
+    write_data(folder / "data")
+    found = [detection(1, 7, [0, 0, 30, 30], 0.9), detection(1, 3, [40, 10, 10, 10], 0.2)]
+    (folder / "results.json").write_text(json.dumps(found))
+    (folder / "other.json").write_text(json.dumps([{**found[0], "image_id": 99}]))
+    (folder / "none.json").write_text("[]")
+    cfg = models.load(models.RANK_DETR, {})
+    models.shrink(cfg.model)
+    cfg.dataloader.test.mapper.augmentation = [L(T.ResizeShortestEdge)(short_edge_length=64)]
+    val = {"json": str(folder / "data/val.json"), "images": str(folder / "data/val")}
+    cfg.dataloader.dataset = {"name": "looking", "train": val, "val": val}
+    (folder / "config.yaml").write_text(config_yaml(cfg))
+    cfg.model.num_classes = len(CLASSES)
+    torch.manual_seed(0)
+    model = instantiate(cfg.model)
+    torch.nn.init.normal_(model.class_embed[0].weight)  # scores that tell queries apart
+    content = {"model": model.state_dict(), "metadata": {"classes": list(CLASSES)}}
+    torch.save(content, folder / "model.pth")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def predictor(folder):
+    return Predictor(folder / "model.pth")
+
+
+# --- models -----------------------------------------------------------------------------------
+
+
+def test_detections_are_those_of_the_mapper_and_the_model(folder, predictor):
+    path = folder / "data/val/1.jpg"
+    mapper = DetrDatasetMapper([T.ResizeShortestEdge(64)], None, is_train=False)
+    record = {"file_name": str(path), "height": 40, "width": 60}
+    with torch.no_grad():
+        expected = predictor.model([mapper(record)])[0]["instances"]
+    found = predictor.detect(np.asarray(Image.open(path)))
+    assert [f.score for f in found] == sorted(expected.scores.tolist(), reverse=True)
+    best = expected.scores.argmax()
+    assert found[0].box == expected.pred_boxes.tensor[best].tolist()
+    assert predictor.name(1) == CLASSES[1]
+
+
+def test_places_follow_queries_through_new_orders():
+    orders = [torch.tensor([[2, 0, 1]]), torch.tensor([[1, 2, 0]])]  # cab, then abc
+    assert [p.tolist() for p in places(orders, 3, 3)] == [[0, 1, 2], [1, 2, 0], [0, 1, 2]]
+    assert [p.tolist() for p in places([], 2, 3)] == [[0, 1, 2]] * 2
+
+
+def test_paths_follow_each_query_through_the_ranking(folder, predictor):
+    image = np.asarray(Image.open(folder / "data/val/1.jpg"))
+    paths = predictor.paths(image)
+    assert len(paths) == 10
+    for layer in range(2):
+        by_rank = sorted(paths, key=lambda p: p.ranks[layer])
+        scores = [p.found[layer].score for p in by_rank]
+        assert scores == sorted(scores, reverse=True)
+    assert any(p.ranks[0] != p.ranks[1] for p in paths)
+    assert paths[0].found[-1].score == pytest.approx(predictor.detect(image)[0].score)
+    # The box heads of an untrained model are zero: no query moves, whatever its rank becomes.
+    assert len({tuple(p.found[0].box) for p in paths}) > 1
+    for path in paths:
+        assert path.found[0].box == pytest.approx(path.found[1].box, abs=1e-3)
+
+
+def test_a_model_without_queries_cannot_be_followed(predictor, monkeypatch):
+    monkeypatch.setattr(predictor, "model", torch.nn.Identity())
+    with pytest.raises(InputError, match="queries of a Identity cannot be followed"):
+        predictor.paths(np.zeros((8, 8, 3), np.uint8))
+
+
+# --- pictures ---------------------------------------------------------------------------------
+
+
+def test_tiles_of_one_and_of_several_detectors(folder):
+    truth = load_ground_truth(folder / "data/val.json")
+    samples = pictures.dataset_samples(truth, folder / "data/val", count=2)
+    assert [s.title for s in samples] == ["0.jpg", "1.jpg"]
+    assert samples[0].truth == [((10, 10, 30, 30), "cat")]
+    source = pictures.results_source(folder / "results.json", truth, threshold=0.3)
+    one = list(pictures.side_by_side(samples, [source]))
+    assert [len(item.predictions) for item in one] == [0, 1]
+    assert one[1].predictions == [((0, 0, 30, 30), CLASSES[1], 0.9)] and len(one[1].truth) == 2
+    two = list(pictures.side_by_side(samples, [source, source]))
+    assert [bool(item.truth) for item in two] == [True, False, False] * 2
+    assert two[1].title.endswith("/results") and two[4].predictions == one[1].predictions
+
+
+def test_augmented_boxes_move_with_the_image(folder):
+    mapper = DetrDatasetMapper([T.RandomFlip(prob=1.0)], None, img_format="BGR")
+    files = str(folder / "data/val.json"), str(folder / "data/val")
+    first = next(pictures.augmented(mapper, *files, count=3))
+    assert first.truth == [([30.0, 10.0, 50.0, 30.0], "cat")]  # 60 wide, mirrored
+    assert np.abs(np.array(first.image.getpixel((5, 5))) - (0, 90, 120)).max() < 4  # RGB again
+
+
+def test_layers_have_a_colour_for_each_query(folder, predictor):
+    sample = pictures.Sample(folder / "data/val/1.jpg", "1.jpg")
+    truth, first, last = pictures.by_layer([sample], predictor, count=3)
+    assert (truth.title, first.title, last.title) == ("1.jpg", "layer 1", "layer 2")
+    assert [color for _, _, color in first.others] == [color for _, _, color in last.others]
+    assert [label.split()[0] for _, label, _ in last.others] == ["#3", "#2", "#1"]
+
+
+def test_video_has_every_frame_and_a_view_for_each_detector(tmp_path):
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / "in.mp4"), "w") as writer:
+        stream = writer.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for i in range(4):
+            frame = av.VideoFrame.from_image(Image.new("RGB", (64, 48), (60 * i, 0, 0)))
+            writer.mux(stream.encode(frame))
+        writer.mux(stream.encode())
+
+    def left(sample, image):
+        return [((8, 24, 40, 40), "cat", 0.9)]
+
+    detectors = [("left", left), ("right", lambda sample, image: [])]
+    assert draw_video(tmp_path / "in.mp4", tmp_path / "out.mp4", detectors) == 4
+    with av.open(str(tmp_path / "out.mp4")) as reader:
+        frames = [np.asarray(f.to_image()).astype(int) for f in reader.decode(video=0)]
+        assert reader.streams.video[0].average_rate == 10
+    assert len(frames) == 4 and frames[0].shape == (48, 128, 3)
+    assert frames[3][45, 60:68, 0].min() > 130  # both views show the frame
+    assert frames[3][32, 8:10, 1].max() > frames[3][32, 72:74, 1].max() + 40  # a box in one
+
+
+# --- the commands -----------------------------------------------------------------------------
+
+
+def command(monkeypatch, tool, *arguments):
+    monkeypatch.setattr(sys, "argv", [tool, *map(str, arguments)])
+    runpy.run_path(str(models.ROOT / "tools" / tool), run_name="__main__")
+
+
+def test_commands_write_sheets(folder, tmp_path, monkeypatch, capsys):
+    data = "--json", folder / "data/val.json", "--images", folder / "data/val"
+    out = tmp_path / "sheet.png"
+    calls = [
+        ("visualize_data.py", *data),
+        ("visualize_data.py", "--config-file", folder / "config.yaml", "--augmented"),
+        ("visualize_predictions.py", folder / "results.json", *data),
+        ("visualize_predictions.py", folder / "model.pth", folder / "none.json", *data),
+        ("visualize_predictions.py", folder / "model.pth", "--images", folder / "data/val"),
+        ("visualize_predictions.py", folder / "model.pth", "--layers", "--count", 3),
+    ]
+    for tool, *arguments in calls:
+        command(monkeypatch, tool, *arguments, "-o", out)
+        assert f"wrote {out}: 3 images" in capsys.readouterr().out
+        with Image.open(out) as sheet:
+            assert min(sheet.size) > 300
+        out.unlink()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("{f}/other.json --json {f}/data/val.json --images {f}/data/val", "another data set"),
+        ("{f}/gone.json --json {f}/data/val.json --images {f}/data/val", "gone.json: cannot be"),
+        ("{f}/results.json", "give the ground truth"),
+        ("{f}/results.json --images {f}/data/val", "need their ground truth"),
+        ("{f}/results.json --json {f}/data/val.json", "--images FOLDER"),
+        ("{f}/gone.pth", "gone.pth: no such checkpoint"),
+        ("{f}/data/val.pth", "no config.yaml beside it"),
+        ("{f}/model.pth --images {f}/data/val.json", "cannot be read as an image"),
+        ("{f}/model.pth --images {f}/gone.mp4", "gone.mp4: cannot be read as a video"),
+        ("{f}/model.pth --images {f}/data/empty", "no image in this folder"),
+        ("{f}/model.pth {f}/none.json --layers", "exactly one checkpoint"),
+    ],
+)
+def test_bad_input_is_one_line(folder, tmp_path, monkeypatch, capsys, arguments, message):
+    (folder / "data/val.pth").touch()
+    (folder / "data/empty").mkdir(exist_ok=True)
+    with pytest.raises(SystemExit) as status:
+        command(
+            monkeypatch, "visualize_predictions.py",
+            *arguments.format(f=folder).split(), "-o", tmp_path / "x.png",
+        )  # fmt: skip
+    error = capsys.readouterr().err
+    assert status.value.code == 2 and message in error and error.count("\n") == 1
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_data_without_ground_truth_is_named(folder, tmp_path, monkeypatch, capsys):
+    for arguments, message in (
+        (["--json", folder / "data/val.json"], "give --config-file, or --json and --images"),
+        (["--config-file", folder / "config.yaml", "dataloader.dataset.train.json=x"], "x: not fo"),
+        (["--json", "x", "--images", "y", "--augmented"], "--augmented needs"),
+    ):
+        with pytest.raises(SystemExit):
+            command(monkeypatch, "visualize_data.py", *arguments, "-o", tmp_path / "x.png")
+        assert message in capsys.readouterr().err
