@@ -27,12 +27,14 @@ def boxes(random: np.random.RandomState, count: int) -> np.ndarray:  # (count, 4
     return np.concatenate([random.rand(count, 2) * (SIZE - sides), sides], axis=1)
 
 
-def synthetic(images: int = IMAGES, seed: int = 0) -> tuple[dict, list[dict]]:
+def synthetic(
+    images: int = IMAGES, seed: int = 0, detections: int = DETECTIONS
+) -> tuple[dict, list[dict]]:
     """COCO ground truth (1 % crowds), and results: jittered objects, then random boxes."""
     random, truth, results = np.random.RandomState(seed), [], []
     for image in range(1, images + 1):
         found = boxes(random, random.poisson(OBJECTS))
-        labels = random.randint(1, CLASSES + 1, DETECTIONS)
+        labels = random.randint(1, CLASSES + 1, detections)
         for box, label in zip(found, labels, strict=False):
             truth.append(
                 {
@@ -44,9 +46,9 @@ def synthetic(images: int = IMAGES, seed: int = 0) -> tuple[dict, list[dict]]:
                     "iscrowd": int(random.rand() < 0.01),
                 }
             )
-        guesses = np.concatenate([found, boxes(random, DETECTIONS)])[:DETECTIONS]
+        guesses = np.concatenate([found, boxes(random, detections)])[:detections]
         guesses *= np.exp(random.normal(0, 0.1, guesses.shape))
-        scores = random.rand(DETECTIONS) * np.where(np.arange(DETECTIONS) < len(found), 1, 0.4)
+        scores = random.rand(detections) * np.where(np.arange(detections) < len(found), 1, 0.4)
         rows = zip(labels.tolist(), guesses.tolist(), scores.tolist(), strict=True)
         results += [
             {"image_id": image, "category_id": label, "bbox": box, "score": score}

@@ -21,7 +21,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # projects/ of a checkout, from any folder
 
+from detrex.engine.cli import default_argument_parser  # noqa: E402
 from detrex.engine.cli import main as train_net  # noqa: E402
+from detrex.engine.instantiation import accepts  # noqa: E402
+from detrex.engine.settings import load_config  # noqa: E402
 from detrex.evaluation.alignment import (  # noqa: E402
     AlignmentReport,
     Definitions,
@@ -56,6 +59,13 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
 
 def of_model(arguments: list[str], output: str, definitions: Definitions) -> AlignmentReport:
     """Evaluate as ``train_net.py --eval-only`` does, with the evaluator's diagnosis on."""
+    args = default_argument_parser().parse_intermixed_args(arguments)
+    evaluator = load_config(args.config_file, args.opts).dataloader.get("evaluator")
+    if evaluator is None or not accepts(evaluator, "diagnose"):
+        raise InputError(
+            f"{args.config_file}: without ground truth there is nothing to align with: set "
+            "dataloader.evaluator to detrex.evaluation.COCOEvaluator"
+        )
     given = json.dumps(vars(definitions)).replace('"', "")
     overrides = ["dataloader.evaluator.diagnose=" + given]
     overrides += [f"dataloader.evaluator.output_dir={output}"]
@@ -63,7 +73,7 @@ def of_model(arguments: list[str], output: str, definitions: Definitions) -> Ali
     before = path.stat().st_mtime_ns if path.exists() else None
     train_net([*arguments, "--eval-only", *overrides])
     if not path.exists() or path.stat().st_mtime_ns == before:
-        raise InputError("nothing was measured: the config has no dataloader.evaluator with images")
+        raise InputError("nothing was measured: dataloader.test has no images")
     return load_report(path)
 
 

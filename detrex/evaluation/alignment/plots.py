@@ -21,7 +21,7 @@ BLUE, ORANGE, GREY = "#2166ac", "#e08214", "#666666"
 def save_plots(report: AlignmentReport, folder: str | os.PathLike) -> list[str]:
     """Write ``<panel>.png`` and ``.svg`` for every panel and ``overview``; return the paths."""
     figures = {}
-    for name, panel in PANELS.items():
+    for name, panel in panels_of(report).items():
         figures[name] = Figure(figsize=(5, 4), layout="constrained")
         panel(figures[name].add_subplot(), report)
     figures["overview"] = overview(report)
@@ -38,8 +38,10 @@ def overview(report: AlignmentReport) -> Figure:
     """All panels on one sheet."""
     figure = Figure(figsize=(14, 7.5), layout="constrained")
     axes = figure.subplots(2, 3).flat
-    for ax, panel in zip(axes, PANELS.values(), strict=True):
+    for ax, panel in zip(axes, panels_of(report).values(), strict=False):
         panel(ax, report)
+    for ax in axes:  # what is left over
+        ax.axis("off")
     return figure
 
 
@@ -48,11 +50,8 @@ def best_regressed_recall(ax: Axes, report: AlignmentReport) -> None:
     for layer, color in _layer_colors(report):
         multiples = [int(k) for k in layer.br_recall]
         values = list(layer.br_recall.values())
-        ax.plot(multiples, values, "o-", color=color, label=_layer_name(report, layer.layer))
-    for k, value in report.last.br_recall.items():
-        ax.annotate(
-            f"{value:.0f}", (int(k), value), (0, 6), textcoords="offset points", ha="center"
-        )
+        name = f"{_layer_name(report, layer.layer)}: {values[0]:.1f} at N"
+        ax.plot(multiples, values, "o-", color=color, label=name)
     ax.set(xlabel="most confident samples, as multiple of N objects", ylabel="recall, %")
     ax.set(xticks=multiples, xticklabels=[f"{k}N" for k in multiples], ylim=(0, 105))
     _finish(ax, "Are the best boxes among the most confident?")
@@ -96,22 +95,18 @@ def unmatched_iou(ax: Axes, report: AlignmentReport) -> None:
 def by_layer(ax: Axes, report: AlignmentReport) -> None:
     """AP, and rank correlation within an image, of each decoder layer."""
     layers = [layer.layer for layer in report.layers]
-    series = (
-        ("AP", [layer.scores["AP"] for layer in report.layers], BLUE, "o-"),
-        (
-            "rank correlation x 100",
-            [100 * layer.rank_correlation for layer in report.layers],
-            ORANGE,
-            "s--",
-        ),
-    )
-    for name, values, color, style in series:
+    ap = [layer.scores["AP"] for layer in report.layers]
+    correlation = [100 * layer.rank_correlation for layer in report.layers]
+    for name, values, color, style, shift in (
+        ("AP", ap, BLUE, "o-", 7),
+        ("rank correlation in an image x 100", correlation, ORANGE, "s--", -15),
+    ):
         ax.plot(layers, values, style, color=color, label=name)
-        for x, y in zip(layers, values, strict=True):
-            if not np.isnan(y):
-                ax.annotate(f"{y:.1f}", (x, y), (0, 6), textcoords="offset points", ha="center")
-    ax.set(xlabel="decoder layer", xticks=layers)
-    ax.margins(x=0.1, y=0.2)
+        for place in zip(layers, values, strict=True):
+            text = "" if np.isnan(place[1]) else f"{place[1]:.1f}"
+            ax.annotate(text, place, (0, shift), textcoords="offset points", ha="center")
+    ax.set(xlabel="decoder layer", xticks=layers, ylim=(min(0, *correlation), 100))
+    ax.margins(x=0.1)
     _finish(ax, "What does each layer add?")
 
 
@@ -133,6 +128,11 @@ PANELS: dict[str, Callable[[Axes, AlignmentReport], None]] = {
     "ap_by_iou": ap_by_iou,
     "unmatched_iou": unmatched_iou,
 }
+
+
+def panels_of(report: AlignmentReport) -> dict[str, Callable[[Axes, AlignmentReport], None]]:
+    """The panels that say something: one layer has nothing to compare."""
+    return {k: panel for k, panel in PANELS.items() if len(report.layers) > 1 or k != "by_layer"}
 
 
 def _layer_colors(report: AlignmentReport):

@@ -1,0 +1,207 @@
+"""Alignment of results files, of models and during training; pictures, tables, bad input."""
+
+from __future__ import annotations
+
+import json
+import math
+import runpy
+import sys
+
+import pytest
+import torch
+from detectron2.data import MetadataCatalog
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from detrex.evaluation import COCOEvaluator
+from detrex.evaluation.alignment import alignment_of_results, load_report, with_layers
+from detrex.evaluation.alignment.plots import PANELS, save_plots
+from detrex.evaluation.alignment.tables import format_report
+from detrex.utils.errors import InputError
+from tests.engine.conftest import tiny_data, tiny_run  # noqa: F401
+from tests.models import ROOT, image, tiny
+
+
+def coco(images, classes=5):
+    """COCO JSON of detectron2 inputs, whose ids are their places plus 1."""
+    annotations = []
+    for i, sample in enumerate(images):
+        found = sample["instances"]
+        for box, label in zip(found.gt_boxes.tensor, found.gt_classes, strict=True):
+            x0, y0, x1, y1 = box.tolist()
+            annotations.append(
+                {
+                    "image_id": i + 1,
+                    "category_id": 3 * int(label) + 1,
+                    "bbox": [x0, y0, x1 - x0, y1 - y0],
+                    "area": (x1 - x0) * (y1 - y0),
+                    "iscrowd": 0,
+                }
+            )
+    return {
+        "images": [
+            {"id": i + 1, "height": x["height"], "width": x["width"]} for i, x in enumerate(images)
+        ],
+        "annotations": annotations,
+        "categories": [{"id": 3 * k + 1, "name": f"class{k}"} for k in range(classes)],
+    }
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Three images, registered with detectron2; perfect detections of all but one object."""
+    images = [image(64, 80, 3, seed=i) for i in range(3)]
+    for i, sample in enumerate(images):
+        sample["image_id"] = i + 1
+    gt = coco(images)
+    (tmp_path / "val.json").write_text(json.dumps(gt))
+    keys = ("image_id", "category_id", "bbox")
+    found = [{**{k: a[k] for k in keys}, "score": 0.9} for a in gt["annotations"][1:]]
+    (tmp_path / "results.json").write_text(json.dumps(found))
+    MetadataCatalog.pop("alignment_test", None)
+    mapping = {3 * k + 1: k for k in range(5)}
+    MetadataCatalog.get("alignment_test").set(
+        json_file=str(tmp_path / "val.json"), thing_dataset_id_to_contiguous_id=mapping
+    )
+    return images
+
+
+def test_results_of_any_detector(data, tmp_path):
+    report = alignment_of_results(tmp_path / "results.json", tmp_path / "val.json")
+    assert (report.kind, report.images, report.objects) == ("detections", 3, 9)
+    last = report.last
+    assert last.matched_iou == pytest.approx(1) and last.matched_confidence == pytest.approx(0.9)
+    assert last.olrp["localisation"] == pytest.approx(0) and last.olrp["FP"] == 0
+    assert math.isnan(last.pearson)  # all confidences are equal
+    text = format_report(report)
+    assert "3 images, 9 objects" in text and "class4" in text and "nan" not in text
+    paths = save_plots(report, tmp_path / "pictures")
+    assert len(paths) == 2 * len(PANELS)  # one panel less, and the overview
+    for path in paths:
+        content = (tmp_path / "pictures" / path).read_bytes()
+        assert content[:4] == b"\x89PNG" or b"<svg" in content[:1000]
+
+
+def change(**fields):
+    return lambda gt, found: found[0].update(fields)
+
+
+@pytest.mark.parametrize(
+    "broken, message",
+    [
+        (change(image_id=99), "results.json: detections of another data set: .*image_id.*99"),
+        (change(category_id=2), "results.json: detections of another data set: .*category_id.*2"),
+        (change(score=7), r"results.json: image 1 has scores outside \[0, 1\]"),
+        (lambda gt, found: found.clear(), "results.json: no detections at all"),
+        (lambda gt, found: gt["annotations"].clear(), "val.json: .*no objects"),
+        (lambda gt, found: gt["images"][1].pop("width"), "val.json: image 2 .*no height and width"),
+    ],
+)
+def test_results_that_do_not_fit_are_one_clear_error(data, tmp_path, broken, message):
+    gt, found = (json.loads((tmp_path / n).read_text()) for n in ("val.json", "results.json"))
+    broken(gt, found)
+    (tmp_path / "val.json").write_text(json.dumps(gt))
+    (tmp_path / "results.json").write_text(json.dumps(found))
+    with pytest.raises(InputError, match=message):
+        alignment_of_results(tmp_path / "results.json", tmp_path / "val.json")
+
+
+def evaluate(model, images, folder, **options):
+    evaluator = COCOEvaluator("alignment_test", folder, **options)
+    with torch.no_grad():
+        evaluator.process(images, with_layers(model.eval())(images))
+    return evaluator.evaluate()
+
+
+def test_every_layer_of_a_model_in_one_pass(data, tmp_path):
+    model = tiny()
+    results = evaluate(model, data, tmp_path, diagnose=True)
+    report = load_report(tmp_path / "alignment.json")
+    assert (report.kind, len(report.layers)) == ("queries", 2)
+    assert results["alignment"]["AP_layer2"] == pytest.approx(results["bbox"]["AP"])
+    assert report.last.scores == pytest.approx(dict(results["bbox"]), nan_ok=True)
+    samples = sum(map(sum, report.last.density)) + sum(report.last.histograms["unmatched"])
+    assert samples == 3 * model.groups[0].size  # every query is matched or not
+    plain = model(data)
+    with torch.no_grad():
+        layered = with_layers(model)(data)
+    for one, other in zip(plain, layered, strict=True):
+        assert torch.equal(one["instances"].scores, other["instances"].scores)
+        assert torch.equal(one["instances"].pred_boxes.tensor, other["instances"].pred_boxes.tensor)
+
+
+def test_softmax_models_have_no_class_for_nothing(data, tmp_path):
+    model = tiny("projects/detr/configs/detr_r50_300ep.py")
+    evaluate(model, data, tmp_path, diagnose={"assign": "one-to-one"})
+    report = load_report(tmp_path / "alignment.json")
+    assert len(report.classes) == 5 and report.definitions["assign"] == "one-to-one"
+
+
+def test_models_and_definitions_that_do_not_fit(data, tmp_path):
+    with pytest.raises(InputError, match="no definition 'asign', there are assign, "):
+        COCOEvaluator("alignment_test", diagnose={"asign": "argmax"})
+    with pytest.raises(InputError, match="the model has 4 classes, but .*val.json has 5"):
+        evaluate(tiny(num_classes=4, criterion__num_classes=4), data, None, diagnose=True)
+
+
+def test_training_logs_alignment(tiny_run):  # noqa: F811
+    """Written by the trainer like every score, so TensorBoard and metrics.json have it."""
+    long = ["train.max_iter=40", "train.eval_period=20", "optimizer.lr=0.05"]
+    tiny_run("run", *long, "dataloader.evaluator.diagnose=True")
+    folder = tiny_run.folder / "run"
+    lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+    values = {x["iteration"]: x["alignment/matched_iou"] for x in lines if "bbox/AP" in x}
+    assert len(values) == 2 and all(0 < value < 1 for value in values.values())
+    report = load_report(folder / "alignment.json")
+    assert values[max(values)] == pytest.approx(report.last.matched_iou)
+    events = EventAccumulator(str(folder)).Reload()
+    logged = [event.value for event in events.Scalars("alignment/matched_iou")]
+    assert logged == pytest.approx(list(values.values()))
+
+
+@pytest.fixture
+def analyze(monkeypatch, capsys):
+    """The command: exit status, standard output and error."""
+
+    def run(*arguments):
+        path = ROOT / "tools/analyze_alignment.py"
+        monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        capsys.readouterr()
+        try:
+            runpy.run_path(str(path), run_name="__main__")
+        except SystemExit as end:
+            return end.code, *capsys.readouterr()
+        return 0, *capsys.readouterr()
+
+    return run
+
+
+def test_command_on_a_model(analyze, tiny_run, tmp_path):  # noqa: F811
+    tiny_run("run", "train.max_iter=1")
+    weights = f"train.init_checkpoint={tiny_run.folder}/run/model_final.pth"
+    arguments = [*tiny_run.args("unused"), weights, "-o", tmp_path / "out", "--br-min-iou", "0.1"]
+    code, output, error = analyze(*arguments)
+    assert code == 0, error
+    assert "12 images, 12 objects" in output and "bright" in output
+    report = load_report(tmp_path / "out/alignment.json")
+    assert report.definitions["min_iou"] == 0.1
+    assert (tmp_path / "out/overview.svg").exists()
+    assert not (tiny_run.folder / "unused").exists()
+
+
+def test_command_on_bad_input(analyze, data, tmp_path, tiny_run):  # noqa: F811
+    (tmp_path / "empty.json").write_text("[]")
+    results = ["--results", tmp_path / "empty.json"]
+    config = tmp_path / "no_evaluator.py"
+    config.write_text("from tests.engine.tiny_config import *\ndel dataloader.evaluator\n")
+    for arguments, message in (
+        ([*results, "--annotations", tmp_path / "val.json"], "empty.json: no detections at all"),
+        (results, "--annotations"),
+        ([*results, "--config-file", "x.py"], "goes with --config-file"),
+        ([], "give a config file"),
+        (["--config-file", config], "no_evaluator.py: without ground truth"),
+        ([*tiny_run.args("unused"), "train.init_checkpoint=x.pth"], "x.pth"),
+    ):
+        code, output, error = analyze(*arguments, "-o", tmp_path / "out")
+        assert code == 2 and not (tmp_path / "out").exists()
+        assert error.startswith("error: ") and message in error and error.count("\n") == 1
