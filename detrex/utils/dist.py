@@ -18,7 +18,7 @@ def get_world_size() -> int:
 
 def mean_over_ranks(value: float, device: torch.device) -> torch.Tensor:
     """The mean of a number over all processes, as a scalar tensor; every rank must call it."""
-    mean = torch.tensor(float(value), device=device)
+    mean = torch.full((), float(value), device=device)  # torch.tensor waits for the device
     if is_dist_avail_and_initialized():
         dist.all_reduce(mean)
         mean /= get_world_size()

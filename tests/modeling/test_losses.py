@@ -125,13 +125,19 @@ def test_no_matches_at_all(name: str) -> None:
 
 @pytest.mark.parametrize("gamma", [1.0, 2.0])
 @pytest.mark.parametrize("name", ["focal_loss", "ia_bce_loss"])
-def test_summed_negatives_and_their_gradient_equal_autograd(name: str, gamma: float) -> None:
+@pytest.mark.parametrize("cut", [slice(None), slice(1, 4)])
+def test_summed_negatives_and_matched_logits_equal_autograd(name: str, gamma: float, cut) -> None:
     loss = build_class_loss(name, ALPHA, gamma)
-    logits = torch.linspace(-50, 50, 60).view(2, 3, 10).requires_grad_()
-    plain = loss.negatives(logits).flatten(1).sum(1)
-    fused = loss.sum_as_negatives(logits)
-    torch.testing.assert_close(fused, plain)
+    logits = torch.linspace(-50, 50, 240).view(2, 3, 5, 8).requires_grad_()
+    part = logits[:, :, cut]
+    place = tuple(torch.tensor(x) for x in ([0, 1], [2, 0], [1, 0], [7, 3]))
+    plain, matched = loss.negatives(part).flatten(1).sum(1), part[place]
+    sums, found = loss.with_matched(part, loss.sum_as_negatives(part), place)
+    torch.testing.assert_close(sums, plain)
+    assert torch.equal(found, matched)
     factor = torch.tensor([1.0, -0.5])
-    (expected,) = torch.autograd.grad((plain * factor).sum(), logits)
-    (found,) = torch.autograd.grad((fused * factor).sum(), logits)
-    torch.testing.assert_close(found, expected)
+    results = [
+        torch.autograd.grad((a * factor).sum() + (b.square() * factor).sum(), logits)[0]
+        for a, b in ((sums, found), (plain, matched))
+    ]
+    torch.testing.assert_close(*results)

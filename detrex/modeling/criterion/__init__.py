@@ -1,4 +1,4 @@
-from .criterion import ENCODER, Predictions, SetCriterion, class_loss_sum
+from .criterion import ENCODER, Predictions, SetCriterion
 from .many_to_one import ManyToOneCriterion
 from .two_stage import TwoStageCriterion
 
@@ -8,5 +8,4 @@ __all__ = [
     "Predictions",
     "SetCriterion",
     "TwoStageCriterion",
-    "class_loss_sum",
 ]

@@ -5,8 +5,9 @@ Legend: B images, L layers, N queries, K classes, M matches; boxes are cxcywh in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from detrex.layers import box_cxcywh_to_xyxy, overlaps
 from detrex.modeling.losses import CLASS_LOSSES, ClassLoss, Quality, build_class_loss
 from detrex.modeling.losses.softmax import softmax_cross_entropy
-from detrex.modeling.matcher import Matches
+from detrex.modeling.matcher import Assignment, Matches, Problems
 from detrex.modeling.matcher.matcher import Targets
 from detrex.modeling.queries import QueryGroup
 from detrex.utils.dist import mean_over_ranks
@@ -38,6 +39,18 @@ class Predictions:
     def loss_name(self, kind: str, layer: int) -> str:
         """ "loss_class_0_one2many": the last layer carries no number."""
         return self.group.loss_name(kind, "" if layer == len(self.logits) - 1 else f"_{layer}")
+
+
+class Pairs(NamedTuple):
+    """The matched pairs of a set, (M,): L1 and 1 - GIoU with gradients, IoU and GIoU without."""
+
+    predictions: Predictions
+    matches: Matches
+    labels: Tensor
+    l1: Tensor
+    giou_loss: Tensor
+    iou: Tensor
+    giou: Tensor
 
 
 class SetCriterion(nn.Module):
@@ -86,12 +99,21 @@ class SetCriterion(nn.Module):
         self.proposal_loss = build_class_loss("focal_loss", alpha, gamma)
 
     def supervise(self, sets: Sequence[Predictions], targets: Targets) -> dict[str, Tensor]:
-        """Unweighted losses of all sets, divided by the number of objects per process."""
+        """Unweighted losses of all sets, divided by the number of objects per process.
+
+        The one wait for the device is for the matching costs. What needs no matches comes before.
+        """
         count = sum(len(target["labels"]) for target in targets)
         num_boxes = mean_over_ranks(count, sets[0].logits.device)
+        unknown = [s for s in sets if s.group.assign is None]
+        assignment = Assignment([self.problems(s, targets) for s in unknown])
+        sets = [replace(s, logits=s.logits.float()) for s in sets]
+        negatives = [self._negatives(s) for s in sets]
+        solved = iter(assignment.solve())
+        matches = [self._matches(s, solved) for s in sets]
         losses: dict[str, Tensor] = {}
-        for predictions in sets:
-            losses.update(self._set_losses(predictions, targets, num_boxes))
+        for matched, negative in zip(self._pairs(sets, matches, targets), negatives, strict=True):
+            losses.update(self._set_losses(matched, negative, num_boxes))
         return losses
 
     def weighted(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -112,13 +134,10 @@ class SetCriterion(nn.Module):
         layers = [outputs, *outputs.get("aux_outputs", ())]
         return losses, [self.matcher(layer, targets) for layer in layers]
 
-    def match(self, predictions: Predictions, targets: Targets) -> Matches:
-        """The known assignment of the group, or else the matcher's."""
-        group = predictions.group
-        if group.assign is not None:
-            return group.assign.on_layers(len(predictions.logits))
-        logits, boxes = predictions.logits.detach(), predictions.boxes.detach()
-        blocks = group.blocks
+    @torch.no_grad()
+    def problems(self, predictions: Predictions, targets: Targets) -> Problems:
+        """The assignments that a set asks for: those of every image, layer and block."""
+        group, blocks = predictions.group, predictions.group.blocks
         if group.copies % blocks:
             raise ValueError(
                 f"query group {group.name!r}: its {group.copies} copies of each target do not"
@@ -126,12 +145,18 @@ class SetCriterion(nn.Module):
             )
 
         def as_layers(x: Tensor) -> Tensor:  # (L, B, N, ...) -> (L * blocks, B, N / blocks, ...)
-            return x.unflatten(2, (blocks, -1)).transpose(1, 2).flatten(0, 1)
+            return x if blocks == 1 else x.unflatten(2, (blocks, -1)).transpose(1, 2).flatten(0, 1)
 
-        copies = group.copies // blocks
-        matches = self.matcher.match(as_layers(logits), as_layers(boxes), targets, copies)
-        first = matches.layer % blocks * (group.size // blocks)
-        return matches._replace(layer=matches.layer // blocks, query=matches.query + first)
+        logits, boxes = as_layers(predictions.logits), as_layers(predictions.boxes)
+        costs = self.matcher.costs(logits, boxes, targets, predictions.class_agnostic)
+        k = self.queries_per_target(predictions)
+        if k is None:
+            return Problems(costs, [group.copies // blocks] * len(logits))
+        return Problems(costs, k, fit=True)
+
+    def queries_per_target(self, predictions: Predictions) -> Sequence[int] | None:
+        """In each layer of the set (L,), fewer in crowded images; None: the group's copies."""
+        return None
 
     def loss_of(self, predictions: Predictions) -> ClassLoss | None:
         """The class loss of a set: the encoder's proposals have their own."""
@@ -150,60 +175,86 @@ class SetCriterion(nn.Module):
             name = name.rpartition("_")[0]
         return self.weight_dict[name]
 
-    def _set_losses(self, predictions: Predictions, targets: Targets, num_boxes: Tensor) -> dict:
+    def _negatives(self, predictions: Predictions) -> Tensor | None:
+        loss = self.loss_of(predictions)
+        if "class" not in self.losses or loss is None:
+            return None
+        return loss.sum_as_negatives(predictions.logits)
+
+    def _matches(self, predictions: Predictions, solved: Iterator[Matches]) -> Matches:
+        """The group's known assignment, or else the next solved one, its blocks put together."""
         group = predictions.group
-        if predictions.class_agnostic:
-            targets = [{**t, "labels": torch.zeros_like(t["labels"])} for t in targets]
-        matches = self.match(predictions, targets)
-        labels = torch.cat([t["labels"] for t in targets])[matches.target]
-        gt = torch.cat([t["boxes"] for t in targets])[matches.target]
-        sums = self._sums(predictions, matches, labels, gt)
-        scale = group.weight / (num_boxes * group.copies).clamp(min=1)
-        losses = {kind: values * scale for kind, values in sums.items()}
+        if group.assign is not None:
+            return group.assign.on_layers(len(predictions.logits))
+        matches = next(solved)
+        if group.blocks == 1:
+            return matches
+        first = matches.layer % group.blocks * (group.size // group.blocks)
+        return matches._replace(layer=matches.layer // group.blocks, query=matches.query + first)
+
+    def _pairs(
+        self, sets: Sequence[Predictions], matches: Sequence[Matches], targets: Targets
+    ) -> list[Pairs]:
+        """The matched pairs of every set; the boxes of all sets are compared together."""
+        boxes = torch.cat([s.boxes[m.place] for s, m in zip(sets, matches, strict=True)]).float()
+        target = torch.cat([m.target for m in matches])
+        gt = torch.cat([t["boxes"] for t in targets])[target]
+        labels = torch.cat([t["labels"] for t in targets])[target]
+        iou, giou, _ = overlaps(box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(gt))
+        l1 = (boxes - gt).abs().sum(-1)
+        sizes = [len(m.query) for m in matches]
+        columns = [x.split(sizes) for x in (labels, l1, 1 - giou, iou.detach(), giou.detach())]
+        pairs = [Pairs(*parts) for parts in zip(sets, matches, *columns, strict=True)]
+        return [
+            p._replace(labels=torch.zeros_like(p.labels)) if p.predictions.class_agnostic else p
+            for p in pairs
+        ]
+
+    def _set_losses(self, pairs: Pairs, negatives: Tensor | None, num_boxes: Tensor) -> dict:
+        """The named losses of a set; ``negatives`` (L,): all its logits as negatives."""
+        predictions, layer = pairs.predictions, pairs.matches.layer
+        group = predictions.group
+        losses, kinds = {}, self._pair_losses(pairs, negatives)
+        if kinds:
+            starts, values = zip(*kinds.values(), strict=True)
+            sums = torch.stack(starts).index_add(1, layer, torch.stack(values))
+            scale = group.weight / (num_boxes * group.copies).clamp(min=1)
+            losses = dict(zip(kinds, sums * scale, strict=True))
         if "class" in self.losses and self.loss_of(predictions) is None:
-            mean = softmax_cross_entropy(predictions.logits, matches, labels, self.empty_weight)
+            mean = softmax_cross_entropy(
+                predictions.logits, pairs.matches, pairs.labels, self.empty_weight
+            )
             losses["class"] = mean * group.weight
         return {
             predictions.loss_name(kind, layer): value
             for kind, values in losses.items()
-            for layer, value in enumerate(values)
+            for layer, value in enumerate(values.unbind())
         }
 
-    def _sums(self, predictions: Predictions, matches: Matches, labels: Tensor, gt: Tensor) -> dict:
-        """Each loss summed over queries, (L,): labels (M,) and gt (M, 4) of the matched targets."""
-        matched = matches.layer, matches.image, matches.query
-        boxes = predictions.boxes.float()[matched]  # (M, 4)
-        iou, giou, _ = overlaps(box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(gt))
-        weight = self.pair_weights(predictions, matches, labels, iou.detach())
-        sums = {}
-        loss = self.loss_of(predictions)
-        if "class" in self.losses and loss is not None:
-            quality = Quality(iou.detach(), giou.detach(), weight, matches.bags())
-            sums["class"] = class_loss_sum(predictions.logits, matches, labels, quality, loss)
-        zeros = boxes.new_zeros(len(predictions.boxes))
+    def _pair_losses(
+        self, pairs: Pairs, negatives: Tensor | None
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Of every kind the loss of each pair (M,), after what the layers (L,) start from."""
+        predictions, matches = pairs.predictions, pairs.matches
+        weight = self.pair_weights(predictions, matches, pairs.labels, pairs.iou)
+        zeros = pairs.l1.new_zeros(len(predictions.logits))
+        found = {}
+        if negatives is not None:
+            loss = self.loss_of(predictions)
+            place = (*matches.place, pairs.labels)
+            negatives, x = loss.with_matched(predictions.logits, negatives, place)
+            quality = Quality(pairs.iou, pairs.giou, weight, matches.bags())
+            # A matched logit was counted as a negative.
+            found["class"] = negatives, loss.positives(x, quality) - loss.negatives(x)
         if "boxes" in self.losses:
-            l1 = F.l1_loss(boxes, gt, reduction="none").sum(-1)
-            sums["bbox"] = zeros.index_add(0, matches.layer, l1 * weight)
-            sums["giou"] = zeros.index_add(0, matches.layer, (1 - giou) * weight)
+            found["bbox"] = zeros, pairs.l1 * weight
+            found["giou"] = zeros, pairs.giou_loss * weight
         if predictions.iou_logits is not None:
             # Reconstructed: Align-DETR (table 4) does not say the loss of its IoU branch.
-            x = predictions.iou_logits.float()[matched]
-            bce = F.binary_cross_entropy_with_logits(x, iou.detach(), reduction="none")
-            sums["iou"] = zeros.index_add(0, matches.layer, bce * weight)
-        return sums
-
-
-def class_loss_sum(
-    logits: Tensor, matches: Matches, labels: Tensor, quality: Quality, loss: ClassLoss
-) -> Tensor:
-    """The class loss of each layer (L,): all logits as negatives, then the M positives corrected.
-
-    Equal to one-hot targets, without building them.
-    """
-    logits = logits.float()
-    x = logits[matches.layer, matches.image, matches.query, labels]  # (M,)
-    correction = loss.positives(x, quality) - loss.negatives(x)
-    return loss.sum_as_negatives(logits).index_add(0, matches.layer, correction)
+            x = predictions.iou_logits.float()[matches.place]
+            bce = F.binary_cross_entropy_with_logits(x, pairs.iou, reduction="none")
+            found["iou"] = zeros, bce * weight
+        return found
 
 
 def sets_from_outputs(outputs: dict) -> list[Predictions]:

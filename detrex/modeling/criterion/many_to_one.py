@@ -12,7 +12,6 @@ from torch import Tensor
 
 from detrex.modeling.losses import joint_quality
 from detrex.modeling.matcher import Matches
-from detrex.modeling.matcher.matcher import Targets
 
 from .criterion import ENCODER, Predictions
 from .two_stage import TwoStageCriterion
@@ -45,13 +44,6 @@ class ManyToOneCriterion(TwoStageCriterion):
         self.tau = tau
         self.alpha = alpha
         self.proposal_loss = self.class_loss
-
-    def match(self, predictions: Predictions, targets: Targets) -> Matches:
-        k = self.queries_per_target(predictions)
-        if k is None:
-            return super().match(predictions, targets)
-        logits, boxes = predictions.logits.detach(), predictions.boxes.detach()
-        return self.matcher.match(logits, boxes, targets, k=k)
 
     def queries_per_target(self, predictions: Predictions) -> Sequence[int] | None:
         """For each layer of the set (L,); None leaves the set to its group."""

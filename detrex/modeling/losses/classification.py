@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from .negatives import NegativesAndMatched, negative_sums
 
 
 class Quality(NamedTuple):
@@ -57,28 +57,15 @@ class ClassLoss:
         return weighted_bce(logits, 0.0, self.scale * logits.sigmoid() ** self.gamma)
 
     def sum_as_negatives(self, logits: Tensor) -> Tensor:
-        """:meth:`negatives` summed over all but the first axis: (L, ...) to (L,)."""
-        return _NegativeSums.apply(logits, self.scale, self.gamma)
+        """:meth:`negatives` of float32 logits (L, B, N, K), summed in each layer (L,), no gradient:
+        that comes from :meth:`with_matched`."""
+        return negative_sums(logits, self.scale, self.gamma)
 
-
-class _NegativeSums(torch.autograd.Function):
-    """Written with its gradient: this is the one loss over all queries and classes, and autograd
-    would keep half a dozen tensors of that size instead of one."""
-
-    @staticmethod
-    def forward(ctx, logits: Tensor, scale: float, gamma: float) -> Tensor:
-        p, bce = logits.sigmoid(), F.softplus(logits)
-        weight = (p.square() if gamma == 2 else p**gamma).mul_(scale)
-        total = (weight * bce).flatten(1).sum(1)
-        # d/dx w(p) softplus(x) = w (gamma (1 - p) softplus + p)
-        ctx.save_for_backward((1 - p).mul_(bce).mul_(gamma).add_(p).mul_(weight))
-        return total
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
-        (slope,) = ctx.saved_tensors
-        return slope * grad.view(-1, *[1] * (slope.dim() - 1)), None, None
+    def with_matched(
+        self, logits: Tensor, sums: Tensor, place: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor]:
+        """The sums again and the logits (M,) at ``place``, both with gradients."""
+        return NegativesAndMatched.apply(logits, sums, self.scale, self.gamma, *place)
 
 
 def focal(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Target:

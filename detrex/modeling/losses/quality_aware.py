@@ -90,7 +90,8 @@ def soft(w_pos: Tensor, w_neg: Tensor) -> tuple[Tensor, Tensor]:
 
 def over_bag(x: Tensor, bag: Tensor, reduce: str) -> Tensor:
     """For each value (M,) the "sum" or "amax" of the non-negative values of its bag (M,)."""
-    _, index = bag.unique(return_inverse=True)
+    # not unique(): a GPU would have to tell the host how many bags there are
+    index = torch.searchsorted(bag.sort().values, bag)
     return torch.zeros_like(x).scatter_reduce(0, index, x, reduce)[index]
 
 

@@ -1,5 +1,12 @@
-from .assignment import Matches, assign
+from .assignment import Assignment, Matches, Problems, assign
 from .high_order_matcher import HighOrderMatcher
 from .matcher import HungarianMatcher
 
-__all__ = ["HighOrderMatcher", "HungarianMatcher", "Matches", "assign"]
+__all__ = [
+    "Assignment",
+    "HighOrderMatcher",
+    "HungarianMatcher",
+    "Matches",
+    "Problems",
+    "assign",
+]

@@ -82,7 +82,7 @@ class Assignment:
         """The matches of every set, on the device of the costs; image after image, by layers."""
         if self.copied is not None:
             self.copied.synchronize()
-        origins = np.array(self._origins()).reshape(-1, 5)
+        origins = np.array(self._origins(), np.int64).reshape(-1, 5)
         problems = [problem for cost in self.costs for problem in cost.numpy()]
         solved = solve(problems, origins[:, 4].tolist())
         rows = np.repeat(origins, [matches.shape[1] for matches in solved], axis=0).T

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from detrex.layers import box_cxcywh_to_xyxy, box_iou
-
-from .matcher import HungarianMatcher
+from .matcher import HungarianMatcher, class_scores
+from .pairs import pair_costs
 
 
 class HighOrderMatcher(HungarianMatcher):
@@ -38,5 +37,5 @@ class HighOrderMatcher(HungarianMatcher):
     def cost(self, logits: Tensor, boxes: Tensor, labels: Tensor, gt: Tensor) -> Tensor:
         if self.matcher_change_iter is None or self.iter < self.matcher_change_iter:
             return super().cost(logits, boxes, labels, gt)
-        iou, _ = box_iou(box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(gt))
-        return -(logits[..., labels].sigmoid() * iou**self.iou_order_alpha)
+        iou = pair_costs(boxes, gt, l1=0.0, giou=0.0, iou=1.0)
+        return iou.pow_(self.iou_order_alpha).mul_(class_scores(logits, labels)).neg_()

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from detrex.layers import box_cxcywh_to_xyxy, generalized_box_iou
-
 from .assignment import Matches, assign
+from .pairs import pair_costs
 
 Targets = Sequence[dict[str, Tensor]]  # per image: labels (G,), boxes (G, 4)
 
@@ -53,6 +52,20 @@ class HungarianMatcher(nn.Module):
         self.gamma = gamma
 
     @torch.no_grad()
+    def costs(
+        self, logits: Tensor, boxes: Tensor, targets: Targets, class_agnostic: bool = False
+    ) -> list[Tensor]:
+        """Cost (L, N, G) of each image: logits (L, B, N, K), boxes (L, B, N, 4).
+
+        ``class_agnostic``: every target counts as class 0.
+        """
+        pairs = zip(logits.float().unbind(1), boxes.float().unbind(1), targets, strict=True)
+        zero = torch.zeros(1, dtype=torch.int64, device=logits.device)
+        return [
+            self.cost(x, b, zero if class_agnostic else t["labels"], t["boxes"])
+            for x, b, t in pairs
+        ]
+
     def match(
         self,
         logits: Tensor,
@@ -66,15 +79,14 @@ class HungarianMatcher(nn.Module):
         Only queries and targets of the same image are ever compared. ``copies`` queries per target
         in every layer, or ``k`` (L,): that many in each layer (see :func:`assign`).
         """
-        pairs = zip(logits.float().unbind(1), boxes.float().unbind(1), targets, strict=True)
-        return assign([self.cost(x, b, t["labels"], t["boxes"]) for x, b, t in pairs], copies, k)
+        return assign(self.costs(logits, boxes, targets), copies, k)
 
     def cost(self, logits: Tensor, boxes: Tensor, labels: Tensor, gt: Tensor) -> Tensor:
-        """One image's cost (L, N, G): logits (L, N, K), boxes (L, N, 4), labels (G,), gt (G, 4)."""
+        """One image's cost (L, N, G): logits (L, N, K), boxes (L, N, 4), gt (G, 4), labels (G,),
+        or (1,) if all targets count as the same class."""
         class_cost = CLASS_COSTS[self.cost_class_type](logits, labels, self.alpha, self.gamma)
-        l1 = torch.cdist(boxes, gt.expand(len(boxes), -1, -1), p=1)
-        giou = generalized_box_iou(box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(gt))
-        return self.cost_bbox * l1 + self.cost_class * class_cost - self.cost_giou * giou
+        cost = pair_costs(boxes, gt, self.cost_bbox, -self.cost_giou, 0.0)
+        return cost.add_(class_cost, alpha=self.cost_class)
 
     @torch.no_grad()
     def forward(
@@ -94,17 +106,22 @@ class HungarianMatcher(nn.Module):
         return result
 
 
+def class_scores(logits: Tensor, labels: Tensor) -> Tensor:
+    """Sigmoid scores (L, N, G) of the targets' classes, N fastest in memory."""
+    return logits.mT.index_select(1, labels).mT.sigmoid_()
+
+
 def focal_loss_cost(logits: Tensor, labels: Tensor, alpha: float, gamma: float) -> Tensor:
     """Focal loss as a positive minus focal loss as a negative, (L, N, G)."""
-    p = logits[..., labels].sigmoid()
-    positive = -alpha * (1 - p) ** gamma * (p + 1e-8).log()
-    negative = -(1 - alpha) * p**gamma * (1 - p + 1e-8).log()
-    return positive - negative
+    p = class_scores(logits, labels)
+    rest = 1 - p
+    positive = (p + 1e-8).log_().mul_(rest**gamma).mul_(-alpha)
+    return positive.add_((rest + 1e-8).log_().mul_(p**gamma), alpha=1 - alpha)
 
 
 def ce_cost(logits: Tensor, labels: Tensor, alpha: float, gamma: float) -> Tensor:
     """Minus the softmax probability of the target's class (DETR), (L, N, G)."""
-    return -logits.softmax(-1)[..., labels]
+    return -logits.softmax(-1).mT.index_select(1, labels).mT
 
 
 CLASS_COSTS = {"focal_loss_cost": focal_loss_cost, "ce_cost": ce_cost}

@@ -1,0 +1,80 @@
+"""The loss of all logits as negatives, the one term over every query and class.
+
+On the CPU ``negatives.c`` computes it. Its gradient is computed again from the logits: autograd
+would keep half a dozen tensors of their size.
+
+Legend: B images, L layers, N queries, K classes, M matches.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from detrex.utils.compiler import library_or_reason
+
+SOURCE = Path(__file__).with_name("negatives.c")
+
+
+@torch.no_grad()
+def negative_sums(logits: Tensor, scale: float, gamma: float) -> Tensor:
+    """scale * p^gamma * softplus(x) of float32 logits x (L, B, N, K) with p = sigmoid(x), (L,)."""
+    if _has_kernel(logits, gamma):
+        sums = torch.empty(logits.shape[:2], dtype=torch.float64)
+        _call("negative_sums", logits, sums)
+        return (sums.sum(1) * scale).float()
+    weight = logits.sigmoid().pow_(gamma)
+    return weight.mul_(F.softplus(logits)).flatten(1).sum(1) * scale
+
+
+class NegativesAndMatched(torch.autograd.Function):
+    """(logits (L, B, N, K), their :func:`negative_sums`, scale, gamma, place of the matches) to
+    those sums (L,) and the logits (M,) at that place (layer, image, query, class), both
+    differentiable: one gradient is written where two would have to be added."""
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, sums: Tensor, scale: float, gamma: float, *place: Tensor):
+        ctx.save_for_backward(logits, *place)
+        ctx.scale, ctx.gamma = scale, gamma
+        return sums.clone(), logits[place]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_sums: Tensor, grad_matched: Tensor):
+        logits, *place = ctx.saved_tensors
+        slopes = _slopes(logits, grad_sums * ctx.scale, ctx.gamma)
+        slopes.index_put_(tuple(place), grad_matched, accumulate=True)
+        return slopes, None, None, None, *[None] * len(place)
+
+
+def _slopes(logits: Tensor, factor: Tensor, gamma: float) -> Tensor:
+    """factor (L,) times the derivative p^gamma (gamma (1 - p) softplus + p), (L, B, N, K)."""
+    if _has_kernel(logits, gamma):
+        slopes = torch.empty(logits.shape)
+        _call("negative_slopes", logits, factor.contiguous(), slopes)
+        return slopes
+    p = logits.sigmoid()
+    slopes = (1 - p).mul_(F.softplus(logits)).mul_(gamma).add_(p)
+    return slopes.mul_(p.pow_(gamma)).mul_(factor.view(-1, 1, 1, 1))
+
+
+def _has_kernel(logits: Tensor, gamma: float) -> bool:
+    suits = logits.is_cpu and logits.dtype is torch.float32 and gamma == 2
+    return suits and not isinstance(library_or_reason(SOURCE), str)
+
+
+def _call(name: str, logits: Tensor, *tensors: Tensor) -> None:
+    layers, images, queries, classes = logits.shape
+    if logits.stride()[2:] != (classes, 1):
+        logits = logits.contiguous()
+    getattr(library_or_reason(SOURCE), name)(
+        ctypes.c_void_p(logits.data_ptr()),
+        (ctypes.c_int64 * 2)(*logits.stride()[:2]),
+        *[ctypes.c_void_p(x.data_ptr()) for x in tensors],
+        *map(ctypes.c_int64, (layers, images, queries * classes, torch.get_num_threads())),
+    )
