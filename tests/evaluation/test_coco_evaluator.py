@@ -11,6 +11,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.structures import Boxes, Instances
 
 from detrex.evaluation import COCOEvaluator, evaluate_detections
+from detrex.evaluation.alignment import alignment_of_results
 from detrex.evaluation.coco_scores import BACKENDS, SCORES, format_table, load_detections
 from detrex.utils.errors import InputError
 
@@ -296,7 +297,11 @@ def _one_rank(rank, port, folder, gt, detections):
     evaluator = COCOEvaluator("rank_test")
     ids = [image["id"] for image in gt["images"]]
     _feed(evaluator, detections, ids[:13] if rank == 0 else ids[12:])  # one image on both ranks
-    (folder / f"{rank}.json").write_text(json.dumps(evaluator.evaluate()))
+    scores = evaluator.evaluate()
+    diagnosing = COCOEvaluator("rank_test", diagnose=True)
+    _feed(diagnosing, detections, ids[:13] if rank == 0 else ids[13:])
+    alignment = (diagnosing.evaluate() or {}).get("alignment")
+    (folder / f"{rank}.json").write_text(json.dumps([scores, alignment]))
     dist.destroy_process_group()
 
 
@@ -308,7 +313,11 @@ def test_two_processes_score_as_one(tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     torch.multiprocessing.spawn(_one_rank, (port, tmp_path, gt, detections), nprocs=2)
-    together = json.loads((tmp_path / "0.json").read_text())["bbox"]
-    assert json.loads((tmp_path / "1.json").read_text()) is None
+    scores, alignment = json.loads((tmp_path / "0.json").read_text())
+    assert json.loads((tmp_path / "1.json").read_text()) == [None, None]
     for name, score in evaluate_detections(gt, detections).items():
-        assert together[name] == pytest.approx(score, abs=1e-3, nan_ok=True)
+        assert scores["bbox"][name] == pytest.approx(score, abs=1e-3, nan_ok=True)
+    (tmp_path / "results.json").write_text(json.dumps(detections))
+    expected = alignment_of_results(tmp_path / "results.json", tmp_path / "val.json").scalars()
+    assert 0 < expected["matched_iou"] < 1
+    assert alignment == pytest.approx(expected, rel=1e-3, abs=1e-3)
