@@ -40,9 +40,10 @@ def grid_values(entry: str) -> list[str]:
     except HydraException as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"--grid {entry!r} cannot be read: {reason}") from None
-    found = [override.get_value_element_as_str()]
     if override.is_sweep_override():
         found = list(override.sweep_string_iterator())
+    else:
+        found = [override.get_value_element_as_str()]
     if len(set(found)) < len(found):
         raise InputError(f"--grid {entry!r}: a value is given twice")
     return [f"{key}={value}" for value in found]

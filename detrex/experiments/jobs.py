@@ -60,12 +60,16 @@ def make_jobs(plan: Plan, seeds: Sequence[int], num_gpus: int, root: Path) -> li
     Raises:
         InputError: a config that cannot be loaded, or an override that it does not take.
     """
-    return [
-        _job(variant, cfg, seed, num_gpus, root)
-        for variant in plan.variants
-        for cfg in [load_variant(variant)]
-        for seed in seeds
-    ]
+    folders: dict[str, Path] = {}
+    jobs = []
+    for variant in plan.variants:
+        cfg = load_variant(variant)
+        for seed in seeds:
+            key = config_key(cfg, seed)
+            named = root / f"{_readable(variant.name)}_seed{seed}_{key}"
+            folder = folders.setdefault(key, next(root.glob(f"*_{key}"), named))
+            jobs.append(Job(variant, seed, folder, _command(variant, seed, num_gpus, folder)))
+    return jobs
 
 
 def load_variant(variant: Variant) -> DictConfig:
@@ -89,14 +93,14 @@ def config_key(cfg: DictConfig, seed: int) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _job(variant: Variant, cfg: DictConfig, seed: int, num_gpus: int, root: Path) -> Job:
-    key = config_key(cfg, seed)
-    readable = re.sub(r"[^\w.=+-]+", "_", variant.name.replace(" = ", "="))[:60].strip("_")
-    folder = next(root.glob(f"*_{key}"), root / f"{readable}_seed{seed}_{key}")
-    command = [sys.executable, str(_script(variant.config_file)), "--resume"]
-    command += ["--config-file", variant.config_file, "--num-gpus", str(num_gpus)]
-    command += [*variant.overrides, f"train.seed={seed}", f"train.output_dir={folder}"]
-    return Job(variant, seed, folder, tuple(command))
+def _readable(name: str) -> str:
+    return re.sub(r"[^\w.=+-]+", "_", name.replace(" = ", "="))[:60].strip("_")
+
+
+def _command(variant: Variant, seed: int, num_gpus: int, folder: Path) -> tuple[str, ...]:
+    command = (sys.executable, str(_script(variant.config_file)), "--resume")
+    command += ("--config-file", variant.config_file, "--num-gpus", str(num_gpus))
+    return (*command, *variant.overrides, f"train.seed={seed}", f"train.output_dir={folder}")
 
 
 def _script(config_file: str) -> Path:

@@ -1,0 +1,75 @@
+"""The command line of tools/ablate.py."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from detrex.experiments import schedule
+from tests.models import ROOT
+
+TINY = str(ROOT / "tests/engine/tiny_config.py")
+
+
+@pytest.fixture
+def ablate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path):
+    """Runs the command in this process; returns exit status, output and errors."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ablate.py", *arguments, "-o", str(tmp_path)])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(ROOT / "tools/ablate.py"), run_name="__main__")
+        return end.value.code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "error: give --config-file with --grid, --preset, or --variants"),
+        (["--preset", "smok"], "error: --preset smok: there is none; choose from align-alpha"),
+        (["--preset", "smoke", "--variants", "x"], "error: --preset and --variants: give one"),
+        (["--config-file", TINY, "--seeds", "0"], "error: --seeds: give 1 or more"),
+        (["--config-file", TINY, "--grid", "model.width=[]"], "the list is empty"),
+        (["--config-file", TINY, "--grid", "model.widht=[1]"], "did you mean model.width?"),
+        (["--config-file", TINY, "--set", "model.width"], "write key=value"),
+        (["--config-file", TINY, "--slurm", "partition"], "error: --slurm partition: write key="),
+        (["--config-file", "tiny_konfig.py"], "config file tiny_konfig.py not found"),
+    ],
+)
+def test_bad_input_is_one_line(ablate, arguments: list[str], message: str, tmp_path: Path) -> None:
+    code, _, errors = ablate(*arguments)
+    assert (code, errors.count("\n")) == (2, 1) and message in errors
+    assert not list(tmp_path.glob("**/table*")) and not list(tmp_path.glob("runs/*"))
+
+
+def test_table_of_what_is_there(ablate, tmp_path: Path) -> None:
+    grid = ["--config-file", TINY, "--grid", "model.width=[4,8]", "--seeds", "2", "--table-only"]
+    code, output, _ = ablate(*grid)
+    assert code == 0 and "| width=4   | 0 of 2 | -" in output
+    assert f"- width=8: `{TINY} model.width=8`" in (tmp_path / "tiny_config.md").read_text()
+    assert (tmp_path / "tiny_config.csv").exists() and (tmp_path / "tiny_config.tex").exists()
+
+
+def test_failures_end_with_a_status_and_interrupts_with_another(
+    ablate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "start", _unstartable)
+    code, output, errors = ablate("--config-file", TINY, "--set", "model.width=4")
+    assert code == 1 and "| tiny_config | 0 of 1 | -" in output
+    assert errors.startswith("failed: tiny_config, seed 0: the folder is in use (")
+    monkeypatch.setattr(schedule, "start", _interrupted)
+    code, _, errors = ablate("--config-file", TINY)
+    assert (code, errors) == (130, "interrupted: the same command continues\n")
+
+
+def _unstartable(job, environment):
+    raise schedule.InputError("the folder is in use")
+
+
+def _interrupted(job, environment):
+    raise KeyboardInterrupt
