@@ -1,4 +1,8 @@
-from .function import attention_path, multi_scale_deformable_attention
+from .function import (
+    attention_path,
+    deformable_attention,
+    multi_scale_deformable_attention,
+)
 from .module import MultiScaleDeformableAttention
 from .plain import as_shapes
 
@@ -6,5 +10,6 @@ __all__ = [
     "MultiScaleDeformableAttention",
     "as_shapes",
     "attention_path",
+    "deformable_attention",
     "multi_scale_deformable_attention",
 ]

@@ -28,44 +28,63 @@ PATHS = ("auto", "pytorch", "c", "triton")
 BEST = {"cpu": "c", "cuda": "triton"}
 
 
-def multi_scale_deformable_attention(
-    value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor
+def deformable_attention(
+    value: Tensor,
+    shapes: Shapes,
+    offsets: Tensor,
+    logits: Tensor,
+    reference: Tensor | None,
+    mask: Tensor | None = None,
 ) -> Tensor:
-    """Weighted sum of bilinear samples, zero outside the level.
+    """Weighted sum of bilinear samples, zero outside the level, from what the layers project.
 
-    value (B, S, H, D), levels in the order of ``shapes``; locations (B, N, H, L, P, 2) as (x, y)
-    in [0, 1] of each level; weights (B, N, H, L, P). Returns (B, N, H * D) of value's dtype.
+    value (B, S, H, D), levels in the order of ``shapes``; offsets (B, N, H, L, P, 2) as (x, y);
+    logits (B, N, H, L, P), softmax over L * P makes the weights; reference (B, N, L, 2): points,
+    and offsets are in pixels of the level; or (B, N, L, 4): boxes cxcywh, and offsets are in half
+    box sizes / P; both in [0, 1] of the level. mask (B, S): True is padding, read as zero.
+    Without reference, offsets are the places in [0, 1] and logits are the weights.
+    Returns (B, N, H * D) of value's dtype.
 
     Computed in fp32, or in fp64 where value is fp64. Coordinates are never rounded to less: in
-    bf16 they are off by pixels on a large image.
+    bf16 they are off by pixels on a large image. Softmax and places are never stored.
 
     Raises:
         ValueError: sizes that do not fit together.
         InputError: ``DETREX_ATTENTION`` asks for a path that cannot run here.
     """
-    _check_sizes(value, shapes, locations, weights)
+    _check_sizes(value, shapes, offsets, logits, reference, mask)
     path = attention_path(value.device.type, value.dtype)
-    dtype = torch.promote_types(value.dtype, torch.float32)
-    locations, weights = locations.to(dtype), weights.to(dtype)
+    if path == "pytorch":
+        return plain_attention(value, shapes, offsets, logits, reference, mask)
     flat = [side for shape in shapes for side in shape]
-    if path == "triton":  # reads bf16 values as they are
-        return gpu.attend(value, flat, locations, weights)
-    if path == "c":
-        return native.attend(value.to(dtype), flat, locations, weights).to(value.dtype)
-    return plain_attention(value.to(dtype), shapes, locations, weights).to(value.dtype)
+    attend = gpu.attend if path == "triton" else native.attend
+    return attend(value, flat, offsets, logits, reference, mask)
 
 
-def _check_sizes(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> None:
+def multi_scale_deformable_attention(
+    value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor
+) -> Tensor:
+    """``deformable_attention`` at given places (B, N, H, L, P, 2) with given weights."""
+    return deformable_attention(value, shapes, locations, weights, None)
+
+
+def _check_sizes(value, shapes: Shapes, offsets, logits, reference, mask) -> None:
     """The kernels read memory by these sizes, so they must hold."""
-    tokens = sum(h * w for h, w in shapes)
-    batch, _, heads, dim = value.shape
-    expected = (batch, locations.shape[1], heads, len(shapes), locations.shape[4])
-    fits = value.shape[1] == tokens and weights.shape == expected
-    if not fits or locations.shape != (*expected, 2):
+    batch, tokens, heads, _ = value.shape
+    queries, levels = offsets.shape[1], len(shapes)
+    samples = (batch, queries, heads, levels, offsets.shape[4])
+    if not (
+        tokens == sum(h * w for h, w in shapes)
+        and logits.shape == samples
+        and offsets.shape == (*samples, 2)
+        and (reference is None or reference.shape[:-1] == (batch, queries, levels))
+        and (reference is None or reference.shape[-1] in (2, 4))
+        and (mask is None or (mask.shape == (batch, tokens) and mask.dtype == torch.bool))
+    ):
+        parts = dict(value=value, offsets=offsets, logits=logits, reference=reference, mask=mask)
+        sizes = [f"{name} {tuple(x.shape)}" for name, x in parts.items() if x is not None]
         raise ValueError(
-            f"deformable attention: levels {list(shapes)} ({tokens} tokens), value "
-            f"{tuple(value.shape)}, locations {tuple(locations.shape)} and weights "
-            f"{tuple(weights.shape)} do not fit together"
+            f"deformable attention: levels {list(shapes)}, {', '.join(sizes)} do not fit together"
         )
 
 

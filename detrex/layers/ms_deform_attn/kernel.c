@@ -1,13 +1,18 @@
 /* Multi-scale deformable attention on the CPU (Deformable DETR, Zhu et al. 2021, eq. 3).
 
-   value (B, S, H, D), places (B, N, H, L, P, 2) as (x, y) in [0, 1], weights (B, N, H, L, P),
-   out (B, N, H, D), shapes (L, 2) as (height, width); all contiguous. REAL, float or double, is
-   chosen when this file is compiled. Plain C: it knows nothing of Python or of torch.
+   value (B, S, H, D), offsets (B, N, H, L, P, 2) as (x, y), logits (B, N, H, L, P), reference
+   (B, N, L, box), mask (B, S), out (B, N, H, D), shapes (L, 2) as (height, width); all contiguous.
+   box = 2: offsets are pixels around a point. box = 4: half box sizes / P around the centre of a
+   box cxcywh. Both in [0, 1]; softmax turns the logits into weights. box = 0: no reference, the
+   offsets are places in [0, 1] and the logits are the weights.
+   REAL, float or double, is what is computed in; with -DBFLOAT16 every Input is stored in 16 bits.
+   Plain C: it knows nothing of Python or of torch.
 
    A worker takes one head of one image at a time and copies its levels, one after the other, into
    a workspace, each inside a frame of zeros one pixel wide. So the pixels of a head are neighbours
    in memory (in value they are H * D apart, which defeats the caches), a place at the border needs
-   no special case, and no two workers add to the same gradient. */
+   no special case, and no two workers add to the same gradient: results do not depend on the
+   number of workers. */
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -15,30 +20,96 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-typedef struct { int64_t batch, tokens, heads, dim, queries, levels, points, framed; } Sizes;
-typedef struct { ptrdiff_t pixel, row; REAL left, right, upper, lower; } Corners;
+#ifdef BFLOAT16
+typedef uint16_t Input; /* the upper half of a float */
 
-/* Copies the pixels of a head between value and the inside of the frames. */
-INLINE void move(REAL *framed, REAL *value, const int64_t *shapes, const Sizes *s, int into) {
-    const size_t bytes = s->dim * sizeof(REAL);
+INLINE REAL load(Input x) {
+    const uint32_t bits = (uint32_t)x << 16;
+    float real;
+    memcpy(&real, &bits, sizeof real);
+    return real;
+}
+
+INLINE Input store(REAL x) {
+    const float real = x;
+    uint32_t bits;
+    memcpy(&bits, &real, sizeof bits);
+    return x == x ? (bits + 0x7fff + (bits >> 16 & 1)) >> 16 : 0x7fc0; /* to nearest even; NaN */
+}
+#else
+typedef REAL Input;
+INLINE REAL load(Input x) { return x; }
+INLINE Input store(REAL x) { return x; }
+#endif
+
+typedef struct { int64_t batch, tokens, heads, dim, queries, levels, points, box, framed; } Sizes;
+typedef struct { /* reference and mask are NULL where there is none */
+    const Input *value, *offsets, *logits;
+    const REAL *reference;
+    const uint8_t *mask;
+} Inputs;
+typedef struct { /* reference: one share per head, (B, N, H, L, box), or NULL */
+    Input *value, *offsets, *logits;
+    REAL *reference;
+} Gradients;
+typedef struct { REAL x, y, right, down; } Origin;
+typedef struct { ptrdiff_t pixel, row; REAL left, right, upper, lower; } Corners;
+typedef struct { REAL x, y, weight; } Slope;
+
+/* The pixels of a head into the frames; padding stays zero. */
+INLINE void frame(REAL *framed, const Input *value, const uint8_t *mask, const int64_t *shapes,
+                  const Sizes *s, const int dim) {
+    memset(framed, 0, s->framed * dim * sizeof(REAL));
     for (int64_t l = 0; l < s->levels; l++, shapes += 2) {
-        framed += (shapes[1] + 3) * s->dim; /* the upper row of the frame and one pixel */
-        for (int64_t y = 0; y < shapes[0]; y++, framed += 2 * s->dim)
-            for (int64_t x = 0; x < shapes[1]; x++, framed += s->dim, value += s->heads * s->dim)
-                into ? memcpy(framed, value, bytes) : memcpy(value, framed, bytes);
-        framed += (shapes[1] + 1) * s->dim;
+        framed += (shapes[1] + 3) * dim; /* the upper row of the frame and one pixel */
+        for (int64_t y = 0; y < shapes[0]; y++, framed += 2 * dim)
+            for (int64_t x = 0; x < shapes[1]; x++, framed += dim, value += s->heads * dim)
+                if (!(mask && *mask++))
+                    for (int d = 0; d < dim; d++) framed[d] = load(value[d]);
+        framed += (shapes[1] + 1) * dim;
     }
 }
 
-static void frame(REAL *framed, const REAL *value, const int64_t *shapes, const Sizes *s) {
-    memset(framed, 0, s->framed * s->dim * sizeof(REAL));
-    move(framed, (REAL *)value, shapes, s, 1);
+/* And back: the gradient of padding is zero. */
+INLINE void unframe(const REAL *framed, Input *value, const uint8_t *mask, const int64_t *shapes,
+                    const Sizes *s, const int dim) {
+    for (int64_t l = 0; l < s->levels; l++, shapes += 2) {
+        framed += (shapes[1] + 3) * dim;
+        for (int64_t y = 0; y < shapes[0]; y++, framed += 2 * dim)
+            for (int64_t x = 0; x < shapes[1]; x++, framed += dim, value += s->heads * dim) {
+                const int padding = mask && *mask++;
+                for (int d = 0; d < dim; d++) value[d] = store(padding ? 0 : framed[d]);
+            }
+        framed += (shapes[1] + 1) * dim;
+    }
+}
+
+/* Softmax of a query's logits, or the weights themselves. */
+INLINE void weigh(REAL *weights, const Input *logits, const Sizes *s) {
+    const int64_t samples = s->levels * s->points;
+    REAL most = -INFINITY, sum = 0;
+    for (int64_t i = 0; i < samples; i++) weights[i] = load(logits[i]);
+    if (!s->box) return;
+    for (int64_t i = 0; i < samples; i++) most = weights[i] > most ? weights[i] : most;
+    for (int64_t i = 0; i < samples; i++) sum += weights[i] = exp(weights[i] - most);
+    for (int64_t i = 0; i < samples; i++) weights[i] /= sum;
+}
+
+/* The place, in [0, 1], that offset zero means, and what an offset of one adds to it. */
+INLINE Origin origin(const REAL *reference, const int64_t *shape, const Sizes *s) {
+    const REAL spread = (REAL)0.5 / s->points;
+    if (s->box == 0) return (Origin){0, 0, 1, 1};
+    if (s->box == 2)
+        return (Origin){reference[0], reference[1], (REAL)1 / shape[1], (REAL)1 / shape[0]};
+    return (Origin){reference[0], reference[1], spread * reference[2], spread * reference[3]};
 }
 
 /* Where the four pixels around a place lie in a framed level, and the share of each side.
    Returns 0 if all four are outside. Pixel centres lie at (i + 0.5) / size. */
-INLINE int surround(Corners *c, const REAL *place, const int64_t *shape, const int dim) {
-    const REAL x = place[0] * shape[1] - (REAL)0.5, y = place[1] * shape[0] - (REAL)0.5;
+INLINE int surround(Corners *c, const Origin *o, const Input *offset, const int64_t *shape,
+                    const int dim) {
+    const REAL x = (o->x + o->right * load(offset[0])) * shape[1] - (REAL)0.5;
+    const REAL y = (o->y + o->down * load(offset[1])) * shape[0] - (REAL)0.5;
     if (!(x > -1 && y > -1 && x < shape[1] && y < shape[0])) return 0; /* also where it is NaN */
     const REAL column = floor(x), row = floor(y);
     c->row = (shape[1] + 2) * dim;
@@ -48,14 +119,16 @@ INLINE int surround(Corners *c, const REAL *place, const int64_t *shape, const i
     return 1;
 }
 
-INLINE void sample(const REAL *value, const int64_t *shapes, const REAL *place,
-                   const REAL *weight, REAL *out, const Sizes *s, const int dim) {
-    REAL sum[dim]; /* out itself could overlap value, for all the compiler knows */
+INLINE void sample(const REAL *value, const int64_t *shapes, const Sizes *s, const REAL *reference,
+                   const Input *offset, const Input *logits, Input *out, const int dim) {
+    REAL sum[dim], weights[s->levels * s->points], *weight = weights;
     Corners c;
+    weigh(weights, logits, s);
     for (int d = 0; d < dim; d++) sum[d] = 0;
-    for (int64_t l = 0; l < s->levels; l++, shapes += 2) {
-        for (int64_t p = 0; p < s->points; p++, place += 2, weight++) {
-            if (!surround(&c, place, shapes, dim)) continue;
+    for (int64_t l = 0; l < s->levels; l++, shapes += 2, reference += s->box) {
+        const Origin o = origin(reference, shapes, s);
+        for (int64_t p = 0; p < s->points; p++, offset += 2, weight++) {
+            if (!surround(&c, &o, offset, shapes, dim)) continue;
             const REAL *a = value + c.pixel, *b = a + c.row;
             const REAL up = *weight * c.upper, low = *weight * c.lower;
             const REAL a0 = up * c.left, a1 = up * c.right, b0 = low * c.left, b1 = low * c.right;
@@ -65,94 +138,127 @@ INLINE void sample(const REAL *value, const int64_t *shapes, const REAL *place,
         }
         value += (shapes[0] + 2) * (shapes[1] + 2) * dim;
     }
-    memcpy(out, sum, dim * sizeof(REAL));
+    for (int d = 0; d < dim; d++) out[d] = store(sum[d]);
 }
 
-INLINE void sample_backward(const REAL *value, const int64_t *shapes, const REAL *place,
-                            const REAL *weight, const REAL *grad, REAL *grad_value,
-                            REAL *grad_place, REAL *grad_weight, const Sizes *s, const int dim) {
-    Corners c;
-    for (int64_t l = 0; l < s->levels; l++, shapes += 2) {
-        for (int64_t p = 0; p < s->points; p++, place += 2, grad_place += 2) {
-            const REAL w = *weight++;
-            REAL a0 = 0, a1 = 0, b0 = 0, b1 = 0; /* grad . value at each corner */
-            if (surround(&c, place, shapes, dim)) {
-                const REAL *a = value + c.pixel, *b = a + c.row;
-                REAL *ga = grad_value + c.pixel, *gb = ga + c.row;
-                const REAL up = w * c.upper, low = w * c.lower;
+/* Adds to the gradients of a sample's four pixels. Returns the gradient of its place (in pixels,
+   not yet times the weight) and of its weight. */
+INLINE Slope slope(const REAL *a, REAL *ga, const REAL *grad, const Corners *c, const REAL weight,
+                   const int dim) {
+    const REAL *b = a + c->row;
+    REAL *gb = ga + c->row, a0 = 0, a1 = 0, b0 = 0, b1 = 0; /* grad . value at each corner */
+    const REAL up = weight * c->upper, low = weight * c->lower;
 #pragma omp simd reduction(+ : a0, a1, b0, b1)
-                for (int d = 0; d < dim; d++) {
-                    const REAL g = grad[d];
-                    a0 += g * a[d], a1 += g * a[d + dim], b0 += g * b[d], b1 += g * b[d + dim];
-                    ga[d] += up * c.left * g, ga[d + dim] += up * c.right * g;
-                    gb[d] += low * c.left * g, gb[d + dim] += low * c.right * g;
-                }
-            } else {
-                c = (Corners){0};
+    for (int d = 0; d < dim; d++) {
+        const REAL g = grad[d];
+        a0 += g * a[d], a1 += g * a[d + dim], b0 += g * b[d], b1 += g * b[d + dim];
+        ga[d] += up * c->left * g, ga[d + dim] += up * c->right * g;
+        gb[d] += low * c->left * g, gb[d + dim] += low * c->right * g;
+    }
+    const REAL over = c->left * a0 + c->right * a1, under = c->left * b0 + c->right * b1;
+    return (Slope){c->upper * (a1 - a0) + c->lower * (b1 - b0), under - over,
+                   c->upper * over + c->lower * under};
+}
+
+INLINE void sample_backward(const REAL *value, const int64_t *shapes, const Sizes *s,
+                            const REAL *reference, const Input *offset, const Input *logits,
+                            const Input *grad_out, REAL *grad_value, Input *grad_offset,
+                            Input *grad_logits, REAL *grad_reference, const int dim) {
+    const int64_t samples = s->levels * s->points;
+    REAL grad[dim], weights[samples], grad_weights[samples], mean = 0;
+    Corners c;
+    weigh(weights, logits, s);
+    for (int d = 0; d < dim; d++) grad[d] = load(grad_out[d]);
+    for (int64_t l = 0, i = 0; l < s->levels; l++, shapes += 2, reference += s->box) {
+        const Origin o = origin(reference, shapes, s);
+        REAL centre[2] = {0, 0}, size[2] = {0, 0};
+        for (int64_t p = 0; p < s->points; p++, i++, offset += 2, grad_offset += 2) {
+            Slope g = {0, 0, 0};
+            if (surround(&c, &o, offset, shapes, dim)) {
+                g = slope(value + c.pixel, grad_value + c.pixel, grad, &c, weights[i], dim);
+                g.x *= weights[i] * shapes[1], g.y *= weights[i] * shapes[0];
+                centre[0] += g.x, size[0] += g.x * load(offset[0]);
+                centre[1] += g.y, size[1] += g.y * load(offset[1]);
             }
-            const REAL over = c.left * a0 + c.right * a1, under = c.left * b0 + c.right * b1;
-            *grad_weight++ = c.upper * over + c.lower * under;
-            grad_place[0] = w * shapes[1] * (c.upper * (a1 - a0) + c.lower * (b1 - b0));
-            grad_place[1] = w * shapes[0] * (under - over);
+            grad_offset[0] = store(o.right * g.x), grad_offset[1] = store(o.down * g.y);
+            grad_weights[i] = g.weight;
+            mean += weights[i] * g.weight;
         }
+        for (int64_t k = 0; grad_reference && k < s->box; k++)
+            *grad_reference++ = k < 2 ? centre[k] : size[k - 2] * (REAL)0.5 / s->points;
         value += (shapes[0] + 2) * (shapes[1] + 2) * dim;
         grad_value += (shapes[0] + 2) * (shapes[1] + 2) * dim;
     }
+    for (int64_t i = 0; i < samples; i++) /* the gradient of softmax */
+        grad_logits[i] = store(s->box ? weights[i] * (grad_weights[i] - mean) : grad_weights[i]);
+}
+
+INLINE void forward_head(const Inputs *in, const int64_t *shapes, const Sizes *s, Input *out,
+                         REAL *framed, int64_t b, int64_t h, int64_t first, int64_t end,
+                         const int dim) {
+    const int64_t samples = s->levels * s->points, tokens = b * s->tokens;
+    frame(framed, in->value + (tokens * s->heads + h) * dim, in->mask ? in->mask + tokens : NULL,
+          shapes, s, dim);
+    for (int64_t q = b * s->queries + first; q < b * s->queries + end; q++) {
+        const int64_t i = q * s->heads + h, j = i * samples;
+        sample(framed, shapes, s, in->reference + q * s->levels * s->box, in->offsets + 2 * j,
+               in->logits + j, out + i * dim, dim);
+    }
+}
+
+INLINE void backward_head(const Inputs *in, const int64_t *shapes, const Sizes *s,
+                          const Input *grad, const Gradients *to, REAL *framed, int64_t b,
+                          int64_t h, const int dim) {
+    const int64_t samples = s->levels * s->points, boxes = s->levels * s->box;
+    const int64_t tokens = b * s->tokens, pixel = (tokens * s->heads + h) * dim;
+    const uint8_t *mask = in->mask ? in->mask + tokens : NULL;
+    REAL *grad_framed = framed + s->framed * dim;
+    frame(framed, in->value + pixel, mask, shapes, s, dim);
+    memset(grad_framed, 0, s->framed * dim * sizeof(REAL));
+    for (int64_t q = b * s->queries; q < (b + 1) * s->queries; q++) {
+        const int64_t i = q * s->heads + h, j = i * samples;
+        sample_backward(framed, shapes, s, in->reference + q * boxes, in->offsets + 2 * j,
+                        in->logits + j, grad + i * dim, grad_framed, to->offsets + 2 * j,
+                        to->logits + j, to->reference ? to->reference + i * boxes : NULL, dim);
+    }
+    unframe(grad_framed, to->value + pixel, mask, shapes, s, dim);
 }
 
 /* The usual head sizes are constants, so that the loops over channels are unrolled. */
-#define FOR_DIM(call)                                                    \
-    switch (s->dim) {                                                    \
-        case 16: call(16); break;                                        \
-        case 32: call(32); break;                                        \
-        case 64: call(64); break;                                        \
-        default: call((int)s->dim);                                      \
+#define FOR_DIM(call)                  \
+    switch (s->dim) {                  \
+        case 16: call(16); break;      \
+        case 32: call(32); break;      \
+        case 64: call(64); break;      \
+        default: call((int)s->dim);    \
     }
 
 /* workspace (workers, framed * D). Queries are cut in parts where heads alone are too few. */
-void attention_forward(const REAL *value, const int64_t *shapes, const REAL *places,
-                       const REAL *weights, REAL *out, REAL *workspace, const Sizes *s,
-                       int64_t parts, int64_t workers) {
-    const int64_t samples = s->levels * s->points, jobs = s->batch * s->heads * parts;
+void attention_forward(const Inputs *in, const int64_t *shapes, const Sizes *s, Input *out,
+                       REAL *workspace, int64_t parts, int64_t workers) {
+    const int64_t jobs = s->batch * s->heads * parts;
 #pragma omp parallel for num_threads(workers)
     for (int64_t worker = 0; worker < workers; worker++) {
-        REAL *framed = workspace + worker * s->framed * s->dim;
         for (int64_t job = worker; job < jobs; job += workers) {
             const int64_t part = job % parts, h = job / parts % s->heads, b = job / parts / s->heads;
-            const int64_t end = (part + 1) * s->queries / parts;
-            frame(framed, value + (b * s->tokens * s->heads + h) * s->dim, shapes, s);
-            for (int64_t q = part * s->queries / parts; q < end; q++) {
-                const int64_t i = (b * s->queries + q) * s->heads + h, j = i * samples;
-#define SAMPLE(dim) \
-    sample(framed, shapes, places + 2 * j, weights + j, out + i * dim, s, dim)
-                FOR_DIM(SAMPLE)
-            }
+            const int64_t first = part * s->queries / parts, end = (part + 1) * s->queries / parts;
+#define FORWARD(dim) \
+    forward_head(in, shapes, s, out, workspace + worker * s->framed * dim, b, h, first, end, dim)
+            FOR_DIM(FORWARD)
         }
     }
 }
 
 /* workspace (workers, 2 * framed * D); every element of the gradients is written. */
-void attention_backward(const REAL *value, const int64_t *shapes, const REAL *places,
-                        const REAL *weights, const REAL *grad, REAL *grad_value,
-                        REAL *grad_places, REAL *grad_weights, REAL *workspace, const Sizes *s,
-                        int64_t workers) {
-    const int64_t samples = s->levels * s->points, size = s->framed * s->dim;
+void attention_backward(const Inputs *in, const int64_t *shapes, const Sizes *s, const Input *grad,
+                        const Gradients *to, REAL *workspace, int64_t workers) {
 #pragma omp parallel for num_threads(workers)
     for (int64_t worker = 0; worker < workers; worker++) {
-        REAL *framed = workspace + worker * 2 * size, *grad_framed = framed + size;
         for (int64_t job = worker; job < s->batch * s->heads; job += workers) {
             const int64_t h = job % s->heads, b = job / s->heads;
-            const ptrdiff_t first = (b * s->tokens * s->heads + h) * s->dim;
-            frame(framed, value + first, shapes, s);
-            memset(grad_framed, 0, size * sizeof(REAL));
-            for (int64_t q = 0; q < s->queries; q++) {
-                const int64_t i = (b * s->queries + q) * s->heads + h, j = i * samples;
-#define SAMPLE_BACKWARD(dim)                                                                 \
-    sample_backward(framed, shapes, places + 2 * j, weights + j, grad + i * dim, grad_framed, \
-                    grad_places + 2 * j, grad_weights + j, s, dim)
-                FOR_DIM(SAMPLE_BACKWARD)
-            }
-            move(grad_framed, grad_value + first, shapes, s, 0);
+#define BACKWARD(dim) \
+    backward_head(in, shapes, s, grad, to, workspace + worker * 2 * s->framed * dim, b, h, dim)
+            FOR_DIM(BACKWARD)
         }
     }
 }

@@ -1,10 +1,13 @@
-"""Triton kernels of deformable attention, forward and backward.
+"""Triton kernels of deformable attention, forward and backward, from what the layers project.
 
-A program computes one head of BLOCK neighbouring queries of one image, so that their samples hit
-the same cache lines; the image is the slowest axis of the grid, so that its values stay in L2.
-Values may be bf16 or fp16; coordinates, weights and every sum are fp32.
+A program computes one head of a block of neighbouring queries of one image, so that their samples
+hit the same cache lines; the image is the slowest axis of the grid, so that its values stay in L2.
+All samples of a query are one tile: its softmax and its places never leave the registers. Values,
+offsets and logits may be bf16 or fp16; reference, coordinates, weights and every sum are fp32.
 
-Legend: Q queries of the block, C channels of the head (padded to a power of two).
+Tensors are those of ``deformable_attention``; BOX is 2 or 4 numbers per reference, 0 without.
+Legend: Q queries of the block, K samples of a query (levels * points) and C channels of the head,
+both padded to a power of two; HEADS, LEVELS, POINTS and DIM are the true sizes.
 """
 
 from __future__ import annotations
@@ -17,104 +20,176 @@ VARIABLE = ["tokens", "queries"]
 
 
 @triton.jit
-def _rows(queries, HEADS: tl.constexpr, BLOCK: tl.constexpr):
-    """Row (Q,) of each query in (B, N, H), and whether the query exists."""
+def _weigh(logits, index, exists, BOX: tl.constexpr):
+    """Softmax over the samples (Q, K), or the weights themselves."""
+    logit = tl.load(logits + index, mask=exists, other=0.0).to(tl.float32)
+    if BOX == 0:
+        weight = logit
+    else:
+        logit = tl.where(exists, logit, -1e30)  # finite: padded queries stay defined
+        power = tl.exp(logit - tl.max(logit, axis=1)[:, None])
+        weight = power / tl.sum(power, axis=1)[:, None]
+    return weight
+
+
+@triton.jit
+def _origin(reference, place, exists, size, axis, POINTS: tl.constexpr, BOX: tl.constexpr):
+    """The place, in [0, 1], that offset zero means, and what an offset of one adds, (Q, K)."""
+    zero = tl.zeros(place.shape, tl.float32)
+    step = zero + 1.0
+    if BOX > 0:
+        zero = tl.load(reference + place + axis, mask=exists, other=0.0)
+    if BOX == 2:
+        step = step / size
+    if BOX == 4:
+        step = tl.load(reference + place + axis + 2, mask=exists, other=0.0) * (0.5 / POINTS)
+    return zero, step
+
+
+@triton.jit
+def _corner(corner: tl.constexpr, x, y, inside, height, width, first, STRIDE: tl.constexpr):
+    """Of one of the four pixels around each place: its share, the slope of its share along x and
+    y, its offset in value, and whether it is in the level; all (Q, K)."""
+    column = tl.floor(x)
+    row = tl.floor(y)
+    right = x - column
+    lower = y - row
+    share_x = right if corner % 2 else 1 - right
+    share_y = lower if corner // 2 else 1 - lower
+    slope_x = share_y if corner % 2 else -share_y
+    slope_y = share_x if corner // 2 else -share_x
+    column = column.to(tl.int32) + corner % 2
+    row = row.to(tl.int32) + corner // 2
+    here = inside & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    offset = (first + row * width + column).to(tl.int64) * STRIDE
+    return share_x * share_y, slope_x, slope_y, offset, here
+
+
+@triton.jit
+def _block(queries, HEADS: tl.constexpr, LEVELS: tl.constexpr, POINTS: tl.constexpr,
+           BOX: tl.constexpr, BLOCK: tl.constexpr, SAMPLES: tl.constexpr):  # fmt: skip
+    """Of the block's queries: row (Q,) in (B, N, H), index (Q, K) in (B, N, H, L, P), place (Q, K)
+    in reference, which of them exist, and the level (K,) of a sample."""
     query = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    row = (tl.program_id(2).to(tl.int64) * queries + query) * HEADS + tl.program_id(1)
-    return row, query < queries
+    sample = tl.arange(0, SAMPLES)
+    exists = (query < queries)[:, None] & (sample < LEVELS * POINTS)[None, :]
+    level = tl.minimum(sample // POINTS, LEVELS - 1)
+    image = tl.program_id(2).to(tl.int64) * queries + query
+    row = image * HEADS + tl.program_id(1)
+    index = row[:, None] * (LEVELS * POINTS) + sample[None, :]
+    place = (image[:, None] * LEVELS + level[None, :]) * BOX
+    return row, index, place, exists, level
 
 
 @triton.jit
-def _level(levels, level):
-    """Height, width and first token of a level."""
-    row = levels + level * 3
-    return tl.load(row), tl.load(row + 1), tl.load(row + 2)
-
-
-@triton.jit
-def _locate(places, sample, exists, height, width):
-    """Column and row of the pixel to the upper left of each place, the place's distance from it,
-    and whether any of the four pixels around the place is in the level."""
-    x = tl.load(places + 2 * sample, mask=exists, other=0.0) * width - 0.5
-    y = tl.load(places + 2 * sample + 1, mask=exists, other=0.0) * height - 0.5
+def _locate(levels, level, offsets, index, reference, place, exists, POINTS: tl.constexpr,
+            BOX: tl.constexpr):  # fmt: skip
+    """Places x, y in pixels (Q, K), zero where all four pixels around are outside the level, which
+    are not; what an offset of one adds to a place; height, width and first token (1, K) of the
+    level. Pixel centres lie at (i + 0.5) / size."""
+    height = tl.load(levels + 3 * level)[None, :]
+    width = tl.load(levels + 3 * level + 1)[None, :]
+    first = tl.load(levels + 3 * level + 2)[None, :]
+    zero_x, step_x = _origin(reference, place, exists, width, 0, POINTS, BOX)
+    zero_y, step_y = _origin(reference, place, exists, height, 1, POINTS, BOX)
+    offset_x = tl.load(offsets + 2 * index, mask=exists, other=0.0).to(tl.float32)
+    offset_y = tl.load(offsets + 2 * index + 1, mask=exists, other=0.0).to(tl.float32)
+    x = (zero_x + step_x * offset_x) * width - 0.5
+    y = (zero_y + step_y * offset_y) * height - 0.5
     inside = exists & (x > -1) & (y > -1) & (x < width) & (y < height)
     x = tl.where(inside, x, 0.0)  # a huge or undefined number has no integer
     y = tl.where(inside, y, 0.0)
-    column = tl.floor(x)
-    row = tl.floor(y)
-    return column.to(tl.int32), row.to(tl.int32), x - column, y - row, inside
+    return x, y, inside, step_x, step_y, height, width, first
+
+
+@triton.jit(do_not_specialize=VARIABLE)
+def forward_kernel(levels, value, offsets, logits, reference, out, tokens, queries,
+                   HEADS: tl.constexpr, LEVELS: tl.constexpr, POINTS: tl.constexpr,
+                   DIM: tl.constexpr, BOX: tl.constexpr, BLOCK: tl.constexpr,
+                   SAMPLES: tl.constexpr, CHANNELS: tl.constexpr):  # fmt: skip
+    """out (B, N, H, D); levels (L, 3) holds height, width and first token."""
+    row, index, place, exists, level = _block(queries, HEADS, LEVELS, POINTS, BOX, BLOCK, SAMPLES)
+    x, y, inside, _, _, height, width, first = _locate(
+        levels, level, offsets, index, reference, place, exists, POINTS, BOX
+    )
+    weight = _weigh(logits, index, exists, BOX)
+    channel = tl.arange(0, CHANNELS)
+    value += tl.program_id(2).to(tl.int64) * tokens * HEADS * DIM + tl.program_id(1) * DIM
+    total = tl.zeros((BLOCK, SAMPLES, CHANNELS), tl.float32)
+    for corner in tl.static_range(4):
+        share, _, _, offset, here = _corner(corner, x, y, inside, height, width, first, HEADS * DIM)
+        read = here[:, :, None] & (channel < DIM)[None, None, :]
+        pixel = tl.load(value + (offset[:, :, None] + channel[None, None, :]), mask=read, other=0.0)
+        total += (weight * share)[:, :, None] * pixel.to(tl.float32)
+    query = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    written = (query < queries)[:, None] & (channel < DIM)[None, :]
+    tl.store(out + row[:, None] * DIM + channel[None, :], tl.sum(total, axis=1), mask=written)
 
 
 @triton.jit
-def _pixels(column, row, inside, height, width, first, STRIDE: tl.constexpr, DIM: tl.constexpr,
-            CHANNELS: tl.constexpr):  # fmt: skip
-    """Offsets (Q, C) of one pixel per query, and which of them are in the level."""
-    channel = tl.arange(0, CHANNELS)
-    here = inside & (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    offset = (first + row * width + column).to(tl.int64) * STRIDE
-    return offset[:, None] + channel[None, :], here[:, None] & (channel < DIM)[None, :]
+def _store_shares(target, row, exists, grad_x, grad_y, offsets, index, inside, level,
+                  LEVELS: tl.constexpr, POINTS: tl.constexpr, BOX: tl.constexpr):  # fmt: skip
+    """Sums over the points of each level: the head's gradient of the reference, from that of the
+    places in [0, 1] (Q, K)."""
+    spread: tl.constexpr = 0.5 / POINTS
+    x = tl.load(offsets + 2 * index, mask=inside, other=0.0).to(tl.float32) * spread
+    y = tl.load(offsets + 2 * index + 1, mask=inside, other=0.0).to(tl.float32) * spread
+    for i in tl.static_range(LEVELS):
+        place = target + (row * LEVELS + i) * BOX
+        part_x = tl.where((level == i)[None, :], grad_x, 0.0)
+        part_y = tl.where((level == i)[None, :], grad_y, 0.0)
+        tl.store(place, tl.sum(part_x, axis=1), mask=exists)
+        tl.store(place + 1, tl.sum(part_y, axis=1), mask=exists)
+        if BOX == 4:
+            tl.store(place + 2, tl.sum(part_x * x, axis=1), mask=exists)
+            tl.store(place + 3, tl.sum(part_y * y, axis=1), mask=exists)
 
 
 @triton.jit(do_not_specialize=VARIABLE)
-def forward_kernel(levels, value, places, weights, out, tokens, queries,
-                   HEADS: tl.constexpr, LEVELS: tl.constexpr, POINTS: tl.constexpr,
-                   DIM: tl.constexpr, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
-    """out (B, N, H, D) from value (B, S, H, D), places (B, N, H, L, P, 2), weights (B, N, H, L, P)
-    and levels (L, 3): height, width, first token."""
-    rows, exists = _rows(queries, HEADS, BLOCK)
-    value += tl.program_id(2).to(tl.int64) * tokens * HEADS * DIM + tl.program_id(1) * DIM
-    total = tl.zeros((BLOCK, CHANNELS), tl.float32)
-    for level in range(LEVELS):
-        height, width, first = _level(levels, level)
-        for point in range(POINTS):
-            sample = (rows * LEVELS + level) * POINTS + point
-            weight = tl.load(weights + sample, mask=exists, other=0.0)
-            column, row, right, lower, inside = _locate(places, sample, exists, height, width)
-            for corner in tl.static_range(4):
-                share_x = right if corner % 2 else 1 - right
-                share_y = lower if corner // 2 else 1 - lower
-                offset, here = _pixels(column + corner % 2, row + corner // 2, inside, height,
-                                       width, first, HEADS * DIM, DIM, CHANNELS)  # fmt: skip
-                pixel = tl.load(value + offset, mask=here, other=0.0).to(tl.float32)
-                total += (weight * share_x * share_y)[:, None] * pixel
+def backward_kernel(levels, value, offsets, logits, reference, grad, grad_value, grad_offsets,
+                    grad_logits, grad_reference, tokens, queries,
+                    HEADS: tl.constexpr, LEVELS: tl.constexpr, POINTS: tl.constexpr,
+                    DIM: tl.constexpr, BOX: tl.constexpr, BLOCK: tl.constexpr,
+                    SAMPLES: tl.constexpr, CHANNELS: tl.constexpr,
+                    MOVING: tl.constexpr):  # fmt: skip
+    """Adds to grad_value, which starts at zero; writes the other gradients, with MOVING also each
+    head's share of the reference's (B, N, H, L, BOX)."""
+    row, index, place, exists, level = _block(queries, HEADS, LEVELS, POINTS, BOX, BLOCK, SAMPLES)
+    x, y, inside, step_x, step_y, height, width, first = _locate(
+        levels, level, offsets, index, reference, place, exists, POINTS, BOX
+    )
+    weight = _weigh(logits, index, exists, BOX)
     channel = tl.arange(0, CHANNELS)
-    written = exists[:, None] & (channel < DIM)[None, :]
-    tl.store(out + rows[:, None] * DIM + channel[None, :], total, mask=written)
-
-
-@triton.jit(do_not_specialize=VARIABLE)
-def backward_kernel(levels, value, places, weights, grad, grad_value, grad_places, grad_weights,
-                    tokens, queries, HEADS: tl.constexpr, LEVELS: tl.constexpr,
-                    POINTS: tl.constexpr, DIM: tl.constexpr, CHANNELS: tl.constexpr,
-                    BLOCK: tl.constexpr):  # fmt: skip
-    """Adds to grad_value, which starts at zero; writes grad_places and grad_weights."""
-    rows, exists = _rows(queries, HEADS, BLOCK)
+    query = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    read = (query < queries)[:, None] & (channel < DIM)[None, :]
+    upper = tl.load(grad + row[:, None] * DIM + channel[None, :], mask=read, other=0.0)
+    upper = upper.to(tl.float32)[:, None, :]
     head = tl.program_id(2).to(tl.int64) * tokens * HEADS * DIM + tl.program_id(1) * DIM
-    channel = tl.arange(0, CHANNELS)
-    read = exists[:, None] & (channel < DIM)[None, :]
-    upper = tl.load(grad + rows[:, None] * DIM + channel[None, :], mask=read, other=0.0)
-    upper = upper.to(tl.float32)
-    for level in range(LEVELS):
-        height, width, first = _level(levels, level)
-        for point in range(POINTS):
-            sample = (rows * LEVELS + level) * POINTS + point
-            weight = tl.load(weights + sample, mask=exists, other=0.0)
-            column, row, right, lower, inside = _locate(places, sample, exists, height, width)
-            grad_weight = tl.zeros((BLOCK,), tl.float32)
-            grad_x = tl.zeros((BLOCK,), tl.float32)
-            grad_y = tl.zeros((BLOCK,), tl.float32)
-            for corner in tl.static_range(4):
-                share_x = right if corner % 2 else 1 - right
-                share_y = lower if corner // 2 else 1 - lower
-                offset, here = _pixels(column + corner % 2, row + corner // 2, inside, height,
-                                       width, first, HEADS * DIM, DIM, CHANNELS)  # fmt: skip
-                pixel = tl.load(value + head + offset, mask=here, other=0.0).to(tl.float32)
-                dot = tl.sum(upper * pixel, axis=1)
-                grad_weight += share_x * share_y * dot
-                grad_x += share_y * dot if corner % 2 else -share_y * dot
-                grad_y += share_x * dot if corner // 2 else -share_x * dot
-                amount = (weight * share_x * share_y)[:, None] * upper
-                tl.atomic_add(grad_value + head + offset, amount, mask=here, sem="relaxed")
-            tl.store(grad_weights + sample, grad_weight, mask=exists)
-            tl.store(grad_places + 2 * sample, weight * grad_x * width, mask=exists)
-            tl.store(grad_places + 2 * sample + 1, weight * grad_y * height, mask=exists)
+    grad_weight = tl.zeros((BLOCK, SAMPLES), tl.float32)
+    grad_x = tl.zeros((BLOCK, SAMPLES), tl.float32)
+    grad_y = tl.zeros((BLOCK, SAMPLES), tl.float32)
+    for corner in tl.static_range(4):
+        share, slope_x, slope_y, offset, here = _corner(
+            corner, x, y, inside, height, width, first, HEADS * DIM
+        )
+        moved = here[:, :, None] & (channel < DIM)[None, None, :]
+        offset = (head + offset)[:, :, None] + channel[None, None, :]
+        pixel = tl.load(value + offset, mask=moved, other=0.0).to(tl.float32)
+        dot = tl.sum(upper * pixel, axis=2)
+        grad_weight += share * dot
+        grad_x += slope_x * dot
+        grad_y += slope_y * dot
+        amount = (weight * share)[:, :, None] * upper
+        tl.atomic_add(grad_value + offset, amount, mask=moved, sem="relaxed")
+    grad_x *= weight * width
+    grad_y *= weight * height
+    if BOX == 0:
+        grad_logit = grad_weight
+    else:
+        grad_logit = weight * (grad_weight - tl.sum(weight * grad_weight, axis=1)[:, None])
+    tl.store(grad_logits + index, grad_logit, mask=exists)
+    tl.store(grad_offsets + 2 * index, grad_x * step_x, mask=exists)
+    tl.store(grad_offsets + 2 * index + 1, grad_y * step_y, mask=exists)
+    if MOVING:
+        _store_shares(grad_reference, row, query < queries, grad_x, grad_y, offsets,
+                       index, inside, level, LEVELS, POINTS, BOX)  # fmt: skip

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .function import multi_scale_deformable_attention
+from .function import deformable_attention
 from .plain import Shapes, as_shapes
 
 
@@ -75,38 +75,26 @@ class MultiScaleDeformableAttention(nn.Module):
         level_start_index: Tensor | None = None,
         **kwargs,
     ) -> Tensor:
-        """query (B, N, C), value (B, S, C), reference_points (B, N, L, 2 or 4) in [0, 1]."""
+        """query (B, N, C), value (B, S, C), reference_points (B, N, L, 2 or 4) in [0, 1].
+
+        Raises:
+            ValueError: without reference points, or if sizes do not fit together.
+        """
+        if reference_points is None:
+            raise ValueError("MultiScaleDeformableAttention needs reference_points")
         value = query if value is None else value
         places = query if query_pos is None else query + query_pos
         if not self.batch_first:
             places, value = places.transpose(0, 1), value.transpose(0, 1)
-        shapes, values = as_shapes(spatial_shapes), self._values(value, key_padding_mask)
-        locations = self._locations(places, reference_points, shapes)
-        out = multi_scale_deformable_attention(values, shapes, locations, self._weights(places))
+        samples = (self.num_heads, self.num_levels, self.num_points)
+        out = deformable_attention(
+            self.value_proj(value).unflatten(-1, (self.num_heads, -1)),
+            as_shapes(spatial_shapes),
+            self.sampling_offsets(places).unflatten(-1, (*samples, 2)),
+            self.attention_weights(places).unflatten(-1, samples),
+            reference_points,
+            key_padding_mask,
+        )
         out = self.dropout(self.output_proj(out))
         out = out if self.batch_first else out.transpose(0, 1)
         return out + (query if identity is None else identity)
-
-    def _values(self, value: Tensor, key_padding_mask: Tensor | None) -> Tensor:
-        value = self.value_proj(value)
-        if key_padding_mask is not None:
-            value = value.masked_fill(key_padding_mask[..., None], 0.0)
-        return value.unflatten(-1, (self.num_heads, -1))  # (B, S, H, D)
-
-    def _weights(self, query: Tensor) -> Tensor:
-        logits = self.attention_weights(query).float().unflatten(-1, (self.num_heads, -1))
-        return logits.softmax(-1).unflatten(-1, (self.num_levels, self.num_points))
-
-    def _locations(self, query: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
-        """Sampling places (B, N, H, L, P, 2), as (x, y) in [0, 1] of each level.
-
-        In fp32 also under autocast: bf16 coordinates are off by pixels on a large image.
-        """
-        grid = (self.num_heads, self.num_levels, self.num_points, 2)
-        offsets = self.sampling_offsets(query).float().unflatten(-1, grid)
-        reference = reference.float()[:, :, None, :, None]  # (B, N, 1, L, 1, 2 or 4)
-        if reference.shape[-1] == 2:  # offsets in pixels of the level
-            size = torch.tensor([(w, h) for h, w in shapes], device=query.device)
-            return reference + offsets / size[:, None]
-        # offsets in half box sizes, spread over the points
-        return reference[..., :2] + offsets / self.num_points * reference[..., 2:] * 0.5

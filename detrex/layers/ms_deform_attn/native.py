@@ -11,66 +11,98 @@ from torch import Tensor
 
 from detrex.utils.compiler import CompileError, load_library
 
-from .operator import attention_operator
+from .operator import attention_operator, reference_shares
 
 SOURCE = Path(__file__).with_name("kernel.c")
-REALS = {torch.float32: "float", torch.float64: "double"}
+DEFINES = {
+    torch.float32: ["REAL=float"],
+    torch.float64: ["REAL=double"],
+    torch.bfloat16: ["REAL=float", "BFLOAT16"],
+}
 
 
 @functools.cache
 def _load(dtype: torch.dtype) -> ctypes.CDLL | str:
     """The library, or why there is none: a failed build is not tried again in this process."""
     try:
-        return load_library(SOURCE, f"REAL={REALS[dtype]}")
+        return load_library(SOURCE, *DEFINES[dtype])
     except CompileError as error:
         return str(error)
 
 
 def why_unavailable(dtype: torch.dtype) -> str | None:
-    """Why the kernel cannot be used for this dtype (float32 or float64); None if it can."""
-    library = _load(dtype)
+    """Why the kernel cannot be used for tensors of this dtype; None if it can."""
+    library = _load(_stored(dtype))
     return library if isinstance(library, str) else None
 
 
-def _sizes(value: Tensor, shapes: list[int], locations: Tensor) -> list[int]:
+def _stored(dtype: torch.dtype) -> torch.dtype:
+    return dtype if dtype in DEFINES else torch.float32
+
+
+def attend(value: Tensor, shapes: list[int], offsets: Tensor, logits: Tensor, reference, mask):
+    """The operator, for tensors of dtypes that differ: none is rounded to less than it has."""
+    dtype = functools.reduce(torch.promote_types, (x.dtype for x in (value, offsets, logits)))
+    parts = [x.to(_stored(dtype)) for x in (value, offsets, logits)]
+    if reference is not None:
+        reference = reference.to(torch.promote_types(_stored(dtype), torch.float32))
+    return _operator(parts[0], shapes, *parts[1:], reference, mask).to(value.dtype)
+
+
+def _sizes(value: Tensor, shapes: list[int], offsets: Tensor, reference: Tensor | None):
     """The fields of ``Sizes`` in kernel.c."""
-    queries, _, levels, points = locations.shape[1:5]
+    queries, _, levels, points = offsets.shape[1:5]
     framed = sum((h + 2) * (w + 2) for h, w in zip(shapes[::2], shapes[1::2], strict=True))
-    return [*value.shape, queries, levels, points, framed]
+    box = 0 if reference is None else reference.shape[-1]
+    return [*value.shape, queries, levels, points, box, framed]
 
 
-def _call(name: str, tensors: list[Tensor], shapes: list[int], sizes: list[int], *counts: int):
-    """Call a function of kernel.c; the level shapes come second, as there."""
-    value, *rest = [ctypes.c_void_p(x.data_ptr()) for x in tensors]
-    shapes, sizes = ((ctypes.c_int64 * len(x))(*x) for x in (shapes, sizes))
-    getattr(_load(tensors[0].dtype), name)(
-        value, shapes, *rest, sizes, *map(ctypes.c_int64, counts)
-    )
+def _call(name: str, value: Tensor, *arguments: Tensor | list | int) -> None:
+    """Call a function of kernel.c; a list becomes a struct of pointers or of integers."""
+    getattr(_load(value.dtype), name)(*map(_as_c, arguments))
 
 
-def _forward(value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor) -> Tensor:
-    value, locations, weights = (x.contiguous() for x in (value, locations, weights))
+def _as_c(argument: Tensor | list | int | None):
+    if isinstance(argument, list):
+        fields = [_as_c(field) for field in argument]
+        return (type(fields[0]) * len(fields))(*fields)
+    if isinstance(argument, int):
+        return ctypes.c_int64(argument)
+    return ctypes.c_void_p(None if argument is None else argument.data_ptr())
+
+
+def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:
+    return [x if x is None else x.contiguous() for x in tensors]
+
+
+def _workspace(value: Tensor, workers: int, pixels: int) -> Tensor:
+    """Room for the levels of one head per worker, in the dtype that is computed in."""
+    dtype = torch.promote_types(value.dtype, torch.float32)
+    return value.new_empty(workers, pixels * value.shape[-1], dtype=dtype)
+
+
+def _forward(value: Tensor, shapes: list[int], offsets: Tensor, logits: Tensor, reference, mask):
+    inputs = _contiguous(value, offsets, logits, reference, mask)
     batch, _, heads, dim = value.shape
-    sizes = _sizes(value, shapes, locations)
-    out = value.new_empty(batch, locations.shape[1], heads * dim)
+    sizes = _sizes(value, shapes, offsets, reference)
+    out = value.new_empty(batch, offsets.shape[1], heads * dim)
     threads, jobs = torch.get_num_threads(), max(batch * heads, 1)
     parts = -(-threads // jobs)
     workers = min(threads, jobs * parts)
-    workspace = value.new_empty(workers, sizes[-1] * dim)
-    tensors = [value, locations, weights, out, workspace]
-    _call("attention_forward", tensors, shapes, sizes, parts, workers)
+    workspace = _workspace(value, workers, sizes[-1])
+    _call("attention_forward", value, inputs, shapes, sizes, out, workspace, parts, workers)
     return out
 
 
-def _backward(grad: Tensor, value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor):
-    inputs = [x.contiguous() for x in (value, locations, weights, grad)]
-    gradients = tuple(torch.empty_like(x) for x in inputs[:3])
-    batch, _, heads, dim = value.shape
-    sizes = _sizes(value, shapes, locations)
-    workers = max(min(torch.get_num_threads(), batch * heads), 1)
-    workspace = value.new_empty(workers, 2 * sizes[-1] * dim)
-    _call("attention_backward", [*inputs, *gradients, workspace], shapes, sizes, workers)
-    return gradients
+def _backward(grad: Tensor, value: Tensor, shapes, offsets, logits, reference, mask, moving: bool):
+    inputs = _contiguous(value, offsets, logits, reference, mask)
+    grads = [*map(torch.empty_like, inputs[:3]), reference_shares(reference, offsets, moving)]
+    sizes = _sizes(value, shapes, offsets, reference)
+    workers = max(min(torch.get_num_threads(), value.shape[0] * value.shape[2]), 1)
+    workspace = _workspace(value, workers, 2 * sizes[-1])
+    grad = grad.contiguous()
+    _call("attention_backward", value, inputs, shapes, sizes, grad, grads, workspace, workers)
+    return tuple(grads)
 
 
-attend = attention_operator("deformable_attention_c", _forward, _backward)
+_operator = attention_operator("deformable_attention_c", _forward, _backward)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -21,11 +22,37 @@ def as_shapes(spatial_shapes: Tensor | Shapes) -> list[tuple[int, int]]:
     return [(int(h), int(w)) for h, w in spatial_shapes]
 
 
-def plain_attention(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
-    """Arguments and result as ``multi_scale_deformable_attention``, all of one dtype.
+def plain_attention(
+    value: Tensor,
+    shapes: Shapes,
+    offsets: Tensor,
+    logits: Tensor,
+    reference: Tensor | None,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Arguments and result as ``deformable_attention``."""
+    dtype = torch.promote_types(value.dtype, torch.float32)
+    locations, weights = offsets.to(dtype), logits.to(dtype)
+    if reference is not None:
+        locations = _locations(locations, reference.to(dtype), shapes)
+        weights = weights.flatten(-2).softmax(-1).view_as(weights)
+    if mask is not None:
+        value = value.masked_fill(mask[..., None, None], 0.0)
+    return _sample(value.to(dtype), shapes, locations, weights).to(value.dtype)
 
-    The levels are accumulated one by one, so that no tensor over all of them is ever built.
-    """
+
+def _locations(offsets: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
+    """Sampling places (B, N, H, L, P, 2), as (x, y) in [0, 1] of each level."""
+    reference = reference[:, :, None, :, None]  # (B, N, 1, L, 1, 2 or 4)
+    if reference.shape[-1] == 2:  # offsets in pixels of the level
+        size = torch.tensor([(w, h) for h, w in shapes], device=offsets.device)
+        return reference + offsets / size[:, None]
+    # offsets in half box sizes, spread over the points
+    return reference[..., :2] + offsets / offsets.shape[-2] * reference[..., 2:] * 0.5
+
+
+def _sample(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
+    """The levels are accumulated one by one, so that no tensor over all of them is ever built."""
     batch, _, heads, dim = value.shape
     queries = locations.shape[1]
     grids = (2 * locations - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)  # (L, B*H, N, P, 2)
