@@ -73,7 +73,7 @@ def alignment() -> AlignmentReport:
             unmatched_confidence=0.1,
             unmatched_iou=0.2,
             histograms={k: [1] * 50 for k in ("best_regressed", "high_confidence", "unmatched")},
-            density=[[row == column for column in range(50)] for row in range(50)],
+            density=[[int(row == column) for column in range(50)] for row in range(50)],
         )
         for layer in (1, 2)
     ]

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from detrex.evaluation.coco_scores import SCORES, evaluate_detections
 from detrex.experiments.runs import Run
 
-HIDDEN = {"train.output_dir"}  # differs in every run and says nothing
+# They differ in every run and say nothing.
+HIDDEN = {"train.output_dir", "dataloader.evaluator.output_dir"}
 
 
 def unique_names(runs: Sequence[Run]) -> list[str]:

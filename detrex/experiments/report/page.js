@@ -89,7 +89,9 @@ for (const head of document.querySelectorAll(".sortable thead th")) {
 const zoom = document.getElementById("zoom");
 for (const button of document.querySelectorAll(".zoom")) {
   button.onclick = () => {
-    zoom.querySelector("div").replaceChildren(button.firstElementChild.cloneNode(true));
+    const view = button.firstElementChild.cloneNode(true);
+    view.setAttribute("font-size", view.getAttribute("font-size") / 2); // it is shown larger
+    zoom.querySelector("div").replaceChildren(view);
     zoom.querySelector("p").textContent = button.nextElementSibling.textContent;
     zoom.showModal();
   };
