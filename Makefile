@@ -26,6 +26,8 @@ demo: $(READY)
 	$(BIN)/python projects/rank_detr/train_net.py --config-file $(CONFIG) --resume
 	$(BIN)/python tools/visualize_predictions.py output/demo/coco_instances_results.json \
 		--json $(DATA)/val.json --images $(DATA)/val -o output/demo/contact_sheet.png
+	$(BIN)/python tools/analyze_alignment.py --config-file $(CONFIG) \
+		train.init_checkpoint=output/demo/model_final.pth -o output/demo/alignment
 
 test: $(READY) lint
 	$(BIN)/python -m pytest

@@ -36,8 +36,8 @@ def test_every_switch_in_the_readme_is_a_key() -> None:
     keys = re.findall(r"`((?:model|train|dataloader|optimizer)\.[\w.]+)", README)
     assert len(keys) > 20
     # arguments that the config does not spell out
-    optional = {"dataloader.evaluator.per_class", "dataloader.train.mapper.image_backend"}
-    optional |= {"model.groups"}
+    optional = {"dataloader.evaluator.per_class", "dataloader.evaluator.diagnose"}
+    optional |= {"dataloader.train.mapper.image_backend", "model.groups"}
     for key in set(keys) - optional:
         parent, _, leaf = key.rpartition(".")
         assert leaf in OmegaConf.select(cfg, parent), key

@@ -81,6 +81,14 @@ def test_results_of_any_detector(data, tmp_path):
         assert content[:4] == b"\x89PNG" or b"<svg" in content[:1000]
 
 
+def test_results_of_few_images_are_pointed_out(data, tmp_path, caplog):
+    found = json.loads((tmp_path / "results.json").read_text())
+    (tmp_path / "part.json").write_text(json.dumps([d for d in found if d["image_id"] == 2]))
+    report = alignment_of_results(tmp_path / "part.json", tmp_path / "val.json")
+    assert "part.json has detections for only 1 of the 3 images" in caplog.text
+    assert report.images == 3 and report.last.olrp["FN"] > 50
+
+
 def change(**fields):
     return lambda gt, found: found[0].update(fields)
 

@@ -104,6 +104,19 @@ def test_class_scores_equal_pycocotools_on_one_class(backend):
     assert math.isnan(scores["AP-class11"])
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_rows_score_as_dicts_do(backend):
+    gt = _random_ground_truth(7)
+    detections = _random_detections(gt)
+    rows = [[d["image_id"], *d["bbox"], d["score"], d["category_id"]] for d in detections]
+    expected = evaluate_detections(gt, detections, "pycocotools")
+    assert evaluate_detections(gt, np.array(rows), backend) == pytest.approx(expected)
+    assert evaluate_detections(gt, np.zeros((0, 7)), backend)["AP"] == 0
+    rows[0][0] = 3
+    with pytest.raises(InputError, match="1 unknown image_ids, not in the ground truth JSON: 3$"):
+        evaluate_detections(gt, np.array(rows), backend)
+
+
 def test_hand_computed_scores():
     """Two objects, one found at IoU 0.8: precision 1 up to recall 0.5 for 7 of 10 thresholds."""
     gt = {

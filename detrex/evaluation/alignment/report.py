@@ -32,6 +32,7 @@ class LayerAlignment:
         br_recall: recall of best-regressed samples among the N, 2N, ... most confident of an
             image with N objects, by multiple ("1", "2", ...).
         pearson, spearman: between confidence and IoU of matched samples, all images together.
+            Matching trades one for the other: a detector that scores at random comes out below 0.
         rank_correlation: mean over images of Spearman's coefficient between the confidence and the
             best IoU of an image's candidates (see ``Definitions.candidate_iou``).
         matched_confidence, matched_iou, unmatched_confidence, unmatched_iou: means; the IoU of an

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 import numpy as np
@@ -12,6 +13,8 @@ from detrex.utils.errors import InputError
 from .collector import AlignmentCollector, Detections, one_class_samples
 from .definitions import Definitions
 from .report import AlignmentReport
+
+logger = logging.getLogger(__name__)
 
 
 def alignment_of_results(
@@ -36,6 +39,9 @@ def alignment_of_results(
         collector = AlignmentCollector(gt, category_ids, layers=1, definitions=definitions)
     except InputError as error:
         raise InputError(f"{annotations}: {error}") from None
+    seen, total = len({d["image_id"] for d in found}), len(gt["images"])
+    if seen < total / 2:  # ids that happen to exist in another data set, or a part of the results
+        logger.warning(f"{results} has detections for only {seen} of the {total} images")
     for image_id, detections in by_image(found, [i["id"] for i in gt["images"]], category_ids):
         if ((detections.scores < 0) | (detections.scores > 1)).any():
             raise InputError(f"{results}: image {image_id} has scores outside [0, 1]")
