@@ -28,6 +28,7 @@ demo: $(READY)
 		--json $(DATA)/val.json --images $(DATA)/val -o output/demo/contact_sheet.png
 	$(BIN)/python tools/analyze_alignment.py --config-file $(CONFIG) \
 		train.init_checkpoint=output/demo/model_final.pth -o output/demo/alignment
+	$(BIN)/python tools/report.py output/demo -o output/demo/report.html
 
 test: $(READY) lint
 	$(BIN)/python -m pytest
