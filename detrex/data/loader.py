@@ -16,7 +16,7 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
 from detrex.utils.errors import InputError
-from detrex.utils.signals import ignore_stop_signals
+from detrex.utils.signals import shield_worker
 
 from .sampler import GlobalBatches, SampleKey, seed_words
 
@@ -110,7 +110,7 @@ class TrainLoader:
             num_workers=self.num_workers,
             pin_memory=self.pin_memory,
             collate_fn=_identity,
-            worker_init_fn=ignore_stop_signals,
+            worker_init_fn=shield_worker,
             # Its own generator: the default one would draw from the model's random stream.
             generator=torch.Generator(),
         )

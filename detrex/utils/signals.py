@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
+import threading
 
 # SIGTERM: schedulers and torchrun; SIGUSR1: Slurm's --signal by custom; SIGUSR2: submitit.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
-def ignore_stop_signals(worker: int) -> None:
-    """For a data loading worker (``worker_init_fn``): its run decides when it ends.
+def shield_worker(worker: int) -> None:
+    """For a data loading worker (``worker_init_fn``): only its parent may stop it.
 
     Clusters signal all processes of a job, and a run whose workers die has no step to finish. A
     worker inherits its parent's wakeup descriptor too, and must not write to it.
     """
     signal.set_wakeup_fd(-1)
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    threading.Thread(target=_obey_parent, daemon=True).start()
+
+
+def _obey_parent() -> None:
+    while signal.sigwaitinfo(STOP_SIGNALS).si_pid != multiprocessing.parent_process().pid:
+        pass
+    os._exit(0)
