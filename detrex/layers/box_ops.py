@@ -24,8 +24,13 @@ def box_xyxy_to_cxcywh(bbox: Tensor) -> Tensor:
 
 def box_area(boxes: Tensor) -> Tensor:
     """Area (...) of xyxy boxes (..., 4)."""
-    size = boxes[..., 2:] - boxes[..., :2]
-    return size[..., 0] * size[..., 1]
+    return _product(boxes[..., 2:] - boxes[..., :2])
+
+
+def _product(size: Tensor) -> Tensor:
+    """Width times height; the gradient of ``prod`` takes a dozen operators."""
+    width, height = size.unbind(-1)
+    return width * height
 
 
 def overlaps(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -36,12 +41,12 @@ def overlaps(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     low = torch.maximum(boxes1[..., :2], boxes2[..., :2])
     high = torch.minimum(boxes1[..., 2:], boxes2[..., 2:])
-    inter = (high - low).clamp(min=0).prod(-1)
+    inter = _product((high - low).clamp(min=0))
     union = box_area(boxes1) + box_area(boxes2) - inter
     iou = inter / (union + EPS)
     hull_low = torch.minimum(boxes1[..., :2], boxes2[..., :2])
     hull_high = torch.maximum(boxes1[..., 2:], boxes2[..., 2:])
-    hull = (hull_high - hull_low).clamp(min=0).prod(-1)
+    hull = _product((hull_high - hull_low).clamp(min=0))
     return iou, iou - (hull - union) / (hull + EPS), union
 
 
