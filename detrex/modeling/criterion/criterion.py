@@ -121,7 +121,10 @@ class SetCriterion(nn.Module):
 
         "loss_bbox_0_one2many" takes the factor of "loss_bbox_0", or else of "loss_bbox".
         """
-        return {name: loss * self._factor(name) for name, loss in losses.items()}
+        factors = torch.tensor([self._factor(name) for name in losses])
+        values = torch.stack(list(losses.values()))
+        values = values * factors.to(values, non_blocking=True)
+        return dict(zip(losses, values.unbind(), strict=True))
 
     def forward(
         self, outputs: dict, targets: Targets, return_indices: bool = False

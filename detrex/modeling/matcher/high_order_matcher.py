@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .matcher import HungarianMatcher, class_scores
+from .matcher import HungarianMatcher, of_classes
 from .pairs import pair_costs
 
 
@@ -38,4 +38,4 @@ class HighOrderMatcher(HungarianMatcher):
         if self.matcher_change_iter is None or self.iter < self.matcher_change_iter:
             return super().cost(logits, boxes, labels, gt)
         iou = pair_costs(boxes, gt, l1=0.0, giou=0.0, iou=1.0)
-        return iou.pow_(self.iou_order_alpha).mul_(class_scores(logits, labels)).neg_()
+        return iou.pow_(self.iou_order_alpha).mul_(of_classes(logits, labels).sigmoid_()).neg_()

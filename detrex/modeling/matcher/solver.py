@@ -9,7 +9,7 @@ Legend: N queries, G targets, M matches of a problem.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -40,12 +40,19 @@ def solve(costs: Sequence[np.ndarray], copies: Sequence[int]) -> list[np.ndarray
         for i, matches in zip(fitting, _in_c(costs, copies, fitting), strict=True):
             found[i] = matches
     left = [i for i, matches in enumerate(found) if matches is None]
-    threads = torch.get_num_threads() if len(left) > 1 else 1
-    with ThreadPoolExecutor(threads) as pool:  # scipy lets other threads run
-        solved = pool.map(_by_scipy, [costs[i] for i in left], [copies[i] for i in left])
-        for i, matches in zip(left, solved, strict=True):
-            found[i] = matches
+    problems = [costs[i] for i in left], [copies[i] for i in left]
+    for i, matches in zip(left, _map(_by_scipy, *problems), strict=True):
+        found[i] = matches
     return found
+
+
+def _map(function: Callable, *arguments: Sequence) -> list:
+    """In as many threads as PyTorch has: scipy lets others run."""
+    threads = min(torch.get_num_threads(), len(arguments[0]))
+    if threads < 2:
+        return list(map(function, *arguments))
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(function, *arguments))
 
 
 def _fits(cost: np.ndarray, copies: int) -> bool:
