@@ -93,19 +93,24 @@ def slurm_options(texts: list[str], num_gpus: int) -> dict:
 def write_tables(jobs: list[Job], plan: Plan, metrics: list[str], path: Path) -> None:
     """Print the table, and write it in three formats."""
     rows = summarize(jobs, metrics)
-    heading = f"## {plan.title}\n\n" + (f"{plan.source.strip()}\n\n" if plan.source else "")
-    texts = {"md": heading + as_markdown(rows), "csv": as_csv(rows), "tex": as_latex(rows)}
-    for suffix, text in texts.items():
-        with atomic_write(f"{path}.{suffix}") as stream:
-            stream.write(text)
-    print(f"\n{texts['md']}\nwritten: {path}.md, .csv, .tex")
+    heading = "\n\n".join(text.strip() for text in (f"## {plan.title}", plan.source) if text)
+    write(Path(f"{path}.csv"), as_csv(rows))
+    write(Path(f"{path}.tex"), as_latex(rows))
+    write(Path(f"{path}.md"), f"{heading}\n\n{as_markdown(rows)}")
+
+
+def write(path: Path, text: str) -> None:
+    with atomic_write(path) as stream:
+        stream.write(text)
+    if path.suffix == ".md":
+        print(f"\n{text}\nwritten to {path}")
 
 
 def main() -> None:
     args = parse()
     plan = choose(args)
     if args.preset == OVERHEAD:
-        return print(overhead_table(plan))
+        return write(args.output / f"{OVERHEAD}.md", overhead_table(plan))
     jobs = make_jobs(plan, range(args.seeds), args.num_gpus, args.output / "runs")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -57,7 +57,7 @@ def overhead_table(plan: Plan, size: tuple[int, int] = (800, 1333), repeats: int
     head = ["variant", "M parameters, training", "M parameters, inference"]
     head += [f"GFLOPs, {size[0]}x{size[1]}", "latency ratio", "published"]
     table = tabulate(rows, head, "github", disable_numparse=True)
-    return f"{plan.title}\n\n{table}\n\n{NOTE.format(device=device)}\n{plan.source}\n"
+    return f"## {plan.title}\n\n{plan.source}\n\n{table}\n\n{NOTE.format(device=device)}\n"
 
 
 def parameters(model: nn.Module) -> tuple[int, int]:

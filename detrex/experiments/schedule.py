@@ -128,7 +128,7 @@ def _again(job: Job):
 
 
 # submitit calls it when Slurm preempts the job or its time is over, and queues what it returns.
-run_one.__submitit_checkpoint__ = _again
+run_one.checkpoint = _again
 
 
 def start(job: Job, environment: dict[str, str]) -> subprocess.Popen:
