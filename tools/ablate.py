@@ -40,7 +40,7 @@ def parse() -> argparse.Namespace:
     add("--slurm", nargs="*", metavar="KEY=VALUE", help="run through submitit, with its options")
     add("--metrics", nargs="+", default=["AP", "AP50", "AP75"], metavar="NAME")
     add("--table-only", action="store_true", help="run nothing, print what is there")
-    add("-o", "--output", type=Path, metavar="DIR", default="output/ablations")
+    add("-o", "--output", type=Path, default="output/ablations", help="default: %(default)s")
     args = parser.parse_args()
     for option in ("seeds", "num_gpus", "jobs"):
         if getattr(args, option) is not None and getattr(args, option) < 1:
