@@ -1,7 +1,12 @@
-"""Multi-scale deformable attention: 2 images of 800x1066, 8 heads x 32, 4 levels x 4 points."""
+"""Multi-scale deformable attention: 2 images of 800x1066, 8 heads x 32, 4 levels x 4 points.
+
+From the raw offsets and logits to the output, as a layer needs it. On a GPU also in bf16, and
+against the original CUDA kernel where the package torch-ms-deform-attn is installed.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import statistics
 import subprocess
 import sys
@@ -11,44 +16,53 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.baseline.attention import attention as plain
-from detrex.layers import multi_scale_deformable_attention as ours
+from benchmarks.baseline.attention import attention_from_logits as plain
+from benchmarks.baseline.attention import places
+from detrex.layers.ms_deform_attn import deformable_attention as ours
 
 SHAPES = [(100, 134), (50, 67), (25, 34), (13, 17)]
 TOKENS = sum(h * w for h, w in SHAPES)
 QUERIES = {"encoder": TOKENS, "decoder": 1800}
 GOALS = {"encoder": 8, "decoder": 5}  # forward + backward on the CPU
-MEMORY_GOAL = {"goal": 12}
-HEADS, DIM, POINTS, SPREAD = 8, 32, 4, 4.0  # offsets spread by 4 pixels of their level
+MEMORY_GOAL = 12
+HEADS, DIM, POINTS = 8, 32, 4
 SIDES = {"baseline": plain, "ours": ours}
 ROOT = Path(__file__).parents[1]
 
 
 def inputs(kind: str, device: str, batch: int = 2) -> list:
-    """value, shapes, locations, weights: encoder queries look around their own pixel, decoder
-    queries around random places."""
+    """value, shapes, offsets, logits, reference: encoder queries look around their own pixel with
+    a spread of 4 pixels, decoder queries around random boxes."""
     generator = torch.Generator().manual_seed(0)
-    queries = QUERIES[kind]
-    samples = (batch, queries, HEADS, len(SHAPES), POINTS)
-    centers = torch.rand(batch, queries, 1, 1, 1, 2, generator=generator)
+    queries, levels = QUERIES[kind], len(SHAPES)
+    samples = (batch, queries, HEADS, levels, POINTS)
+    reference = torch.rand(batch, queries, 1, 4, generator=generator)
+    reference[..., 2:] = 0.05 + 0.3 * reference[..., 2:]
     if kind == "encoder":
         pixels = [torch.cartesian_prod(torch.arange(h), torch.arange(w)) for h, w in SHAPES]
         sizes = [torch.tensor(shape) for shape in SHAPES]
         grids = [((p + 0.5) / size).flip(-1) for p, size in zip(pixels, sizes, strict=True)]
-        centers = torch.cat(grids)[None, :, None, None, None]
-    offsets = SPREAD * torch.randn(*samples, 2, generator=generator)
-    offsets /= torch.tensor(SHAPES).flip(-1)[:, None]
-    weights = torch.rand(samples, generator=generator).flatten(-2).softmax(-1).view(samples)
+        reference = torch.cat(grids)[None, :, None].expand(batch, -1, 1, 2)
+    offsets = 4 * torch.randn(*samples, 2, generator=generator)
+    logits = torch.randn(samples, generator=generator)
     value = torch.randn(batch, TOKENS, HEADS, DIM, generator=generator)
-    value, locations, weights = (
-        x.to(device).requires_grad_() for x in (value, (centers + offsets).contiguous(), weights)
-    )
-    return [value, SHAPES, locations, weights]
+    leaves = [x.to(device).requires_grad_() for x in (value, offsets, logits)]
+    return [leaves[0], SHAPES, *leaves[1:], reference.expand(-1, -1, levels, -1).to(device)]
+
+
+def original(value: Tensor, shapes: list, offsets: Tensor, logits: Tensor, reference: Tensor):
+    """The CUDA kernel of Deformable DETR (2020), as torch-ms-deform-attn builds it."""
+    from torch_ms_deform_attn import ms_deform_attn
+
+    locations, weights = places(shapes, offsets, logits, reference)
+    sizes = torch.tensor(shapes, device=value.device)
+    first = sizes.prod(1).cumsum(0) - sizes.prod(1)
+    return ms_deform_attn(value, sizes, first, locations.to(value.dtype), weights)
 
 
 def seconds(function, data: list, grad: Tensor) -> tuple[float, float]:
     """Time of a forward, and of a forward and backward."""
-    leaves = [data[0], *data[2:]]
+    leaves = [data[0], *data[2:4]]
     start = now(grad)
     out = function(*data)
     middle = now(grad)
@@ -64,14 +78,21 @@ def now(tensor: Tensor) -> float:
     return time.perf_counter()
 
 
+def gpu_sides(data: list) -> dict:
+    """What else is measured on a GPU: name -> (function, arguments)."""
+    half = [x.detach().bfloat16().requires_grad_() for x in (data[0], *data[2:4])]
+    sides = {", bf16": (ours, [half[0], data[1], *half[1:], data[4]])}
+    if importlib.util.find_spec("torch_ms_deform_attn"):
+        sides[", original CUDA kernel"] = (original, data)
+    return sides
+
+
 def time_rows(kind: str, repeats: int, device: str) -> list[dict]:
-    """Medians of both sides, run in turns after one unmeasured run each."""
+    """Medians of all sides, run in turns after one unmeasured run each."""
     data = inputs(kind, device)
     grad = torch.randn(2, QUERIES[kind], HEADS * DIM).to(device)
     sides = {"baseline": (plain, data), "": (ours, data)}
-    if device == "cuda":
-        half = data[0].detach().bfloat16().requires_grad_()
-        sides[", bf16 values"] = (ours, [half, *data[1:]])
+    sides |= gpu_sides(data) if device == "cuda" else {}
     found: dict = {name: [] for name in sides}
     for repeat in range(repeats + 1):
         for name, (function, arguments) in sides.items():
@@ -90,25 +111,43 @@ def time_rows(kind: str, repeats: int, device: str) -> list[dict]:
     ]
 
 
-def memory_row(kind: str) -> dict:
-    """Peak memory of a forward and backward beyond the inputs, each side in a fresh process."""
-    sides = {}
+def memory_rows(kind: str, device: str) -> list[dict]:
+    """Peak memory of a forward and backward beyond the inputs, each side in a fresh process; and
+    beyond the results too (output and gradients), which both sides have to hand back."""
+    found = []
     for side in SIDES:
-        command = [sys.executable, "-m", __name__, kind, side]
+        command = [sys.executable, "-m", __name__, kind, side, device]
         done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-        sides[f"{side}_mib"] = float(done.stdout)
-    ratio = sides["baseline_mib"] / sides["ours_mib"]
-    what = f"attention, {kind}, peak extra memory"
-    return {"what": what, **sides, "ratio": ratio} | (MEMORY_GOAL if kind == "encoder" else {})
+        found.append(float(done.stdout))
+    rows = []
+    for what, less in (("extra", 0.0), ("working", result_mib(kind))):
+        base, mine = (mib - less for mib in found)
+        row = {"what": f"attention, {kind}, peak {what} memory", "baseline_mib": base}
+        rows.append(row | {"ours_mib": mine, "ratio": base / mine})
+    rows[0]["goal"] = MEMORY_GOAL
+    return rows
 
 
-def peak_mib(kind: str, side: str) -> float:
-    """Growth of this process's peak resident memory (Linux) by one forward and backward."""
+def result_mib(kind: str) -> float:
+    """Output and the gradients of value, offsets and logits, in fp32."""
+    samples = len(SHAPES) * POINTS
+    numbers = TOKENS * DIM + QUERIES[kind] * (DIM + 3 * samples)
+    return 2 * HEADS * numbers * 4 / 2**20
+
+
+def peak_mib(kind: str, side: str, device: str) -> float:
+    """Growth of peak memory by one forward and backward: of the GPU's, or of what this process
+    has resident (Linux)."""
     torch.set_num_threads(1)
-    ours(
-        torch.zeros(1, 1, 1, 1), [(1, 1)], torch.zeros(1, 1, 1, 1, 1, 2), torch.zeros(1, 1, 1, 1, 1)
-    )
-    data, grad = inputs(kind, "cpu"), torch.ones(2, QUERIES[kind], HEADS * DIM)
+    one = torch.zeros(1, 1, 1, 1, 1, 2, device=device)
+    SIDES[side](one[..., 0, 0], [(1, 1)], one, one[..., 0], one[0, 0])  # loads libraries
+    data = inputs(kind, device)
+    grad = torch.ones(2, QUERIES[kind], HEADS * DIM, device=device)
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        seconds(SIDES[side], data, grad)
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
     Path("/proc/self/clear_refs").write_text("5")  # the peak is now what is in use
     before = resident_peak()
     seconds(SIDES[side], data, grad)
@@ -122,10 +161,11 @@ def resident_peak() -> int:
 
 
 def run(repeats: int = 5, device: str = "cpu") -> list[dict]:
-    """Rows of times, and on the CPU of memory; both sides and their ratio."""
+    """Rows of times and of memory; both sides and their ratio."""
     rows = [row for kind in QUERIES for row in time_rows(kind, repeats, device)]
-    measurable = device == "cpu" and Path("/proc/self/clear_refs").exists()
-    return rows + ([memory_row(kind) for kind in QUERIES] if measurable else [])
+    if device == "cuda" or Path("/proc/self/clear_refs").exists():
+        rows += [row for kind in QUERIES for row in memory_rows(kind, device)]
+    return rows
 
 
 if __name__ == "__main__":

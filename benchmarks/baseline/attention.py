@@ -25,3 +25,21 @@ def attention(value: Tensor, shapes: list, locations: Tensor, weights: Tensor) -
     weights = weights.transpose(1, 2).reshape(batch * heads, 1, queries, -1)
     out = (torch.stack(samples, dim=-2).flatten(-2) * weights).sum(-1)
     return out.view(batch, heads * dim, queries).transpose(1, 2).contiguous()
+
+
+def places(shapes: list, offsets: Tensor, logits: Tensor, reference: Tensor) -> tuple:
+    """Sampling places (B, N, H, L, P, 2) in [0, 1] and weights (B, N, H, L, P), as public models
+    compute them before they call the attention."""
+    weights = logits.flatten(-2).softmax(-1).view_as(logits)
+    reference = reference[:, :, None, :, None]
+    if reference.shape[-1] == 2:
+        size = torch.tensor(shapes, device=offsets.device).flip(-1)[:, None]
+        return reference + offsets / size, weights
+    return reference[..., :2] + offsets / logits.shape[-1] * reference[..., 2:] * 0.5, weights
+
+
+def attention_from_logits(
+    value: Tensor, shapes: list, offsets: Tensor, logits: Tensor, reference: Tensor
+) -> Tensor:
+    """Arguments and result as ``detrex.layers.ms_deform_attn.deformable_attention``."""
+    return attention(value, shapes, *places(shapes, offsets, logits, reference))
