@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # projects/ of a checkout, from any folder
@@ -60,7 +60,8 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
 def of_model(arguments: list[str], output: str, definitions: Definitions) -> AlignmentReport:
     """Evaluate as ``train_net.py --eval-only`` does, with the evaluator's diagnosis on."""
     args = default_argument_parser().parse_intermixed_args(arguments)
-    evaluator = load_config(args.config_file, args.opts).dataloader.get("evaluator")
+    cfg = load_config(args.config_file, args.opts)
+    evaluator = cfg.dataloader.get("evaluator")
     if evaluator is None or not accepts(evaluator, "diagnose"):
         raise InputError(
             f"{args.config_file}: without ground truth there is nothing to align with: set "
@@ -74,7 +75,9 @@ def of_model(arguments: list[str], output: str, definitions: Definitions) -> Ali
     train_net([*arguments, "--eval-only", *overrides])
     if not path.exists() or path.stat().st_mtime_ns == before:
         raise InputError("nothing was measured: dataloader.test has no images")
-    return load_report(path)
+    report = load_report(path)
+    source = {"config": args.config_file, "checkpoint": str(cfg.train.init_checkpoint)}
+    return replace(report, source=report.source | source)
 
 
 def main() -> None:
@@ -90,7 +93,7 @@ def main() -> None:
         raise InputError("--results: name the data set's COCO JSON with --annotations")
     else:
         report = alignment_of_results(args.results, args.annotations, definitions)
-        report.save(args.output)
+    report.save(args.output)
     print(format_report(report))
     paths = save_plots(report, args.output)
     print(f"wrote {args.output}/{FILE_NAME} and {len(paths)} pictures, first {paths[-2]}")

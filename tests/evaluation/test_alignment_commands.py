@@ -193,6 +193,7 @@ def test_command_on_a_model(analyze, tiny_run, tmp_path):  # noqa: F811
     assert "12 images, 12 objects" in output and "bright" in output
     report = load_report(tmp_path / "out/alignment.json")
     assert report.definitions["min_iou"] == 0.1
+    assert report.source["checkpoint"].endswith("model_final.pth")
     assert (tmp_path / "out/overview.svg").exists()
     assert not (tiny_run.folder / "unused").exists()
 

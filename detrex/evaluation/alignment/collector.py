@@ -46,8 +46,8 @@ def one_class_samples(found: Detections, classes: int) -> tuple[np.ndarray, np.n
 class AlignmentCollector:
     """Measures one image after the other; :meth:`report` says what came out.
 
-    What grows with the data set is what COCO's scorer needs: the detections, 28 bytes each and
-    layer. The rest is in an :class:`AlignmentMeter`.
+    What grows with the data set is what COCO's scorer needs: the detections, 28 bytes each
+    (float32) and layer. The rest is in an :class:`AlignmentMeter`.
 
     Args:
         ground_truth: of :func:`detrex.evaluation.coco_scores.load_ground_truth`.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from detrex.evaluation.coco_scores import load_ground_truth
 from detrex.layers import box_cxcywh_to_xyxy
+from detrex.modeling.detector import Detector
 from detrex.modeling.postprocess import resize_to_original
 from detrex.utils.errors import InputError
 
@@ -37,7 +38,7 @@ class LayerOutputs(nn.Module):
     What each layer would return if it were the last one; one pass of the detector.
     """
 
-    def __init__(self, detector: nn.Module) -> None:
+    def __init__(self, detector: Detector) -> None:
         super().__init__()
         self.detector = detector
         self.training = detector.training  # what evaluation will restore
@@ -65,7 +66,7 @@ class LayerOutputs(nn.Module):
 
 def with_layers(model: nn.Module) -> nn.Module:
     """The model with :class:`LayerOutputs` if it is one of ours, else the model itself."""
-    return LayerOutputs(model) if hasattr(model, "predict") else model
+    return LayerOutputs(model) if isinstance(model, Detector) else model
 
 
 class AlignmentDiagnosis:

@@ -87,8 +87,9 @@ class AlignmentReport:
     """All of a diagnosis; ``to_dict`` is the schema of ``alignment.json``.
 
     ``kind`` is "queries" (raw queries of every layer of a model) or "detections" (of a results
-    file, or of a model without ``predict``). ``definitions`` are the choices that the numbers
-    depend on, ``source`` says what was measured ("results" or "checkpoint", "annotations", ...).
+    file, or of a model that is no :class:`detrex.modeling.detector.Detector`). ``definitions`` are
+    the choices that the numbers depend on, ``source`` says what was measured ("annotations" with
+    "results", or with "config" and "checkpoint").
     """
 
     kind: str
