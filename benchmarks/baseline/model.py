@@ -61,7 +61,7 @@ class PlainDeformableAttention(nn.Module):
 
 
 class PlainSelfAttention(nn.Module):
-    """Every query with every query; ``mask`` (N, N), True = must not attend, is set by the model."""
+    """Every query with every query; the model sets ``mask`` (N, N), True = must not attend."""
 
     mask: Tensor | None = None
 

@@ -24,6 +24,7 @@ _WAITING = {
     "unique_consecutive",
     "unique_dim",
 }
+_BOOKKEEPING = {"promote_types", "_record_function_enter_new", "_record_function_exit"}
 _INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
 _TO_HOST = {Tensor.cpu: "cpu", Tensor.tolist: "tolist"}
 
@@ -62,12 +63,12 @@ class _Dispatch(TorchDispatchMode):
         self._counter = counter
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        name = function.overloadpacket.__name__
-        if not function.is_view:
+        result, name = function(*args, **(kwargs or {})), function.overloadpacket.__name__
+        if not function.is_view and name not in _BOOKKEEPING:
             self._counter.operators[name] += 1
-        if name in _WAITING or (name in _INDEXING and _has_mask(args[1])):
+        if _waits(name, args, kwargs or {}):
             self._counter.syncs[name] += 1
-        return function(*args, **(kwargs or {}))
+        return result
 
 
 class _Calls(TorchFunctionMode):
@@ -86,5 +87,9 @@ class _Calls(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-def _has_mask(indices) -> bool:
-    return any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in indices)
+def _waits(name: str, args: tuple, kwargs: dict) -> bool:
+    if name == "repeat_interleave":
+        return kwargs.get("output_size") is None
+    if name in _INDEXING:
+        return any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1])
+    return name in _WAITING
