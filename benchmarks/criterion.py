@@ -1,4 +1,7 @@
-"""Match + losses + backward of Rank-DETR's criterion against the plain formulation."""
+"""Match + losses + backward of Rank-DETR's criterion against the plain formulation.
+
+The clock is this thread's CPU time, which others on the machine disturb least.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,8 @@ def ours(decoder: tuple, encoder: tuple, targets: list[dict], high_order: bool) 
     logits, boxes = (x.split([group.size for group in GROUPS], 2) for x in decoder)
     sets = [Predictions(*pair) for pair in zip(logits, boxes, GROUPS, strict=True)]
     sets.append(Predictions(*encoder, ENCODER, class_agnostic=True))
-    return sum(criterion.weighted(criterion.supervise(sets, targets)).values())
+    losses = criterion.weighted(criterion.supervise(sets, targets))
+    return torch.stack(list(losses.values())).sum()
 
 
 def plain(decoder: tuple, encoder: tuple, targets: list[dict], high_order: bool) -> Tensor:
@@ -56,8 +60,7 @@ def plain(decoder: tuple, encoder: tuple, targets: list[dict], high_order: bool)
 
 
 def seconds(function, decoder: tuple, encoder: tuple, targets: list, high_order: bool) -> float:
-    """Time of one forward and backward: of this thread, which others on the machine disturb
-    least."""
+    """CPU time of one forward and backward."""
     for leaf in (*decoder, *encoder):
         leaf.grad = None
     start = time.thread_time()
@@ -65,18 +68,27 @@ def seconds(function, decoder: tuple, encoder: tuple, targets: list, high_order:
     return time.thread_time() - start
 
 
+def time_row(batch: int, objects: int, high_order: bool, repeats: int) -> dict:
+    """Medians of both sides, run in turns after one unmeasured run of ours, and their ratio."""
+    data = inputs(batch, objects)
+    times: dict = {plain: [], ours: []}
+    seconds(ours, *data, high_order)
+    for _ in range(repeats):
+        for function, found in times.items():
+            found.append(seconds(function, *data, high_order))
+    base, fast = (statistics.median(found) for found in times.values())
+    phase = "high-order cost" if high_order else "standard cost"
+    row = {"what": f"criterion, batch {batch}, {objects} objects, {phase}"}
+    return row | {"baseline_s": base, "ours_s": fast, "ratio": base / fast}
+
+
 def run(repeats: int = 5) -> list[dict]:
-    """One row per size and phase: seconds of both sides (interleaved medians) and their ratio."""
-    rows = []
-    for batch, objects in ((2, 7), (2, 20), (2, 60), (8, 20)):
-        data = inputs(batch, objects)
-        for high_order in (False, True):
-            times: dict = {plain: [], ours: []}
-            for _ in range(repeats if batch == 2 else 2):
-                for function, found in times.items():
-                    found.append(seconds(function, *data, high_order))
-            base, fast = (statistics.median(found) for found in times.values())
-            phase = "high-order cost" if high_order else "standard cost"
-            row = {"what": f"criterion, batch {batch}, {objects} objects, {phase}"}
-            rows.append(row | {"baseline_s": base, "ours_s": fast, "ratio": base / fast})
-    return rows
+    """One row per size and phase, then rows with ``x``, a size that grows, for the scaling plot."""
+    rows = [
+        time_row(batch, objects, high_order, repeats if batch == 2 else 2) | {"goal": goal}
+        for batch, objects, goal in ((2, 7, 10), (2, 20, 10), (2, 60, 10), (8, 20, 50))
+        for high_order in (False, True)
+    ]
+    rows += [time_row(b, 20, False, 1) | {"axis": "images", "x": b} for b in (1, 2, 4, 8, 16)]
+    counts = (5, 10, 20, 40, 60, 80, 100)
+    return rows + [time_row(2, g, False, 1) | {"axis": "objects", "x": g} for g in counts]
