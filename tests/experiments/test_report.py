@@ -2,11 +2,14 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from detrex.evaluation.coco_scores import load_ground_truth
 from detrex.experiments.report import compare, write_report
+from detrex.experiments.report.figures import thinned
 from detrex.experiments.report.hardest import hardest_images, judge
+from detrex.experiments.report.page import read_evaluated
 from detrex.experiments.runs import read_run
 from detrex.utils.errors import InputError
 from tests.experiments.fake_runs import CLASSES, alignment, detection, write_data, write_run
@@ -59,7 +62,7 @@ def test_crowds_are_neither_missed_nor_used_up():
 
 def test_hardest_images_come_first(runs):
     truth = load_ground_truth(runs[0].config["dataloader"]["dataset"]["val"]["json"])
-    found = hardest_images(truth, [GOOD, BAD], threshold=0.3, count=5)
+    found = hardest_images(truth, [GOOD, BAD[:1]], count=5)
     ids = [(image["id"], [v.mistakes for v in verdicts]) for image, _, verdicts in found]
     assert ids == [(1, [0, 3]), (0, [0, 1])]  # image 2 has no mistake
 
@@ -75,9 +78,22 @@ def test_scores_and_classes(runs):
     best = compare.best_scores(rows)
     assert best["AP"] == 20.0 and best["APl"] is None
     truth = load_ground_truth(runs[0].config["dataloader"]["dataset"]["val"]["json"])
-    cat, script = compare.class_rows(truth, [GOOD, None, []])
-    assert cat == {"name": CLASSES[0], "objects": 2, "ap": [100.0, None, 0.0]}
+    cat, script = compare.class_rows(truth, [{f"AP-{CLASSES[0]}": 40.0}, {}, {"AP-x": 1.0}])
+    assert cat == {"name": CLASSES[0], "objects": 2, "ap": [40.0, None, None]}
     assert script["objects"] == 1
+
+
+def test_what_is_kept_of_detections(runs):
+    evaluated = read_evaluated(runs, ["a", "b", "c"], threshold=0.3)
+    assert evaluated.confident == [GOOD, BAD[:1], None]
+    assert [scores.get("AP") for scores in evaluated.scores][::2] == [pytest.approx(100), None]
+
+
+def test_long_curves_are_thinned_to_means():
+    x, y = np.arange(1200), np.tile([1.0, 2.0, 3.0, 4.0], 300)
+    thin_x, thin_y = thinned(x, y)
+    assert thin_x == [1.5 + 4 * i for i in range(300)] and set(thin_y) == {2.5}
+    assert thinned(x[:3], y[:3]) == [[0, 1, 2], [1, 2, 3]]
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path):

@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from detrex.evaluation.coco_scores import SCORES, evaluate_detections
+from detrex.evaluation.coco_scores import SCORES
 from detrex.experiments.runs import Run
 
 # They differ in every run and say nothing.
@@ -47,14 +47,10 @@ def best_scores(rows: Sequence[dict]) -> dict[str, float | None]:
     return {key: max(v) if len(v) > 1 else None for key, v in known.items()}
 
 
-def class_rows(ground_truth: dict, detections: Sequence[list[dict] | None]) -> list[dict]:
-    """Name, number of objects and each run's AP of every class; None for a run without
-    detections or a class without objects."""
+def class_rows(ground_truth: dict, scores: Sequence[dict[str, float]]) -> list[dict]:
+    """Name, number of objects and each run's AP of every class; None for a run that is not scored
+    or a class without objects. ``scores`` are of ``evaluate_detections(..., per_class=True)``."""
     counts = Counter(a["category_id"] for a in ground_truth["annotations"] if not a["iscrowd"])
-    scores = [
-        {} if found is None else evaluate_detections(ground_truth, found, per_class=True)
-        for found in detections
-    ]
     return [
         {
             "name": category["name"],

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from detrex.evaluation.alignment import AlignmentReport, LayerAlignment
 from detrex.experiments.runs import Run
 
 # Tableau's ten colours, readable on white and on near-black; the next ten runs get dashed lines.
 COLORS = "#4e79a7 #f28e2b #e15759 #59a14f #b07aa1 #9c755f #76b7b2 #edc948 #ff9da7 #8a8a8a".split()
 DASHES = ("solid", "dash", "dot")
+POINTS = 300
 IOU_THRESHOLDS = [0.5 + 0.05 * i for i in range(10)]
 Named = Sequence[tuple[int, str, AlignmentReport]]  # (number of the run, name, diagnosis)
 
@@ -27,7 +30,7 @@ def curves(runs: Sequence[Run]) -> dict[str, dict[str, list]]:
     """{"training" | "evaluation": {metric: [[iterations, values] or None, of each run]}}."""
     found: dict[str, dict[str, list]] = {"training": {}, "evaluation": {}}
     for i, run in enumerate(runs):
-        series = {"training": {n: [x.tolist(), y.tolist()] for n, (x, y) in run.curves.items()}}
+        series = {"training": {name: thinned(*curve) for name, curve in run.curves.items()}}
         series["evaluation"] = {}
         for iteration, scores in run.evaluations.items():
             for name, score in scores.items():
@@ -38,6 +41,14 @@ def curves(runs: Sequence[Run]) -> dict[str, dict[str, list]]:
             for name, points in metrics.items():
                 found[kind].setdefault(name, [None] * len(runs))[i] = points
     return found
+
+
+def thinned(x: np.ndarray, y: np.ndarray) -> list[list[float]]:
+    """A curve as [x, y] of at most ``POINTS`` points, each the mean of those it stands for: a long
+    run has thousands of them in a hundred metrics."""
+    parts = min(len(x), POINTS)
+    means = [[part.mean() for part in np.array_split(values, parts)] for values in (x, y)]
+    return [[float(f"{value:.5g}") for value in values] for values in means]
 
 
 def alignment_figures(named: Named) -> list[dict]:

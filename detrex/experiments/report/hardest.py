@@ -59,20 +59,18 @@ def judge(truth: Sequence[dict], detections: Sequence[dict]) -> Verdict:
 
 
 def hardest_images(
-    ground_truth: dict, detections: Sequence[list[dict]], threshold: float, count: int
+    ground_truth: dict, detections: Sequence[list[dict]], count: int
 ) -> list[tuple[dict, list[dict], list[Verdict]]]:
     """The ``count`` images with the most mistakes of all runs together, none without a mistake.
 
     Args:
         ground_truth: COCO, as ``load_ground_truth`` gives it.
-        detections: of each run.
-        threshold: detections of a lower score are left out.
+        detections: of each run, those that are to be judged.
 
     Returns (COCO image, its annotations, each run's verdict), most mistakes first.
     """
-    truth, found = _by_image(ground_truth["annotations"]), []
-    for run in detections:
-        found.append(_by_image(d for d in run if d["score"] >= threshold))
+    truth = _by_image(ground_truth["annotations"])
+    found = [_by_image(run) for run in detections]
     rated = []
     for image in ground_truth["images"]:
         objects = truth[image["id"]]

@@ -11,7 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from detrex.data.annotation_files import annotation_files
-from detrex.evaluation.coco_scores import SCORES, load_detections, load_ground_truth
+from detrex.evaluation.coco_scores import (
+    SCORES,
+    evaluate_detections,
+    load_detections,
+    load_ground_truth,
+)
 from detrex.experiments.runs import Run
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
@@ -24,15 +29,17 @@ HERE = Path(__file__).parent
 
 @dataclass
 class Evaluated:
-    """Ground truth of the first run that has it here, and the detections of all runs on it.
+    """Ground truth of the first run that has it here, and what all runs reach on it.
 
-    ``detections[i]`` is None where run i has none on this data; ``notes`` say why.
+    ``scores[i]`` are run i's by class and ``confident[i]`` its detections above the threshold, all
+    that is kept of them; {} and None where it has none on this data, and ``notes`` say why.
     """
 
     json_file: str = ""
     images: str = ""
     truth: dict | None = None
-    detections: list[list[dict] | None] = field(default_factory=list)
+    scores: list[dict[str, float]] = field(default_factory=list)
+    confident: list[list[dict] | None] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -59,20 +66,19 @@ def write_report(
     from plotly.offline import get_plotlyjs
 
     names = compare.unique_names(runs)
-    evaluated = read_evaluated(runs, names)
+    evaluated = read_evaluated(runs, names, threshold)
+    drawn = _figures(runs, names)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     page = environment.get_template("page.html").render(
         **_scores(runs, names),
         **_images(evaluated, names, images, threshold),
-        classes=compare.class_rows(evaluated.truth, evaluated.detections)
-        if evaluated.truth
-        else [],
+        classes=compare.class_rows(evaluated.truth, evaluated.scores) if evaluated.truth else [],
         config=compare.config_rows(runs),
         versions=compare.version_rows(runs),
-        figures=_figures(runs, names),
-        data=finite(_data(runs, names)),
+        figures=drawn,
+        data=finite(_data(runs, names, drawn)),
         notes=evaluated.notes,
         plotly=get_plotlyjs(),
         script=(HERE / "page.js").read_text(encoding="utf-8"),
@@ -84,7 +90,7 @@ def write_report(
     return evaluated.notes
 
 
-def read_evaluated(runs: Sequence[Run], names: Sequence[str]) -> Evaluated:
+def read_evaluated(runs: Sequence[Run], names: Sequence[str], threshold: float) -> Evaluated:
     """Read the runs' detections; what cannot be compared becomes a note.
 
     Raises:
@@ -92,7 +98,8 @@ def read_evaluated(runs: Sequence[Run], names: Sequence[str]) -> Evaluated:
     """
     found = Evaluated()
     for run, name in zip(runs, names, strict=True):
-        found.detections.append(None)
+        found.scores.append({})
+        found.confident.append(None)
         if run.detections is None:
             found.notes.append(f"{name}: no detections yet, left out of classes and images")
             continue
@@ -107,7 +114,9 @@ def read_evaluated(runs: Sequence[Run], names: Sequence[str]) -> Evaluated:
         if not os.path.samefile(files[0], found.json_file):
             found.notes.append(f"{name}: other data ({files[0]}), left out of classes and images")
             continue
-        found.detections[-1] = load_detections(run.detections, found.truth)
+        detections = load_detections(run.detections, found.truth)
+        found.scores[-1] = evaluate_detections(found.truth, detections, per_class=True)
+        found.confident[-1] = [d for d in detections if d["score"] >= threshold]
     return found
 
 
@@ -123,9 +132,9 @@ def _images(evaluated: Evaluated, names: Sequence[str], count: int, threshold: f
     """Context of the section of hardest images, of the runs that have detections."""
     if evaluated.truth is None:
         return dict(hardest=[], judged=[], threshold=threshold, labels={})
-    pairs = zip(names, evaluated.detections, strict=True)
+    pairs = zip(names, evaluated.confident, strict=True)
     judged = [(name, found) for name, found in pairs if found is not None]
-    chosen = hardest_images(evaluated.truth, [found for _, found in judged], threshold, count)
+    chosen = hardest_images(evaluated.truth, [found for _, found in judged], count)
     return dict(
         hardest=[
             (image, objects, verdicts, data_uri(Path(evaluated.images) / image["file_name"]))
@@ -143,14 +152,14 @@ def _figures(runs: Sequence[Run], names: Sequence[str]) -> list[dict]:
     return figures.alignment_figures(named) if named else []
 
 
-def _data(runs: Sequence[Run], names: Sequence[str]) -> dict:
+def _data(runs: Sequence[Run], names: Sequence[str], drawn: list[dict]) -> dict:
     """What the page's script draws."""
     styles = [figures.line_style(i) for i in range(len(runs))]
     entries = [
         {"name": name, "line": style, "epoch": run.epoch_length}
         for run, name, style in zip(runs, names, styles, strict=True)
     ]
-    return {"runs": entries, "curves": figures.curves(runs), "figures": _figures(runs, names)}
+    return {"runs": entries, "curves": figures.curves(runs), "figures": drawn}
 
 
 def finite(value):
