@@ -92,7 +92,9 @@ INLINE void weigh(REAL *weights, const Input *logits, const Sizes *s) {
     if (!s->box) return;
     for (int64_t i = 0; i < samples; i++) most = weights[i] > most ? weights[i] : most;
     for (int64_t i = 0; i < samples; i++) sum += weights[i] = exp(weights[i] - most);
-    for (int64_t i = 0; i < samples; i++) weights[i] /= sum;
+    sum = 1 / sum;
+#pragma omp simd
+    for (int64_t i = 0; i < samples; i++) weights[i] *= sum;
 }
 
 /* The place, in [0, 1], that offset zero means, and what an offset of one adds to it. */
