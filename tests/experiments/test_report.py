@@ -1,5 +1,5 @@
 import json
-import subprocess
+import runpy
 import sys
 
 import numpy as np
@@ -170,14 +170,14 @@ def test_bad_input_is_one_line_and_nothing_is_written(runs, tmp_path, name, cont
     assert "\n" not in str(error.value) and not (tmp_path / "report.html").exists()
 
 
-def test_command_line(runs, tmp_path):
-    command = [sys.executable, str(ROOT / "tools/report.py")]
-    arguments = [str(tmp_path / "a"), "-o", str(tmp_path / "report.html")]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True)
-    assert done.returncode == 0 and "1 run, " in done.stdout, done.stderr
-    done = subprocess.run([*command, str(tmp_path), "-o", "x"], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert (
-        done.stderr
-        == f"error: {tmp_path}: no output folder of a training run, run.json is missing\n"
-    )
+def test_command_line(runs, tmp_path, monkeypatch, capsys):
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["report.py", *map(str, arguments)])
+        runpy.run_path(str(ROOT / "tools/report.py"), run_name="__main__")
+
+    command(tmp_path / "a", "-o", tmp_path / "report.html")
+    assert "report.html: 1 run, " in capsys.readouterr().out
+    with pytest.raises(SystemExit) as status:
+        command(tmp_path, "-o", tmp_path / "report.html")
+    error = f"error: {tmp_path}: no output folder of a training run, run.json is missing\n"
+    assert status.value.code == 2 and capsys.readouterr().err == error
