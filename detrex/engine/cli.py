@@ -35,7 +35,7 @@ def default_argument_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; what the user can fix is printed as one ``error:`` line.
 
-    Exit status: 0, 2 for bad input, 1 for anything else.
+    Exit status: 0, 2 for bad input, 75 if a signal stopped the run, 1 for anything else.
     """
     args = default_argument_parser().parse_intermixed_args(argv)
     try:

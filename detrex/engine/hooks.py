@@ -81,12 +81,12 @@ class Writers(HookBase):
 
     def after_step(self) -> None:
         """Write if it is time to."""
-        done, stopping = self.trainer.iter + 1, self._preemption.stopping
-        if done % self._period == 0 or done == self.trainer.max_iter or stopping:
+        done = self.trainer.iter + 1
+        # An evaluation is written at once, before a checkpoint says that it is done.
+        evaluated = evaluation_due(self.trainer.iter, self._eval_period)
+        if done % self._period == 0 or done == self.trainer.max_iter or evaluated:
             self._write()
-        elif evaluation_due(self.trainer.iter, self._eval_period):
-            self._write()  # before a checkpoint says that this evaluation is done
-        if stopping:
+        if self._preemption.stopping:
             self._close()
 
     def after_train(self) -> None:

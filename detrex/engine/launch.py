@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -18,11 +20,13 @@ import torch
 import torch.distributed as dist
 from detectron2.utils import comm
 from torch import multiprocessing as mp
-from torch.multiprocessing.spawn import ProcessException
+from torch.multiprocessing.spawn import ProcessExitedException
 
 from detrex.utils.errors import InputError
+from detrex.utils.signals import STOP_SIGNALS
 
 from .failures import describe_failure
+from .preemption import PREEMPTED
 
 _TIMEOUT = timedelta(minutes=30)
 
@@ -58,7 +62,7 @@ def launch(function: Callable, args: tuple, machines: Machines, device: str) -> 
 
     Raises:
         InputError: more processes than GPUs, no GPU, or an incomplete description of machines.
-        SystemExit: a process failed; its error has been printed.
+        SystemExit: a process failed, its error has been printed; or the run was preempted.
     """
     under_torchrun = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"} <= os.environ.keys()
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if under_torchrun else machines.processes
@@ -99,13 +103,21 @@ def _join_group(rank: int, local_rank: int, local: int, device: str, **where) ->
     comm.synchronize()
 
 
+def _call_in_group(function: Callable, args: tuple) -> None:
+    try:
+        function(*args)
+    except SystemExit:  # preempted, in all processes
+        dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()
+
+
 def _run_under_torchrun(function: Callable, args: tuple, local: int, device: str) -> None:
     rank, local_rank = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
     try:
         world = int(os.environ["WORLD_SIZE"])
         _join_group(rank, local_rank, local, device, init_method="env://", world_size=world)
-        function(*args)
-        dist.destroy_process_group()
+        _call_in_group(function, args)
     except Exception as error:
         code, text = describe_failure(error)
         # All ranks meet bad input alike; torchrun ends the others once rank 0 has said it.
@@ -129,11 +141,31 @@ def _spawn(function: Callable, args: tuple, machines: Machines, device: str) -> 
             join=False,
             start_method="spawn",
         )
+        signals = _forward_signals(context.pids())
         try:
             while not context.join():
                 pass
-        except ProcessException as error:
-            raise SystemExit(_print_first_failure(Path(folder), error)) from None
+        except ProcessExitedException as error:
+            failures = _failures(Path(folder))
+            # Without a failure of its own a signalled process was still starting: nothing is lost.
+            if error.exit_code == PREEMPTED or (signals and not failures):
+                raise SystemExit(PREEMPTED) from None
+            raise SystemExit(_print_first(failures, error)) from None
+
+
+def _forward_signals(processes: Sequence[int]) -> list[int]:
+    """Pass stop signals on to the started processes; return a list to which they are added."""
+    received = []
+
+    def forward(number: int, _) -> None:
+        received.append(number)
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
+
+    for number in STOP_SIGNALS:
+        signal.signal(number, forward)
+    return received
 
 
 def _spawned(
@@ -153,8 +185,7 @@ def _spawned(
             init_method=machines.url,
             world_size=world,
         )
-        function(*args)
-        dist.destroy_process_group()
+        _call_in_group(function, args)
     except Exception as error:
         code, text = describe_failure(error)
         record = {"time": time.time(), "code": code, "text": text}
@@ -162,13 +193,16 @@ def _spawned(
         sys.exit(code)
 
 
-def _print_first_failure(folder: Path, error: ProcessException) -> int:
+def _failures(folder: Path) -> list[dict]:
+    return [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
+
+
+def _print_first(failures: list[dict], error: ProcessExitedException) -> int:
     """Print the earliest error: the others' are its consequences, e.g. a closed connection."""
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
-    if not records:  # killed from outside
+    if not failures:  # killed from outside
         print(f"error: {error}", file=sys.stderr)
         return 1
-    first = min(records, key=lambda record: record["time"])
+    first = min(failures, key=lambda record: record["time"])
     print(first["text"], file=sys.stderr)
     return first["code"]
 

@@ -1,6 +1,9 @@
 """A detector of a few weights, and a data set of a few small images."""
 
 import json
+import os
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,24 @@ from torch import nn
 from torch.nn import functional as F
 
 CLASSES = ["dark", "bright"]
+
+
+def crash():
+    raise RuntimeError("a bug")
+
+
+def die_once():
+    if os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 1.0
+
+
+def hang():
+    print("hangs", flush=True)
+    time.sleep(100)
+
+
+FAILURES = {"nan": lambda: float("nan"), "crash": crash, "die_once": die_once, "hang": hang}
 
 
 class TinyMatcher(nn.Module):
@@ -40,6 +61,7 @@ class TinyDetector(nn.Module):
         matcher_change_iter=None,
         fail_at=None,
         fail_rank=0,
+        fail_how="nan",
     ):
         super().__init__()
         if not 0 <= dropout <= 1:
@@ -52,7 +74,7 @@ class TinyDetector(nn.Module):
         self.matcher = TinyMatcher(matcher_change_iter)
         self.register_buffer("batches", torch.zeros((), dtype=torch.long))
         self.dropout = dropout
-        self.fails = (fail_rank, fail_at)
+        self.fails, self.fail_how = (fail_rank, fail_at), fail_how
         self.dtypes = set()
 
     def forward(self, inputs):
@@ -62,9 +84,11 @@ class TinyDetector(nn.Module):
         hidden = F.dropout(hidden, self.dropout, self.training)
         boxes, logits = self.reference_points(hidden).sigmoid(), self.class_embed(hidden)
         self.dtypes.add(logits.dtype)
-        return (
-            self._losses(inputs, boxes, logits) if self.training else _detect(inputs, boxes, logits)
-        )
+        if self.training:
+            return self._losses(inputs, boxes, logits)
+        if self.fails[1] == "evaluation":
+            FAILURES[self.fail_how]()
+        return _detect(inputs, boxes, logits)
 
     def _losses(self, inputs, boxes, logits):
         self.batches += 1
@@ -73,8 +97,10 @@ class TinyDetector(nn.Module):
         labels = torch.stack([x["instances"].gt_classes[0] for x in inputs]).to(boxes.device)
         loss_class = F.cross_entropy(logits, labels)
         if (comm.get_rank(), self.matcher.iter) == self.fails:
-            loss_class = loss_class * float("nan")
-        return {"loss_class": loss_class, "loss_bbox": (boxes - goal).abs().mean()}
+            loss_class = loss_class * FAILURES[self.fail_how]()
+        change = self.matcher.matcher_change_iter
+        factor = 1 if change is None or self.matcher.iter < change else 2
+        return {"loss_class": loss_class, "loss_bbox": factor * (boxes - goal).abs().mean()}
 
 
 def _detect(inputs, boxes, logits):

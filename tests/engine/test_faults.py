@@ -1,0 +1,124 @@
+"""Real faults in real processes: kill, stop signals, damaged files."""
+
+import logging
+import os
+import signal
+import time
+
+import pytest
+import torch
+
+from detrex.engine.preemption import PREEMPTED
+from detrex.utils.errors import InputError
+from tests.engine import processes
+from tests.engine.conftest import TinyRuns, assert_equal
+from tests.engine.processes import OPTIONS
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, tiny_data):
+    """Has a run "whole" that nobody disturbs, and what all print in "log"."""
+    runs = TinyRuns(tmp_path_factory.mktemp("faults"), tiny_data)
+    runs("whole", *OPTIONS)
+    return runs
+
+
+def start(runs, name, *options):
+    return processes.start(runs.args(name, *OPTIONS, *options), runs.folder / "log")
+
+
+def finish_and_compare(runs, name):
+    assert processes.finish(start(runs, name, "--resume")) == 0
+    processes.assert_same_run(runs.folder / name, runs.folder / "whole")
+
+
+def test_killed_in_a_step_and_in_a_checkpoint_a_run_ends_like_the_undisturbed_one(runs):
+    folder = runs.folder / "killed"
+    for moment in (
+        lambda: processes.iterations(folder) >= 8,
+        lambda: processes.iterations(folder) >= 13 and any(folder.glob(".model_*.pth.*")),
+    ):
+        process = start(runs, "killed", "--resume")
+        assert processes.wait_until(moment, process)
+        process.kill()
+        process.join()
+    assert not (folder / "model_final.pth").exists()
+    finish_and_compare(runs, "killed")
+    assert not any(folder.glob(".model_*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_asked_to_stop_a_run_saves_the_step_it_is_in(runs, number):
+    name = f"stopped{number}"
+    process = start(runs, name, "train.checkpointer.period=0")
+    assert processes.wait_until(lambda: processes.iterations(runs.folder / name) >= 2, process)
+    os.kill(process.pid, number)
+    assert processes.finish(process) == PREEMPTED
+    assert [p.name for p in (runs.folder / name).glob("*.pth")] == ["model_latest.pth"]
+    finish_and_compare(runs, name)
+
+
+@pytest.mark.parametrize("signals, moment", [(1, "evaluation"), (2, "5")])
+def test_stuck_in_an_evaluation_one_signal_ends_a_run_and_in_a_step_two(runs, signals, moment):
+    name, log = f"stuck_in_{moment}", runs.folder / f"log_{moment}"
+    failure = [f"model.fail_at={moment}", "model.fail_how=hang"]
+    process = processes.start(runs.args(name, *OPTIONS, *failure), log)
+    assert processes.wait_until(lambda: log.exists() and "hangs" in log.read_text(), process)
+    os.kill(process.pid, signal.SIGTERM)
+    if signals == 2:
+        time.sleep(3.5)
+        assert process.is_alive()
+        os.kill(process.pid, signal.SIGTERM)
+    began = time.monotonic()
+    assert processes.finish(process) == PREEMPTED
+    assert time.monotonic() - began < 3
+    finish_and_compare(runs, name)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    weight = torch.load(path, weights_only=True)["model"]["backbone.weight"]
+    content[content.index(weight.numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, lambda path: path.unlink()])
+def test_damaged_checkpoint_is_named_and_the_one_before_is_used(tiny_run, caplog, damage):
+    tiny_run("whole", "train.checkpointer.period=2")
+    tiny_run("broken", "train.checkpointer.period=2")
+    folder = tiny_run.folder / "broken"
+    damage(folder / "model_final.pth")
+    with caplog.at_level(logging.WARNING, logger="detrex"):
+        tiny_run("broken", "train.checkpointer.period=2", "--resume")
+    (warning,) = [m for m in caplog.messages if "trying the one before" in m]
+    assert str(folder / "model_final.pth") in warning
+    assert_equal(tiny_run.checkpoint("broken")["model"], tiny_run.checkpoint("whole")["model"])
+    assert processes.metrics(folder) == processes.metrics(tiny_run.folder / "whole")
+
+
+def test_no_sound_checkpoint_is_one_error_and_changes_nothing(tiny_run):
+    tiny_run("a", "train.checkpointer.period=4")
+    folder = tiny_run.folder / "a"
+    for path in folder.glob("*.pth"):
+        flip_a_bit(path)
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.suffix != ".txt"}
+    with pytest.raises(InputError, match="none of its 2 checkpoints is sound"):
+        tiny_run("a", "--resume")
+    assert before.items() <= {p: p.read_bytes() for p in folder.iterdir()}.items()
+    with pytest.raises(InputError, match="model_final.pth is damaged: .* checksum"):
+        tiny_run("a", "--eval-only", f"train.init_checkpoint={folder / 'model_final.pth'}")
+
+
+def test_reused_folder_does_not_mix_runs(tiny_run):
+    tiny_run("a", "train.checkpointer.period=1", "train.max_iter=9")
+    options = ["train.checkpointer.period=1", "train.checkpointer.max_to_keep=2", "train.seed=8"]
+    tiny_run("a", *options, "--reuse-output")
+    tiny_run("b", *options)
+    names = [sorted(p.name for p in (tiny_run.folder / n).glob("*.pth")) for n in "ab"]
+    assert names[0] == names[1]
+    assert processes.metrics(tiny_run.folder / "a") == processes.metrics(tiny_run.folder / "b")
+    assert (tiny_run.folder / "a/replaced/model_0000007.pth").exists()
