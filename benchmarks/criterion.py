@@ -1,20 +1,30 @@
 """Match + losses + backward of Rank-DETR's criterion against the plain formulation.
 
 The clock is this thread's CPU time, which others on the machine disturb least.
+
+python -m benchmarks.criterion benchmarks/results/criterion_cpu.json docs/criterion_scaling.svg
+
+draws how the cost grows, from the file that ``tools/benchmark.py criterion --json`` writes.
 """
 
 from __future__ import annotations
 
+import json
 import statistics
+import sys
 import time
+from pathlib import Path
 
 import torch
+from matplotlib import pyplot
 from torch import Tensor
 
 from benchmarks.baseline.criterion import hybrid_losses
 from detrex.modeling.criterion import ENCODER, Predictions, SetCriterion
 from detrex.modeling.matcher import HighOrderMatcher
 from detrex.modeling.queries import QueryGroup
+from detrex.utils.cli import run_command
+from detrex.utils.errors import InputError
 
 WEIGHTS = {"loss_class": 2.0, "loss_bbox": 5.0, "loss_giou": 2.0}
 GROUPS = (QueryGroup(size=300), QueryGroup("_one2many", size=1500, copies=6))
@@ -92,3 +102,34 @@ def run(repeats: int = 5) -> list[dict]:
     rows += [time_row(b, 20, False, 1) | {"axis": "images", "x": b} for b in (1, 2, 4, 8, 16)]
     counts = (5, 10, 20, 40, 60, 80, 100)
     return rows + [time_row(2, g, False, 1) | {"axis": "objects", "x": g} for g in counts]
+
+
+def plot(results: str, picture: str) -> None:
+    """Seconds by images and by objects, both sides, from a results file.
+
+    Raises:
+        InputError: if the file has no rows of this benchmark that grow a size.
+    """
+    rows = [row for row in json.loads(Path(results).read_text())["rows"] if "axis" in row]
+    if not rows:
+        raise InputError(f"{results}: no rows with 'axis'; write it with tools/benchmark.py --json")
+    figure, panels = pyplot.subplots(1, 2, figsize=(8, 3), layout="constrained")
+    for panel, axis in zip(panels, ("images", "objects"), strict=True):
+        mine = [row for row in rows if row["axis"] == axis]
+        x = [row["x"] for row in mine]
+        for side, name in (("baseline_s", "plain formulation"), ("ours_s", "this toolbox")):
+            panel.loglog(x, [row[side] for row in mine], marker="o", label=name)
+        ours_first = mine[0]["ours_s"]
+        panel.loglog(x, [ours_first * n / x[0] for n in x], "k:", label="linear")
+        panel.set(ylabel="CPU seconds, one thread")
+        panel.set_xticks(x, [str(n) for n in x], minor=False)
+        panel.minorticks_off()
+        rest = "20 objects each" if axis == "images" else "2 images"
+        panel.set_xlabel(f"{axis}{' per image' if axis == 'objects' else ''} ({rest})")
+    panels[0].legend(frameon=False)
+    figure.suptitle("Matching, losses and backward of a training step")
+    figure.savefig(picture)
+
+
+if __name__ == "__main__":
+    run_command(lambda: plot(*sys.argv[1:3]))

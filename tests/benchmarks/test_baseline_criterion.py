@@ -50,7 +50,7 @@ def test_operators_and_synchronisations(high_order: bool, monkeypatch: pytest.Mo
     with OperatorCounter() as counter:
         criterion.ours(decoder, encoder, targets, high_order).backward()
     assert counter.totals()["syncs"] == 0
-    assert counter.totals()["operators"] < 500
+    assert counter.totals()["operators"] < 420
 
 
 def test_assignment_costs_of_the_benchmark_are_solved_alike() -> None:

@@ -77,7 +77,10 @@ FORMULAS = {
 def evaluate(name: str, logits: torch.Tensor, positive: bool, gamma: float = GAMMA):
     quality = Quality(torch.tensor(IOU), torch.tensor(GIOU), 1.0, torch.tensor(BAG))
     loss = build_class_loss(name, ALPHA, gamma)
-    return loss.positives(logits, quality) if positive else loss.negatives(logits)
+    if positive:
+        return loss.positives(logits, quality)
+    layers, nowhere = logits.view(-1, 1, 1, 1), [torch.zeros(0, dtype=torch.long)] * 4
+    return loss.with_matched(layers, loss.sum_as_negatives(layers), nowhere)[0]
 
 
 def test_every_loss_has_a_formula_here() -> None:
@@ -131,7 +134,9 @@ def test_summed_negatives_and_matched_logits_equal_autograd(name: str, gamma: fl
     logits = torch.linspace(-50, 50, 240).view(2, 3, 5, 8).requires_grad_()
     part = logits[:, :, cut]
     place = tuple(torch.tensor(x) for x in ([0, 1], [2, 0], [1, 0], [7, 3]))
-    plain, matched = loss.negatives(part).flatten(1).sum(1), part[place]
+    negatives = loss.scale * part.sigmoid() ** gamma * torch.nn.functional.softplus(part)
+    matched = part[place]
+    plain = negatives.flatten(1).sum(1) - negatives[place]
     sums, found = loss.with_matched(part, loss.sum_as_negatives(part), place)
     torch.testing.assert_close(sums, plain)
     assert torch.equal(found, matched)

@@ -247,8 +247,7 @@ class SetCriterion(nn.Module):
             place = (*matches.place, pairs.labels)
             negatives, x = loss.with_matched(predictions.logits, negatives, place)
             quality = Quality(pairs.iou, pairs.giou, weight, matches.bags())
-            # A matched logit was counted as a negative.
-            found["class"] = negatives, loss.positives(x, quality) - loss.negatives(x)
+            found["class"] = negatives, loss.positives(x, quality)
         if "boxes" in self.losses:
             found["bbox"] = zeros, pairs.l1 * weight
             found["giou"] = zeros, pairs.giou_loss * weight

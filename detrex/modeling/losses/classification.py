@@ -52,19 +52,15 @@ class ClassLoss:
         target, weight = self.positive(logits.sigmoid(), quality, self.alpha, self.gamma)
         return weighted_bce(logits, target * quality.weight, weight)
 
-    def negatives(self, logits: Tensor) -> Tensor:
-        """Loss of each logit that belongs to no target."""
-        return weighted_bce(logits, 0.0, self.scale * logits.sigmoid() ** self.gamma)
-
     def sum_as_negatives(self, logits: Tensor) -> Tensor:
-        """:meth:`negatives` of float32 logits (L, B, N, K), summed in each layer (L,), no gradient:
-        that comes from :meth:`with_matched`."""
+        """Loss of float32 logits (L, B, N, K) that belong to no target, summed in each layer (L,);
+        without gradient, which comes from :meth:`with_matched`."""
         return negative_sums(logits, self.scale, self.gamma)
 
     def with_matched(
         self, logits: Tensor, sums: Tensor, place: tuple[Tensor, ...]
     ) -> tuple[Tensor, Tensor]:
-        """The sums again and the logits (M,) at ``place``, both with gradients."""
+        """The sums without the matched logits, and those (M,), both with gradients."""
         return NegativesAndMatched.apply(logits, sums, self.scale, self.gamma, *place)
 
 

@@ -34,21 +34,24 @@ def negative_sums(logits: Tensor, scale: float, gamma: float) -> Tensor:
 
 class NegativesAndMatched(torch.autograd.Function):
     """(logits (L, B, N, K), their :func:`negative_sums`, scale, gamma, place of the matches) to
-    those sums (L,) and the logits (M,) at that place (layer, image, query, class), both
-    differentiable: one gradient is written where two would have to be added."""
+    the sums (L,) without the matches and the logits (M,) at that place (layer, image, query,
+    class), which names no logit twice. Both are differentiable; one gradient is written where two
+    would have to be added."""
 
     @staticmethod
     def forward(ctx, logits: Tensor, sums: Tensor, scale: float, gamma: float, *place: Tensor):
         ctx.save_for_backward(logits, *place)
         ctx.scale, ctx.gamma = scale, gamma
-        return sums.clone(), logits[place]
+        matched = logits[place]
+        theirs = matched.sigmoid().pow_(gamma).mul_(F.softplus(matched))
+        return sums.index_add(0, place[0], theirs, alpha=-scale), matched
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_sums: Tensor, grad_matched: Tensor):
         logits, *place = ctx.saved_tensors
         slopes = _slopes(logits, grad_sums * ctx.scale, ctx.gamma)
-        slopes.index_put_(tuple(place), grad_matched, accumulate=True)
+        slopes.index_put_(tuple(place), grad_matched)
         return slopes, None, None, None, *[None] * len(place)
 
 
