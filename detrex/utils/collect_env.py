@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from detrex.utils.cli import run_command
+from detrex.utils.compiler import library_or_reason
 
 PACKAGES = (
     "detrex torch torchvision triton detectron2 sal-detectron2 timm numpy scipy hotcoco "
@@ -21,7 +22,7 @@ PACKAGES = (
 
 
 def environment() -> dict[str, str]:
-    """Versions, hardware and which paths compute attention and assignment; no names or folders.
+    """Versions, hardware and which paths compute attention and the criterion; no names or folders.
 
     Raises:
         InputError: ``DETREX_ATTENTION`` asks for a path that cannot run here.
@@ -31,7 +32,7 @@ def environment() -> dict[str, str]:
     found["cpu"] = f"{_cpu()}, {torch.get_num_threads()} threads"
     for i in range(torch.cuda.device_count()):
         found[f"gpu {i}"] = f"{torch.cuda.get_device_name(i)}, CUDA {torch.version.cuda}"
-    return found | _attention() | _assignment()
+    return found | _attention() | _criterion()
 
 
 def _version(package: str) -> str:
@@ -58,16 +59,25 @@ def _attention() -> dict[str, str]:
     return found | ({"no C kernel": why} if why else {})
 
 
-def _assignment() -> dict[str, str]:
-    from detrex.modeling.matcher import solver
+def _criterion() -> dict[str, str]:
+    from detrex.modeling.losses import negatives
+    from detrex.modeling.matcher import pairs, solver
 
-    why = solver.why_unavailable()
-    return {"assignment": f"scipy ({why})" if why else "c"}
+    parts = (
+        ("assignment", solver, "scipy"),
+        ("matching cost on cpu", pairs, "PyTorch"),
+        ("class loss on cpu", negatives, "PyTorch"),
+    )
+    libraries = [(name, library_or_reason(part.SOURCE), other) for name, part, other in parts]
+    return {
+        name: f"{other} ({library})" if isinstance(library, str) else "c"
+        for name, library, other in libraries
+    }
 
 
 def main() -> None:
     for name, value in environment().items():
-        print(f"{name:<18} {value}")
+        print(f"{name:<21} {value}")
 
 
 if __name__ == "__main__":
