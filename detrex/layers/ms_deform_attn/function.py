@@ -111,7 +111,7 @@ def _why_unavailable(path: str, device: str, dtype: torch.dtype) -> str | None:
     if path == "c":
         if device != "cpu":
             return f"the C kernel runs on the CPU, the tensors are on {device}"
-        return native.why_unavailable(torch.promote_types(dtype, torch.float32))
+        return native.why_unavailable(dtype)
     return gpu.why_unavailable(device, dtype) if path == "triton" else None
 
 

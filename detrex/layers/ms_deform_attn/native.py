@@ -37,15 +37,21 @@ def why_unavailable(dtype: torch.dtype) -> str | None:
 
 
 def _stored(dtype: torch.dtype) -> torch.dtype:
+    """What the kernel reads and writes for tensors of this dtype."""
     return dtype if dtype in DEFINES else torch.float32
+
+
+@functools.cache  # promote_types is an operator call, the only one here in a training step
+def _common(*dtypes: torch.dtype) -> torch.dtype:
+    return functools.reduce(torch.promote_types, dtypes)
 
 
 def attend(value: Tensor, shapes: list[int], offsets: Tensor, logits: Tensor, reference, mask):
     """The operator, for tensors of dtypes that differ: none is rounded to less than it has."""
-    dtype = functools.reduce(torch.promote_types, (x.dtype for x in (value, offsets, logits)))
-    parts = [x.to(_stored(dtype)) for x in (value, offsets, logits)]
+    dtype = _stored(_common(value.dtype, offsets.dtype, logits.dtype))
+    parts = [x.to(dtype) for x in (value, offsets, logits)]
     if reference is not None:
-        reference = reference.to(torch.promote_types(_stored(dtype), torch.float32))
+        reference = reference.to(_common(dtype, torch.float32))
     return _operator(parts[0], shapes, *parts[1:], reference, mask).to(value.dtype)
 
 
@@ -77,7 +83,7 @@ def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:
 
 def _workspace(value: Tensor, workers: int, pixels: int) -> Tensor:
     """Room for the levels of one head per worker, in the dtype that is computed in."""
-    dtype = torch.promote_types(value.dtype, torch.float32)
+    dtype = _common(value.dtype, torch.float32)
     return value.new_empty(workers, pixels * value.shape[-1], dtype=dtype)
 
 
