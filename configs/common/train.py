@@ -16,6 +16,7 @@ train = dict(
     channels_last=True,  # memory layout of convolutions
     float32_matmul_precision="highest",  # "high": TF32 on GPUs that have it
     cudnn_benchmark=False,  # tries algorithms for every image size: pays with few sizes
+    deterministic=False,  # same seed, same bits, also on a GPU; slower
     compile=False,  # torch.compile of the backbone and of encoder and decoder layers
     activation_checkpointing=False,  # of encoder and decoder layers: less memory, more time
     accumulation_steps=1,  # forward and backward passes per iteration, each on its share of images

@@ -30,7 +30,7 @@ from .preemption import Preemption
 from .run_folder import METRICS, rewind_metrics
 from .trainer import StepOptions, Trainer
 
-_AMP_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+AMP_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def build_trainer(
@@ -76,10 +76,10 @@ def _distributed(cfg: DictConfig, model: nn.Module) -> nn.Module:
 
 def _step_options(cfg: DictConfig) -> StepOptions:
     amp, clip = cfg.train.amp, cfg.train.clip_grad
-    if amp.enabled and amp.dtype not in _AMP_TYPES:
-        raise InputError(f"train.amp.dtype={amp.dtype}: give one of {', '.join(_AMP_TYPES)}")
+    if amp.enabled and amp.dtype not in AMP_TYPES:
+        raise InputError(f"train.amp.dtype={amp.dtype}: give one of {', '.join(AMP_TYPES)}")
     return StepOptions(
-        amp_dtype=_AMP_TYPES[amp.dtype] if amp.enabled else None,
+        amp_dtype=AMP_TYPES[amp.dtype] if amp.enabled else None,
         accumulation_steps=cfg.train.accumulation_steps,
         clip=OmegaConf.to_container(clip.params) if clip.enabled else None,
         seed=cfg.train.seed,

@@ -9,6 +9,7 @@ from pathlib import Path
 from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
+from torch import nn
 
 from detrex.utils.files import atomic_write
 
@@ -24,15 +25,17 @@ class MatcherIteration(HookBase):
 
     def before_train(self) -> None:
         """Find the matchers."""
-        modules = self.trainer.model.modules()
-        self._matchers = [
-            m for m in modules if hasattr(m, "iter") and hasattr(m, "matcher_change_iter")
-        ]
+        self._matchers = scheduled_matchers(self.trainer.model)
 
     def before_step(self) -> None:
         """Set their ``iter``."""
         for matcher in self._matchers:
             matcher.iter = self.trainer.iter
+
+
+def scheduled_matchers(model: nn.Module) -> list[nn.Module]:
+    """Return the modules whose cost depends on their ``iter``."""
+    return [m for m in model.modules() if hasattr(m, "iter") and hasattr(m, "matcher_change_iter")]
 
 
 class Evaluation(hooks.EvalHook):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,21 +69,22 @@ class NanGuard:
         if last is None or not last.is_bad():
             return
         scaled = self._trainer.grad_scaler.is_enabled()
-        for losses, batch in zip(last.by_pass(), last.batches, strict=True):
+        for number, losses in enumerate(last.by_pass()):
             for name, value in losses.items():
                 if not math.isfinite(value) and not (scaled and name == "grad_norm"):
-                    raise self._failure(name, losses, last.iteration, batch)
+                    raise self._failure(name, losses, last, number)
 
     def _failure(
-        self, name: str, losses: dict[str, float], iteration: int, batch: list[dict]
+        self, name: str, losses: dict[str, float], step: _Watched, number: int
     ) -> NonFiniteLoss:
+        batch, iteration = step.batches[number], step.iteration
         if name == "grad_norm" and comm.get_world_size() > 1:
             time.sleep(2)  # gradients are shared: the process whose loss it was speaks first
-        path = _save_state(self._trainer, losses, iteration, batch)
+        path = _save_state(self._trainer, losses, iteration, step.batches[: number + 1])
         files = ", ".join(str(sample.get("file_name")) for sample in batch)
         return NonFiniteLoss(
             f"{name} is {losses[name]} in iteration {iteration}; images: {files}; "
-            f"model, inputs and losses are in {path}"
+            f"to find out more: python tools/replay.py {path}"
         )
 
 
@@ -110,7 +111,7 @@ class _Watched:
 
 
 def _save_state(
-    trainer: Trainer, losses: dict[str, float], iteration: int, batch: list[dict]
+    trainer: Trainer, losses: dict[str, float], iteration: int, batches: Sequence[list[dict]]
 ) -> Path:
     rank = comm.get_rank()
     name = f"nan_state.rank{rank}.pth" if rank else "nan_state.pth"
@@ -118,20 +119,21 @@ def _save_state(
     state = {
         "model": trainer.network.state_dict(),
         "iteration": iteration,
+        "rank": rank,
         "losses": losses,
-        "inputs": [dict(_plain_sample(sample)) for sample in batch],
+        # Of the step's earlier passes too: they have used up random numbers.
+        "earlier_inputs": [[_plain_sample(sample) for sample in batch] for batch in batches[:-1]],
+        "inputs": [_plain_sample(sample) for sample in batches[-1]],
     }
     with atomic_write(path, "wb") as stream:
         torch.save(state, stream)
     return path
 
 
-def _plain_sample(sample: dict) -> Iterator[tuple[str, object]]:
+def _plain_sample(sample: dict) -> dict:
     """Keep what loads again without unpickling classes: instances become boxes and labels."""
-    for key, value in sample.items():
-        if isinstance(value, Tensor | str | int | float):
-            yield key, value
+    plain = {k: v for k, v in sample.items() if isinstance(v, Tensor | str | int | float)}
     instances = sample.get("instances")
     if instances is not None:
-        yield "gt_boxes", instances.gt_boxes.tensor
-        yield "gt_classes", instances.gt_classes
+        plain |= {"gt_boxes": instances.gt_boxes.tensor, "gt_classes": instances.gt_classes}
+    return plain

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 from omegaconf import DictConfig
 from torch import nn
@@ -14,7 +16,7 @@ _PRECISIONS = ("highest", "high", "medium")
 
 def apply_performance(train: DictConfig, model: nn.Module) -> None:
     """Obey ``channels_last``, ``float32_matmul_precision``, ``cudnn_benchmark``,
-    ``activation_checkpointing`` and ``compile``; parameters keep their names.
+    ``deterministic``, ``activation_checkpointing`` and ``compile``; parameters keep their names.
 
     Args:
         train: the config's ``train``.
@@ -29,7 +31,8 @@ def apply_performance(train: DictConfig, model: nn.Module) -> None:
             f"give one of {', '.join(_PRECISIONS)}"
         )
     torch.set_float32_matmul_precision(train.float32_matmul_precision)
-    torch.backends.cudnn.benchmark = train.cudnn_benchmark
+    torch.backends.cudnn.benchmark = train.cudnn_benchmark and not train.deterministic
+    _set_deterministic(train.deterministic)
     if train.channels_last:
         model.to(memory_format=torch.channels_last)
     stacks = [m for m in model.modules() if isinstance(m, TransformerLayerSequence)]
@@ -42,6 +45,16 @@ def apply_performance(train: DictConfig, model: nn.Module) -> None:
         _demand(stacks, "compile")
         for unit in (model.backbone, *(layer for stack in stacks for layer in stack.layers)):
             unit.compile(dynamic=True)  # not torch.compile(unit), which renames its parameters
+
+
+def _set_deterministic(wanted: bool) -> None:
+    """Same seed, same bits: operators without such an algorithm raise an error that names them."""
+    if wanted:
+        os.environ.setdefault(
+            "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+        )  # cuBLAS reads it when it starts
+    torch.use_deterministic_algorithms(wanted)
+    torch.backends.cudnn.deterministic = wanted
 
 
 def _demand(stacks: list[nn.Module], key: str) -> None:

@@ -90,7 +90,9 @@ def write_record(folder: Path, cfg: DictConfig, record: dict, config_file: str) 
             stream.write("# files are in config_sources/, the overrides in run.json.\n")
             _copy_sources(Path(config_file).expanduser().resolve(), folder / "config_sources")
         stream.write(config_yaml(cfg))
-    record = {**record, "command": shlex.join(sys.argv), "versions": _versions(), "git": _git()}
+    record = {**record, "command": shlex.join(sys.argv), "versions": _versions()}
+    # A fork's configs may live in a repository of their own.
+    record |= {"git": _git(Path(__file__).parent), "config_git": _git(Path(config_file).parent)}
     with atomic_write(folder / RECORD) as stream:
         json.dump(record, stream, indent=1, sort_keys=True)
 
@@ -117,13 +119,15 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _git() -> dict | None:
-    """The checkout's commit and whether it has local changes; None outside a checkout."""
-    root = Path(__file__).resolve().parents[2]
+def _git(folder: Path) -> dict | None:
+    """The commit of the folder's checkout and its local changes; None outside a checkout."""
     try:
         commit, changes = (
             subprocess.run(
-                ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
+                ["git", "-C", str(folder.resolve()), *arguments],
+                capture_output=True,
+                text=True,
+                check=True,
             ).stdout.strip()
             for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
         )

@@ -234,3 +234,22 @@ def test_error_of_a_loader_process_becomes_one_line():
     assert describe_failure(wrapped) == (2, "error: a.png: does not decode")
     code, text = describe_failure(RuntimeError("bug"))
     assert code == 1 and text.startswith("RuntimeError: bug")
+
+
+def losses(tiny_run, name):
+    lines = (tiny_run.folder / name / "metrics.json").read_text().splitlines()
+    return [json.loads(line).get("total_loss") for line in lines]
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_a_seed_decides_the_losses(tiny_run, deterministic):
+    option = f"train.deterministic={deterministic}"
+    try:
+        for name, seed in ("a", 1), ("b", 1), ("c", 2):
+            tiny_run(name, "model.dropout=0.3", f"train.seed={seed}", option)
+            assert torch.are_deterministic_algorithms_enabled() == deterministic
+            assert torch.backends.cudnn.deterministic == deterministic
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cudnn.deterministic = False
+    assert losses(tiny_run, "a") == losses(tiny_run, "b") != losses(tiny_run, "c")

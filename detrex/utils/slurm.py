@@ -1,0 +1,70 @@
+"""Training as a Slurm job that saves and requeues itself when it is preempted or out of time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from detrex.utils.errors import InputError
+from detrex.utils.signals import STOP_SIGNALS
+
+try:
+    from submitit import AutoExecutor
+    from submitit.helpers import Checkpointable, DelayedSubmission
+except ImportError:
+    AutoExecutor, Checkpointable = None, object
+
+
+class TrainingJob(Checkpointable):
+    """What submitit runs: a ``train_net.py`` in a process of its own.
+
+    Args:
+        command: its path and arguments; ``--resume`` is added, so that a requeued job continues.
+    """
+
+    def __init__(self, command: Sequence[str]):
+        self.command = [*command, *(() if "--resume" in command else ("--resume",))]
+
+    def __call__(self) -> int:
+        """Train; return the exit status.
+
+        Raises:
+            RuntimeError: it is not 0, so that the job counts as failed.
+        """
+        # Not in this process's group, whose signals are submitit's.
+        self._process = subprocess.Popen([sys.executable, *self.command], start_new_session=True)
+        status = self._process.wait()
+        if status:
+            raise RuntimeError(f"{self.command[0]} ended with exit status {status}")
+        return status
+
+    def checkpoint(self) -> DelayedSubmission:
+        """Stop the training, which saves; return what the requeued job runs."""
+        self._process.send_signal(STOP_SIGNALS[0])
+        self._process.wait()
+        return DelayedSubmission(TrainingJob(self.command))
+
+
+def submit(command: Sequence[str], folder: Path, cluster: str, parameters: dict):
+    """Submit a training run and return submitit's job.
+
+    Args:
+        command: path of ``train_net.py`` and its arguments.
+        folder: for submitit's files and logs.
+        cluster: "slurm", or "local" for processes of this machine.
+        parameters: of ``AutoExecutor.update_parameters``: ``timeout_min``, ``gpus_per_node``,
+            ``slurm_partition``, ...
+
+    Raises:
+        InputError: submitit is missing, or a parameter that it does not know.
+    """
+    if AutoExecutor is None:
+        raise InputError("submitit is missing: pip install submitit")
+    executor = AutoExecutor(folder, cluster=cluster)
+    try:
+        executor.update_parameters(**parameters)
+    except (NameError, ValueError) as error:  # submitit's own types for its parameters
+        raise InputError(str(error).splitlines()[0]) from error
+    return executor.submit(TrainingJob(command))

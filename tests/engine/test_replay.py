@@ -1,0 +1,50 @@
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+from detectron2.config import instantiate
+
+from detrex.checkpoint import load_weights
+from detrex.engine import load_config
+from detrex.engine.nan_guard import NonFiniteLoss
+from detrex.engine.replay import replay
+from tests.engine.test_launch import ROOT
+
+OPTIONS = ["model.dropout=0.3", "model.fail_at=5", "train.accumulation_steps=2"]
+
+
+def replay_run(folder):
+    model = instantiate(load_config(str(folder / "config.yaml")).model)
+    _, snapshot = load_weights(model, str(folder / "nan_state.pth"), strict=True)
+    return replay(load_config(str(folder / "config.yaml")), model, snapshot), snapshot
+
+
+def test_snapshot_repeats_the_losses_bit_for_bit_and_names_the_module(tiny_run):
+    with pytest.raises(NonFiniteLoss, match="python tools/replay.py .*nan_state.pth"):
+        tiny_run("a", *OPTIONS)
+    found, snapshot = replay_run(tiny_run.folder / "a")
+    assert found.losses["loss_bbox"] == snapshot["losses"]["loss_bbox"]
+    assert math.isnan(found.losses["loss_class"]) and math.isnan(snapshot["losses"]["loss_class"])
+    assert (found.module, found.parameters, found.gradients) == ("the model", [], [])
+
+
+def test_the_first_module_is_the_innermost(tiny_run):
+    with pytest.raises(NonFiniteLoss):
+        tiny_run("a", *OPTIONS)
+    path = tiny_run.folder / "a/nan_state.pth"
+    content = torch.load(path, weights_only=True)
+    content["model"]["norm.weight"][0] = float("inf")
+    torch.save(content, path)
+    found, _ = replay_run(tiny_run.folder / "a")
+    assert (found.module, found.parameters) == ("norm", ["norm.weight"])
+
+
+def test_command(tiny_run):
+    with pytest.raises(NonFiniteLoss):
+        tiny_run("a", *OPTIONS)
+    command = [sys.executable, ROOT / "tools/replay.py", tiny_run.folder / "a/nan_state.pth"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "first output that is not finite: the model" in done.stdout

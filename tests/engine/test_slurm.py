@@ -1,0 +1,33 @@
+"""A real job of submitit's local executor, preempted as Slurm would."""
+
+import time
+
+import pytest
+
+from detrex.utils.slurm import submit
+from detrex.utils.errors import InputError
+from tests.engine import processes
+from tests.engine.test_launch import TOOL
+
+OPTIONS = [o for o in processes.OPTIONS if "max_iter" not in o] + ["train.max_iter=40"]
+SLOW = "train.checkpointer.period=1"
+
+
+def test_preempted_job_is_requeued_and_ends_like_the_undisturbed_run(tiny_run):
+    folder = tiny_run.folder / "job"
+    command = [TOOL, *tiny_run.args("job", *OPTIONS, SLOW)]
+    job = submit(command, tiny_run.folder / "submitit", "local", {"timeout_min": 5})
+    deadline = time.monotonic() + 120
+    while processes.iterations(folder) < 2:
+        assert time.monotonic() < deadline and not job.done(), job.stderr()
+        time.sleep(0.01)
+    job._interrupt()
+    assert job.result() == 0
+    assert "Requeued" in job.stdout() + job.stderr()
+    tiny_run("whole", *OPTIONS, SLOW)
+    processes.assert_same_run(folder, tiny_run.folder / "whole")
+
+
+def test_unknown_parameter_is_one_line(tmp_path):
+    with pytest.raises(InputError, match="slurm_partitoin"):
+        submit([TOOL], tmp_path, "local", {"slurm_partitoin": "gpu"})

@@ -1,0 +1,48 @@
+"""Repeat the step that ended a run with a non-finite loss, and say where in the model it began.
+
+python tools/replay.py output/run/nan_state.pth
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from detectron2.config import instantiate
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # a config's models may not be installed
+
+from detrex.checkpoint import load_weights  # noqa: E402
+from detrex.engine import load_config  # noqa: E402
+from detrex.engine.replay import replay  # noqa: E402
+from detrex.utils.cli import run_command  # noqa: E402
+from detrex.utils.errors import InputError  # noqa: E402
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("snapshot", help="nan_state.pth of a run")
+    parser.add_argument("--config-file", help="default: config.yaml beside the snapshot")
+    parser.add_argument("opts", nargs="*", metavar="key=value", help="config overrides")
+    args = parser.parse_intermixed_args()
+    config = args.config_file or Path(args.snapshot).with_name("config.yaml")
+    cfg = load_config(str(config), args.opts)
+    model = instantiate(cfg.model)
+    _, snapshot = load_weights(model, args.snapshot, strict=True)
+    if "earlier_inputs" not in snapshot:
+        raise InputError(f"{args.snapshot} is no snapshot of a failed step: give a nan_state.pth")
+    found = replay(cfg, model.to(cfg.train.device), snapshot)
+    print(f"iteration {snapshot['iteration']}, then: {show(snapshot['losses'])}")
+    print(f"repeated: {show(found.losses)}")
+    print(f"first output that is not finite: {found.module or 'none'}")
+    print(f"parameters that are not finite: {', '.join(found.parameters) or 'none'}")
+    print(f"gradients that are not finite: {', '.join(found.gradients) or 'none'}")
+
+
+def show(losses: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.6g}" for name, value in losses.items())
+
+
+if __name__ == "__main__":
+    run_command(main)
