@@ -100,7 +100,7 @@ def run(repeats: int = 5) -> list[dict]:
         for high_order in (False, True)
     ]
     rows += [time_row(b, 20, False, 1) | {"axis": "images", "x": b} for b in (1, 2, 4, 8, 16)]
-    counts = (5, 10, 20, 40, 60, 80, 100)
+    counts = (5, 10, 20, 40, 60, 100)
     return rows + [time_row(2, g, False, 1) | {"axis": "objects", "x": g} for g in counts]
 
 
