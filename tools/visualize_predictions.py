@@ -16,9 +16,9 @@ import argparse
 from pathlib import Path
 
 from detrex.data.annotation_files import annotation_files
+from detrex.engine.predictor import Predictor
 from detrex.evaluation.coco_scores import load_ground_truth
 from detrex.experiments import pictures, video
-from detrex.experiments.predictor import Predictor
 from detrex.utils.cli import run_command
 from detrex.utils.contact_sheet import LEGEND, contact_sheet
 from detrex.utils.errors import InputError
@@ -41,7 +41,7 @@ def parse() -> argparse.Namespace:
 
 def open_models(args: argparse.Namespace) -> dict[str, Predictor]:
     paths = [source for source in args.sources if not source.endswith(".json")]
-    return {path: Predictor(path, args.config_file) for path in paths}
+    return {path: Predictor(args.config_file, path, threshold=args.threshold) for path in paths}
 
 
 def read_samples(args: argparse.Namespace, models: dict) -> tuple[dict | None, list]:
@@ -63,7 +63,7 @@ def read_samples(args: argparse.Namespace, models: dict) -> tuple[dict | None, l
 
 def open_sources(args: argparse.Namespace, models: dict, truth: dict | None) -> list:
     return [
-        pictures.model_source(path, models[path], args.threshold)
+        pictures.model_source(path, models[path])
         if path in models
         else pictures.results_source(path, truth, args.threshold)
         for path in args.sources

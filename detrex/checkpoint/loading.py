@@ -93,8 +93,8 @@ def load_weights(
         raise InputError(f"checkpoint {path} fits nothing in this model: {report.differences()}")
     if strict and not report:
         raise InputError(
-            f"checkpoint {path} does not fit this model: {report.differences()}; "
-            "--allow-partial uses what fits"
+            f"checkpoint {path} does not fit this model: {report.differences()}; is it of this "
+            "config? (train_net.py --eval-only --allow-partial scores what fits)"
         )
     model.load_state_dict({name: weights[name] for name in report.loaded}, strict=False)
     _log(path, report)

@@ -73,17 +73,26 @@ class DetrDatasetMapper:
             InputError: the file does not decode or has another size than its annotation says.
         """
         record = dict(dataset_dict)
-        fast = self.image_backend == "torchvision"
-        inputs = (FastAugInput if fast else T.AugInput)(self._read(record, fast))
-        transforms = T.AugmentationList(self._pick_augmentation())(inputs)
-        image = to_tensor(inputs.image)
-        record["image"] = image if fast else image.contiguous()
+        record["image"], transforms = self.augment(self._read(record))
         annotations = record.pop("annotations", None)
         if self.is_train and annotations is not None:
-            record["instances"] = self._instances(annotations, transforms, inputs.image.shape[:2])
+            size = tuple(record["image"].shape[1:])
+            record["instances"] = self._instances(annotations, transforms, size)
         return record
 
-    def _read(self, record: dict, fast: bool) -> np.ndarray:  # (H, W, 3)
+    def augment(self, pixels: np.ndarray) -> tuple[torch.Tensor, T.TransformList]:
+        """Augment uint8 pixels (H, W, 3) in ``img_format``.
+
+        Returns the model's input, uint8 (3, H, W), and what was done to the image.
+        """
+        fast = self.image_backend == "torchvision"
+        inputs = (FastAugInput if fast else T.AugInput)(pixels)
+        transforms = T.AugmentationList(self._pick_augmentation())(inputs)
+        image = to_tensor(inputs.image)
+        return image if fast else image.contiguous(), transforms
+
+    def _read(self, record: dict) -> np.ndarray:  # (H, W, 3)
+        fast = self.image_backend == "torchvision"
         read = read_image if fast else detection_utils.read_image
         try:
             image = read(record["file_name"], self.img_format)

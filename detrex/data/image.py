@@ -7,13 +7,18 @@ covered here (other file formats, CMYK, other transforms) goes through detectron
 
 from __future__ import annotations
 
+import io
+import os
+
 import numpy as np
 import torch
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 from detectron2.utils.file_io import PathManager
-from PIL import Image
+from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional as F
+
+from detrex.utils.errors import InputError
 
 try:
     from torchvision.io import decode_jpeg
@@ -54,6 +59,49 @@ def _decode(content: bytes) -> np.ndarray | None:
     if pixels.shape[0] not in (1, 3):
         return None  # CMYK: converting it is PIL's business
     return pixels.expand(3, -1, -1).permute(1, 2, 0).numpy()
+
+
+def as_pixels(image: object, name: str = "image") -> np.ndarray:
+    """Any image as RGB uint8 (H, W, 3), as :func:`read_image` would read it from a file.
+
+    Args:
+        image: a path (or URL that detectron2 knows); an encoded file's bytes; a PIL image of any
+            mode; a uint8 array (H, W, 3), RGB, or (H, W), grey; a uint8 tensor (3, H, W), RGB,
+            or (1, H, W), grey.
+        name: what an error calls an image that has no file name.
+
+    Raises:
+        InputError: an image that cannot be read, or something that is none.
+    """
+    if isinstance(image, str | os.PathLike):
+        image = name = os.fspath(image)
+    try:
+        return _as_pixels(image)
+    except Exception as error:  # decoders raise anything: OSError, SyntaxError, IndexError ...
+        reason = " ".join(str(error).split())
+        raise InputError(f"{name}: not a readable image ({reason})") from error
+
+
+def _as_pixels(image: object) -> np.ndarray:
+    if isinstance(image, str):
+        return read_image(image, "RGB")
+    if isinstance(image, bytes | bytearray):
+        pixels = _decode(bytes(image))
+        image = Image.open(io.BytesIO(image)) if pixels is None else pixels
+    if isinstance(image, Image.Image):
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    if isinstance(image, torch.Tensor) and image.ndim == 3:
+        image = image.permute(1, 2, 0).numpy(force=True)
+    pixels = np.asarray(image)
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
+        raise ValueError(
+            f"{pixels.dtype} values of shape {pixels.shape}: arrays must be uint8 (H, W, 3), "
+            "tensors uint8 (3, H, W)"
+        )
+    if not pixels.size:
+        raise ValueError("it has no pixels")
+    return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
 
 
 class FastAugInput(T.AugInput):

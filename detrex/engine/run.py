@@ -55,12 +55,24 @@ def evaluate_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
     if not path:
         raise InputError("--eval-only: name the weights with train.init_checkpoint=/path/to.pth")
     info = prepare_data(cfg, args.opts, ["test"])
-    model = _build_model(cfg)
-    ema = cfg.train.model_ema
-    key = "ema_state" if ema.enabled and ema.use_ema_weights_for_eval_only else "model"
-    _, content = load_weights(model, path, strict=not args.allow_partial, key=key)
-    _check_classes(path, content.get("metadata"), info, args.allow_partial)
+    model, metadata = trained_model(cfg, path, args.allow_partial)
+    _check_classes(path, metadata, info, args.allow_partial)
     return evaluate(cfg, model.to(cfg.train.device))
+
+
+def trained_model(
+    cfg: DictConfig, checkpoint: str, allow_partial: bool = False
+) -> tuple[nn.Module, dict | None]:
+    """Build the config's model with exactly a checkpoint's weights: the averaged ones where the
+    config says so. Returns it, on the CPU, with the checkpoint's metadata.
+
+    Raises:
+        InputError: an unreadable checkpoint, or without ``allow_partial`` one that does not fit.
+    """
+    model, ema = _build_model(cfg), cfg.train.model_ema
+    key = "ema_state" if ema.enabled and ema.use_ema_weights_for_eval_only else "model"
+    _, content = load_weights(model, checkpoint, strict=not allow_partial, key=key)
+    return model, content.get("metadata")
 
 
 def train_run(cfg: DictConfig, args: argparse.Namespace) -> dict:

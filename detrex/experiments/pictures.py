@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from detrex.data.coco_format import read_coco
+from detrex.engine.predictor import Predictor
 from detrex.evaluation.coco_scores import load_detections
 from detrex.utils.contact_sheet import SheetItem, open_image
 from detrex.utils.errors import InputError
 
-from .predictor import Predictor
+from .query_paths import query_paths
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 # Told apart on photographs, with black text readable on them.
@@ -104,14 +104,9 @@ def results_source(path: str | os.PathLike, ground_truth: dict | None, threshold
     return source_name(path), lambda sample, image: found.get(sample.image_id, [])
 
 
-def model_source(path: str | os.PathLike, predictor: Predictor, threshold: float) -> Source:
-    """What the model of a checkpoint finds, from a score of ``threshold`` on."""
-
-    def detect(sample: Sample, image: Image.Image) -> list[Labelled]:
-        found = predictor.detect(np.asarray(image))
-        return [(f.box, predictor.name(f.label), f.score) for f in found if f.score >= threshold]
-
-    return source_name(path), detect
+def model_source(path: str | os.PathLike, predictor: Predictor) -> Source:
+    """What the model of a checkpoint finds."""
+    return source_name(path), lambda sample, image: predictor.labelled(predictor(image))
 
 
 def source_name(path: str | os.PathLike) -> str:
@@ -140,7 +135,7 @@ def by_layer(samples: Sequence[Sample], predictor: Predictor, count: int) -> Ite
     for sample in samples:
         image = open_image(sample.path)
         yield SheetItem(image, sample.truth, title=sample.title)
-        paths = predictor.paths(np.asarray(image))[:count]
+        paths = query_paths(predictor, image)[:count]
         for layer in range(len(paths[0].found)):
             boxes = []
             for i, path in reversed(list(enumerate(paths))):  # the best on top

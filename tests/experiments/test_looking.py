@@ -12,9 +12,10 @@ from PIL import Image
 
 from detrex.config import config_yaml
 from detrex.data import DetrDatasetMapper
+from detrex.engine.predictor import Predictor
 from detrex.evaluation.coco_scores import load_ground_truth
 from detrex.experiments import pictures
-from detrex.experiments.predictor import Predictor, places
+from detrex.experiments.query_paths import places, query_paths
 from detrex.experiments.video import draw_video
 from detrex.utils.errors import InputError
 from tests import models
@@ -47,23 +48,10 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def predictor(folder):
-    return Predictor(folder / "model.pth")
+    return Predictor(None, folder / "model.pth", threshold=0)
 
 
 # --- models -----------------------------------------------------------------------------------
-
-
-def test_detections_are_those_of_the_mapper_and_the_model(folder, predictor):
-    path = folder / "data/val/1.jpg"
-    mapper = DetrDatasetMapper([T.ResizeShortestEdge(64)], None, is_train=False)
-    record = {"file_name": str(path), "height": 40, "width": 60}
-    with torch.no_grad():
-        expected = predictor.model([mapper(record)])[0]["instances"]
-    found = predictor.detect(np.asarray(Image.open(path)))
-    assert [f.score for f in found] == sorted(expected.scores.tolist(), reverse=True)
-    best = expected.scores.argmax()
-    assert found[0].box == expected.pred_boxes.tensor[best].tolist()
-    assert predictor.name(1) == CLASSES[1]
 
 
 def test_places_follow_queries_through_new_orders():
@@ -73,15 +61,15 @@ def test_places_follow_queries_through_new_orders():
 
 
 def test_paths_follow_each_query_through_the_ranking(folder, predictor):
-    image = np.asarray(Image.open(folder / "data/val/1.jpg"))
-    paths = predictor.paths(image)
+    image = folder / "data/val/1.jpg"
+    paths = query_paths(predictor, image)
     assert len(paths) == 10
     for layer in range(2):
         by_rank = sorted(paths, key=lambda p: p.ranks[layer])
         scores = [p.found[layer].score for p in by_rank]
         assert scores == sorted(scores, reverse=True)
     assert any(p.ranks[0] != p.ranks[1] for p in paths)
-    assert paths[0].found[-1].score == pytest.approx(predictor.detect(image)[0].score)
+    assert paths[0].found[-1].score == pytest.approx(predictor(image).scores[0].item())
     # The box heads of an untrained model are zero: no query moves, whatever its rank becomes.
     assert len({tuple(p.found[0].box) for p in paths}) > 1
     for path in paths:
@@ -91,7 +79,7 @@ def test_paths_follow_each_query_through_the_ranking(folder, predictor):
 def test_a_model_without_queries_cannot_be_followed(predictor, monkeypatch):
     monkeypatch.setattr(predictor, "model", torch.nn.Identity())
     with pytest.raises(InputError, match="queries of a Identity cannot be followed"):
-        predictor.paths(np.zeros((8, 8, 3), np.uint8))
+        query_paths(predictor, np.zeros((8, 8, 3), np.uint8))
 
 
 # --- pictures ---------------------------------------------------------------------------------
@@ -185,7 +173,7 @@ def test_commands_write_sheets(folder, tmp_path, monkeypatch, capsys):
         ("{f}/results.json", "give the ground truth"),
         ("{f}/results.json --images {f}/data/val", "need their ground truth"),
         ("{f}/results.json --json {f}/data/val.json", "--images FOLDER"),
-        ("{f}/gone.pth", "gone.pth: no such checkpoint"),
+        ("{f}/gone.pth", "gone.pth not found"),
         ("{f}/data/val.pth", "no config.yaml beside it"),
         ("{f}/model.pth --images {f}/data/val.json", "cannot be read as an image"),
         ("{f}/model.pth --images {f}/gone.mp4", "gone.mp4: cannot be read as a video"),
@@ -194,7 +182,7 @@ def test_commands_write_sheets(folder, tmp_path, monkeypatch, capsys):
     ],
 )
 def test_bad_input_is_one_line(folder, tmp_path, monkeypatch, capsys, arguments, message):
-    (folder / "data/val.pth").touch()
+    torch.save({"model": {}}, folder / "data/val.pth")
     (folder / "data/empty").mkdir(exist_ok=True)
     with pytest.raises(SystemExit) as status:
         command(

@@ -1,0 +1,186 @@
+"""A trained model, ready for images of any kind.
+
+Boxes are x0, y0, x1, y1 in pixels of the given image.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from detectron2.config import instantiate
+from detectron2.data import MetadataCatalog
+from detectron2.data.detection_utils import convert_PIL_to_numpy
+from detectron2.structures import Instances
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+
+from detrex.checkpoint.files import read_checkpoint
+from detrex.data import DetrDatasetMapper
+from detrex.data.dataset_info import num_classes_fields
+from detrex.data.image import as_pixels
+from detrex.evaluation.alignment import with_layers
+from detrex.utils.errors import InputError
+
+from .run import trained_model
+from .settings import load_config
+
+
+class Predictor:
+    """Finds what the model of a checkpoint finds; as ``--eval-only`` reads and resizes images.
+
+        predictor = detrex.Predictor("config.py", "model_final.pth")
+        found = predictor("street.jpg")  # Instances: pred_boxes, scores, pred_classes
+
+    Args:
+        config: the model's config file; None takes the ``config.yaml`` beside the checkpoint.
+        checkpoint: file of weights. The classes are the checkpoint's; where it does not know them
+            (upstream's), the names are those of the data set that the config names.
+        device: None takes CUDA where there is a GPU, else the CPU.
+        threshold: least score of a detection.
+
+    Attributes:
+        config: the resolved config.
+        model: in evaluation mode.
+        classes: name of each class, or None.
+
+    Raises:
+        InputError: files that are missing, unreadable or do not belong together; a device that is
+            not there.
+    """
+
+    def __init__(
+        self,
+        config: str | Path | None,
+        checkpoint: str | Path,
+        device: str | torch.device | None = None,
+        threshold: float = 0.3,
+    ) -> None:
+        self.threshold = threshold
+        metadata = read_checkpoint(checkpoint).get("metadata") or {}
+        self.config = load_config(str(config or _config_beside(checkpoint)))
+        self.classes: list[str] | None = metadata.get("classes") or _data_set_classes(self.config)
+        if metadata.get("classes"):
+            for _, _, node in num_classes_fields(self.config.model, "model"):
+                node["num_classes"] = len(self.classes)
+        self._mapper = _test_mapper(self.config)
+        model, _ = trained_model(self.config, str(checkpoint))
+        self.model = _moved(model.eval(), device)
+
+    @torch.no_grad()
+    def __call__(self, images: object, batch_size: int = 8) -> Instances | list[Instances]:
+        """Detect in an image, or in each of a list.
+
+        Args:
+            images: anything that :func:`detrex.data.image.as_pixels` reads: a path, bytes, a PIL
+                image, an RGB array (H, W, 3), a tensor (3, H, W); or a list or tuple of such.
+            batch_size: how many images of one size (after resizing) run at once.
+
+        Returns:
+            Instances on the CPU, best score first, or a list of them in the order of the images.
+
+        Raises:
+            InputError: an image that cannot be read.
+        """
+        if not isinstance(images, list | tuple):
+            return self([images])[0]
+        found: dict[int, Instances] = {}
+        waiting = defaultdict(list)  # size of the model's input -> [(place in images, input)]
+        for i, image in enumerate(images):
+            inputs = self.inputs(image, f"image {i}")
+            batch = waiting[inputs["image"].shape]
+            batch.append((i, inputs))
+            if len(batch) == batch_size:
+                found |= self._detect(waiting.pop(inputs["image"].shape))
+        for batch in waiting.values():
+            found |= self._detect(batch)
+        return [found[i] for i in range(len(images))]
+
+    @torch.no_grad()
+    def layers(self, image: object) -> list[Instances]:
+        """What each decoder layer would find in an image if it were the last, first layer first.
+
+        One list entry for a model that does not show its layers.
+        """
+        output = with_layers(self.model)([self.inputs(image)])[0]
+        layers = output["queries"].detections if "queries" in output else [output["instances"]]
+        return [self._kept(found) for found in layers]
+
+    def inputs(self, image: object, name: str = "image") -> dict:
+        """The image as the model reads it: ``image`` (3, H, W), original ``height``, ``width``."""
+        pixels = as_pixels(image, name)
+        ordered = convert_PIL_to_numpy(Image.fromarray(pixels), self._mapper.img_format)
+        height, width = pixels.shape[:2]
+        return {"image": self._mapper.augment(ordered)[0], "height": height, "width": width}
+
+    def name(self, label: int) -> str:
+        """Of a class; its number if nobody knows its name."""
+        return self.classes[label] if self.classes else str(label)
+
+    def labelled(self, found: Instances) -> list[tuple[list[float], str, float]]:
+        """Detections as (box, class name, score)."""
+        boxes, scores = found.pred_boxes.tensor.tolist(), found.scores.tolist()
+        names = map(self.name, found.pred_classes.tolist())
+        return list(zip(boxes, names, scores, strict=True))
+
+    def to_supervision(self, found: Instances):
+        """Detections as ``supervision.Detections``, with ``class_name`` among their data.
+
+        Raises InputError where supervision is not installed.
+        """
+        if importlib.util.find_spec("supervision") is None:
+            raise InputError("supervision is not installed: pip install supervision")
+        import numpy as np
+        import supervision
+
+        detections = supervision.Detections.from_detectron2({"instances": found})
+        detections.data["class_name"] = np.array([name for _, name, _ in self.labelled(found)])
+        return detections
+
+    def _detect(self, batch: Sequence[tuple[int, dict]]) -> dict[int, Instances]:
+        outputs = self.model([inputs for _, inputs in batch])
+        found = [self._kept(output["instances"]) for output in outputs]
+        return {place: f for (place, _), f in zip(batch, found, strict=True)}
+
+    def _kept(self, found: Instances) -> Instances:
+        """Those over the threshold, best first: models with a softmax do not sort theirs."""
+        found = found.to("cpu")
+        found = found[found.scores.argsort(descending=True, stable=True)]
+        return found[found.scores >= self.threshold]
+
+
+def _config_beside(checkpoint: str | Path) -> Path:
+    beside = Path(checkpoint).parent / "config.yaml"
+    if not beside.is_file():
+        raise InputError(f"{checkpoint}: no config.yaml beside it: name its config file")
+    return beside
+
+
+def _data_set_classes(config: DictConfig) -> list[str] | None:
+    """Names of the classes of the config's data set, if it is a known one and as large."""
+    names = OmegaConf.select(config, "dataloader.test.dataset.names")
+    name = names if isinstance(names, str) or not names else names[0]
+    known = MetadataCatalog.get(name).get("thing_classes") if name in MetadataCatalog else None
+    counts = {count for _, count, _ in num_classes_fields(config.model, "model")}
+    return list(known) if known and counts == {len(known)} else None
+
+
+def _test_mapper(config: DictConfig) -> DetrDatasetMapper:
+    node = OmegaConf.select(config, "dataloader.test.mapper")
+    mapper = node and instantiate(node)
+    if not isinstance(mapper, DetrDatasetMapper):
+        raise InputError(
+            "dataloader.test.mapper, which says how images are resized, must be a "
+            f"DetrDatasetMapper: it is a {type(mapper).__name__}"
+        )
+    return mapper
+
+
+def _moved(model: torch.nn.Module, device: str | torch.device | None) -> torch.nn.Module:
+    try:
+        return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except (RuntimeError, AssertionError) as error:  # what torch raises for a device it lacks
+        raise InputError(f"device {device}: {str(error).splitlines()[0]}") from error
