@@ -76,7 +76,10 @@ class Detector(nn.Module):
         pixel_std: Sequence[float],
     ) -> None:
         super().__init__()
-        fold_frozen_norms(backbone)
+        # Decoders of one level start from equal contents: their first gradients are differences
+        # of nearly equal sums, of which upstream's order of rounding is part.
+        if neck is not None:
+            fold_frozen_norms(backbone)
         self.backbone = backbone
         self.position_embedding = position_embedding
         self.neck = neck

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 
 import torchvision
 from detectron2.layers import FrozenBatchNorm2d, ShapeSpec
 from detectron2.modeling.backbone import Backbone
 from torch import Tensor
 from torchvision.models._utils import IntermediateLayerGetter
-
-from .frozen_norm import fold
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
 MODELS = torchvision.models.list_models(torchvision.models, include=("resne*", "wide_resnet*"))
@@ -56,11 +53,6 @@ class TorchvisionResNet(Backbone):
             for old, new in return_layers.items()
         }
         self.body = IntermediateLayerGetter(model, dict(return_layers))
-        # torchvision's ResNets register every norm next to its convolution, and call it next.
-        for module in list(self.body.modules()):
-            for conv, norm in pairwise(module.children()):
-                if isinstance(norm, FrozenBatchNorm2d):
-                    fold(conv, norm)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Images (B, 3, H, W) to features (B, C, H / stride, W / stride) by name."""
