@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import codecs
 import collections
 import pickle
@@ -45,6 +46,7 @@ _SAFE_IN_TORCH = [
     omegaconf.nodes.AnyNode,
     typing.Any,
     collections.defaultdict,
+    argparse.Namespace,  # DETR and its descendants save their command line
     dict,
     list,
     int,

@@ -1,0 +1,154 @@
+"""Checkpoints of the methods' official repositories, and ImageNet ResNets, under our names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+import torch
+from detectron2.data import MetadataCatalog
+from torch import Tensor
+
+from detrex.utils.errors import InputError
+
+from .layouts import LAYOUTS, Layout, Rules
+
+RESNET = "torchvision"  # and timm's ResNets, which have the same names
+NAMES = (*LAYOUTS, RESNET)
+COCO_IDS = 91  # the official models have a row for every number up to COCO's largest category id
+_OF_CLASSES = re.compile(r"((^|\.)class_embed(\.\d+)?|label_enc|label_encoder)\.(weight|bias)$")
+_RESNET_RULES = [
+    (r"^(conv1|bn1)\.", r"stem.\1."),
+    *((rf"^layer{i}\.", f"res{i + 1}.") for i in range(1, 5)),
+    (r"\bbn(\d)\.", r"conv\1.norm."),
+    (r"\bdownsample\.0\.", "shortcut."),
+    (r"\bdownsample\.1\.", "shortcut.norm."),
+]
+
+
+def detect_layout(weights: Mapping[str, Tensor]) -> str:
+    """The name in ``NAMES`` of the layout that a state dict has.
+
+    Raises:
+        InputError: none of them, or this toolbox's own.
+    """
+    weights = _unwrapped(weights)
+    if any(".attentions.0." in name for name in weights):
+        raise InputError(
+            "these are this toolbox's and detrex's names already: give the file to a config as"
+            " train.init_checkpoint"
+        )
+    if "layer1.0.conv1.weight" in weights:
+        return RESNET
+    modules = {name[: dot.start()] for name in weights for dot in re.finditer(r"\.|$", name)}
+    for name, layout in LAYOUTS.items():
+        if modules.issuperset(layout.marks):
+            return name
+    first = ", ".join(list(weights)[:3])
+    raise InputError(f"no layout among {', '.join(NAMES)} has names like these: {first}, ...")
+
+
+def convert(
+    weights: Mapping[str, Tensor], layout_name: str, torchvision_backbone: bool = False
+) -> dict[str, Tensor]:
+    """A state dict under our names, with a row per COCO class where it had one per COCO id.
+
+    Class heads and label embeddings of 91 rows (ids 0 to 90), and one more for "no object" or "no
+    label", keep the rows of COCO's 80 ids in their order.
+
+    Args:
+        weights: the model's part of an official checkpoint; a ``module.`` prefix is dropped.
+        layout_name: one of ``NAMES``.
+        torchvision_backbone: the model has a ``TorchvisionResNet`` (DC5), not detectron2's ResNet.
+
+    Raises:
+        InputError: names that the layout does not have; lists them.
+    """
+    weights = _unwrapped(weights)
+    if layout_name == RESNET:
+        kept = {n: w for n, w in weights.items() if not n.startswith("fc.")}
+        return _backbone({f"backbone.0.body.{n}": w for n, w in kept.items()}, torchvision_backbone)
+    layout = LAYOUTS[layout_name]
+    found = _backbone(weights, torchvision_backbone)
+    rest = {n: w for n, w in weights.items() if not n.startswith("backbone.")}
+    rules = {**layout.rules, **(_neck(rest) if "input_proj" not in layout.rules else {})}
+    layers = 1 + max(_numbers(rest, r"transformer\.decoder\.layers\.(\d+)\."), default=-1)
+    unknown = []
+    for name, value in rest.items():
+        ours = _renamed(name, rules)
+        found |= {new.format(layers=layers): value for new in ours}
+        unknown += [] if ours else [name]
+    if unknown:
+        more = f", and {len(unknown) - 20} more" if len(unknown) > 20 else ""
+        raise InputError(
+            f"{len(unknown)} names are not in the layout of {layout_name}:"
+            f" {', '.join(unknown[:20])}{more}"
+        )
+    return {name: _coco_rows(name, value, layout, layers) for name, value in found.items()}
+
+
+def _unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix("module."): value for name, value in weights.items()}
+
+
+def _backbone(weights: Mapping[str, Tensor], torchvision_names: bool) -> dict[str, Tensor]:
+    """``backbone.0.body.*`` (DINO's Swin: ``backbone.0.*``) under our names."""
+    found = {}
+    for name, value in weights.items():
+        match = re.fullmatch(r"backbone\.0\.(?:body\.)?(.+)", name)
+        if match is None or name.endswith("num_batches_tracked"):
+            continue
+        ours = match[1]
+        if re.match(r"conv1|bn1|layer\d", ours):  # a ResNet
+            ours = f"body.{ours}" if torchvision_names else _as_detectron2(ours)
+        found[f"backbone.{ours}"] = value
+    return found
+
+
+def _as_detectron2(name: str) -> str:
+    for pattern, replacement in _RESNET_RULES:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def _neck(weights: Mapping[str, Tensor]) -> Rules:
+    """Levels of the backbone have 1x1 convolutions, further ones 3x3."""
+    kernels = {i: weights.get(f"input_proj.{i}.0.weight") for i in _levels(weights)}
+    plain = sum(k is not None and k.shape[-1] == 1 for k in kernels.values())
+    rules = {}
+    for i in kernels:
+        ours = f"neck.convs.{i}" if i < plain else f"neck.extra_convs.{i - plain}"
+        rules |= {f"input_proj.{i}.0": (f"{ours}.conv",), f"input_proj.{i}.1": (f"{ours}.norm",)}
+    return rules
+
+
+def _levels(weights: Iterable[str]) -> list[int]:
+    return sorted(_numbers(weights, r"input_proj\.(\d+)\."))
+
+
+def _numbers(names: Iterable[str], pattern: str) -> set[int]:
+    return {int(match[1]) for name in names if (match := re.match(pattern, name))}
+
+
+def _renamed(name: str, rules: Rules) -> list[str]:
+    """Our names of a parameter, by the rule of the innermost module that has one."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        module, rest = ".".join(parts[:end]), parts[end:]
+        if module in rules:
+            return [".".join([ours, *rest]) for ours in rules[module]]
+        number = re.search(r"(?<=layers\.)\d+", module)
+        if number and (ours := rules.get(module.replace(f".{number[0]}.", ".#.", 1))):
+            return [".".join([new.replace("#", number[0]), *rest]) for new in ours]
+    return []
+
+
+def _coco_rows(name: str, value: Tensor, layout: Layout, layers: int) -> Tensor:
+    if not _OF_CLASSES.search(name) or len(value) not in (COCO_IDS, COCO_IDS + 1):
+        return value
+    ids = sorted(MetadataCatalog.get("coco_2017_train").thing_dataset_id_to_contiguous_id)
+    if layout.class_agnostic_proposals and f"class_embed.{layers}." in name:
+        ids[0] = 0  # "an object" was learned as class 0, which is no COCO id
+    elif len(value) > COCO_IDS and name != "label_enc.weight":  # DINO's 92nd label stands for none
+        ids.append(COCO_IDS)
+    return value[torch.tensor(ids)]

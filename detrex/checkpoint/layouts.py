@@ -1,0 +1,152 @@
+"""How the official repositories of these methods name their parameters, and how we do.
+
+A table maps the beginning of their names to the beginning of ours, or to several of ours where a
+model registers a module twice; ``#`` stands for a number that both share, ``{layers}`` for the
+number of decoder layers. Neck and backbone need more than a table: see
+:mod:`detrex.checkpoint.convert`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+Rules = dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One repository's names.
+
+    Attributes:
+        marks: modules that together tell the layout from those after it in ``LAYOUTS``.
+        rules: their module -> ours.
+        class_agnostic_proposals: two-stage proposals are ranked by row 0 of their class head.
+        note: what a config must say for these weights to score as published.
+    """
+
+    marks: tuple[str, ...]
+    rules: Rules
+    class_agnostic_proposals: bool = False
+    note: str = ""
+
+
+def _layers(stack: str, **parts: str) -> Rules:
+    """The layers of a stack: an FFN, and ``parts``; "a|b" are two names of ours."""
+    parts = {"linear1": "ffns.0.layers.0.0", "linear2": "ffns.0.layers.1", **parts}
+    prefix = f"transformer.{stack}.layers.#"
+    return {
+        f"{prefix}.{theirs.replace('__', '.')}": tuple(f"{prefix}.{o}" for o in ours.split("|"))
+        for theirs, ours in parts.items()
+    }
+
+
+def _same(names: Iterable[str]) -> Rules:
+    return {name: (name,) for name in names}
+
+
+_HEADS = _same(("class_embed", "bbox_embed"))
+_SINGLE_SCALE = {
+    **_HEADS,
+    "input_proj": ("input_proj",),
+    "transformer.decoder.norm": ("transformer.decoder.post_norm_layer",),
+}
+_NORMS = {f"norm{i + 1}": f"norms.{i}" for i in range(3)}
+_ENCODER_NORMS = {"norm1": "norms.0", "norm2": "norms.1"}
+_DENSE_ENCODER = _layers("encoder", self_attn="attentions.0.attn", **_ENCODER_NORMS)
+_PRELU = {"activation": "ffns.0.activation|ffns.0.layers.0.1"}
+
+_DETR = {
+    **_SINGLE_SCALE,
+    **_DENSE_ENCODER,
+    **_layers(
+        "decoder", self_attn="attentions.0.attn", multihead_attn="attentions.1.attn", **_NORMS
+    ),
+    **_same(("query_embed",)),
+}
+_PROJECTIONS = {
+    "qcontent_proj": "query_content_proj",
+    "qpos_proj": "query_pos_proj",
+    "kcontent_proj": "key_content_proj",
+    "kpos_proj": "key_pos_proj",
+    "v_proj": "value_proj",
+}
+_CONDITIONAL = {
+    **_SINGLE_SCALE,
+    **_DENSE_ENCODER,
+    **_layers(
+        "decoder",
+        **{f"sa_{theirs}": f"attentions.0.{ours}" for theirs, ours in _PROJECTIONS.items()},
+        **{f"ca_{theirs}": f"attentions.1.{ours}" for theirs, ours in _PROJECTIONS.items()},
+        ca_qpos_sine_proj="attentions.1.query_pos_sine_proj",
+        self_attn__out_proj="attentions.0.out_proj",
+        cross_attn__out_proj="attentions.1.out_proj",
+        **_NORMS,
+    ),
+    **_same(f"transformer.decoder.{part}" for part in ("query_scale", "ref_point_head")),
+    **_same(("query_embed",)),
+}
+_DAB = {
+    **_CONDITIONAL,
+    **_layers("encoder", **_PRELU),
+    **_layers("decoder", **_PRELU),
+    **_same(f"transformer.{part}" for part in ("encoder.query_scale", "patterns")),
+    **_same(f"transformer.decoder.{part}" for part in ("ref_anchor_head", "bbox_embed")),
+    "refpoint_embed": ("anchor_box_embed",),
+}
+_DENOISING = {"label_enc": ("denoising_generator.label_encoder",)}
+
+_DEFORMABLE = {
+    **_HEADS,
+    **_same(f"transformer.decoder.{head}" for head in _HEADS),
+    **_layers("encoder", self_attn="attentions.0", **_ENCODER_NORMS),
+    # Their norms are numbered as they are built, ours as they are used: self-attention is first.
+    **_layers(
+        "decoder",
+        self_attn="attentions.0.attn",
+        cross_attn="attentions.1",
+        norm1="norms.1",
+        norm2="norms.0",
+        norm3="norms.2",
+    ),
+    "transformer.level_embed": ("transformer.level_embeds",),
+    "query_embed": ("query_embedding",),
+    **_same(f"transformer.{part}" for part in ("reference_points", "pos_trans", "pos_trans_norm")),
+    **_same(f"transformer.{part}" for part in ("enc_output", "enc_output_norm")),
+}
+_DAB_DEFORMABLE = {
+    **_DEFORMABLE,
+    **_same(("tgt_embed", "refpoint_embed")),
+    **_same(f"transformer.decoder.{part}" for part in ("query_scale", "ref_point_head")),
+}
+_DINO = {
+    **_DEFORMABLE,
+    **_same(f"transformer.decoder.{part}" for part in ("norm", "ref_point_head")),
+    **_same(("transformer.tgt_embed", "label_enc")),
+    **{
+        f"transformer.enc_out_{head}": (
+            f"{head}.{{layers}}",
+            f"transformer.decoder.{head}.{{layers}}",
+        )
+        for head in _HEADS
+    },
+}
+
+LAYOUTS = {
+    "dino": Layout(
+        ("transformer.enc_out_class_embed",),
+        _DINO,
+        note="model.position_embedding.temperature=20 model.position_embedding.offset=0.0",
+    ),
+    "dn_deformable_detr": Layout(
+        ("transformer.level_embed", "label_enc"), {**_DAB_DEFORMABLE, **_DENOISING}
+    ),
+    "dab_deformable_detr": Layout(("transformer.level_embed", "refpoint_embed"), _DAB_DEFORMABLE),
+    "deformable_detr": Layout(("transformer.level_embed",), _DEFORMABLE, True),
+    "dn_detr": Layout(("refpoint_embed", "label_enc"), {**_DAB, **_DENOISING}),
+    "dab_detr": Layout(("refpoint_embed",), _DAB),
+    "conditional_detr": Layout(("transformer.decoder.ref_point_head",), _CONDITIONAL),
+    "detr": Layout(("transformer.decoder.layers.0.multihead_attn",), _DETR),
+}
+# H-Deformable-DETR's repository is built on Deformable DETR's and keeps its names.
+LAYOUTS["h_deformable_detr"] = LAYOUTS["deformable_detr"]

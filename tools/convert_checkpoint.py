@@ -1,0 +1,74 @@
+"""Rewrite a checkpoint of a method's official repository under this toolbox's names.
+
+python tools/convert_checkpoint.py checkpoint0011_4scale.pth output/dino_r50.pth \
+    --config-file projects/dino/configs/dino-resnet/dino_r50_4scale_12ep.py
+
+Layouts: DETR, Conditional, Deformable, DAB-, DN-, DAB-Deformable-, DN-Deformable-DETR, DINO and
+H-Deformable-DETR, and ImageNet ResNets of torchvision and timm. detrex's, Rank-DETR's and
+AlignDETR's checkpoints need no conversion. Rows of COCO's 91 ids become those of its 80 classes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # projects/ of a checkout, from any folder
+
+from detectron2.config import instantiate  # noqa: E402
+from torch import nn  # noqa: E402
+
+from detrex.checkpoint import compare, read_checkpoint, save_checkpoint  # noqa: E402
+from detrex.checkpoint.convert import NAMES, RESNET, convert, detect_layout  # noqa: E402
+from detrex.checkpoint.layouts import LAYOUTS  # noqa: E402
+from detrex.engine.settings import load_config  # noqa: E402
+from detrex.utils.cli import run_command  # noqa: E402
+from detrex.utils.errors import InputError  # noqa: E402
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("source", metavar="IN", help="the official file")
+    add("target", metavar="OUT", type=Path, help="file to write")
+    add("--from", dest="layout", choices=NAMES, help="its layout; default: told by its names")
+    add("--config-file", metavar="FILE", help="a config that must fit; DC5 ones need it")
+    add("opts", nargs="*", metavar="key=value", help="config overrides")
+    return parser.parse_intermixed_args()
+
+
+def build(args: argparse.Namespace) -> nn.Module | None:
+    if args.config_file is None:
+        return None
+    return instantiate(load_config(args.config_file, args.opts).model)
+
+
+def main() -> None:
+    args = parse()
+    weights = read_checkpoint(args.source)["model"]
+    model = build(args)
+    of_torchvision = any(
+        name.startswith("backbone.body.") for name in ([] if model is None else model.state_dict())
+    )
+    try:
+        layout = args.layout or detect_layout(weights)
+        found = convert(weights, layout, of_torchvision)
+    except InputError as error:
+        raise InputError(f"{args.source}: {error}") from None
+    if model is not None:
+        report = compare(model, found)
+        if report.unexpected or report.misshaped or (report.missing and layout != RESNET):
+            raise InputError(
+                f"{args.source} does not fit {args.config_file}: {report.differences()}"
+            )
+    save_checkpoint({"model": found}, args.target)
+    print(f"{layout}: {len(weights)} tensors read, {len(found)} written to {args.target}")
+    if layout in LAYOUTS and LAYOUTS[layout].note:
+        print(f"published with {LAYOUTS[layout].note}")
+
+
+if __name__ == "__main__":
+    run_command(main)
