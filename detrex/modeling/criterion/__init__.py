@@ -1,5 +1,6 @@
-from .criterion import ENCODER, Predictions, SetCriterion
+from .criterion import SetCriterion
 from .many_to_one import ManyToOneCriterion
+from .sets import ENCODER, Predictions
 from .two_stage import TwoStageCriterion
 
 __all__ = [

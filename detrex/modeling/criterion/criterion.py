@@ -6,7 +6,7 @@ Legend: B images, L layers, N queries, K classes, M matches; boxes are cxcywh in
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -18,27 +18,10 @@ from detrex.modeling.losses import CLASS_LOSSES, ClassLoss, Quality, build_class
 from detrex.modeling.losses.softmax import softmax_cross_entropy
 from detrex.modeling.matcher import Assignment, Matches, Problems
 from detrex.modeling.matcher.matcher import Targets
-from detrex.modeling.queries import QueryGroup
 from detrex.utils.dist import mean_over_ranks
 
-
-@dataclass
-class Predictions:
-    """A supervised set: logits (L, B, N, K) and boxes (L, B, N, 4) of one query group.
-
-    ``class_agnostic``: every target counts as class 0 (two-stage proposals of Deformable DETR).
-    ``iou_logits`` (L, B, N): how well a query thinks its box fits, None without an IoU branch.
-    """
-
-    logits: Tensor
-    boxes: Tensor
-    group: QueryGroup
-    class_agnostic: bool = False
-    iou_logits: Tensor | None = None
-
-    def loss_name(self, kind: str, layer: int) -> str:
-        """ "loss_class_0_one2many": the last layer carries no number."""
-        return self.group.loss_name(kind, "" if layer == len(self.logits) - 1 else f"_{layer}")
+from .layer_losses import LayerLosses
+from .sets import ENCODER, Predictions, sets_from_outputs
 
 
 class Pairs(NamedTuple):
@@ -53,7 +36,7 @@ class Pairs(NamedTuple):
     giou: Tensor
 
 
-class SetCriterion(nn.Module):
+class SetCriterion(LayerLosses, nn.Module):
     """Set prediction loss (DETR, Carion et al. 2020, section 3.1).
 
     ``loss_class_type`` names a class loss of :mod:`detrex.modeling.losses`; ``alpha`` and
@@ -88,6 +71,8 @@ class SetCriterion(nn.Module):
         self.weight_dict = weight_dict
         self.losses = tuple(losses)
         self.eos_coef = eos_coef
+        # Subclasses of upstream's projects read these.
+        self.loss_class_type, self.alpha, self.gamma = loss_class_type, alpha, gamma
         # None: DETR's softmax, which is no weighted binary cross-entropy.
         self.class_loss: ClassLoss | None = None
         if loss_class_type == "ce_loss":
@@ -257,22 +242,3 @@ class SetCriterion(nn.Module):
             bce = F.binary_cross_entropy_with_logits(x, pairs.iou, reduction="none")
             found["iou"] = zeros, bce * weight
         return found
-
-
-def sets_from_outputs(outputs: dict) -> list[Predictions]:
-    """Upstream's nested dict as supervised sets."""
-    layers = [*outputs.get("aux_outputs", ()), outputs]
-    sets = [_stack(layers, QueryGroup(size=outputs["pred_logits"].shape[1]))]
-    if "enc_outputs" in outputs:
-        sets.append(_stack([outputs["enc_outputs"]], ENCODER, class_agnostic=True))
-    return sets
-
-
-def _stack(layers: Sequence[dict], group: QueryGroup, class_agnostic: bool = False) -> Predictions:
-    logits = torch.stack([layer["pred_logits"] for layer in layers])
-    boxes = torch.stack([layer["pred_boxes"] for layer in layers])
-    return Predictions(logits, boxes, group, class_agnostic)
-
-
-# The encoder's proposals are supervised as a set of their own; its size is the number of tokens.
-ENCODER = QueryGroup(name="_enc", size=1)

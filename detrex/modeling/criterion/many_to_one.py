@@ -13,7 +13,7 @@ from torch import Tensor
 from detrex.modeling.losses import joint_quality
 from detrex.modeling.matcher import Matches
 
-from .criterion import ENCODER, Predictions
+from .sets import ENCODER, Predictions
 from .two_stage import TwoStageCriterion
 
 

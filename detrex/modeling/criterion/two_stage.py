@@ -9,7 +9,8 @@ from torch import Tensor
 
 from detrex.modeling.matcher.matcher import Targets
 
-from .criterion import ENCODER, Predictions, SetCriterion
+from .criterion import SetCriterion
+from .sets import ENCODER, Predictions
 
 
 class TwoStageCriterion(SetCriterion):

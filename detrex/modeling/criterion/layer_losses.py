@@ -1,0 +1,71 @@
+"""Losses of one layer whose pairs are known: the interface that upstream's subclasses build on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from detrex.modeling.matcher import Matches
+
+from .sets import sets_from_outputs
+
+Indices = Sequence[tuple[Tensor, Tensor]]  # per image: queries (M,) and its targets (M,)
+
+
+class LayerLosses:
+    """Upstream's methods of ``SetCriterion``.
+
+    outputs: "pred_logits" (B, N, K) and "pred_boxes" (B, N, 4) of one layer; ``num_boxes`` is what
+    the sums are divided by. A subclass overrides them, or calls them from a ``forward`` of its own.
+    """
+
+    def get_loss(
+        self,
+        loss: str,
+        outputs: dict[str, Tensor],
+        targets: Sequence[dict[str, Tensor]],
+        indices: Indices,
+        num_boxes: float | Tensor,
+        **kwargs,
+    ) -> dict[str, Tensor]:
+        """The losses of a kind, "class" or "boxes", unweighted; ``kwargs`` go to its method."""
+        method = {"class": self.loss_labels, "boxes": self.loss_boxes}[loss]
+        return method(outputs, targets, indices, num_boxes, **kwargs)
+
+    def loss_labels(self, outputs, targets, indices: Indices, num_boxes) -> dict[str, Tensor]:
+        """{"loss_class": ...}"""
+        found = self._of_layer(outputs, targets, indices, num_boxes)
+        return {"loss_class": found["loss_class"]}
+
+    def loss_boxes(self, outputs, targets, indices: Indices, num_boxes) -> dict[str, Tensor]:
+        """{"loss_bbox": ..., "loss_giou": ...}"""
+        found = self._of_layer(outputs, targets, indices, num_boxes)
+        return {name: found[name] for name in ("loss_bbox", "loss_giou")}
+
+    def _of_layer(self, outputs, targets, indices: Indices, num_boxes) -> dict[str, Tensor]:
+        layer = {name: outputs[name] for name in ("pred_logits", "pred_boxes")}
+        (predictions,) = sets_from_outputs(layer)
+        image, query = self._get_src_permutation_idx(indices)
+        first = torch.tensor([0, *(len(t["labels"]) for t in targets[:-1])]).cumsum(0)
+        target = torch.cat([j.cpu() + first[i] for i, (_, j) in enumerate(indices)])
+        device = predictions.logits.device
+        matches = Matches(torch.zeros_like(query), image, query, target).to(device)
+        (pairs,) = self._pairs([predictions], [matches], targets)
+        count = torch.as_tensor(num_boxes, dtype=torch.float32, device=device)
+        return self._set_losses(pairs, self._negatives(predictions), count)
+
+    def _get_src_permutation_idx(self, indices: Indices) -> tuple[Tensor, Tensor]:
+        """Image and query (M,) of every pair."""
+        return _numbered(queries for queries, _ in indices)
+
+    def _get_tgt_permutation_idx(self, indices: Indices) -> tuple[Tensor, Tensor]:
+        """Image and target (M,), counted within its image, of every pair."""
+        return _numbered(targets for _, targets in indices)
+
+
+def _numbered(parts) -> tuple[Tensor, Tensor]:
+    parts = list(parts)
+    images = [torch.full_like(part, i) for i, part in enumerate(parts)]
+    return torch.cat(images), torch.cat(parts)

@@ -1,0 +1,52 @@
+"""What is supervised together: the predictions of one query group, from all layers.
+
+Legend: B images, L layers, N queries, K classes; boxes are cxcywh in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from detrex.modeling.queries import QueryGroup
+
+
+@dataclass
+class Predictions:
+    """A supervised set: logits (L, B, N, K) and boxes (L, B, N, 4) of one query group.
+
+    ``class_agnostic``: every target counts as class 0 (two-stage proposals of Deformable DETR).
+    ``iou_logits`` (L, B, N): how well a query thinks its box fits, None without an IoU branch.
+    """
+
+    logits: Tensor
+    boxes: Tensor
+    group: QueryGroup
+    class_agnostic: bool = False
+    iou_logits: Tensor | None = None
+
+    def loss_name(self, kind: str, layer: int) -> str:
+        """ "loss_class_0_one2many": the last layer carries no number."""
+        return self.group.loss_name(kind, "" if layer == len(self.logits) - 1 else f"_{layer}")
+
+
+def sets_from_outputs(outputs: dict) -> list[Predictions]:
+    """Upstream's nested dict as supervised sets."""
+    layers = [*outputs.get("aux_outputs", ()), outputs]
+    sets = [_stack(layers, QueryGroup(size=outputs["pred_logits"].shape[1]))]
+    if "enc_outputs" in outputs:
+        sets.append(_stack([outputs["enc_outputs"]], ENCODER, class_agnostic=True))
+    return sets
+
+
+def _stack(layers: Sequence[dict], group: QueryGroup, class_agnostic: bool = False) -> Predictions:
+    logits = torch.stack([layer["pred_logits"] for layer in layers])
+    boxes = torch.stack([layer["pred_boxes"] for layer in layers])
+    return Predictions(logits, boxes, group, class_agnostic)
+
+
+# The encoder's proposals are supervised as a set of their own; its size is the number of tokens.
+ENCODER = QueryGroup(name="_enc", size=1)
