@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ class TrainingJob(Checkpointable):
         """
         # Not in this process's group, whose signals are submitit's.
         self._process = subprocess.Popen([sys.executable, *self.command], start_new_session=True)
+        self._await_end()
         status = self._process.wait()
         if status:
             raise RuntimeError(f"{self.command[0]} ended with exit status {status}")
@@ -43,8 +45,12 @@ class TrainingJob(Checkpointable):
     def checkpoint(self) -> DelayedSubmission:
         """Stop the training, which saves; return what the requeued job runs."""
         self._process.send_signal(STOP_SIGNALS[0])
-        self._process.wait()
+        self._await_end()
         return DelayedSubmission(TrainingJob(self.command))
+
+    def _await_end(self) -> None:
+        # Popen.wait holds a lock, and submitit calls checkpoint from a signal handler within it.
+        os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
 
 
 def submit(command: Sequence[str], folder: Path, cluster: str, parameters: dict):
@@ -58,13 +64,13 @@ def submit(command: Sequence[str], folder: Path, cluster: str, parameters: dict)
             ``slurm_partition``, ...
 
     Raises:
-        InputError: submitit is missing, or a parameter that it does not know.
+        InputError: submitit is missing, there is no Slurm, or a parameter is unknown.
     """
     if AutoExecutor is None:
         raise InputError("submitit is missing: pip install submitit")
-    executor = AutoExecutor(folder, cluster=cluster)
     try:
+        executor = AutoExecutor(folder, cluster=cluster)
         executor.update_parameters(**parameters)
-    except (NameError, ValueError) as error:  # submitit's own types for its parameters
-        raise InputError(str(error).splitlines()[0]) from error
+    except (RuntimeError, NameError, TypeError, ValueError) as error:
+        raise InputError(f"submitit: {str(error).splitlines()[0]}") from error
     return executor.submit(TrainingJob(command))

@@ -1,11 +1,14 @@
 """A real job of submitit's local executor, preempted as Slurm would."""
 
+import os
+import signal
 import time
+from pathlib import Path
 
 import pytest
 
-from detrex.utils.slurm import submit
 from detrex.utils.errors import InputError
+from detrex.utils.slurm import submit
 from tests.engine import processes
 from tests.engine.test_launch import TOOL
 
@@ -21,7 +24,8 @@ def test_preempted_job_is_requeued_and_ends_like_the_undisturbed_run(tiny_run):
     while processes.iterations(folder) < 2:
         assert time.monotonic() < deadline and not job.done(), job.stderr()
         time.sleep(0.01)
-    job._interrupt()
+    children = Path(f"/proc/{job.job_id}/task/{job.job_id}/children").read_text()
+    os.kill(int(children), signal.SIGUSR2)  # the task, as Slurm does; not submitit's local keeper
     assert job.result() == 0
     assert "Requeued" in job.stdout() + job.stderr()
     tiny_run("whole", *OPTIONS, SLOW)

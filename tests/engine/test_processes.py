@@ -1,0 +1,80 @@
+"""Several real processes: preempted, killed, crashed, on two machines; nothing is lost."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from detrex.engine.launch import _free_port
+from detrex.engine.preemption import PREEMPTED
+from tests.engine import processes
+from tests.engine.test_launch import TOOL, call
+from tests.engine.tiny import write_data
+
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+
+
+def assert_close(run, name, other):
+    ours, theirs = (run.checkpoint(n)["model"] for n in (name, other))
+    for key, value in theirs.items():
+        if key != "batches":
+            torch.testing.assert_close(ours[key], value, rtol=1e-4, atol=1e-5)
+
+
+def test_stopped_then_restarted_by_torchrun_after_a_kill_two_processes_equal_one(tiny_run):
+    options = ["train.max_iter=300", "train.checkpointer.period=7", "optimizer.lr=1e-4"]
+    tiny_run("one", *options)
+    folder = tiny_run.folder / "two"
+    command = tiny_run.args("two", *options, "--resume")
+    launcher = subprocess.Popen([sys.executable, TOOL, "--num-gpus", "2", *command])
+    while processes.iterations(folder) < 9:
+        assert launcher.poll() is None
+        time.sleep(0.001)
+    launcher.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    assert launcher.wait(timeout=60) == PREEMPTED
+    assert time.monotonic() - began < 15
+    stopped = tiny_run.checkpoint("two", (folder / "last_checkpoint").read_text())["iteration"]
+    assert stopped < 290
+    kill = [f"model.fail_at={stopped + 9}", "model.fail_rank=1", "model.fail_how=die_once"]
+    result = call(*TORCHRUN, "--max-restarts=1", TOOL, *command, *kill)
+    assert result.returncode == 0, result.stderr
+    assert "Signal 9 (SIGKILL)" in result.stderr
+    assert_close(tiny_run, "two", "one")
+    numbers = [processes.metrics(tiny_run.folder / name) for name in ("two", "one")]
+    assert numbers[0].keys() == numbers[1].keys()
+
+
+def test_two_machines_with_two_processes_each_equal_one(tiny_run, tmp_path):
+    """11 images on 4 processes: each is scored once."""
+    tiny_run.data = write_data(tmp_path / "eleven", count=11)
+    tiny_run("one")
+    machines = ["--num-machines", "2", "--num-gpus", "2"]
+    machines += ["--dist-url", f"tcp://127.0.0.1:{_free_port()}"]
+    command = [sys.executable, TOOL, *machines, *tiny_run.args("four")]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    both = [subprocess.Popen([*command, "--machine-rank", str(rank)], env=env) for rank in (0, 1)]
+    assert [machine.wait(timeout=180) for machine in both] == [0, 0]
+    assert_close(tiny_run, "four", "one")
+    results = [
+        json.loads((tiny_run.folder / name / "coco_instances_results.json").read_text())
+        for name in ("four", "one")
+    ]
+    assert [r["image_id"] for r in results[0]] == list(range(11))
+    for ours, theirs in zip(*results, strict=True):
+        assert ours["bbox"] == pytest.approx(theirs["bbox"], rel=1e-3)
+
+
+def test_crash_of_one_process_ends_all_with_its_traceback_last(tiny_run):
+    began = time.monotonic()
+    crash = ["model.fail_at=3", "model.fail_rank=1", "model.fail_how=crash"]
+    result = call(TOOL, "--num-gpus", "2", *tiny_run.args("a", *crash))
+    assert time.monotonic() - began < 60
+    assert result.returncode == 1
+    lines = result.stderr.strip().splitlines()
+    assert lines[0].startswith("Traceback") and lines[-1] == "RuntimeError: a bug"
