@@ -36,6 +36,7 @@ setup(
         "test": (ROOT / "requirements" / "test.txt").read_text(encoding="utf-8").split("\n"),
         "report": (ROOT / "requirements" / "report.txt").read_text(encoding="utf-8").split("\n"),
         "video": ["av"],
+        "demo-web": ["gradio"],
         "slurm": ["submitit"],
         "wandb": ["wandb"],
     },

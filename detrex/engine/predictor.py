@@ -59,6 +59,8 @@ class Predictor:
         device: str | torch.device | None = None,
         threshold: float = 0.3,
     ) -> None:
+        if not 0 <= threshold <= 1:
+            raise InputError(f"threshold {threshold}: scores are between 0 and 1")
         self.threshold = threshold
         metadata = read_checkpoint(checkpoint).get("metadata") or {}
         self.config = load_config(str(config or _config_beside(checkpoint)))
@@ -125,6 +127,16 @@ class Predictor:
         boxes, scores = found.pred_boxes.tensor.tolist(), found.scores.tolist()
         names = map(self.name, found.pred_classes.tolist())
         return list(zip(boxes, names, scores, strict=True))
+
+    def to_dict(self, found: Instances) -> dict:
+        """Plain values for JSON: width, height, detections of class, label, score and box."""
+        height, width = found.image_size
+        labels = found.pred_classes.tolist()
+        detections = [
+            {"class": name, "label": label, "score": score, "box": box}
+            for label, (box, name, score) in zip(labels, self.labelled(found), strict=True)
+        ]
+        return {"width": width, "height": height, "detections": detections}
 
     def to_supervision(self, found: Instances):
         """Detections as ``supervision.Detections``, with ``class_name`` among their data.

@@ -74,8 +74,8 @@ def spread(entries: Sequence, count: int) -> list:
     return [entries[i * len(entries) // count] for i in range(min(count, len(entries)))]
 
 
-def file_samples(paths: Sequence[str | os.PathLike], count: int) -> list[Sample]:
-    """The first ``count`` images of files and folders. Raises InputError where there is none."""
+def file_samples(paths: Sequence[str | os.PathLike], count: int | None = None) -> list[Sample]:
+    """The images of files and folders, at most ``count``. Raises InputError where there is none."""
     found = []
     for path in map(Path, paths):
         if not path.is_dir():
