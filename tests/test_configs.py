@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 from pathlib import Path
 
@@ -38,3 +39,12 @@ def test_config_is_complete(config: str) -> None:
     if "sample_data" not in stem:
         assert cfg.train.output_dir == f"./output/{stem}"
     assert cfg.dataloader.evaluator.output_dir == cfg.train.output_dir
+
+
+def test_no_config_has_a_function_without_a_name() -> None:
+    """They could not be saved as YAML and run again."""
+    files = [*ROOT.glob("configs/**/*.py"), *ROOT.glob("projects/*/configs/**/*.py")]
+    assert len(files) > 50
+    for file in files:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        assert not any(isinstance(node, ast.Lambda) for node in ast.walk(tree)), file

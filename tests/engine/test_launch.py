@@ -25,7 +25,7 @@ def call(*command, cwd="/"):
         text=True,
         cwd=cwd,
         env={**env, "OMP_NUM_THREADS": "1"},
-        timeout=120,
+        timeout=300,  # many times what it takes on an idle machine
     )
 
 

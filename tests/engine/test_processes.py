@@ -59,7 +59,7 @@ def test_two_machines_with_two_processes_each_equal_one(tiny_run, tmp_path):
     command = [sys.executable, TOOL, *machines, *tiny_run.args("four")]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     both = [subprocess.Popen([*command, "--machine-rank", str(rank)], env=env) for rank in (0, 1)]
-    assert [machine.wait(timeout=180) for machine in both] == [0, 0]
+    assert [machine.wait(timeout=300) for machine in both] == [0, 0]
     assert_close(tiny_run, "four", "one")
     results = [
         json.loads((tiny_run.folder / name / "coco_instances_results.json").read_text())
@@ -71,10 +71,10 @@ def test_two_machines_with_two_processes_each_equal_one(tiny_run, tmp_path):
 
 
 def test_crash_of_one_process_ends_all_with_its_traceback_last(tiny_run):
-    began = time.monotonic()
     crash = ["model.fail_at=3", "model.fail_rank=1", "model.fail_how=crash"]
     result = call(TOOL, "--num-gpus", "2", *tiny_run.args("a", *crash))
-    assert time.monotonic() - began < 60
+    ended = time.time()
     assert result.returncode == 1
-    lines = result.stderr.strip().splitlines()
-    assert lines[0].startswith("Traceback") and lines[-1] == "RuntimeError: a bug"
+    first, *_, last = result.stderr.strip().splitlines()
+    assert first.startswith("Traceback") and last.startswith("RuntimeError: a bug at ")
+    assert ended - float(last.split()[-1]) < 60

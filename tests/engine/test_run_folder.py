@@ -1,10 +1,11 @@
 import json
+import subprocess
 
 import pytest
 
 from detrex.engine.run_folder import check_output_folder, read_record
 from detrex.utils.errors import InputError
-from tests.engine.conftest import CONFIG
+from tests.engine.conftest import CONFIG, assert_equal
 
 
 def test_fork_with_a_lambda_trains_and_leaves_its_sources(tiny_run):
@@ -24,11 +25,36 @@ def test_fork_with_a_lambda_trains_and_leaves_its_sources(tiny_run):
     assert sorted({group["initial_lr"] for group in groups}) == pytest.approx([1e-5, 1e-4])
 
 
-def test_saved_sources_run_again(tiny_run):
-    tiny_run("a", "--config-file", str(CONFIG.with_name("tiny_fork.py")))
-    sources = tiny_run.folder / "a" / "config_sources" / "tiny_fork.py"
-    tiny_run("b", "--config-file", str(sources))
-    assert tiny_run.checkpoint("b")["iteration"] == 7
+def test_saved_sources_and_overrides_repeat_the_run(tiny_run):
+    fork = str(CONFIG.with_name("tiny_fork.py"))
+    tiny_run("a", "--config-file", fork, "train.max_iter=5", "model.dropout=0.3")
+    record = read_record(tiny_run.folder / "a")
+    overrides = [o for o in record["overrides"] if not o.startswith("train.output_dir")]
+    sources = str(tiny_run.folder / "a" / "config_sources" / "tiny_fork.py")
+    tiny_run("b", "--config-file", sources, *overrides)
+    assert_equal(tiny_run.checkpoint("b")["model"], tiny_run.checkpoint("a")["model"])
+
+
+def test_record_tells_the_state_of_the_configs_own_repository(tiny_run):
+    tiny_run.folder.joinpath("fork").mkdir()
+    config = tiny_run.folder / "fork" / "config.py"
+    config.write_text(CONFIG.read_text())
+
+    def git(*command):
+        author = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        command = ["git", "-C", str(config.parent), *author, *command]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "x")
+    tiny_run("a", "--config-file", str(config), "train.max_iter=1")
+    committed = {"commit": git("rev-parse", "HEAD"), "changed_files": []}
+    assert read_record(tiny_run.folder / "a")["config_git"] == committed
+    config.write_text(CONFIG.read_text() + "# changed")
+    tiny_run("b", "--config-file", str(config), "train.max_iter=1")
+    changed = read_record(tiny_run.folder / "b")["config_git"]
+    assert changed == {**committed, "changed_files": ["config.py"]}
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ CLASSES = ["dark", "bright"]
 
 
 def crash():
-    raise RuntimeError("a bug")
+    raise RuntimeError(f"a bug at {time.time()}")
 
 
 def die_once():
