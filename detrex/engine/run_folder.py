@@ -92,7 +92,10 @@ def write_record(folder: Path, cfg: DictConfig, record: dict, config_file: str) 
         stream.write(config_yaml(cfg))
     record = {**record, "command": shlex.join(sys.argv), "versions": _versions()}
     # A fork's configs may live in a repository of their own.
-    record |= {"git": _git(Path(__file__).parent), "config_git": _git(Path(config_file).parent)}
+    record |= {
+        "git": _git(Path(__file__).parent),
+        "config_git": _git(Path(config_file).expanduser().parent),
+    }
     with atomic_write(folder / RECORD) as stream:
         json.dump(record, stream, indent=1, sort_keys=True)
 
@@ -128,7 +131,7 @@ def _git(folder: Path) -> dict | None:
                 capture_output=True,
                 text=True,
                 check=True,
-            ).stdout.strip()
+            ).stdout.rstrip()  # a space begins the first of the changes
             for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
         )
     except (OSError, subprocess.CalledProcessError):
