@@ -2,10 +2,11 @@
 
 from detectron2.config import LazyCall as L
 from detectron2.layers import ShapeSpec
-from detectron2.modeling.backbone import BasicStem, ResNet, SwinTransformer
+from detectron2.modeling.backbone import BasicStem, ResNet, SwinTransformer, ViT
 from torch import nn
 
 from detrex.layers import PositionEmbeddingSine
+from detrex.modeling.backbone import SimpleFeaturePyramid
 from detrex.modeling.neck import ChannelMapper
 
 
@@ -22,11 +23,12 @@ def _with_neck(backbone, **channels):
 
 
 def _resnet(depth, finest=3):
-    levels = {"res2": 256, "res3": 512, "res4": 1024, "res5": 2048}
-    channels = {name: width for name, width in levels.items() if int(name[3:]) >= finest}
+    widest = 2048 if depth >= 50 else 512
+    channels = {f"res{i}": widest >> (5 - i) for i in range(finest, 6)}
+    bottleneck = dict(stride_in_1x1=False) if depth >= 50 else {}
     backbone = L(ResNet)(
         stem=L(BasicStem)(in_channels=3, out_channels=64, norm="FrozenBN"),
-        stages=L(ResNet.make_default_stages)(depth=depth, stride_in_1x1=False, norm="FrozenBN"),
+        stages=L(ResNet.make_default_stages)(depth=depth, norm="FrozenBN", **bottleneck),
         out_features=list(channels),
         freeze_at=1,
     )
@@ -47,6 +49,26 @@ def _swin(embed_dim, depths, num_heads, pretrain=224, window=7, finest=1):
     return _with_neck(backbone, **{f"p{i}": embed_dim * 2**i for i in indices})
 
 
+def _vit(embed_dim, depth, num_heads, drop_path_rate):
+    """ViTDet (Li et al., ECCV 2022): windows of 14 tokens, four blocks with global attention."""
+    every = depth // 4
+    net = L(ViT)(
+        embed_dim=embed_dim,
+        depth=depth,
+        num_heads=num_heads,
+        drop_path_rate=drop_path_rate,
+        window_size=14,
+        window_block_indexes=[i for i in range(depth) if (i + 1) % every],
+        use_rel_pos=True,
+    )
+    pyramid = L(SimpleFeaturePyramid)(
+        net=net, in_feature="last_feat", out_channels=256, scale_factors=(2.0, 1.0, 0.5)
+    )
+    return _with_neck(pyramid, p3=256, p4=256, p5=256)
+
+
+r18 = _resnet(18)
+r34 = _resnet(34)
 r50 = _resnet(50)
 r50_5scale = _resnet(50, finest=2)
 r101 = _resnet(101)
@@ -57,6 +79,8 @@ _large = (192, (2, 2, 18, 2), (6, 12, 24, 48))
 swin_large = _swin(*_large)
 swin_large_384 = _swin(*_large, pretrain=384, window=12)
 swin_large_384_5scale = _swin(*_large, pretrain=384, window=12, finest=0)
+vit_base = _vit(768, 12, 12, drop_path_rate=0.1)
+vit_large = _vit(1024, 24, 16, drop_path_rate=0.4)
 
 position_embedding = L(PositionEmbeddingSine)(
     num_pos_feats=128, temperature=10000, normalize=True, offset=-0.5

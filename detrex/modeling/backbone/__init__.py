@@ -3,9 +3,18 @@
 from detrex.utils.api import unknown_name
 
 from .resnet import BasicStem, ResNet, make_stage
-from .timm import TimmBackbone
+from .timm import TimmBackbone, timm_parts
 from .torchvision_resnet import TorchvisionResNet
+from .vit import SimpleFeaturePyramid
 
-__all__ = ["BasicStem", "ResNet", "TimmBackbone", "TorchvisionResNet", "make_stage"]
+__all__ = [
+    "BasicStem",
+    "ResNet",
+    "SimpleFeaturePyramid",
+    "TimmBackbone",
+    "TorchvisionResNet",
+    "make_stage",
+    "timm_parts",
+]
 
 __getattr__ = unknown_name(__name__)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import timm
 import torch
+from detectron2.config import LazyCall as L
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone import Backbone
 from torch import Tensor, nn
 
+from detrex.modeling.neck import ChannelMapper
 from detrex.utils.errors import InputError
+
+from .vit import on_whole_patches
 
 
 class TimmBackbone(Backbone):
@@ -19,7 +23,11 @@ class TimmBackbone(Backbone):
     ``frozen_prefixes`` names the parts (beginnings of timm's parameter names) that are not
     trained; ``frozen_norm`` keeps every batch norm at its loaded statistics, as detection with
     few images per batch needs. ``pretrained`` downloads timm's weights, ``checkpoint_path`` reads
-    a file.
+    a file. ``model_options`` are further arguments of timm's model; a transformer needs what frees
+    it from one image size: ``strict_img_size=False`` (Swin), ``dynamic_img_size=True`` (ViT).
+
+    A model that cuts images into patches by convolutions (ConvNeXt) drops the last, partial patch
+    of a side: give it images whose sides are multiples of 32 where a few pixels matter.
 
     Raises:
         InputError: for a model timm does not know, or a prefix that matches no parameter.
@@ -36,11 +44,10 @@ class TimmBackbone(Backbone):
         norm_layer: type[nn.Module] | None = None,
         frozen_prefixes: Sequence[str] = (),
         frozen_norm: bool = False,
+        model_options: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__()
-        if not timm.is_model(model_name):
-            near = timm.list_models(f"*{model_name[:6]}*")[:5]
-            raise InputError(f"timm has no model {model_name!r}; similar names: {near}")
+        _check_known(model_name)
         options = {} if norm_layer is None else {"norm_layer": norm_layer}
         self.timm_model = timm.create_model(
             model_name,
@@ -50,14 +57,25 @@ class TimmBackbone(Backbone):
             in_chans=in_channels,
             out_indices=tuple(out_indices),
             **options,
+            **(model_options or {}),
         ).to(memory_format=torch.channels_last)
+        # Swin's features come as (B, H, W, C), and only of whole patches.
+        self.channels_come_last = getattr(self.timm_model, "output_fmt", "NCHW") == "NHWC"
         self.names = [f"p{i}" for i in out_indices]
         self.frozen_norm = frozen_norm
         self._freeze(tuple(frozen_prefixes))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Images (B, 3, H, W) to features (B, C, H / stride, W / stride) by name."""
+        if not self.channels_come_last:
+            return self._levels(x)
+        strides = self.timm_model.feature_info.reduction()
+        return on_whole_patches(self._levels, x, dict(zip(self.names, strides, strict=True)))
+
+    def _levels(self, x: Tensor) -> dict[str, Tensor]:
         levels = self.timm_model(x.contiguous(memory_format=torch.channels_last))
+        if self.channels_come_last:
+            levels = [level.permute(0, 3, 1, 2) for level in levels]
         return dict(zip(self.names, levels, strict=True))
 
     def output_shape(self) -> dict[str, ShapeSpec]:
@@ -86,3 +104,37 @@ class TimmBackbone(Backbone):
         if self.frozen_norm:
             for parameter in (p for norm in self._norms() for p in norm.parameters()):
                 parameter.requires_grad_(False)
+
+
+def timm_parts(model_name: str, num_channels: int = 256, **options) -> dict:
+    """Backbone and neck for a multi-scale model's config: ``model.update(timm_parts("..."))``.
+
+    The levels of strides 8, 16 and 32, and one more on top. ``options`` go to ``TimmBackbone``.
+
+    Raises:
+        InputError: a model that timm does not know, or that has not these levels.
+    """
+    _check_known(model_name)
+    with torch.device("meta"):  # no weights
+        info = timm.create_model(model_name, features_only=True).feature_info
+    strides = info.reduction()
+    if not {8, 16, 32} <= set(strides):
+        raise InputError(f"timm's {model_name} has levels of strides {strides}, not 8, 16 and 32")
+    levels = [strides.index(stride) for stride in (8, 16, 32)]
+    channels = {f"p{i}": info.channels()[i] for i in levels}
+    backbone = L(TimmBackbone)(model_name=model_name, out_indices=levels, **options)
+    neck = L(ChannelMapper)(
+        input_shapes={name: ShapeSpec(channels=width) for name, width in channels.items()},
+        in_features=list(channels),
+        out_channels=num_channels,
+        num_outs=len(channels) + 1,
+        kernel_size=1,
+        norm_layer=L(nn.GroupNorm)(num_groups=32, num_channels=num_channels),
+    )
+    return dict(backbone=backbone, neck=neck)
+
+
+def _check_known(model_name: str) -> None:
+    if not timm.is_model(model_name):
+        near = timm.list_models(f"*{model_name[:6]}*")[:5]
+        raise InputError(f"timm has no model {model_name!r}; similar names: {near}")
