@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
-from collections import Counter, defaultdict
+from collections import defaultdict
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from detectron2.structures import BoxMode
 
+from detrex.utils.coco import LARGEST_ID, annotation_fault, is_finite, is_id
 from detrex.utils.errors import InputError
 
 logger = logging.getLogger(__name__)
 
+MIN_SIDE = 1e-3  # pixels; float32 cannot tell the sides of a smaller box in a large image
 _SECTIONS = ("images", "annotations", "categories")
 
 
@@ -31,9 +33,10 @@ def load_coco(json_file: str, image_root: str, training: bool = False) -> list[d
 def read_coco(json_file: str, image_root: str, training: bool = False) -> CocoData:
     """Read and check a COCO-format detection data set.
 
-    Boxes are absolute x0, y0, x1, y1, clipped to the image. Boxes without an area inside the image
-    are dropped, and counted in one warning. ``category_id`` of the records is the class index
-    0..K-1 in the order of the JSON's (possibly sparse) ids. Crowd regions are kept and marked.
+    Boxes are absolute x0, y0, x1, y1, clipped to the image. Boxes that are not finite or without
+    an area inside the image are dropped, counted and named in one warning. ``category_id`` of the
+    records is the class index 0..K-1 in the order of the JSON's (possibly sparse) ids. Crowd
+    regions are kept and marked. Image files may be links.
 
     Args:
         json_file: the annotations.
@@ -52,10 +55,15 @@ def read_coco(json_file: str, image_root: str, training: bool = False) -> CocoDa
     if not categories or not images:
         empty = "images" if categories else "categories"
         raise InputError(f"{json_file}: the list {empty!r} is empty")
-    _check_image_files(json_file, image_root, [image["file_name"] for image in images.values()])
+    for image_id, image in images.items():
+        if min(image["width"], image["height"]) <= 0:
+            raise InputError(
+                f"{json_file}: images: id {image_id}: width and height must be positive"
+            )
+    files = _image_files(json_file, image_root, [image["file_name"] for image in images.values()])
     records = {
         image_id: {
-            "file_name": os.path.join(image_root, image["file_name"]),
+            "file_name": files[image["file_name"]],
             "image_id": image_id,
             "height": image["height"],
             "width": image["width"],
@@ -78,7 +86,7 @@ def _read_json(json_file: str) -> dict:
         raise InputError(f"{json_file}: annotation file not found") from None
     except OSError as error:
         raise InputError(f"{json_file}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{json_file}: not a JSON file ({error})") from error
     if not isinstance(content, dict):
         raise InputError(f"{json_file}: not a COCO file, it needs the lists {', '.join(_SECTIONS)}")
@@ -93,37 +101,63 @@ def _by_id(json_file: str, content: dict, section: str, **fields: type) -> dict[
     found: dict[int, dict] = {}
     for number, entry in enumerate(content[section]):
         for key, kind in {"id": int, **fields}.items():
-            if not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
+            if not isinstance(entry, dict) or not _is(entry.get(key), kind):
                 label = entry.get("id") if isinstance(entry, dict) else None
-                which = f"entry {number}" if label is None else f"id {label}"
+                which = f"id {label}" if is_id(label) else f"entry {number}"
                 raise InputError(f"{json_file}: {section}: {which} has no {kind.__name__} {key!r}")
+        if not is_id(entry["id"]):
+            raise InputError(
+                f"{json_file}: {section}: entry {number}: the id must be 0 to {LARGEST_ID}"
+            )
         if entry["id"] in found:
             raise InputError(f"{json_file}: {section}: id {entry['id']} appears more than once")
         found[entry["id"]] = entry
     return dict(sorted(found.items()))
 
 
-def _check_image_files(json_file: str, image_root: str, names: list[str]) -> None:
+def _is(value: object, kind: type) -> bool:
+    """Whether a JSON value is of this kind: no boolean for a number, no half of a character."""
+    if kind is str:
+        return isinstance(value, str) and value == value.encode(errors="ignore").decode()
+    return type(value) is kind
+
+
+def _image_files(json_file: str, image_root: str, names: list[str]) -> dict[str, str]:
+    """Return the path of each image file."""
     if not os.path.isdir(image_root):
         raise InputError(f"{image_root}: image folder of {json_file} not found")
-    folders = defaultdict(dict)
-    for name in names:
-        relative = os.path.relpath(name, image_root) if os.path.isabs(name) else name
-        folder, file = os.path.split(os.path.normpath(relative))
-        if folder.split(os.sep)[0] == os.pardir or file in (os.pardir, os.curdir):
-            raise InputError(f"{json_file}: image file {name!r} is not inside {image_root}")
-        folders[folder][file] = name
-    missing = []
-    for folder, files in folders.items():
-        path = os.path.join(image_root, folder)
-        # One listing per folder: a stat per file takes minutes on a network file system.
-        present = set(os.listdir(path)) if os.path.isdir(path) else set()
-        missing += [name for file, name in files.items() if file not in present]
+    files = {name: image_file(json_file, image_root, name) for name in names}
+    folders = {os.path.dirname(path) for path in files.values()}
+    present = {path for folder in folders for path in _files_in(folder)}
+    missing = [name for name, path in files.items() if path not in present]
     if missing:
         raise InputError(
             f"{json_file}: {len(missing)} of {len(names)} images are missing in {image_root}: "
-            f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}"
+            f"{', '.join(map(repr, missing[:3]))}{', ...' if len(missing) > 3 else ''}"
         )
+    return files
+
+
+def image_file(json_file: str, image_root: str, name: str) -> str:
+    """Return the path of an image that a COCO JSON names, relative to the root or absolute.
+
+    Raises:
+        InputError: it is not inside ``image_root``; links that lie there are.
+    """
+    relative = os.path.relpath(name, image_root) if os.path.isabs(name) else os.path.normpath(name)
+    parts = name.replace(os.sep, "/").split("/")
+    if os.pardir in (*parts, *relative.split(os.sep)) or parts[-1] in ("", os.curdir):
+        raise InputError(f"{json_file}: image file {name!r} is not inside {image_root}")
+    return os.path.join(image_root, relative)
+
+
+def _files_in(folder: str) -> Iterator[str]:
+    """Paths of a folder's files. One listing: a stat per file takes minutes on a network drive."""
+    try:
+        with os.scandir(folder) as entries:
+            yield from (os.path.join(folder, entry.name) for entry in entries if entry.is_file())
+    except OSError:  # no such folder, or nobody may look into it: its files are missing
+        return
 
 
 def _add_annotations(
@@ -131,42 +165,49 @@ def _add_annotations(
 ) -> None:
     """Append every usable annotation to its image's record."""
     classes = {category_id: index for index, category_id in enumerate(category_ids)}
-    dropped: Counter[str] = Counter()
+    dropped: dict[str, list[int]] = defaultdict(list)
     for key, annotation in annotations.items():
         category_id, image_id = annotation["category_id"], annotation["image_id"]
         if category_id not in classes:
             raise InputError(f"{json_file}: annotation {key} has unknown category id {category_id}")
         if image_id not in records:
             raise InputError(f"{json_file}: annotation {key} has unknown image id {image_id}")
-        record, box = records[image_id], annotation["bbox"]
-        if len(box) != 4 or not all(isinstance(value, (int, float)) for value in box):
-            raise InputError(f"{json_file}: annotation {key}: bbox is not four numbers: {box}")
-        fault, box = _inside(box, record["width"], record["height"])
+        if fault := annotation_fault(annotation):
+            raise InputError(f"{json_file}: annotation {key}: {fault}")
+        record = records[image_id]
+        fault, box = _inside(annotation["bbox"], record["width"], record["height"])
         if fault:
-            dropped[fault] += 1
-            logger.debug("%s: annotation %s dropped: %s", json_file, key, fault)
+            dropped[fault].append(key)
             continue
         record["annotations"].append(
             {
                 "bbox": box,
                 "bbox_mode": BoxMode.XYXY_ABS,
                 "category_id": classes[category_id],
-                "iscrowd": annotation.get("iscrowd", 0),
+                "iscrowd": int(annotation.get("iscrowd", 0)),
             }
         )
     if dropped:
-        reasons = ", ".join(f"{count} {fault}" for fault, count in dropped.items())
-        logger.warning("%s: dropped %d boxes: %s", json_file, dropped.total(), reasons)
+        total = sum(map(len, dropped.values()))
+        logger.warning("%s: dropped %d boxes: %s", json_file, total, _reasons(dropped))
+
+
+def _reasons(dropped: dict[str, list[int]]) -> str:
+    return "; ".join(
+        f"{len(ids)} {fault} (annotations {', '.join(map(str, ids[:5]))}"
+        f"{', ...' if len(ids) > 5 else ''})"
+        for fault, ids in dropped.items()
+    )
 
 
 def _inside(box: list[float], width: int, height: int) -> tuple[str | None, list[float]]:
     """Return why the x, y, w, h box is unusable or None, and its part inside the image."""
-    x, y, w, h = box
-    if not all(math.isfinite(value) for value in box):
+    if not all(map(is_finite, box)):
         return "not finite", []
-    if w <= 0 or h <= 0:
+    x, y, w, h = box
+    if w < MIN_SIDE or h < MIN_SIDE:
         return "without a positive size", []
     x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)
-    if x0 >= x1 or y0 >= y1:
+    if x1 - x0 < MIN_SIDE or y1 - y0 < MIN_SIDE:
         return "outside the image", []
     return None, [x0, y0, x1, y1]

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from detrex.utils.errors import InputError
 
-from .image import FastAugInput, read_image, to_tensor
+from .image import AugInput, FastAugInput, read_image, read_image_by_pil, to_tensor
 
 MIN_SIDE = 1e-5  # pixels; detectron2's limit: a smaller box is empty
 
@@ -86,14 +86,14 @@ class DetrDatasetMapper:
         Returns the model's input, uint8 (3, H, W), and what was done to the image.
         """
         fast = self.image_backend == "torchvision"
-        inputs = (FastAugInput if fast else T.AugInput)(pixels)
+        inputs = (FastAugInput if fast else AugInput)(pixels)
         transforms = T.AugmentationList(self._pick_augmentation())(inputs)
         image = to_tensor(inputs.image)
         return image if fast else image.contiguous(), transforms
 
     def _read(self, record: dict) -> np.ndarray:  # (H, W, 3)
         fast = self.image_backend == "torchvision"
-        read = read_image if fast else detection_utils.read_image
+        read = read_image if fast else read_image_by_pil
         try:
             image = read(record["file_name"], self.img_format)
             detection_utils.check_image_size(record, image)

@@ -15,18 +15,28 @@ import torch
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 from detectron2.utils.file_io import PathManager
-from PIL import Image, ImageOps
+from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
 from detrex.utils.errors import InputError
+from detrex.utils.images import orientation, upright_8bit
 
 try:
     from torchvision.io import decode_jpeg
 except ImportError:  # torchvision 0.29 announces that it will drop its decoders
     decode_jpeg = None
 
+MAX_PIXELS = 2**26  # of a resized image
 _JPEG_START = b"\xff\xd8\xff"
-_XMP_ORIENTATION = b"tiff:Orientation"  # PIL obeys it, torchvision reads EXIF only
+_TURNS = {  # EXIF orientation -> the upright image
+    2: lambda image: image[:, ::-1],
+    3: lambda image: image[::-1, ::-1],
+    4: lambda image: image[::-1],
+    5: lambda image: image.swapaxes(0, 1),
+    6: lambda image: np.rot90(image, -1),
+    7: lambda image: image[::-1, ::-1].swapaxes(0, 1),
+    8: np.rot90,
+}
 
 
 def read_image(file_name: str, image_format: str) -> np.ndarray:
@@ -36,29 +46,43 @@ def read_image(file_name: str, image_format: str) -> np.ndarray:
         file_name: a path, or a URL that detectron2's ``PathManager`` knows.
         image_format: "RGB" or "BGR"; any other format of detectron2 goes through PIL.
 
-    Returns uint8 (H, W, 3). Raises what the file system or PIL raises.
+    Returns uint8 (H, W, 3). Raises what the file system or PIL raises, also for a header that
+    announces more pixels than PIL's limit, before memory for them is taken.
     """
     if image_format in ("RGB", "BGR"):
         with PathManager.open(file_name, "rb") as stream:
             image = _decode(stream.read())
         if image is not None:
             return image if image_format == "RGB" else image[:, :, ::-1]
-    return detection_utils.read_image(file_name, format=image_format)
+    return read_image_by_pil(file_name, image_format)
+
+
+def read_image_by_pil(file_name: str, image_format: str) -> np.ndarray:
+    """detectron2's ``read_image``, but damaged files raise, and 16-bit grey gives its upper 8 bits.
+
+    Arguments and what is returned are ``read_image``'s. Raises what the file system or PIL raises.
+    """
+    with PathManager.open(file_name, "rb") as stream, Image.open(stream) as image:
+        return detection_utils.convert_PIL_to_numpy(upright_8bit(image), image_format)
 
 
 def _decode(content: bytes) -> np.ndarray | None:
     """RGB pixels (H, W, 3) of a colour or grey JPEG, None for everything else."""
-    known = decode_jpeg and content.startswith(_JPEG_START) and _XMP_ORIENTATION not in content
-    if not known:
+    if not decode_jpeg or not content.startswith(_JPEG_START):
         return None
+    # PIL's limit and orientation: torchvision takes memory for whatever the header says, and
+    # disagrees on unusual EXIF data.
+    with Image.open(io.BytesIO(content)) as header:
+        turn = _TURNS.get(orientation(header))
     try:
         encoded = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-        pixels = decode_jpeg(encoded, apply_exif_orientation=True)  # (C, H, W), channels last
+        pixels = decode_jpeg(encoded)  # (C, H, W), channels last
     except RuntimeError:
         return None  # PIL may know better, or say why not
     if pixels.shape[0] not in (1, 3):
         return None  # CMYK: converting it is PIL's business
-    return pixels.expand(3, -1, -1).permute(1, 2, 0).numpy()
+    image = pixels.expand(3, -1, -1).permute(1, 2, 0).numpy()
+    return turn(image) if turn else image
 
 
 def as_pixels(image: object, name: str = "image") -> np.ndarray:
@@ -89,7 +113,7 @@ def _as_pixels(image: object) -> np.ndarray:
         pixels = _decode(bytes(image))
         image = Image.open(io.BytesIO(image)) if pixels is None else pixels
     if isinstance(image, Image.Image):
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        return np.asarray(upright_8bit(image).convert("RGB"))
     if isinstance(image, torch.Tensor) and image.ndim == 3:
         image = image.permute(1, 2, 0).numpy(force=True)
     pixels = np.asarray(image)
@@ -104,10 +128,24 @@ def _as_pixels(image: object) -> np.ndarray:
     return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
 
 
-class FastAugInput(T.AugInput):
-    """An image that detectron2's augmentations move with torchvision's kernels."""
+class AugInput(T.AugInput):
+    """detectron2's, with bounds: a 20000 x 1 image would be resized to a side of 0 or to 9 GB."""
 
     def transform(self, tfm: T.Transform) -> None:
+        if isinstance(tfm, T.ResizeTransform):
+            shrink = max(1, tfm.new_h * tfm.new_w / MAX_PIXELS) ** 0.5
+            tfm.new_h = max(1, int(tfm.new_h / shrink))
+            tfm.new_w = max(1, int(tfm.new_w / shrink))
+        self._move(tfm)
+
+    def _move(self, tfm: T.Transform) -> None:
+        super().transform(tfm)
+
+
+class FastAugInput(AugInput):
+    """An image that detectron2's augmentations move with torchvision's kernels."""
+
+    def _move(self, tfm: T.Transform) -> None:
         self.image = apply_image(tfm, self.image)
 
 

@@ -13,10 +13,11 @@ import io
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from detrex.utils.coco import annotation_fault, is_finite
 from detrex.utils.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -112,28 +113,58 @@ def scores_by_iou(arrays: dict[str, np.ndarray]) -> list[float]:
 
 
 def load_ground_truth(source: str | os.PathLike | dict) -> dict:
-    """COCO ground truth with all that the evaluators expect; ``source`` is not changed.
+    """COCO ground truth with all that box scores need, and no more; ``source`` is not changed.
 
-    Annotations are renumbered from 1: COCO's matching takes the id 0 for "unmatched".
-    Raises InputError when the file cannot be read or lacks a key.
+    Annotations are renumbered from 1: COCO's matching takes the id 0 for "unmatched". Boxes that
+    are not finite are left out with a warning; all others count, as COCO has it.
+    Raises InputError when the file cannot be read, lacks a key or has a value of a wrong kind.
     """
     name = "ground truth" if isinstance(source, dict) else source
     try:
         if not isinstance(source, dict):
             with open(source, encoding="utf-8") as stream:
                 source = json.load(stream)
-        images = {image["id"] for image in source["images"]}
-        kept = (a for a in source["annotations"] if a["image_id"] in images)
-        annotations = [
-            {"iscrowd": 0, "area": a["bbox"][2] * a["bbox"][3], **a, "id": i}
-            for i, a in enumerate(kept, 1)
-        ]
+        sections = {key: _kept(source[key], keys) for key, keys in _READ.items()}
+        annotations = _finite(name, sections)
         _check_known(annotations, "category_id", source["categories"])
     except OSError as error:
         raise InputError(f"{name}: cannot be read: {error.strerror}") from None
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except InputError:
+        raise
+    except (KeyError, TypeError, AttributeError, RecursionError, ValueError) as error:
         raise InputError(f"{name}: not in COCO format: {error!r}") from None
-    return {"info": {}, "licenses": [], **source, "annotations": annotations}
+    return {"info": {}, "licenses": [], **sections, "annotations": annotations}
+
+
+# What is read of each entry: evaluators stumble over odd values of keys that they do not need.
+_READ = {
+    "images": ("id", "file_name", "width", "height"),
+    "annotations": ("id", "image_id", "category_id", "bbox", "area", "iscrowd"),
+    "categories": ("id", "name"),
+}
+
+
+def _kept(entries: list[dict], keys: Sequence[str]) -> list[dict]:
+    return [{key: entry[key] for key in keys if key in entry} for entry in entries]
+
+
+def _finite(name: str | os.PathLike, sections: dict[str, list[dict]]) -> list[dict]:
+    """The annotations of listed images whose boxes are finite, complete."""
+    images = {image["id"] for image in sections["images"]}
+    found, left_out = [], 0
+    for a in sections["annotations"]:
+        if a["image_id"] not in images:
+            continue
+        if fault := annotation_fault(a):
+            raise InputError(f"{name}: annotation {a.get('id')}: {fault}")
+        if not all(map(is_finite, a["bbox"])):
+            left_out += 1
+            continue
+        area = float(a["bbox"][2]) * a["bbox"][3]
+        found.append({"area": area, **a, "iscrowd": int(a.get("iscrowd", 0)), "id": len(found) + 1})
+    if left_out:
+        logger.warning("%s: %d boxes that are not finite are not scored", name, left_out)
+    return found
 
 
 def load_detections(source: str | os.PathLike, ground_truth: dict) -> list[dict]:

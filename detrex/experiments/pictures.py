@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from detrex.data.coco_format import read_coco
+from detrex.data.coco_format import image_file, read_coco
 from detrex.engine.predictor import Predictor
 from detrex.evaluation.coco_scores import load_detections
 from detrex.utils.contact_sheet import SheetItem, open_image
@@ -46,10 +46,10 @@ def dataset_samples(ground_truth: dict, images: str | os.PathLike, count: int) -
         if a["image_id"] in truth:
             truth[a["image_id"]].append((_corners(a["bbox"]), names[a["category_id"]]))
     return [
-        Sample(
-            Path(images, image["file_name"]), image["file_name"], image["id"], truth[image["id"]]
+        Sample(Path(path), image["file_name"], image["id"], truth[image["id"]])
+        for image, path in (
+            (image, image_file("ground truth", images, image["file_name"])) for image in chosen
         )
-        for image in chosen
     ]
 
 

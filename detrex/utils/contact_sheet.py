@@ -6,10 +6,11 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
+from detrex.utils.images import upright_8bit
 
 TRUTH, PREDICTION, PAPER, TEXT = "#2ecc40", "#ff851b", "white", "black"
 MARGIN, HEADER, FONT_SIZE = 6, 30, 13
@@ -77,26 +78,33 @@ def draw_item(item: SheetItem, side: int) -> Image.Image:
     """The image with its boxes, its longer side ``side`` pixels.
 
     Truth is green with its label under the box, predictions are orange with label and score above.
-    Boxes are drawn at the final size, so that lines stay sharp.
+    Boxes are drawn at the final size, so that lines stay sharp; on pictures larger than a tile
+    lines and labels grow with it.
     """
+    text = max(FONT_SIZE, side // 50)
     scale = side / max(item.image.size)
     tile = item.image.convert("RGB").resize([max(1, round(n * scale)) for n in item.image.size])
     for box, label in item.truth:
-        _box(tile, [v * scale for v in box], TRUTH, label, above=False)
+        _box(tile, [v * scale for v in box], TRUTH, label, text, above=False)
     for box, label, score in sorted(item.predictions, key=lambda p: p[2]):
-        _box(tile, [v * scale for v in box], PREDICTION, f"{label} {score:.2f}", above=True)
+        _box(tile, [v * scale for v in box], PREDICTION, f"{label} {score:.2f}", text)
     for box, label, color in item.others:
-        _box(tile, [v * scale for v in box], color, label, above=True)
+        _box(tile, [v * scale for v in box], color, label, text)
     return tile
 
 
-def _box(tile: Image.Image, box: list[float], color: str, label: str, above: bool) -> None:
-    """A box with its label on a coloured plate, shifted into the tile where it would stick out."""
+def _box(
+    tile: Image.Image, box: list[float], color: str, label: str, text: int, above: bool = True
+) -> None:
+    """A box with its label on a coloured plate, shifted into the tile where it would stick out.
+
+    ``text``: height of the letters in pixels.
+    """
     draw = ImageDraw.Draw(tile)
     x0, y0, x1, y1 = box
-    draw.rectangle((x0, y0, max(x0, x1), max(y0, y1)), outline=color, width=2)
-    font = ImageFont.load_default(FONT_SIZE)
-    width, height = font.getlength(label) + 4, FONT_SIZE + 3
+    draw.rectangle((x0, y0, max(x0, x1), max(y0, y1)), outline=color, width=text // 6)
+    font = ImageFont.load_default(text)
+    width, height = font.getlength(label) + 4, text + text // 4
     left = max(0, min(x0, tile.width - width))
     top = max(0, min(y0 - height if above else y1, tile.height - height))
     draw.rectangle((left, top, left + width, top + height), fill=color)
@@ -107,6 +115,7 @@ def open_image(path: str | os.PathLike) -> Image.Image:
     """The image in RGB, turned as its EXIF data says. Raises InputError if it cannot be read."""
     try:
         with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:  # what PIL's decoders raise
+            return upright_8bit(image).convert("RGB")
+    # What PIL's decoders raise.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: cannot be read as an image: {error}") from None

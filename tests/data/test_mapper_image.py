@@ -41,14 +41,14 @@ def file(tmp_path):
 
 @pytest.fixture
 def by_pil(monkeypatch) -> list[str]:
-    """The files that detectron2's ``read_image`` was asked for."""
-    asked, original = [], detection_utils.read_image
+    """The files that were left to PIL."""
+    asked, original = [], image.read_image_by_pil
 
-    def read(file_name, format=None):
+    def read(file_name, image_format):
         asked.append(file_name)
-        return original(file_name, format)
+        return original(file_name, image_format)
 
-    monkeypatch.setattr(detection_utils, "read_image", read)
+    monkeypatch.setattr(image, "read_image_by_pil", read)
     return asked
 
 
@@ -127,11 +127,17 @@ def test_exif_orientation(file, by_pil, orientation):
     assert (found.shape[:2] == (WIDTH, HEIGHT)) == (orientation in (5, 6, 7, 8))
 
 
+def test_xmp_orientation(file):
+    path = file(encoded(xmp=XMP))
+    found = image.read_image(path, "RGB")
+    assert found.shape == (WIDTH, HEIGHT, 3)
+    assert np.array_equal(found, detection_utils.read_image(path, "RGB"))
+
+
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6"></x:xmpmeta>'
 BY_PIL = {
     "cmyk": {"mode": "CMYK"},
     "png": {"format": "PNG"},
-    "xmp orientation": {"xmp": XMP},
 }
 
 
@@ -141,8 +147,7 @@ def test_the_rest_is_read_by_pil(file, by_pil, options):
     found = image.read_image(path, "RGB")
     assert by_pil == [path]
     assert np.array_equal(found, detection_utils.read_image(path, "RGB"))
-    turned = "xmp" in options
-    assert found.shape == ((WIDTH, HEIGHT, 3) if turned else (HEIGHT, WIDTH, 3))
+    assert found.shape == (HEIGHT, WIDTH, 3)
 
 
 def test_a_torchvision_without_decoders_leaves_reading_to_pil(file, by_pil, monkeypatch):
@@ -251,3 +256,37 @@ def test_augmentations_of_a_config_hold_plain_lists_and_stay_as_they_were():
     before = resize.short_edge_length
     DetrDatasetMapper([resize], None)
     assert resize.short_edge_length is before and type(before) is not list
+
+
+def test_16_bits_keep_their_upper_half(file):
+    deep = np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH) * 6
+    stream = io.BytesIO()
+    Image.fromarray(deep).save(stream, "PNG")
+    path = file(stream.getvalue())
+    for found in (image.read_image(path, "RGB"), image.as_pixels(stream.getvalue())):
+        assert np.array_equal(found, np.repeat(deep[..., None] // 256, 3, axis=2))
+
+
+def test_no_memory_is_taken_for_what_a_header_announces(file):
+    content = bytearray(encoded())
+    at = content.index(b"\xff\xc0") + 5
+    content[at : at + 4] = b"\xff\xdc\xff\xdc"
+    with pytest.raises(Image.DecompressionBombError):
+        image.read_image(file(bytes(content)), "RGB")
+
+
+def test_damaged_png_is_not_read_as_black_rows(file):
+    content = bytearray(encoded(format="PNG"))
+    content[len(content) // 2] ^= 255
+    with pytest.raises(OSError):
+        image.read_image(file(bytes(content)), "RGB")
+
+
+@pytest.mark.parametrize("backend", ["torchvision", "pil"])
+@pytest.mark.parametrize("limit", [{"max_size": 133}, {}])
+def test_resizing_a_line_leaves_a_picture(backend, limit):
+    mapper = DetrDatasetMapper([T.ResizeShortestEdge(80, **limit)], None, image_backend=backend)
+    found, transforms = mapper.augment(np.full((1, 20000, 3), 7, dtype=np.uint8))
+    assert min(found.shape) > 0 and found.numel() <= 3 * image.MAX_PIXELS
+    corners = transforms.apply_box(np.array([[0, 0, 20000, 1]]))[0]
+    assert np.allclose(corners, [0, 0, found.shape[2], found.shape[1]])

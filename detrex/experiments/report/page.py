@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from detrex.data.annotation_files import annotation_files
+from detrex.data.coco_format import image_file
 from detrex.evaluation.coco_scores import (
     SCORES,
     evaluate_detections,
@@ -137,13 +138,17 @@ def _images(evaluated: Evaluated, names: Sequence[str], count: int, threshold: f
     chosen = hardest_images(evaluated.truth, [found for _, found in judged], count)
     return dict(
         hardest=[
-            (image, objects, verdicts, data_uri(Path(evaluated.images) / image["file_name"]))
+            (image, objects, verdicts, data_uri(_path(evaluated, image)))
             for image, objects, verdicts in chosen
         ],
         judged=[name for name, _ in judged],
         threshold=threshold,
         labels={c["id"]: c["name"] for c in evaluated.truth["categories"]},
     )
+
+
+def _path(evaluated: Evaluated, image: dict) -> Path:
+    return Path(image_file(evaluated.json_file, evaluated.images, image["file_name"]))
 
 
 def _figures(runs: Sequence[Run], names: Sequence[str]) -> list[dict]:

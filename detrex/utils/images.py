@@ -1,0 +1,35 @@
+"""What PIL leaves to its users when it opens an image."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+
+def orientation(image: Image.Image) -> object:
+    """EXIF orientation (XMP's, where there is no EXIF) as it is in the file; None if there is none.
+
+    It is not always one of 1 to 8, nor a number.
+    """
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # damaged EXIF data raises many types
+        return None
+
+
+def upright_8bit(image: Image.Image) -> Image.Image:
+    """The image decoded, turned as its EXIF data says, 16-bit grey by its upper 8 bits.
+
+    PIL's own conversion cuts pixels of more than 8 bits at 255. EXIF data that cannot be read
+    turns nothing. Raises what PIL's decoders raise, and ValueError for pixels of 32 bits.
+    """
+    image.load()  # first: a failure while EXIF is looked for would be hidden, with black rows left
+    with contextlib.suppress(Exception):
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError("pixels of 32 bits have no known range: convert the file to 8 bits")
+    return image

@@ -1,0 +1,144 @@
+"""What a data set is, read as plainly as possible: independent of ``detrex.data``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+SMALLEST, LARGEST_ID = 1e-3, 2**53
+
+
+class Refused(Exception):
+    """The data set is not to be used."""
+
+
+@dataclass
+class Picture:
+    """An entry of the JSON: ``pixels`` (H, W, 3) uint8, None if the file is not usable."""
+
+    id: int
+    path: Path
+    size: tuple[int, int]  # width, height
+    pixels: np.ndarray | None = None
+    boxes: list[list[float]] = field(default_factory=list)  # x0, y0, x1, y1, not of crowds
+    classes: list[int] = field(default_factory=list)
+    scored: list[dict] = field(default_factory=list)  # COCO annotations that count in evaluation
+
+
+@dataclass
+class Data:
+    pictures: list[Picture]  # by id
+    categories: list[int]  # their ids; the i-th one is class i
+    dropped: int  # boxes that cannot be used
+
+
+def need(condition: object) -> None:
+    if not condition:
+        raise Refused
+
+
+def number(value: object, *kinds: type) -> bool:
+    return type(value) in kinds
+
+
+def identity(value: object) -> bool:
+    return number(value, int) and 0 <= value <= LARGEST_ID
+
+
+def text(value: object) -> bool:
+    return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
+
+
+def finite(value: float) -> bool:
+    return abs(value) <= sys.float_info.max  # NaN is not
+
+
+def read(json_file: Path, root: Path) -> Data:
+    """Raises Refused."""
+    content = parse(json_file)
+    need(isinstance(content, dict))
+    for section in ("images", "annotations", "categories"):
+        entries = content.get(section)
+        need(isinstance(entries, list) and all(isinstance(e, dict) for e in entries))
+        need(all(identity(e.get("id")) for e in entries))
+        need(len({e["id"] for e in entries}) == len(entries))
+    need(content["images"] and content["categories"])
+    need(all(text(c.get("name")) for c in content["categories"]))
+    labels = {c: i for i, c in enumerate(sorted(c["id"] for c in content["categories"]))}
+    pictures = {image["id"]: picture(image, root) for image in content["images"]}
+    by_id = sorted(content["annotations"], key=lambda a: a["id"])
+    dropped = sum(not place(a, pictures, labels) for a in by_id)
+    return Data([pictures[i] for i in sorted(pictures)], list(labels), dropped)
+
+
+def parse(json_file: Path) -> object:
+    try:
+        return json.loads(json_file.read_bytes().decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise Refused from None
+
+
+def picture(image: dict, root: Path) -> Picture:
+    name = image.get("file_name")
+    need(text(name) and name and "\0" not in name)
+    sizes = [image.get("width"), image.get("height")]
+    need(all(number(s, int) and s > 0 for s in sizes))
+    path = root / name
+    need(path.is_file() and ".." not in Path(name).parts and root in path.parents)
+    found = Picture(image["id"], path, tuple(sizes))
+    found.pixels = pixels(path, found.size)
+    return found
+
+
+def pixels(path: Path, size: tuple[int, int]) -> np.ndarray | None:
+    try:
+        with warnings.catch_warnings(), Image.open(path) as opened:
+            warnings.simplefilter("ignore")
+            image = upright(opened)
+            if image.mode in ("I", "F"):
+                return None
+            if image.mode.startswith("I;16"):
+                image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
+            image = image.convert("RGB")
+    except Exception:  # PIL raises anything
+        return None
+    return np.asarray(image) if image.size == size else None
+
+
+def upright(image: Image.Image) -> Image.Image:
+    image.load()
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # EXIF data that is not: the image is as it is
+        return image
+
+
+def place(annotation: dict, pictures: dict[int, Picture], labels: dict[int, int]) -> bool:
+    """Whether the annotation's box can be used; if so, it is added to its picture."""
+    box, owner, label = (annotation.get(key) for key in ("bbox", "image_id", "category_id"))
+    need(number(owner, int) and number(label, int) and owner in pictures and label in labels)
+    need(isinstance(box, list) and len(box) == 4 and all(number(v, int, float) for v in box))
+    crowd = annotation.get("iscrowd", 0)
+    need(isinstance(crowd, int | float) and crowd in (0, 1))
+    size = annotation.get("area", 0)
+    need(number(size, int, float) and finite(size))
+    if not all(map(finite, box)):
+        return False
+    x, y, w, h = box
+    target = pictures[owner]
+    keys = {"image_id": owner, "category_id": label, "iscrowd": int(crowd)}
+    target.scored.append({"bbox": box, "area": annotation.get("area", w * h), **keys})
+    x0, x1 = max(0, x), min(target.size[0], x + w)
+    y0, y1 = max(0, y), min(target.size[1], y + h)
+    if x1 - x0 < SMALLEST or y1 - y0 < SMALLEST:
+        return False
+    if not crowd:
+        target.boxes.append([x0, y0, x1, y1])
+        target.classes.append(labels[label])
+    return True
