@@ -20,16 +20,18 @@ from PIL import Image
 
 from detrex.checkpoint.files import read_checkpoint
 from detrex.data import DetrDatasetMapper
+from detrex.data.custom_coco import PUBLISHED_CLASSES
 from detrex.data.dataset_info import num_classes_fields
 from detrex.data.image import as_pixels
 from detrex.evaluation.alignment import with_layers
+from detrex.export import Pretrained
 from detrex.utils.errors import InputError
 
 from .run import trained_model
 from .settings import load_config
 
 
-class Predictor:
+class Predictor(Pretrained):
     """Finds what the model of a checkpoint finds; as ``--eval-only`` reads and resizes images.
 
         predictor = detrex.Predictor("config.py", "model_final.pth")
@@ -64,13 +66,17 @@ class Predictor:
         self.threshold = threshold
         metadata = read_checkpoint(checkpoint).get("metadata") or {}
         self.config = load_config(str(config or _config_beside(checkpoint)))
-        self.classes: list[str] | None = metadata.get("classes") or _data_set_classes(self.config)
+        self.classes: list[str] | None = metadata.get("classes") or data_set_classes(self.config)
         if metadata.get("classes"):
-            for _, _, node in num_classes_fields(self.config.model, "model"):
-                node["num_classes"] = len(self.classes)
+            _take_classes(self.config, metadata["classes"], checkpoint)
         self._mapper = _test_mapper(self.config)
         model, _ = trained_model(self.config, str(checkpoint))
         self.model = _moved(model.eval(), device)
+
+    @property
+    def image_format(self) -> str:
+        """Channel order that the model reads, "RGB" or "BGR"."""
+        return self._mapper.img_format
 
     @torch.no_grad()
     def __call__(self, images: object, batch_size: int = 8) -> Instances | list[Instances]:
@@ -171,7 +177,19 @@ def _config_beside(checkpoint: str | Path) -> Path:
     return beside
 
 
-def _data_set_classes(config: DictConfig) -> list[str] | None:
+def _take_classes(config: DictConfig, classes: list[str], checkpoint: str | Path) -> None:
+    """Give the model the checkpoint's number of classes; as in training, only COCO's gives way."""
+    for key, value, node in num_classes_fields(config.model, "model"):
+        if value not in (PUBLISHED_CLASSES, len(classes)):
+            shown = ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")
+            raise InputError(
+                f"{key}={value}, but {checkpoint} has {len(classes)} classes ({shown}): is it of "
+                "this config?"
+            )
+        node["num_classes"] = len(classes)
+
+
+def data_set_classes(config: DictConfig) -> list[str] | None:
     """Names of the classes of the config's data set, if it is a known one and as large."""
     names = OmegaConf.select(config, "dataloader.test.dataset.names")
     name = names if isinstance(names, str) or not names else names[0]

@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import torch
 import yaml
+from detectron2.config import LazyCall as L
+from detectron2.config import instantiate
+from detectron2.data import transforms as T
 from PIL import Image
 
+from detrex.config import config_yaml
 from detrex.evaluation.alignment import AlignmentReport, LayerAlignment
+from tests import models
 
 CLASSES = ("cat", "<script>alert(1)</script>")
 
@@ -29,6 +35,24 @@ def write_data(folder: Path) -> None:
         ],
     }
     (folder / "val.json").write_text(json.dumps(coco))
+
+
+def write_model(folder: Path, data: Path) -> None:
+    """A small untrained Rank-DETR of two decoder layers: folder/model.pth and its config.yaml."""
+    cfg = models.load(models.RANK_DETR, {})
+    models.shrink(cfg.model)
+    cfg.dataloader.test.mapper.augmentation = [L(T.ResizeShortestEdge)(short_edge_length=64)]
+    val = {"json": str(data / "val.json"), "images": str(data / "val")}
+    cfg.dataloader.dataset = {"name": folder.name, "train": val, "val": val}
+    cfg.model.num_classes = len(CLASSES)
+    (folder / "config.yaml").write_text(config_yaml(cfg))
+    torch.manual_seed(0)
+    model = instantiate(cfg.model)
+    for head in model.class_embed:  # scores that tell queries apart
+        torch.nn.init.normal_(head.weight, std=0.1)
+        torch.nn.init.zeros_(head.bias)
+    content = {"model": model.state_dict(), "metadata": {"classes": list(CLASSES)}}
+    torch.save(content, folder / "model.pth")
 
 
 def write_run(folder: Path, data: Path, detections: list[dict] | None, lr: float = 0.1) -> Path:

@@ -5,12 +5,9 @@ import sys
 import numpy as np
 import pytest
 import torch
-from detectron2.config import LazyCall as L
-from detectron2.config import instantiate
 from detectron2.data import transforms as T
 from PIL import Image
 
-from detrex.config import config_yaml
 from detrex.data import DetrDatasetMapper
 from detrex.engine.predictor import Predictor
 from detrex.evaluation.coco_scores import load_ground_truth
@@ -19,7 +16,7 @@ from detrex.experiments.query_paths import places, query_paths
 from detrex.experiments.video import draw_video
 from detrex.utils.errors import InputError
 from tests import models
-from tests.experiments.fake_runs import CLASSES, detection, write_data
+from tests.experiments.fake_runs import CLASSES, detection, write_data, write_model
 
 
 @pytest.fixture(scope="module")
@@ -31,18 +28,7 @@ def folder(tmp_path_factory):
     (folder / "results.json").write_text(json.dumps(found))
     (folder / "other.json").write_text(json.dumps([{**found[0], "image_id": 99}]))
     (folder / "none.json").write_text("[]")
-    cfg = models.load(models.RANK_DETR, {})
-    models.shrink(cfg.model)
-    cfg.dataloader.test.mapper.augmentation = [L(T.ResizeShortestEdge)(short_edge_length=64)]
-    val = {"json": str(folder / "data/val.json"), "images": str(folder / "data/val")}
-    cfg.dataloader.dataset = {"name": "looking", "train": val, "val": val}
-    (folder / "config.yaml").write_text(config_yaml(cfg))
-    cfg.model.num_classes = len(CLASSES)
-    torch.manual_seed(0)
-    model = instantiate(cfg.model)
-    torch.nn.init.normal_(model.class_embed[0].weight)  # scores that tell queries apart
-    content = {"model": model.state_dict(), "metadata": {"classes": list(CLASSES)}}
-    torch.save(content, folder / "model.pth")
+    write_model(folder, folder / "data")
     return folder
 
 

@@ -1,25 +1,20 @@
 """The report in a real browser. Without Chromium and its driver these tests are skipped."""
 
 import json
-import shutil
 
 import pytest
 
 from detrex.experiments.report import write_report
 from detrex.experiments.runs import read_run
+from tests.experiments.browser import needs_browser, open_browser
 from tests.experiments.fake_runs import alignment, detection, write_data, write_run
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver")
-FLAGS = "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync"
-FLAGS += " --disable-background-networking --disable-component-update --disable-dev-shm-usage"
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     """A browser with the report of twenty runs open, one of them with a long name."""
-    webdriver = pytest.importorskip("selenium.webdriver")
     folder = tmp_path_factory.mktemp("report")
     write_data(folder / "data")
     wrong = [detection(0, 3, [0, 0, 20, 20], 0.9)]
@@ -28,14 +23,7 @@ def page(tmp_path_factory):
         alignment().save(write_run(folder / name, folder / "data", wrong, lr=0.01 * i))
     runs = [read_run(path.parent) for path in sorted(folder.glob("*run*/run.json"))]
     write_report(runs, folder / "report.html")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in FLAGS.split():
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = webdriver.ChromeService(DRIVER)
-    with webdriver.Chrome(options=options, service=service) as driver:
-        driver.get((folder / "report.html").as_uri())
+    with open_browser((folder / "report.html").as_uri()) as driver:
         yield driver
 
 

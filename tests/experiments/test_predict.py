@@ -1,0 +1,184 @@
+"""The tools that show detections: predict.py, and demo.py in a real browser."""
+
+import importlib.util
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import detrex
+from tests.experiments.browser import needs_browser, open_browser
+from tests.experiments.fake_runs import CLASSES, write_data, write_model
+from tests.models import ROOT
+
+ORANGE = (255, 133, 27)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Three images of 60x40 and a small untrained Rank-DETR."""
+    folder = tmp_path_factory.mktemp("predict")
+    write_data(folder)
+    write_model(folder, folder)
+    return folder
+
+
+def predict(monkeypatch, folder, *arguments):
+    given = folder / "config.yaml", folder / "model.pth", *arguments
+    monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, given)])
+    runpy.run_path(str(ROOT / "tools/predict.py"), run_name="__main__")
+
+
+def drawn(path, original):
+    """Whether the picture is the original with orange lines on it."""
+    with Image.open(path) as picture, Image.open(original) as image:
+        assert (picture.size, picture.format) == (image.size, image.format)
+        away = np.abs(np.asarray(picture).astype(int) - ORANGE).sum(-1)
+    return (away < 90).sum() > 20
+
+
+def test_pictures_and_json(folder, tmp_path, monkeypatch, capsys):
+    Image.open(folder / "val/1.jpg").resize((90, 50)).save(folder / "x.png")
+    found = tmp_path / "found.json"
+    options = "-o", tmp_path, "--json", found, "--threshold", 0.4
+    predict(monkeypatch, folder, folder / "val", folder / "x.png", *options)
+    sources = [folder / f"val/{i}.jpg" for i in range(3)] + [folder / "x.png"]
+    output = capsys.readouterr().out
+    predictor = detrex.Predictor(folder / "config.yaml", folder / "model.pth", threshold=0.4)
+    expected = predictor(sources)
+    records = json.loads(found.read_text())
+    assert [record["file"] for record in records] == list(map(str, sources))
+    assert (records[3]["width"], records[3]["height"]) == (90, 50)
+    for source, record, one in zip(sources, records, expected, strict=True):
+        assert len(one) > 0 and drawn(tmp_path / source.name, source)
+        assert record["detections"] == predictor.to_dict(one)["detections"]
+        line = next(x for x in output.splitlines() if x.startswith(f"{tmp_path / source.name}: "))
+        assert f"{one.pred_classes.tolist().count(1)} x {CLASSES[1]}" in line
+
+
+def test_video(folder, tmp_path, monkeypatch, capsys):
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / "clip.mp4"), "w") as writer:
+        stream = writer.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for i in range(2):
+            frame = av.VideoFrame.from_image(Image.new("RGB", (64, 48), (200 * i, 0, 0)))
+            writer.mux(stream.encode(frame))
+        writer.mux(stream.encode())
+    out, found = tmp_path / "out", tmp_path / "found.json"
+    predict(monkeypatch, folder, "--video", tmp_path / "clip.mp4", "-o", out, "--json", found)
+    records = json.loads(found.read_text())
+    assert [(r["frame"], r["width"], r["height"]) for r in records] == [(0, 64, 48), (1, 64, 48)]
+    assert records[0]["detections"] != records[1]["detections"]
+    with av.open(str(out / "clip.mp4")) as reader:
+        assert len(list(reader.decode(video=0))) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("", "nothing to look at"),
+        ("{f}/gone.jpg", "gone.jpg: not a readable image"),
+        ("{f}/text.jpg", "text.jpg: not a readable image"),
+        ("{f}/val.json", "val.json: not a known kind of image: .bmp"),
+        ("{f}/empty", "no image in this folder"),
+        ("{f}/val/0.jpg {f}/val", "0.jpg: several images of this name"),
+        ("{f}/val/0.jpg -o {f}/val", "0.jpg: would be overwritten"),
+        ("{f}/val/0.jpg --threshold 2", "threshold 2.0"),
+        ("--video {f}/text.jpg", "text.jpg: cannot be read as a video"),
+        ("--video {f}/clip.mp4 -o {f}", "clip.mp4: would be overwritten"),
+    ],
+)
+def test_bad_input_is_one_line(folder, tmp_path, monkeypatch, capsys, arguments, message):
+    (folder / "text.jpg").write_text("text")
+    (folder / "empty").mkdir(exist_ok=True)
+    before = sorted(folder.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as status:
+        predict(monkeypatch, folder, *arguments.format(f=folder).split())
+    error = capsys.readouterr().err
+    assert status.value.code == 2 and message in error and error.count("\n") == 1
+    assert sorted(folder.rglob("*")) == before and not list(tmp_path.rglob("*.*"))
+
+
+# --- the web demo -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def address(folder):
+    """Of a running demo."""
+    if importlib.util.find_spec("gradio") is None:
+        pytest.skip("needs gradio")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "tools/demo.py", folder / "config.yaml", folder / "model.pth"]
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    with subprocess.Popen(
+        [*map(str, command), "--port", str(port)],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, text=True,
+    ) as server:  # fmt: skip
+        line = server.stdout.readline()
+        yield f"http://127.0.0.1:{port}"
+        server.send_signal(signal.SIGTERM)
+    assert f"127.0.0.1:{port}" in line
+
+
+def until(check, seconds=60):
+    """The first true value of ``check``."""
+    end = time.monotonic() + seconds
+    while not (value := check()):
+        assert time.monotonic() < end, "the page did not change"
+        time.sleep(0.1)
+    return value
+
+
+@needs_browser
+def test_demo(folder, address):
+    picture = """
+        const img = document.querySelector('#picture img');
+        const canvas = document.createElement('canvas');
+        if (!img || !img.complete) return null;
+        [canvas.width, canvas.height] = [img.naturalWidth, img.naturalHeight];
+        const context = canvas.getContext('2d');
+        context.drawImage(img, 0, 0);
+        const pixels = context.getImageData(0, 0, canvas.width, canvas.height).data;
+        let orange = 0;
+        for (let i = 0; i < pixels.length; i += 4)
+            orange += pixels[i] == 255 && pixels[i + 1] == 133 && pixels[i + 2] == 27;
+        return [img.src, img.naturalWidth, orange];
+    """
+    with open_browser(address) as page:
+        find = "return document.querySelector('input[type=file]')"
+        until(lambda: page.execute_script(find)).send_keys(str(folder / "val/1.jpg"))
+        shown = [until(lambda: page.execute_script(picture))]
+        for slider, value in (("layer", 1), ("threshold", 0.6), ("threshold", 1)):
+            box = page.find_element("css selector", f"#{slider} input[type=number]")
+            box.clear()
+            box.send_keys(f"{value}\n")
+            old = shown[-1][0]
+            shown.append(
+                until(lambda old=old: (s := page.execute_script(picture)) and s[0] != old and s)
+            )
+        assert all(width == 480 for _, width, _ in shown)
+        *boxes, none = [orange for _, _, orange in shown]
+        assert min(boxes) > 100 and none == 0
+        logged = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
+        sent = [e["params"]["request"]["url"] for e in logged if e["method"].endswith("WillBeSent")]
+        assert all(url.startswith((address, "data:", "blob:")) for url in sent)
+
+
+def test_demo_without_gradio(folder, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["demo.py", "config.yaml", "model.pth"])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit) as status:
+        runpy.run_path(str(ROOT / "tools/demo.py"), run_name="__main__")
+    assert status.value.code == 2 and "pip install 'detrex[demo-web]'" in capsys.readouterr().err
