@@ -24,6 +24,7 @@ class Case:
 
     root: Path
     content: dict
+    sound: Path  # folder of the images before anything happened to them
     text: bytes | None = None
     done: list[str] = field(default_factory=list)  # names of the mutations
 
@@ -65,4 +66,4 @@ class Original:
         """A fresh copy in the new folder ``root``."""
         shutil.copytree(self.folder, root / "images")
         shutil.copy(self.secret, root / "secret.png")
-        return Case(root, copy.deepcopy(self.content))
+        return Case(root, copy.deepcopy(self.content), self.folder)

@@ -25,7 +25,7 @@ def replace(picture: Image.Image, case: Case, random: Random, format: str, **opt
 
 
 def scene(case: Case, random: Random) -> Image.Image:
-    with Image.open(case.file(random.choice(case.content["images"]))) as image:
+    with Image.open(random.choice(sorted(case.sound.iterdir()))) as image:
         return image.convert("RGB")
 
 
