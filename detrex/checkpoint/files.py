@@ -18,6 +18,8 @@ from detectron2.utils.file_io import PathManager
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
 
+from .weights import read_safetensors
+
 LAST = "last_checkpoint"
 
 # What numpy pickles by: arrays, scalars, and arrays in protocol 5; under both package names.
@@ -95,7 +97,7 @@ def read_checkpoint(path: str | Path) -> dict:
 
     Args:
         path: a file or a URL that detectron2 knows: ``.pth`` of torch, ``.pkl`` of detectron2's
-            zoo (numpy arrays, plain containers).
+            zoo (numpy arrays, plain containers), ``.safetensors``.
 
     Returns:
         The file's content; a file that is just a state dict comes back as ``{"model": ...}``.
@@ -105,7 +107,7 @@ def read_checkpoint(path: str | Path) -> dict:
     """
     local = _local_path(str(path))
     try:
-        content = _read_pickle(local) if local.suffix == ".pkl" else _read_torch(local)
+        content = _READERS.get(local.suffix, _read_torch)(local)
     except InputError:
         raise
     except Exception as error:  # torch and pickle raise many types for a damaged file
@@ -153,6 +155,9 @@ class _DataUnpickler(pickle.Unpickler):
 def _read_pickle(path: Path) -> dict:
     with path.open("rb") as stream:
         return _DataUnpickler(stream, encoding="latin1").load()
+
+
+_READERS = {".pkl": _read_pickle, ".safetensors": read_safetensors}
 
 
 def _with_model(content: dict) -> dict:

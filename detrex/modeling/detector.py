@@ -17,7 +17,13 @@ from detrex.layers import box_xyxy_to_cxcywh
 from detrex.modeling.backbone.frozen_norm import fold_frozen_norms
 from detrex.modeling.criterion import Predictions
 from detrex.modeling.heads import Decoded, Heads
-from detrex.modeling.postprocess import detections, fuse_iou, resize_to_original
+from detrex.modeling.postprocess import (
+    Best,
+    as_instances,
+    best_pairs,
+    fuse_iou,
+    resize_to_original,
+)
 from detrex.modeling.queries import Queries, QueryGroup, spans
 
 
@@ -156,7 +162,11 @@ class Detector(nn.Module):
         self, logits: Tensor, boxes: Tensor, sizes: Sequence[tuple[int, int]]
     ) -> list[Instances]:
         """Detections from the last layer's logits (B, N, K) and boxes (B, N, 4)."""
-        return detections(logits, boxes, sizes, self.select_box_nums_for_evaluation)
+        return as_instances(self.best(logits, boxes), sizes)
+
+    def best(self, logits: Tensor, boxes: Tensor) -> Best:
+        """What is kept of the last layer's logits (B, N, K) and boxes (B, N, 4)."""
+        return best_pairs(logits, boxes, self.select_box_nums_for_evaluation)
 
     def scores(self, found: Decoded, layer: int = -1) -> Tensor:
         """Logits (B, N, K) of a layer's scores, joined with the IoU branch's if there is one."""
@@ -207,7 +217,10 @@ class Detector(nn.Module):
 
     def encode(self, images: Images) -> object:
         """Backbone, neck and encoder."""
-        features, masks = self.levels(images)
+        return self.encode_levels(*self.levels(images))
+
+    def encode_levels(self, features: Sequence[Tensor], masks: Sequence[Tensor]) -> object:
+        """Features (B, C, H, W) of all levels and their padding masks (B, H, W), encoded."""
         positions = [self.position_embedding(mask).to(features[0].dtype) for mask in masks]
         return self.transformer.encode(features, masks, positions)
 

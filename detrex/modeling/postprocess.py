@@ -6,6 +6,7 @@ Legend: B images, N queries, K classes; boxes are cxcywh in [0, 1].
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from detectron2.modeling import detector_postprocess
 from detectron2.structures import Boxes, Instances
@@ -15,26 +16,28 @@ from torch.nn.functional import logsigmoid
 from detrex.layers import box_cxcywh_to_xyxy
 
 
-def detections(
-    logits: Tensor, boxes: Tensor, sizes: Sequence[tuple[int, int]], count: int
-) -> list[Instances]:
+class Best(NamedTuple):
+    """What is kept of each image: scores in [0, 1] and labels (B, D), boxes (B, D, 4)."""
+
+    scores: Tensor
+    labels: Tensor
+    boxes: Tensor
+
+
+def best_pairs(logits: Tensor, boxes: Tensor, count: int) -> Best:
     """The ``count`` best (query, class) pairs of each image; one query may appear twice.
 
-    logits (B, N, K), boxes (B, N, 4), sizes (height, width) of the unpadded network inputs.
-    Returns Instances with scores in [0, 1], pred_classes and pred_boxes (xyxy in pixels).
+    logits (B, N, K), boxes (B, N, 4).
     """
-    scores, index = logits.float().sigmoid().flatten(1).topk(min(count, logits[0].numel()), dim=1)
+    pairs = logits.shape[1] * logits.shape[2]
+    scores, index = logits.float().sigmoid().flatten(1).topk(min(count, pairs), dim=1)
     query, label = index // logits.shape[-1], index % logits.shape[-1]
-    boxes = boxes.gather(1, query[..., None].expand(-1, -1, 4))
-    return as_instances(scores, label, boxes, sizes)
+    return Best(scores, label, boxes.gather(1, query[..., None].expand(-1, -1, 4)))
 
 
-def best_classes(
-    logits: Tensor, boxes: Tensor, sizes: Sequence[tuple[int, int]]
-) -> list[Instances]:
+def best_classes(logits: Tensor, boxes: Tensor) -> Best:
     """One detection per query, unsorted, for softmax heads whose last class is "no object"."""
-    scores, label = logits.float().softmax(-1)[..., :-1].max(-1)
-    return as_instances(scores, label, boxes, sizes)
+    return Best(*logits.float().softmax(-1)[..., :-1].max(-1), boxes)
 
 
 def fuse_iou(logits: Tensor, iou_logits: Tensor, weight: float) -> Tensor:
@@ -48,13 +51,12 @@ def fuse_iou(logits: Tensor, iou_logits: Tensor, weight: float) -> Tensor:
     return log_score - (-log_score.expm1()).clamp(min=1e-38).log()  # finite where the score is 1
 
 
-def as_instances(
-    scores: Tensor, labels: Tensor, boxes: Tensor, sizes: Sequence[tuple[int, int]]
-) -> list[Instances]:
-    """scores and labels (B, D), boxes (B, D, 4), as Instances in pixels."""
+def as_instances(best: Best, sizes: Sequence[tuple[int, int]]) -> list[Instances]:
+    """Instances with scores, pred_classes and pred_boxes (xyxy in pixels); sizes (height, width)
+    of the unpadded network inputs."""
     results = []
-    corners = box_cxcywh_to_xyxy(boxes.float())
-    for size, box, score, cls in zip(sizes, corners, scores, labels, strict=True):
+    corners = box_cxcywh_to_xyxy(best.boxes.float())
+    for size, box, score, cls in zip(sizes, corners, best.scores, best.labels, strict=True):
         result = Instances(size)
         result.pred_boxes = Boxes(box * box.new_tensor([size[1], size[0]] * 2))
         result.scores = score

@@ -169,5 +169,5 @@ def rank_order(logits: Tensor, groups: Sequence[QueryGroup]) -> Tensor:
             order.append(ranking + span.start if span.start else ranking)
         else:
             places = torch.arange(span.start, span.stop, device=scores.device)
-            order.append(places.expand(len(scores), -1))
+            order.append(places.expand(scores.shape[0], -1))
     return torch.cat(order, 1)

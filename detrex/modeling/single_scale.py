@@ -104,6 +104,6 @@ class LearnedQueryDetector(SingleScaleDetector):
         self, memory: DenseMemory, targets: list[dict] | None
     ) -> tuple[Queries, Predictions | None]:
         groups = self.active_groups
-        total, batch = query_count(groups), len(memory.tokens)
+        total, batch = query_count(groups), memory.tokens.shape[0]
         position = self.query_embed.weight[:total].expand(batch, -1, -1)  # (B, N, C)
         return Queries(torch.zeros_like(position), position, None, groups), None

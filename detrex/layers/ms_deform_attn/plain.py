@@ -19,7 +19,7 @@ def as_shapes(spatial_shapes: Tensor | Shapes) -> list[tuple[int, int]]:
     """(height, width) of each level as Python ints; a tensor costs a device synchronisation."""
     if isinstance(spatial_shapes, Tensor):
         spatial_shapes = spatial_shapes.tolist()
-    return [(int(h), int(w)) for h, w in spatial_shapes]
+    return [(h, w) for h, w in spatial_shapes]
 
 
 def plain_attention(

@@ -97,7 +97,8 @@ def _pixel_centres(height: int, width: int, ratio: Tensor) -> Tensor:
     """Centres (B, H * W, 2) as (x, y) of a level's pixels, relative to its unpadded part; ratio
     (B, 2) is that part's share of width and height."""
     x, y = (  # (B, W) and (B, H)
-        torch.arange(0.5, side, device=ratio.device) / (ratio[:, axis, None] * side)
+        torch.arange(0.5, side, dtype=ratio.dtype, device=ratio.device)
+        / (ratio[:, axis, None] * side)
         for axis, side in enumerate((width, height))
     )
     shape = (-1, height, width)

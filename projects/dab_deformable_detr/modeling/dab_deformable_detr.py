@@ -92,7 +92,7 @@ class DabDeformableDETR(Detector):
             proposals = Predictions(top.logits[None], predicted.sigmoid()[None], ENCODER)
         else:
             boxes, content = (
-                x.weight[:total].expand(len(memory.tokens), -1, -1)
+                x.weight[:total].expand(memory.tokens.shape[0], -1, -1)
                 for x in (self.refpoint_embed, self.tgt_embed)
             )
         queries = Queries(content, None, boxes.sigmoid(), groups)

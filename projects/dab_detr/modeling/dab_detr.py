@@ -116,7 +116,7 @@ class DABDETR(SingleScaleDetector):
         boxes = self.anchor_box_embed.weight[:count].sigmoid()  # (N, 4)
         content = self.content(len(boxes))
         boxes = boxes.repeat(len(content) // len(boxes), 1)
-        content, boxes = (x.expand(len(memory.tokens), -1, -1) for x in (content, boxes))
+        content, boxes = (x.expand(memory.tokens.shape[0], -1, -1) for x in (content, boxes))
         return Queries(content, None, boxes, groups), None
 
     def content(self, count: int) -> Tensor:

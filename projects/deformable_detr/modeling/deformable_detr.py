@@ -79,7 +79,7 @@ class DeformableDETR(Detector):
         self, memory: Memory, targets: list[dict] | None
     ) -> tuple[Queries, Predictions | None]:
         groups = self.active_groups
-        total, batch = query_count(groups), len(memory.tokens)
+        total, batch = query_count(groups), memory.tokens.shape[0]
         if not self.as_two_stage:
             position, content = self._learned(total, batch).chunk(2, -1)
             boxes = self.transformer.reference_points(position).float().sigmoid()  # (B, N, 2)

@@ -5,13 +5,10 @@ Legend: B images, N queries, K classes; boxes are cxcywh in [0, 1].
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from detrex.layers import MLP
-from detrex.modeling.postprocess import best_classes
+from detrex.modeling.postprocess import Best, best_classes
 from detrex.modeling.single_scale import LearnedQueryDetector
 from detrex.modeling.transformer import DenseEncoder
 
@@ -37,10 +34,8 @@ class DETR(LearnedQueryDetector):
         self.class_embed = nn.Linear(embed_dim, num_classes + 1)
         self.bbox_embed = MLP(embed_dim, embed_dim, 4, 3)
 
-    def select(
-        self, logits: Tensor, boxes: Tensor, sizes: Sequence[tuple[int, int]]
-    ) -> list[Instances]:
-        return best_classes(logits, boxes, sizes)
+    def best(self, logits: Tensor, boxes: Tensor) -> Best:
+        return best_classes(logits, boxes)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         return logits.float().softmax(-1)[..., :-1]

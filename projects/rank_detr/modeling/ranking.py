@@ -42,7 +42,7 @@ class QueryRankLayer(nn.Module):
             return queries
         table = rank_rows(self.rank_aware_content_query[i].weight, queries)
         rank = self.pre_racq_trans[i](table)  # (N, C)
-        both = torch.cat([queries.content, rank.expand(len(queries.content), -1, -1)], -1)
+        both = torch.cat([queries.content, rank.expand(queries.content.shape[0], -1, -1)], -1)
         return replace(queries, content=self.post_racq_trans[i](both))
 
 

@@ -1,0 +1,57 @@
+"""Weights in the safetensors format, with what is needed to use them in the file's metadata."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from detrex.utils.errors import InputError
+from detrex.utils.files import atomic_write
+
+
+def write_safetensors(
+    model: nn.Module, path: Path, config: str, classes: Sequence[str] | None
+) -> None:
+    """Write a model's weights, with its config (YAML) and its classes' names as metadata.
+
+    A tensor that the model has under several names is written under the first one only, by which
+    loading finds the others.
+
+    Raises:
+        InputError: safetensors is not installed.
+    """
+    _check_installed()
+    from safetensors.torch import save
+
+    weights: dict[int, tuple[str, Tensor]] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        weights.setdefault(id(tensor), (name, tensor.detach().cpu().contiguous()))
+    metadata = {"format": "pt", "config": config, "classes": json.dumps(classes)}
+    with atomic_write(path, "wb") as stream:
+        stream.write(save(dict(weights.values()), metadata))
+
+
+def read_safetensors(path: Path) -> dict:
+    """Return ``{"model": state dict, "metadata": {"config": YAML, "classes": names}}``; the last
+    two are None in a file of other origin.
+
+    Raises:
+        InputError: safetensors is not installed.
+    """
+    _check_installed()
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        written = file.metadata() or {}
+    classes = json.loads(written.get("classes", "null"))
+    return {"model": weights, "metadata": {"config": written.get("config"), "classes": classes}}
+
+
+def _check_installed() -> None:
+    if importlib.util.find_spec("safetensors") is None:
+        raise InputError('safetensors is not installed: pip install "detrex[export]"')

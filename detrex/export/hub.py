@@ -1,0 +1,83 @@
+"""Folders of a config and weights, as on the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+from torch import nn
+
+from detrex.checkpoint.weights import write_safetensors
+from detrex.config import config_yaml
+from detrex.config.dump import is_reproducible
+from detrex.utils.errors import InputError
+from detrex.utils.files import atomic_write
+
+if TYPE_CHECKING:
+    from typing import Self  # Python 3.11
+
+CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
+
+
+class Pretrained:
+    """Mixed into a class that is built of a config file and a checkpoint."""
+
+    config: DictConfig
+    model: nn.Module
+    classes: list[str] | None
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, revision: str | None = None, **options) -> Self:
+        """Build from a folder that :meth:`save_pretrained` wrote, or such a repository of the Hub.
+
+        Loading a config runs the code that it names: take it from people you trust.
+
+        Args:
+            name: the folder, or "owner/name" on the Hub (needs huggingface_hub).
+            revision: of the repository: branch, tag or commit.
+            options: the class's other arguments.
+
+        Raises:
+            InputError: neither such a folder nor such a repository, or one without the two files.
+        """
+        folder = Path(name) if Path(name).is_dir() else _download(str(name), revision)
+        return cls(folder / CONFIG, folder / WEIGHTS, **options)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write ``config.yaml`` and ``model.safetensors``, all that others need.
+
+        Raises:
+            InputError: a config with functions that a file cannot name.
+        """
+        text = portable_config(self.config)
+        write_safetensors(self.model, Path(folder) / WEIGHTS, text, self.classes)
+        with atomic_write(Path(folder) / CONFIG) as stream:
+            stream.write(text)
+
+
+def portable_config(cfg: DictConfig) -> str:
+    """A config as YAML for weights that are written on their own.
+
+    Raises:
+        InputError: a config with functions that a file cannot name.
+    """
+    if not is_reproducible(cfg):
+        raise InputError("the config holds lambdas or local functions: give them names in a module")
+    cfg = cfg.copy()
+    cfg.train.model_ema.use_ema_weights_for_eval_only = False  # they are the model's now
+    return config_yaml(cfg)
+
+
+def _download(name: str, revision: str | None) -> Path:
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise InputError(f"{name}: no such folder (for the Hub, pip install huggingface_hub)")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
+    except (OSError, HFValidationError) as error:  # of the network, too
+        reason = (str(error).splitlines() or [""])[0]
+        raise InputError(f"{name}: no such folder, and not on the Hub: {reason}") from error

@@ -1,0 +1,56 @@
+"""Write a trained detector as ONNX, as a torch.export program, or as safetensors.
+
+    python tools/export.py CONFIG CHECKPOINT -o model.onnx
+    python tools/export.py CONFIG CHECKPOINT -o model.pt2 --height 800 --width 1200
+    python tools/export.py CONFIG CHECKPOINT -o model.safetensors
+
+The first two take pixels (B, 3, H, W) uint8 and sizes (B, 2) int64, the unpadded height and width,
+and give scores, labels (B, D) and boxes (B, D, 4) as x0, y0, x1, y1 in pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from detrex import Predictor
+from detrex.checkpoint.weights import write_safetensors
+from detrex.export import portable_config, trace, write_onnx, write_program
+from detrex.utils.cli import run_command
+from detrex.utils.errors import InputError
+
+GRAPHS = {".onnx": write_onnx, ".pt2": write_program}
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", help="config file of the model")
+    parser.add_argument("checkpoint")
+    parser.add_argument("-o", "--output", required=True, type=Path, help=".onnx .pt2 .safetensors")
+    parser.add_argument("--height", type=int, help="fixes the images' height; default: any")
+    parser.add_argument("--width", type=int, help="fixes the images' width; default: any")
+    args = parser.parse_args()
+    if args.output.suffix not in (*GRAPHS, ".safetensors"):
+        raise InputError(f"{args.output}: name it .onnx, .pt2 or .safetensors")
+    if (args.height is None) != (args.width is None):
+        raise InputError("--height and --width go together")
+    if args.height is not None and min(args.height, args.width) < 1:
+        raise InputError(f"--height {args.height} --width {args.width}: must be positive")
+    return args
+
+
+def main() -> None:
+    args = parse()
+    predictor = Predictor(args.config, args.checkpoint, device="cpu")
+    if args.output.suffix == ".safetensors":
+        config = portable_config(predictor.config)
+        write_safetensors(predictor.model, args.output, config, predictor.classes)
+    else:
+        program = trace(predictor.model, (args.height, args.width) if args.height else None)
+        about = {"classes": predictor.classes, "image_format": predictor.image_format}
+        GRAPHS[args.output.suffix](program, args.output, about)
+    print(f"wrote {args.output}: {args.output.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    run_command(main)
