@@ -3,7 +3,8 @@
 python tools/benchmark.py attention --json output/attention.json
 
 Every module of benchmarks/ is one benchmark; its ``run`` returns rows with both sides and their
-ratio. One thread, sides run in turns, medians: the ratio is what carries over to other machines.
+ratio (fps: images a second of one model, by batch and image size). One thread, sides run in turns,
+medians: the ratio is what carries over to other machines.
 """
 
 from __future__ import annotations
@@ -29,7 +30,14 @@ from detrex.utils.collect_env import environment  # noqa: E402
 from detrex.utils.errors import InputError  # noqa: E402
 from detrex.utils.files import atomic_write  # noqa: E402
 
+OPTIONS = ("repeats", "config_file", "batch_sizes", "sizes")
 NAMES = sorted(m.name for m in pkgutil.iter_modules(benchmarks.__path__) if not m.ispkg)
+
+
+def size(text: str) -> tuple[int, int]:
+    """Height and width: "480x640"."""
+    height, width = map(int, text.split("x"))
+    return height, width
 
 
 def parse() -> argparse.Namespace:
@@ -37,12 +45,17 @@ def parse() -> argparse.Namespace:
     parser.add_argument("name", choices=[*NAMES, "all"])
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--repeats", type=int, help="measured runs of each side")
+    parser.add_argument("--config-file", metavar="FILE", help="fps: whose model")
+    parser.add_argument("--batch-sizes", nargs="+", type=int, metavar="B", help="fps")
+    parser.add_argument("--sizes", nargs="+", type=size, metavar="HxW", help="fps: images")
     parser.add_argument("--json", help="file to write the rows, versions and hardware to")
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: PyTorch sees no GPU; leave the option out")
-    if args.repeats is not None and args.repeats < 1:
-        raise InputError(f"--repeats {args.repeats}: at least 1 is needed")
+    for option, values in {"repeats": [args.repeats], "batch-sizes": args.batch_sizes}.items():
+        if any(value is not None and value < 1 for value in values or ()):
+            text = " ".join(map(str, values))
+            raise InputError(f"--{option} {text}: at least 1 is needed")
     return args
 
 
@@ -54,7 +67,7 @@ def prepare(name: str, options: dict) -> Callable[[], list[dict]]:
     """
     run = importlib.import_module(f"benchmarks.{name}").run
     for option in options.keys() - inspect.signature(run).parameters.keys():
-        raise InputError(f"--{option}: benchmark {name} does not take it")
+        raise InputError(f"--{option.replace('_', '-')}: benchmark {name} does not take it")
     return functools.partial(run, **options)
 
 
@@ -76,9 +89,10 @@ def main() -> None:
     args = parse()
     torch.set_num_threads(1)
     options = {"device": args.device} if args.device != "cpu" else {}
-    options |= {} if args.repeats is None else {"repeats": args.repeats}
+    given = {key: getattr(args, key) for key in OPTIONS}
+    options |= {key: value for key, value in given.items() if value is not None}
     found = {"date": datetime.date.today().isoformat(), "environment": environment(), "rows": []}
-    found["command"] = " ".join(["python tools/benchmark.py", args.name, "--device", args.device])
+    found["command"] = " ".join(["python tools/benchmark.py", *sys.argv[1:]])
     names = NAMES if args.name == "all" else [args.name]
     for measure in [prepare(name, options) for name in names]:
         for row in measure():

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-import math
-import os
 import statistics
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from detectron2.config import instantiate
-from detectron2.utils.analysis import FlopCountAnalysis
 from tabulate import tabulate
 from torch import nn
 
-from detrex.layers.ms_deform_attn.function import VARIABLE
-from detrex.modeling.queries import query_count
+from detrex.modeling.analysis import flops, parameters
 
 from .jobs import load_variant
 from .plan import Plan
@@ -60,29 +54,6 @@ def overhead_table(plan: Plan, size: tuple[int, int] = (800, 1333), repeats: int
     return f"## {plan.title}\n\n{plan.source}\n\n{table}\n\n{NOTE.format(device=device)}\n"
 
 
-def parameters(model: nn.Module) -> tuple[int, int]:
-    """Count all parameters, and those that inference reads.
-
-    Tables with a row per query (learned contents, embeddings and biases by rank) are read as far
-    as the primary query group reaches.
-    """
-    total, primary = query_count(model.groups), model.groups[0].one_block.size
-    sizes = [p.shape for p in model.parameters()]
-    tables = [shape for shape in sizes if shape[0] == total]
-    unread = sum((total - primary) * math.prod(shape[1:]) for shape in tables)
-    everything = sum(map(math.prod, sizes))
-    return everything, everything - unread
-
-
-def flops(model: nn.Module, batch: list[dict]) -> float:
-    """Count an inference's multiply-adds with fvcore."""
-    loggers = [logging.getLogger(name) for name in ("fvcore", "detectron2")]
-    with torch.no_grad(), _plain_attention(), _quiet(loggers):
-        analysis = FlopCountAnalysis(model, batch)
-        analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_flops)
-        return analysis.total()
-
-
 def latency_ratios(models: Sequence[nn.Module], batch: list[dict], repeats: int) -> list[float]:
     """Time the models in turns after one unmeasured round; median ratio of each to the first."""
     rounds = [[_seconds(model, batch) for model in models] for _ in range(repeats + 1)][1:]
@@ -96,34 +67,3 @@ def _seconds(model: nn.Module, batch: list[dict]) -> float:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - start
-
-
-def _attention_flops(inputs: Sequence, outputs: Sequence) -> float:
-    # q (..., N, C) and k (..., M, C): two products of N x M x C, which fvcore does not know.
-    q, k = (value.type().sizes() for value in inputs[:2])
-    return 2 * math.prod(q) * k[-2]
-
-
-@contextmanager
-def _plain_attention() -> Iterator[None]:
-    """Compute deformable attention in PyTorch's own operators, which fvcore can count."""
-    before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = "pytorch"
-    try:
-        yield
-    finally:
-        os.environ.pop(VARIABLE)
-        os.environ.update({VARIABLE: before} if before is not None else {})
-
-
-@contextmanager
-def _quiet(loggers: Sequence[logging.Logger]) -> Iterator[None]:
-    """fvcore warns of every operator that it counts as nothing: additions, reshapes."""
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -1,0 +1,61 @@
+"""Images a second: the median of the measured runs; the command reads sizes and batches."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import fps
+from detrex.utils.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+DETR = "projects/detr/configs/detr_r50_300ep.py"
+
+
+def test_images_a_second_are_of_the_median_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0, 9, 10, 12, 20, 21, 30, 34])  # 9 s are not measured; then 2, 1 and 4 seconds
+    monkeypatch.setattr(fps.time, "perf_counter", lambda: float(next(now)))
+    batches = []
+
+    class Model(torch.nn.Module):
+        device = torch.device("cpu")
+
+        def forward(self, batch: list[dict]) -> None:
+            batches.append([tuple(x["image"].shape) for x in batch])
+
+    monkeypatch.setattr(fps, "instantiate", lambda cfg: Model())
+    (row,) = fps.run(config_file=str(ROOT / DETR), batch_sizes=[4], sizes=[(32, 48)])
+    assert row == {"what": "Model, 4 x 32x48", "batch_s": 2.0, "images_per_s": 2.0}
+    assert batches == [[(3, 32, 48)] * 4] * 4
+
+
+def tool():
+    spec = importlib.util.spec_from_file_location("benchmark_tool", ROOT / "tools/benchmark.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    line = f"fps --config-file {ROOT / DETR} --sizes 64x96 --batch-sizes 1 2 --repeats 1"
+    monkeypatch.setattr("sys.argv", ["benchmark.py", *line.split()])
+    tool().main()
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.split(":")[0] for row in rows] == ["DETR, 1 x 64x96", "DETR, 2 x 64x96"]
+    assert all("images per s" in row for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("fps --batch-sizes 1 0", "--batch-sizes .*at least 1"),
+        ("coco --sizes 64x96", "--sizes: benchmark coco does not take it"),
+    ],
+)
+def test_wrong_options_are_named(monkeypatch: pytest.MonkeyPatch, line: str, message: str) -> None:
+    monkeypatch.setattr("sys.argv", ["benchmark.py", *line.split()])
+    with pytest.raises(InputError, match=message):
+        tool().main()

@@ -1,0 +1,88 @@
+"""Parameters, FLOPs and kept bytes against formulas worked out by hand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import torch
+from torch import nn
+
+from detrex.modeling.analysis import (
+    REST,
+    activation_bytes,
+    flops_by_part,
+    parameters,
+    parameters_by_part,
+)
+from tests import models
+
+BATCH = [models.image(64, 96, 2)]
+TOKENS = 8 * 12 + 4 * 6 + 2 * 3 + 1 * 2  # strides 8, 16, 32 and one more convolution
+
+
+def linear(inputs: int, outputs: int) -> int:
+    return inputs * outputs + outputs
+
+
+def test_parameters_by_part() -> None:
+    model = models.tiny()
+    found = parameters_by_part(model)
+    attention = linear(256, 256) * 3 + linear(256, 128)  # values, output, offsets; 8 x 4 x 4
+    ffn, norm = linear(256, 32) + linear(32, 256), 2 * 256
+    assert found["transformer.encoder"] == (attention + ffn + 2 * norm,) * 2
+    levels = sum(linear(channels, 256) + norm for channels in (32, 48, 64, 9 * 64))
+    assert found["neck"] == (levels, levels)
+    assert sum(all_ for all_, _ in found.values()) == parameters(model)[0]
+    assert found["backbone"][0] - found["backbone"][1] == 3 * 7 * 7 * 16  # the frozen stem
+    heads = sum(p.numel() for name, p in model.named_parameters() if "_embed" in name)
+    assert found[REST][0] > heads > 0
+
+
+def test_flops_of_encoder_and_neck() -> None:
+    found = flops_by_part(models.tiny().eval(), BATCH)
+    projections = 3 * 256 * 256 + 256 * 128
+    samples = 4 * 8 * 4 * 4 * 32  # bilinear; heads, levels, points, channels of a head
+    ffn, norms = 2 * 256 * 32, 2 * 5 * 256
+    assert found["transformer.encoder"] == TOKENS * (projections + samples + ffn + norms)
+    levels = 96 * 32 * 256 + 24 * 48 * 256 + 6 * 64 * 256 + 2 * 9 * 64 * 256
+    assert found["neck"] == levels + TOKENS * 5 * 256
+    assert sum(found.values()) == 2 * found["total"]
+
+
+class TwoSquares(nn.Module):
+    """Keeps its input for the first square, the square for the second, and a weight for neither."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(10, 4))
+
+    def forward(self, batch: list[torch.Tensor]) -> torch.Tensor:
+        x = batch[0] * self.weight  # keeps the batch and the weight
+        return (x.pow(2).pow(2) + x).sum()
+
+
+def test_activation_bytes() -> None:
+    batch = [torch.randn(10, 4)]
+    assert activation_bytes(TwoSquares(), batch) == 3 * 10 * 4 * 4  # batch, x, its square
+
+
+def test_activations_grow_with_the_image() -> None:
+    small, large = (
+        activation_bytes(models.tiny(), [models.image(side, side, 2)]) for side in (64, 128)
+    )
+    assert 2 * small < large < 4 * small  # queries cost the same
+
+
+def test_command() -> None:
+    config = "projects/detr/configs/detr_r50_300ep.py"
+    line = [sys.executable, "tools/analyze_model.py", "--config-file", config]
+    done = subprocess.run(
+        [*line, "--size", "64", "96"], cwd=models.ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "| total" in done.stdout and "41.52" in done.stdout and "GiB" in done.stdout
+    wrong = subprocess.run(
+        [*line, "--size", "8", "8"], cwd=models.ROOT, capture_output=True, text=True
+    )
+    assert wrong.returncode == 2 and "error: --size 8 8" in wrong.stderr
