@@ -1,0 +1,103 @@
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from detrex.export import DetectorGraph, trace, write_onnx, write_program
+from detrex.export.graph import padding
+from detrex.utils.errors import InputError
+from tests.export.graphs import assert_agrees, detector, inputs, onnx_runner
+from tests.models import RANK_DETR
+
+ABOUT = {"classes": ["cat", "dog", "emu", "fox", "gnu"], "image_format": "RGB"}
+
+
+@pytest.fixture(scope="module")
+def rank_detr():
+    return detector(RANK_DETR)
+
+
+@pytest.fixture(scope="module")
+def program(rank_detr):
+    """One program for batches and images of any size."""
+    return trace(rank_detr)
+
+
+@torch.no_grad()
+def test_graph_finds_what_the_detector_finds(rank_detr):
+    pixels, sizes = inputs(2, 75, 101, padded=False)
+    scores, labels, boxes = DetectorGraph(rank_detr)(pixels, sizes)
+    expected = rank_detr([{"image": image} for image in pixels])
+    for i, found in enumerate(x["instances"] for x in expected):
+        torch.testing.assert_close(scores[i], found.scores)
+        assert labels[i].equal(found.pred_classes)
+        torch.testing.assert_close(boxes[i], found.pred_boxes.tensor)
+
+
+@torch.no_grad()
+def test_what_stands_in_the_padding_does_not_matter(rank_detr):
+    graph = DetectorGraph(rank_detr)
+    pixels, sizes = inputs(2, 96, 128)
+    height, width = sizes[-1].tolist()
+    changed = pixels.clone()
+    changed[-1, :, height:] = 255
+    changed[-1, :, :, width:] = 7
+    for a, b in zip(graph(pixels, sizes), graph(changed, sizes), strict=True):
+        assert a.equal(b)
+
+
+@pytest.mark.parametrize("image", [(131, 90), (480, 640)])
+def test_padding_of_a_level_is_that_of_nearest_interpolation(image):
+    height, width = image
+    sizes = torch.tensor([image, (height * 3 // 4, width * 2 // 3), (1, 1), (height - 1, 33)])
+    full = padding(sizes, image, image)
+    for stride in (8, 16, 32, 64):
+        level = [-(-side // stride) for side in image]
+        expected = nn.functional.interpolate(full[None].float(), size=level)[0].bool()
+        assert padding(sizes, image, level).equal(expected)
+
+
+def test_program_equals_eager_at_any_size(rank_detr, program):
+    assert_agrees(program.module(), rank_detr, 1e-5)
+
+
+@torch.no_grad()
+def test_program_file_holds_the_program_and_what_it_is_told(tmp_path):
+    model, x = nn.Linear(3, 2), torch.rand(4, 3)
+    write_program(torch.export.export(model, (x,)), tmp_path / "model.pt2", ABOUT)
+    extra = {"detrex.json": ""}
+    loaded = torch.export.load(tmp_path / "model.pt2", extra_files=extra)
+    assert json.loads(extra["detrex.json"]) == ABOUT
+    assert loaded.module()(x).equal(model(x))
+
+
+def test_onnx_agrees_with_pytorch_at_any_size(rank_detr, program, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    for name in ("onnxscript", "onnxruntime"):
+        pytest.importorskip(name)
+    path = tmp_path / "model.onnx"
+    write_onnx(program, path, ABOUT)
+    model = onnx.load(path)
+    assert {p.key: json.loads(p.value) for p in model.metadata_props if p.key in ABOUT} == ABOUT
+    assert {node.domain for node in model.graph.node} == {""}  # standard operators
+    assert_agrees(onnx_runner(path), rank_detr, 1e-4)
+
+
+def test_program_uses_standard_operators_only(program):
+    namespaces = {
+        node.target.namespace for node in program.graph.nodes if hasattr(node.target, "namespace")
+    }
+    assert "aten" in namespaces and "detrex" not in namespaces
+
+
+def test_only_detectors_are_traced():
+    with pytest.raises(InputError, match="a Linear cannot be exported"):
+        trace(nn.Linear(1, 1))
+
+
+def test_onnx_without_onnxscript_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install"):
+        write_onnx(None, tmp_path / "model.onnx", ABOUT)
+    assert not (tmp_path / "model.onnx").exists()

@@ -1,0 +1,53 @@
+"""Rank-DETR, DINO and Align-DETR as ONNX and .pt2 files of any batch and size, against PyTorch.
+
+python tests/nightly/exports.py
+
+Exit status 1 if one of them differs by more than 1e-4 (ONNX) or 1e-5 (.pt2).
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from detrex.export import trace, write_onnx, write_program  # noqa: E402
+from tests.export.graphs import assert_agrees, detector, onnx_runner  # noqa: E402
+from tests.models import RANK_DETR  # noqa: E402
+
+CONFIGS = (
+    RANK_DETR,
+    "projects/dino/configs/dino-resnet/dino_r50_4scale_12ep.py",
+    "projects/align_detr/configs/aligndetr_k=2_r50_4scale_12ep.py",
+)
+
+
+def check(config: str, folder: Path) -> None:
+    """Raises AssertionError if a file does not find what the model finds."""
+    model = detector(config)
+    program = trace(model)
+    write_program(program, folder / "model.pt2", {})
+    assert_agrees(torch.export.load(folder / "model.pt2").module(), model, 1e-5)
+    write_onnx(program, folder / "model.onnx", {})
+    assert_agrees(onnx_runner(folder / "model.onnx"), model, 1e-4)
+
+
+def main() -> int:
+    different = 0
+    for config in CONFIGS:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                check(config, Path(folder))
+                print(f"{config}: equal", flush=True)
+            except AssertionError as error:
+                different = 1
+                print(f"{config}: {error}", flush=True)
+    return different
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
