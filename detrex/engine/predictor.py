@@ -155,7 +155,8 @@ class Predictor(Pretrained):
         import supervision
 
         detections = supervision.Detections.from_detectron2({"instances": found})
-        detections.data["class_name"] = np.array([name for _, name, _ in self.labelled(found)])
+        names = [name for _, name, _ in self.labelled(found)]
+        detections.data["class_name"] = np.array(names, dtype=str)
         return detections
 
     def _detect(self, batch: Sequence[tuple[int, dict]]) -> dict[int, Instances]:

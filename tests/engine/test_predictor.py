@@ -159,6 +159,7 @@ def test_supervision(files, predictor):
     assert np.array_equal(detections.confidence, found.scores.numpy())
     names = [CLASSES[label] for label in found.pred_classes]
     assert detections.data["class_name"].tolist() == names and len(set(names)) == 2
+    assert len(predictor.to_supervision(found[:0])) == 0
 
 
 # --- bad input --------------------------------------------------------------------------------
