@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import codecs
 import collections
+import logging
 import pickle
 import typing
 import zipfile
@@ -20,7 +21,10 @@ from detrex.utils.files import atomic_write
 
 from .weights import read_safetensors
 
+logger = logging.getLogger(__name__)
 LAST = "last_checkpoint"
+
+_MORE_THAN_DATA = "holds more than data (--trust-checkpoint of train_net.py runs its code)"
 
 # What numpy pickles by: arrays, scalars, and arrays in protocol 5; under both package names.
 _NUMPY = {
@@ -92,12 +96,13 @@ def check_archive(path: Path) -> None:
         raise InputError(f"checkpoint {path} is damaged: {damaged} does not match its checksum")
 
 
-def read_checkpoint(path: str | Path) -> dict:
+def read_checkpoint(path: str | Path, trusted: bool = False) -> dict:
     """Read a checkpoint onto the CPU.
 
     Args:
         path: a file or a URL that detectron2 knows: ``.pth`` of torch, ``.pkl`` of detectron2's
             zoo (numpy arrays, plain containers), ``.safetensors``.
+        trusted: read it as a pickle of anything, which runs the code that it holds.
 
     Returns:
         The file's content; a file that is just a state dict comes back as ``{"model": ...}``.
@@ -107,7 +112,9 @@ def read_checkpoint(path: str | Path) -> dict:
     """
     local = _local_path(str(path))
     try:
-        content = _READERS.get(local.suffix, _read_torch)(local)
+        content = (
+            _read_trusted(local) if trusted else _READERS.get(local.suffix, _read_torch)(local)
+        )
     except InputError:
         raise
     except Exception as error:  # torch and pickle raise many types for a damaged file
@@ -121,7 +128,7 @@ def _reason(error: Exception) -> str:
     """What went wrong, without torch's advice to unpickle the file as code."""
     message = (str(error).splitlines() or [""])[0]
     if not message or message.startswith("Weights only load failed"):
-        return "it is damaged, or no checkpoint"
+        return f"it is damaged, no checkpoint, or {_MORE_THAN_DATA}"
     return message
 
 
@@ -148,13 +155,23 @@ class _DataUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str):
         full_name = f"{module}.{name}"
         if full_name not in _PICKLED:
-            raise pickle.UnpicklingError(f"it refers to {full_name}, which is not plain data")
+            raise pickle.UnpicklingError(f"it refers to {full_name}: {_MORE_THAN_DATA}")
         return _PICKLED[full_name]
 
 
 def _read_pickle(path: Path) -> dict:
     with path.open("rb") as stream:
         return _DataUnpickler(stream, encoding="latin1").load()
+
+
+def _read_trusted(path: Path) -> dict:
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)
+    logger.warning("checkpoint %s is trusted: unpickling it runs whatever code it holds", path)
+    if path.suffix != ".pkl":
+        return torch.load(path, map_location="cpu", weights_only=False)
+    with path.open("rb") as stream:
+        return pickle.load(stream, encoding="latin1")
 
 
 _READERS = {".pkl": _read_pickle, ".safetensors": read_safetensors}

@@ -62,7 +62,7 @@ class LoadReport:
 
 
 def load_weights(
-    model: nn.Module, path: str, *, strict: bool, key: str = "model"
+    model: nn.Module, path: str, *, strict: bool, key: str = "model", trusted: bool = False
 ) -> tuple[LoadReport, dict]:
     """Load a checkpoint's weights into a model.
 
@@ -74,6 +74,7 @@ def load_weights(
         path: file or URL.
         strict: require that file and model agree; else load what fits.
         key: which of the file's state dicts; "ema_state" for the averaged weights.
+        trusted: run the code that the file may hold.
 
     Returns:
         The report, and the file's other content.
@@ -81,7 +82,7 @@ def load_weights(
     Raises:
         InputError: an unreadable file, one that fits nothing, or with ``strict`` not everything.
     """
-    content = read_checkpoint(path)
+    content = read_checkpoint(path, trusted)
     if key not in content:
         raise InputError(f"checkpoint {path} has no {key!r}")
     weights = content.pop(key)

@@ -13,7 +13,7 @@ from .settings import load_config
 
 
 def default_argument_parser() -> argparse.ArgumentParser:
-    """Return the parser of ``train_net.py``; upstream's flags and three of our own."""
+    """Return the parser of ``train_net.py``; upstream's flags and four of our own."""
     parser = argparse.ArgumentParser(
         description="Train or evaluate a detection transformer.",
         epilog="Overrides may stand anywhere: train.max_iter=12ep dataloader.train.num_workers=4",
@@ -27,6 +27,7 @@ def default_argument_parser() -> argparse.ArgumentParser:
     add("--resume", action="store_true", help="continue from the output folder's last checkpoint")
     add("--eval-only", action="store_true", help="score train.init_checkpoint; no training")
     add("--allow-partial", action="store_true", help="score a model that is loaded only partly")
+    add("--trust-checkpoint", action="store_true", help="run code that init_checkpoint holds")
     add("--reuse-output", action="store_true", help="start a new run where another one was")
     add("opts", nargs="*", metavar="key=value", help="config overrides")
     return parser

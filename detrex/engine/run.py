@@ -55,23 +55,25 @@ def evaluate_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
     if not path:
         raise InputError("--eval-only: name the weights with train.init_checkpoint=/path/to.pth")
     info = prepare_data(cfg, args.opts, ["test"])
-    model, metadata = trained_model(cfg, path, args.allow_partial)
+    model, metadata = trained_model(cfg, path, args.allow_partial, args.trust_checkpoint)
     _check_classes(path, metadata, info, args.allow_partial)
     return evaluate(cfg, model.to(cfg.train.device))
 
 
 def trained_model(
-    cfg: DictConfig, checkpoint: str, allow_partial: bool = False
+    cfg: DictConfig, checkpoint: str, allow_partial: bool = False, trusted: bool = False
 ) -> tuple[nn.Module, dict | None]:
     """Build the config's model with exactly a checkpoint's weights: the averaged ones where the
-    config says so. Returns it, on the CPU, with the checkpoint's metadata.
+    config says so. Returns it, on the CPU, with the checkpoint's metadata. ``trusted``: code in
+    the file may run.
 
     Raises:
         InputError: an unreadable checkpoint, or without ``allow_partial`` one that does not fit.
     """
     model, ema = _build_model(cfg), cfg.train.model_ema
     key = "ema_state" if ema.enabled and ema.use_ema_weights_for_eval_only else "model"
-    _, content = load_weights(model, checkpoint, strict=not allow_partial, key=key)
+    strict = not allow_partial
+    _, content = load_weights(model, checkpoint, strict=strict, key=key, trusted=trusted)
     return model, content.get("metadata")
 
 
@@ -148,7 +150,8 @@ def _load(cfg: DictConfig, args: argparse.Namespace, model: nn.Module) -> tuple[
     if args.resume:
         logger.info("no checkpoint in %s: starting from the beginning", cfg.train.output_dir)
     if cfg.train.init_checkpoint:
-        load_weights(model, cfg.train.init_checkpoint, strict=False)
+        path, trusted = cfg.train.init_checkpoint, args.trust_checkpoint
+        load_weights(model, path, strict=False, trusted=trusted)
     return None, {}
 
 

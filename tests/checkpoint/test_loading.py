@@ -1,5 +1,6 @@
 import logging
 import pickle
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -149,9 +150,26 @@ def test_files_that_would_run_code_are_refused(tmp_path, name, capsys):
         path.write_bytes(pickle.dumps({"model": Evil()}))
     else:
         torch.save({"model": Evil()}, path)
-    with pytest.raises(InputError, match=name):
+    with pytest.raises(InputError, match=f"{name}.*--trust-checkpoint"):
         read_checkpoint(path)
     assert "executed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["trusted.pth", "trusted.pkl"])
+def test_files_that_hold_more_than_data_are_read_when_trusted_with_a_warning(
+    tmp_path, name, caplog
+):
+    path = tmp_path / name
+    content = {"model": trained(), "made": Fraction(1, 3)}
+    path.write_bytes(pickle.dumps(content)) if name.endswith("pkl") else torch.save(content, path)
+    with pytest.raises(InputError, match="more than data"):
+        load_weights(Model(), str(path), strict=True)
+    assert not caplog.records
+    model = Model()
+    _, found = load_weights(model, str(path), strict=True, trusted=True)
+    assert found["made"] == Fraction(1, 3)
+    assert_loaded(model, list(trained()))
+    assert "runs whatever code" in caplog.text and name in caplog.text
 
 
 def test_upstream_training_state_with_its_odd_containers_is_readable(tmp_path):
