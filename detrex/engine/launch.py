@@ -27,6 +27,7 @@ from detrex.utils.signals import STOP_SIGNALS
 
 from .failures import describe_failure
 from .preemption import PREEMPTED
+from .rendezvous import rendezvous
 
 _TIMEOUT = timedelta(minutes=30)
 
@@ -116,7 +117,8 @@ def _run_under_torchrun(function: Callable, args: tuple, local: int, device: str
     rank, local_rank = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
     try:
         world = int(os.environ["WORLD_SIZE"])
-        _join_group(rank, local_rank, local, device, init_method="env://", world_size=world)
+        store = rendezvous(rank, world, _TIMEOUT)
+        _join_group(rank, local_rank, local, device, store=store, world_size=world)
         _call_in_group(function, args)
     except Exception as error:
         code, text = describe_failure(error)

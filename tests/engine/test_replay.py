@@ -1,5 +1,5 @@
 import math
-import subprocess
+import runpy
 import sys
 
 import pytest
@@ -41,10 +41,15 @@ def test_the_first_module_is_the_innermost(tiny_run):
     assert (found.module, found.parameters) == ("norm", ["norm.weight"])
 
 
-def test_command(tiny_run):
+def test_command(tiny_run, monkeypatch, capsys):
     with pytest.raises(NonFiniteLoss):
         tiny_run("a", *OPTIONS)
-    command = [sys.executable, ROOT / "tools/replay.py", tiny_run.folder / "a/nan_state.pth"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert "first output that is not finite: the model" in done.stdout
+    tool = str(ROOT / "tools/replay.py")
+    monkeypatch.setattr(sys, "argv", [tool, str(tiny_run.folder / "a/nan_state.pth")])
+    runpy.run_path(tool, run_name="__main__")
+    assert "first output that is not finite: the model" in capsys.readouterr().out
+    tiny_run("b")
+    monkeypatch.setattr(sys, "argv", [tool, str(tiny_run.folder / "b/model_final.pth")])
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_path(tool, run_name="__main__")
+    assert "b/model_final.pth is no snapshot" in capsys.readouterr().err
