@@ -45,7 +45,6 @@ def small(parts: DictConfig) -> dict:
 def detector(parts: dict) -> torch.nn.Module:
     model = LazyConfig.load(str(ROOT / CONFIG)).model
     shrink(model)
-    model.backbone = model.neck.input_shapes = None
     model.update(parts)
     levels = model.neck.num_outs
     OmegaConf.update(model, "transformer.num_feature_levels", levels)
