@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import runpy
 
+import pytest
 import torch
 from torch import nn
 
@@ -15,6 +15,7 @@ from detrex.modeling.analysis import (
     parameters,
     parameters_by_part,
 )
+from detrex.utils.errors import InputError
 from tests import models
 
 BATCH = [models.image(64, 96, 2)]
@@ -74,15 +75,14 @@ def test_activations_grow_with_the_image() -> None:
     assert 2 * small < large < 4 * small  # queries cost the same
 
 
-def test_command() -> None:
-    config = "projects/detr/configs/detr_r50_300ep.py"
-    line = [sys.executable, "tools/analyze_model.py", "--config-file", config]
-    done = subprocess.run(
-        [*line, "--size", "64", "96"], cwd=models.ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert "| total" in done.stdout and "41.52" in done.stdout and "GiB" in done.stdout
-    wrong = subprocess.run(
-        [*line, "--size", "8", "8"], cwd=models.ROOT, capture_output=True, text=True
-    )
-    assert wrong.returncode == 2 and "error: --size 8 8" in wrong.stderr
+def test_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    tool = runpy.run_path(str(models.ROOT / "tools/analyze_model.py"))
+    config = str(models.ROOT / "projects/detr/configs/detr_r50_300ep.py")
+    line = ["analyze_model.py", "--config-file", config, "--size"]
+    monkeypatch.setattr("sys.argv", [*line, "64", "96"])
+    tool["main"]()
+    printed = capsys.readouterr().out
+    assert "| total" in printed and "41.52" in printed and "GiB" in printed
+    monkeypatch.setattr("sys.argv", [*line, "8", "8"])
+    with pytest.raises(InputError, match="--size 8 8: give at least 32"):
+        tool["main"]()
