@@ -27,7 +27,7 @@ def assert_close(run, name, other):
 
 
 def test_stopped_then_restarted_by_torchrun_after_a_kill_two_processes_equal_one(tiny_run):
-    options = ["train.max_iter=300", "train.checkpointer.period=7", "optimizer.lr=1e-4"]
+    options = ["train.max_iter=90", "train.checkpointer.period=7", "optimizer.lr=1e-4"]
     tiny_run("one", *options)
     folder = tiny_run.folder / "two"
     command = tiny_run.args("two", *options, "--resume")
@@ -38,11 +38,11 @@ def test_stopped_then_restarted_by_torchrun_after_a_kill_two_processes_equal_one
     launcher.send_signal(signal.SIGTERM)
     assert launcher.wait(timeout=60) == PREEMPTED
     stopped = tiny_run.checkpoint("two", (folder / "last_checkpoint").read_text())["iteration"]
-    assert stopped < 290
+    assert stopped < 75
     kill = [f"model.fail_at={stopped + 9}", "model.fail_rank=1", "model.fail_how=die_once"]
     result = call(*TORCHRUN, "--max-restarts=1", TOOL, *command, *kill)
     assert result.returncode == 0, result.stderr
-    assert "Signal 9 (SIGKILL)" in result.stderr
+    assert "(exitcode: -9)" in result.stderr
     assert_close(tiny_run, "two", "one")
     numbers = [processes.metrics(tiny_run.folder / name) for name in ("two", "one")]
     assert numbers[0].keys() == numbers[1].keys()
