@@ -3,8 +3,8 @@
 python tests/nightly/memory.py --steps 2000
 
 Trains the tiny detector of the tests on the sample data in a real process with two loading
-processes. Compares the last fifth of the run with what it had after the warm-up, its first tenth: medians of
-memory, and the fewest open files, since a file being written is open for a moment.
+processes. Compares the last fifth of the run with what it had after the warm-up, its first tenth:
+medians of memory, and the fewest open files, since a file being written is open for a moment.
 Exit status 1 if a process grew by more than 1 % or files were left open.
 """
 
