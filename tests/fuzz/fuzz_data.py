@@ -78,7 +78,9 @@ def try_processes(original: Original, root: Path, seed: int, count: int) -> Iter
         status = processes.finish(processes.start(command, log))
         said = log.read_text(errors="replace")
         errors = [line for line in said.splitlines() if line.startswith("error: ")]
-        good = {0: not errors, 2: len(errors) == 1 and case.done != ["untouched"]}.get(status, False)
+        good = {0: not errors, 2: len(errors) == 1 and case.done != ["untouched"]}.get(
+            status, False
+        )
         if "Traceback" in said or not good:
             yield case, "wrong", f"exit status {status}\n{said[-2000:]}"
         else:
