@@ -23,7 +23,7 @@ from detrex.modeling.queries import isolation_mask
 class PlainDeformableAttention(nn.Module):
     """Projections, softmax and places as separate steps; parameters of the given module."""
 
-    def __init__(self, ours: MultiScaleDeformableAttention):
+    def __init__(self, ours: MultiScaleDeformableAttention) -> None:
         super().__init__()
         self.shape = ours.num_heads, ours.num_levels, ours.num_points
         for name, part in ours.named_children():
@@ -65,7 +65,7 @@ class PlainSelfAttention(nn.Module):
 
     mask: Tensor | None = None
 
-    def __init__(self, ours: MultiheadAttention):
+    def __init__(self, ours: MultiheadAttention) -> None:
         super().__init__()
         self.attn, self.proj_drop = ours.attn, ours.proj_drop
 
@@ -90,7 +90,7 @@ class PlainRankDetr(nn.Module):
         backbone: a fresh one of the same config, whose norms stand on their own.
     """
 
-    def __init__(self, model: nn.Module, backbone: nn.Module):
+    def __init__(self, model: nn.Module, backbone: nn.Module) -> None:
         super().__init__()
         self.model = copy.deepcopy(model)
         backbone.load_state_dict(model.backbone.state_dict())

@@ -50,7 +50,7 @@ class DetrDatasetMapper:
         mask_on: bool = False,
         img_format: str = "RGB",
         image_backend: str = "torchvision",
-    ):
+    ) -> None:
         if image_backend not in ("torchvision", "pil"):
             raise InputError(f"image_backend={image_backend!r} is unknown: use torchvision or pil")
         self.augmentation = _plain(augmentation)

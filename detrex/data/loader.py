@@ -50,7 +50,7 @@ class MappedBatches(Dataset):
 
     def __init__(
         self, dataset: Sequence[dict], mapper: Callable, seed: int, skip_broken: bool, collate_fn
-    ):
+    ) -> None:
         self.dataset, self.mapper, self.seed = dataset, mapper, seed
         self.skip_broken, self.collate_fn = skip_broken, collate_fn
 
@@ -90,7 +90,7 @@ class TrainLoader:
 
     def __init__(
         self, samples: MappedBatches, batches: GlobalBatches, num_workers: int, pin_memory: bool
-    ):
+    ) -> None:
         self.samples, self.batches, self.num_workers = samples, batches, num_workers
         self.pin_memory = pin_memory
         self.dataset_size = batches.size

@@ -49,7 +49,7 @@ class GlobalBatches(Sampler[list[SampleKey]]):
         groups: Sequence | None = None,
         rank: int = 0,
         world_size: int = 1,
-    ):
+    ) -> None:
         self.size, self.batch_size, self.seed, self.start = size, batch_size, seed, start
         self.groups = groups if groups is not None else [0] * size
         share = batch_size // world_size

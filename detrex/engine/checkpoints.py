@@ -28,7 +28,7 @@ class TrainingCheckpoints:
         max_to_keep: periodic checkpoints beyond this many are deleted, oldest first.
     """
 
-    def __init__(self, trainer: Trainer, folder: str, metadata: dict, max_to_keep: int):
+    def __init__(self, trainer: Trainer, folder: str, metadata: dict, max_to_keep: int) -> None:
         self.trainer, self.folder = trainer, Path(folder)
         self.metadata, self.max_to_keep = metadata, max_to_keep
 

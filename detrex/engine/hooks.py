@@ -74,7 +74,7 @@ class Writers(HookBase):
         period: int,
         eval_period: int,
         preemption: Preemption,
-    ):
+    ) -> None:
         self._make, self._period, self._eval_period = make, period, eval_period
         self._preemption = preemption
 
@@ -125,7 +125,7 @@ class PeriodicCheckpoint(HookBase):
         period: int,
         eval_period: int,
         preemption: Preemption,
-    ):
+    ) -> None:
         self._checkpoints, self._period, self._eval_period = checkpoints, period, eval_period
         self._preemption = preemption
 
@@ -160,7 +160,7 @@ class BestCheckpoint(HookBase):
         metric: name of the score, e.g. "bbox/AP".
     """
 
-    def __init__(self, checkpoints: TrainingCheckpoints, metric: str):
+    def __init__(self, checkpoints: TrainingCheckpoints, metric: str) -> None:
         self._checkpoints, self._metric = checkpoints, metric
         self._file = Path(checkpoints.folder) / "best.json"
         self._seen = -1

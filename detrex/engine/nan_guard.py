@@ -34,7 +34,7 @@ class NanGuard:
         deferred: needs an optimizer with ``fused=True``.
     """
 
-    def __init__(self, trainer: Trainer, deferred: bool):
+    def __init__(self, trainer: Trainer, deferred: bool) -> None:
         self._trainer, self.deferred = trainer, deferred
         self._last: _Watched | None = None
 
@@ -93,7 +93,7 @@ class _Watched:
 
     def __init__(
         self, iteration: int, numbers: StepNumbers, batches: Sequence[list[dict]], bad: Tensor
-    ):
+    ) -> None:
         self.iteration, self.numbers, self.batches = iteration, numbers, batches
         self._flag = torch.empty((), dtype=torch.bool, pin_memory=bad.is_cuda)
         self._flag.copy_(bad, non_blocking=True)

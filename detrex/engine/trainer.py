@@ -65,7 +65,7 @@ class Trainer(TrainerBase):
         optimizer: torch.optim.Optimizer,
         options: StepOptions,
         ema: ModelEma | None = None,
-    ):
+    ) -> None:
         super().__init__()
         self.model, self.loader, self.optimizer = model.train(), loader, optimizer
         self.options, self.ema = options, ema

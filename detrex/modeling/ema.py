@@ -21,7 +21,7 @@ class ModelEma:
         device: where the averages live; "" means beside the model's weights.
     """
 
-    def __init__(self, model: nn.Module, decay: float = 0.999, device: str = ""):
+    def __init__(self, model: nn.Module, decay: float = 0.999, device: str = "") -> None:
         self.decay, self.device = decay, device
         self.averages = {name: self._place(tensor.clone()) for name, tensor in _weights(model)}
 

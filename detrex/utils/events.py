@@ -23,7 +23,7 @@ class ConsoleWriter(EventWriter):
         max_iter: length of the run.
     """
 
-    def __init__(self, max_iter: int):
+    def __init__(self, max_iter: int) -> None:
         self.max_iter = max_iter
 
     def write(self) -> None:
@@ -58,7 +58,7 @@ class WandbWriter(EventWriter):
         kwargs: further arguments of ``wandb.init``.
     """
 
-    def __init__(self, cfg: DictConfig, window_size: int = 20, **kwargs):
+    def __init__(self, cfg: DictConfig, window_size: int = 20, **kwargs) -> None:
         import wandb
 
         self._window_size = window_size

@@ -58,7 +58,7 @@ class OperatorCounter:
 
 
 class _Dispatch(TorchDispatchMode):
-    def __init__(self, counter: OperatorCounter):
+    def __init__(self, counter: OperatorCounter) -> None:
         super().__init__()
         self._counter = counter
 
@@ -74,7 +74,7 @@ class _Dispatch(TorchDispatchMode):
 class _Calls(TorchFunctionMode):
     """Copies to the host, which are no operators where the tensors are there already."""
 
-    def __init__(self, counter: OperatorCounter):
+    def __init__(self, counter: OperatorCounter) -> None:
         super().__init__()
         self._counter = counter
 

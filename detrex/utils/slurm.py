@@ -25,7 +25,7 @@ class TrainingJob(Checkpointable):
         command: its path and arguments; ``--resume`` is added, so that a requeued job continues.
     """
 
-    def __init__(self, command: Sequence[str]):
+    def __init__(self, command: Sequence[str]) -> None:
         self.command = [*command, *(() if "--resume" in command else ("--resume",))]
 
     def __call__(self) -> int:

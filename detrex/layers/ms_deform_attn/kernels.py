@@ -106,7 +106,7 @@ def _locate(levels, level, offsets, index, reference, place, exists, POINTS: tl.
 def forward_kernel(levels, value, offsets, logits, reference, out, tokens, queries,
                    HEADS: tl.constexpr, LEVELS: tl.constexpr, POINTS: tl.constexpr,
                    DIM: tl.constexpr, BOX: tl.constexpr, BLOCK: tl.constexpr,
-                   SAMPLES: tl.constexpr, CHANNELS: tl.constexpr):  # fmt: skip
+                   SAMPLES: tl.constexpr, CHANNELS: tl.constexpr) -> None:  # fmt: skip
     """out (B, N, H, D); levels (L, 3) holds height, width and first token."""
     row, index, place, exists, level = _block(queries, HEADS, LEVELS, POINTS, BOX, BLOCK, SAMPLES)
     x, y, inside, _, _, height, width, first = _locate(
@@ -128,7 +128,7 @@ def forward_kernel(levels, value, offsets, logits, reference, out, tokens, queri
 
 @triton.jit
 def _store_shares(target, row, exists, grad_x, grad_y, offsets, index, inside, level,
-                  LEVELS: tl.constexpr, POINTS: tl.constexpr, BOX: tl.constexpr):  # fmt: skip
+                  LEVELS: tl.constexpr, POINTS: tl.constexpr, BOX: tl.constexpr) -> None:  # fmt: skip
     """Sums over the points of each level: the head's gradient of the reference, from that of the
     places in [0, 1] (Q, K)."""
     spread: tl.constexpr = 0.5 / POINTS
@@ -151,7 +151,7 @@ def backward_kernel(levels, value, offsets, logits, reference, grad, grad_value,
                     HEADS: tl.constexpr, LEVELS: tl.constexpr, POINTS: tl.constexpr,
                     DIM: tl.constexpr, BOX: tl.constexpr, BLOCK: tl.constexpr,
                     SAMPLES: tl.constexpr, CHANNELS: tl.constexpr,
-                    MOVING: tl.constexpr):  # fmt: skip
+                    MOVING: tl.constexpr) -> None:  # fmt: skip
     """Adds to grad_value, which starts at zero; writes the other gradients, with MOVING also each
     head's share of the reference's (B, N, H, L, BOX)."""
     row, index, place, exists, level = _block(queries, HEADS, LEVELS, POINTS, BOX, BLOCK, SAMPLES)
