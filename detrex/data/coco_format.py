@@ -25,6 +25,14 @@ class CocoData(NamedTuple):
     categories: dict[int, str]  # id -> name, in the order of the ids; the i-th one is class i
 
 
+class CocoEntries(NamedTuple):
+    """The entries of a COCO JSON by id, in the order of their ids."""
+
+    categories: dict[int, dict]
+    images: dict[int, dict]
+    annotations: dict[int, dict]
+
+
 def load_coco(json_file: str, image_root: str, training: bool = False) -> list[dict]:
     """Return detectron2 dataset dicts; see ``read_coco``."""
     return read_coco(json_file, image_root, training).records
@@ -46,20 +54,7 @@ def read_coco(json_file: str, image_root: str, training: bool = False) -> CocoDa
     Raises:
         InputError: naming the file and the first entry that is wrong.
     """
-    content = _read_json(json_file)
-    categories = _by_id(json_file, content, "categories", name=str)
-    images = _by_id(json_file, content, "images", file_name=str, width=int, height=int)
-    annotations = _by_id(
-        json_file, content, "annotations", image_id=int, category_id=int, bbox=list
-    )
-    if not categories or not images:
-        empty = "images" if categories else "categories"
-        raise InputError(f"{json_file}: the list {empty!r} is empty")
-    for image_id, image in images.items():
-        if min(image["width"], image["height"]) <= 0:
-            raise InputError(
-                f"{json_file}: images: id {image_id}: width and height must be positive"
-            )
+    categories, images, annotations = read_entries(json_file)
     files = _image_files(json_file, image_root, [image["file_name"] for image in images.values()])
     records = {
         image_id: {
@@ -78,7 +73,31 @@ def read_coco(json_file: str, image_root: str, training: bool = False) -> CocoDa
     return CocoData(list(records.values()), {i: c["name"] for i, c in categories.items()})
 
 
-def _read_json(json_file: str) -> dict:
+def read_entries(json_file: str) -> CocoEntries:
+    """Read a COCO-format JSON and check its entries' keys, ids and image sizes.
+
+    Raises:
+        InputError: naming the file and the first entry that is wrong.
+    """
+    content = read_json(json_file)
+    categories = _by_id(json_file, content, "categories", name=str)
+    images = _by_id(json_file, content, "images", file_name=str, width=int, height=int)
+    annotations = _by_id(
+        json_file, content, "annotations", image_id=int, category_id=int, bbox=list
+    )
+    if not categories or not images:
+        empty = "images" if categories else "categories"
+        raise InputError(f"{json_file}: the list {empty!r} is empty")
+    for image_id, image in images.items():
+        if min(image["width"], image["height"]) <= 0:
+            raise InputError(
+                f"{json_file}: images: id {image_id}: width and height must be positive"
+            )
+    return CocoEntries(categories, images, annotations)
+
+
+def read_json(json_file: str) -> dict:
+    """The content of a COCO-format JSON that has its three lists. Raises InputError."""
     try:
         with open(json_file, encoding="utf-8") as stream:
             content = json.load(stream)
@@ -175,7 +194,7 @@ def _add_annotations(
         if fault := annotation_fault(annotation):
             raise InputError(f"{json_file}: annotation {key}: {fault}")
         record = records[image_id]
-        fault, box = _inside(annotation["bbox"], record["width"], record["height"])
+        fault, box = clip_box(annotation["bbox"], record["width"], record["height"])
         if fault:
             dropped[fault].append(key)
             continue
@@ -200,8 +219,8 @@ def _reasons(dropped: dict[str, list[int]]) -> str:
     )
 
 
-def _inside(box: list[float], width: int, height: int) -> tuple[str | None, list[float]]:
-    """Return why the x, y, w, h box is unusable or None, and its part inside the image."""
+def clip_box(box: list[float], width: int, height: int) -> tuple[str | None, list[float]]:
+    """Return why the x, y, w, h box is unusable or None, and its part inside the image (xyxy)."""
     if not all(map(is_finite, box)):
         return "not finite", []
     x, y, w, h = box

@@ -14,10 +14,10 @@ from detrex.engine.predictor import Predictor
 from detrex.evaluation.coco_scores import load_detections
 from detrex.utils.contact_sheet import SheetItem, open_image
 from detrex.utils.errors import InputError
+from detrex.utils.images import ENDINGS
 
 from .query_paths import query_paths
 
-ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 # Told apart on photographs, with black text readable on them.
 COLORS = "#ff6b6b #ffd43b #69db7c #4dabf7 #da77f2 #ffa94d #38d9a9 #f783ac #a9e34b #91a7ff".split()
 Labelled = tuple[Sequence[float], str, float]  # box (xyxy pixels), label, score

@@ -7,6 +7,8 @@ import contextlib
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+
 
 def orientation(image: Image.Image) -> object:
     """EXIF orientation (XMP's, where there is no EXIF) as it is in the file; None if there is none.
