@@ -5,11 +5,10 @@ from .deformable import (
     DeformableDecoder,
     DeformableEncoder,
     DeformableTransformer,
-    Memory,
     MultiScaleTransformer,
-    Proposals,
 )
 from .dense import DenseDecoder, DenseEncoder, DenseMemory, DenseTransformer
+from .memory import Memory, Proposals, ProposesBoxes
 
 __all__ = [
     "AnchorDecoder",
@@ -26,4 +25,5 @@ __all__ = [
     "Memory",
     "MultiScaleTransformer",
     "Proposals",
+    "ProposesBoxes",
 ]

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from detrex.layers import MLP, get_sine_pos_embed
 from detrex.modeling.queries import Queries
 
-from .deformable import DeformableDecoder, Memory
+from .deformable import DeformableDecoder
+from .memory import Memory
 
 
 class AnchorDecoder(DeformableDecoder):

@@ -8,8 +8,6 @@ boxes are cxcywh in [0, 1].
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -25,91 +23,7 @@ from detrex.layers import (
 from detrex.modeling.queries import Queries
 
 from .decoder import Decoder, run_layer
-
-
-@dataclass
-class Memory:
-    """Tokens of all levels.
-
-    tokens (B, S, C); mask (B, S), True = padding; shapes: (height, width) per level; valid_ratios
-    (B, L, 2): the unpadded share of each level's width and height.
-    """
-
-    tokens: Tensor
-    mask: Tensor
-    shapes: list[tuple[int, int]]
-    valid_ratios: Tensor
-
-    def __post_init__(self) -> None:
-        self.ratios_of_boxes = self.valid_ratios.repeat(1, 1, 2)  # (B, L, 4)
-
-    def as_keys(self) -> dict:
-        """What cross-attention reads."""
-        return {
-            "value": self.tokens,
-            "key_padding_mask": self.mask,
-            "spatial_shapes": self.shapes,
-        }
-
-    def on_levels(self, boxes: Tensor) -> Tensor:
-        """Boxes or points of the image (B, N, 2 or 4) on each padded level (B, N, L, 2 or 4)."""
-        ratios = self.valid_ratios if boxes.shape[-1] == 2 else self.ratios_of_boxes
-        return boxes[:, :, None] * ratios[:, None]
-
-    @cached_property
-    def pixel_centres(self) -> Tensor:
-        """Centres (B, S, 2) of the tokens, relative to the unpadded image."""
-        ratios = zip(self.shapes, self.valid_ratios.unbind(1), strict=True)
-        return torch.cat([_pixel_centres(h, w, ratio) for (h, w), ratio in ratios], 1)
-
-
-@dataclass
-class Proposals:
-    """What the encoder proposes at every token (two-stage).
-
-    tokens (B, S, C); logits (B, S, K); anchors (B, S, 4) before the sigmoid, infinite where a token
-    is padding or too close to the border.
-    """
-
-    tokens: Tensor
-    logits: Tensor
-    anchors: Tensor
-
-    def boxes(self, box_head: nn.Module) -> Tensor:
-        """Boxes (B, S, 4) before the sigmoid."""
-        return box_head(self.tokens).float() + self.anchors
-
-    def top(self, count: int, scores: Tensor) -> Proposals:
-        """The ``count`` proposals of each image with the best scores (B, S), best first.
-
-        A small image has fewer tokens than there are queries: its ranking starts again.
-        """
-        tokens = scores.shape[1]
-        best = scores.topk(min(count, tokens), dim=1).indices
-        if count > tokens:
-            best = best[:, torch.arange(count, device=best.device) % tokens]
-        parts = (self.tokens, self.logits, self.anchors)
-        best = best[..., None]
-        return Proposals(*(x.gather(1, best.expand(-1, -1, x.shape[-1])) for x in parts))
-
-
-def _pixel_centres(height: int, width: int, ratio: Tensor) -> Tensor:
-    """Centres (B, H * W, 2) as (x, y) of a level's pixels, relative to its unpadded part; ratio
-    (B, 2) is that part's share of width and height."""
-    x, y = (  # (B, W) and (B, H)
-        torch.arange(0.5, side, dtype=ratio.dtype, device=ratio.device)
-        / (ratio[:, axis, None] * side)
-        for axis, side in enumerate((width, height))
-    )
-    shape = (-1, height, width)
-    return torch.stack([x[:, None].expand(shape), y[..., None].expand(shape)], -1).flatten(1, 2)
-
-
-def _valid_ratio(mask: Tensor) -> Tensor:
-    """Unpadded share (B, 2) of width and height of masks (B, H, W)."""
-    height, width = mask.shape[1:]
-    inside = ~mask
-    return torch.stack([inside[:, 0].sum(1) / width, inside[:, :, 0].sum(1) / height], -1)
+from .memory import Memory, ProposesBoxes
 
 
 class DeformableEncoder(TransformerLayerSequence):
@@ -198,7 +112,7 @@ class DeformableDecoder(Decoder):
         }
 
 
-class MultiScaleTransformer(nn.Module):
+class MultiScaleTransformer(ProposesBoxes, nn.Module):
     """Encoder, decoder, and with ``as_two_stage`` what makes proposals of the encoder's tokens.
 
     ``learned_contents``: number of learned query contents, ``tgt_embed`` (N, C). A subclass adds
@@ -223,8 +137,7 @@ class MultiScaleTransformer(nn.Module):
         self.level_embeds = nn.Parameter(torch.empty(num_feature_levels, dim))
         self.tgt_embed = nn.Embedding(learned_contents, dim) if learned_contents else None
         if as_two_stage:
-            self.enc_output = nn.Linear(dim, dim)
-            self.enc_output_norm = nn.LayerNorm(dim)
+            self.build_proposals(dim)
         self.init_weights()
 
     def init_weights(self) -> None:
@@ -247,30 +160,9 @@ class MultiScaleTransformer(nn.Module):
             ],
             1,
         )
-        memory = Memory(
-            tokens=torch.cat([f.flatten(2).transpose(1, 2) for f in features], 1),
-            mask=torch.cat([m.flatten(1) for m in masks], 1),
-            shapes=[tuple(f.shape[-2:]) for f in features],
-            valid_ratios=torch.stack([_valid_ratio(m) for m in masks], 1),
-        )
+        memory = Memory.of_levels(features, masks)
         memory.tokens = self.encoder(memory, position)
         return memory
-
-    def propose(self, memory: Memory, class_head: nn.Module) -> Proposals:
-        """A class and an anchor at every token: its pixel, 0.05 * 2^level of the image wide."""
-        centres = memory.pixel_centres
-        sizes = [
-            centres.new_full((h * w, 2), 0.05 * 2.0**level)
-            for level, (h, w) in enumerate(memory.shapes)
-        ]
-        anchors = torch.cat([centres, torch.cat(sizes).expand_as(centres)], -1)  # (B, S, 4)
-        inside = ((anchors > 0.01) & (anchors < 0.99)).all(-1, keepdim=True)
-        usable = inside & ~memory.mask[..., None]
-        start = anchors.logit().masked_fill(~usable, torch.inf)
-        # As upstream: unusable tokens are zeroed before the norm, so they share one score, and
-        # their infinite coordinates become boxes at 1.
-        tokens = self.enc_output_norm(self.enc_output(memory.tokens.masked_fill(~usable, 0.0)))
-        return Proposals(tokens, class_head(tokens), start)
 
 
 class DeformableTransformer(MultiScaleTransformer):
