@@ -139,7 +139,8 @@ class Detector(nn.Module):
         sets = self.supervised_sets(found, queries.groups)
         sets = sets if proposals is None else [*sets, proposals]
         with torch.autocast(self.device.type, enabled=False):
-            return self.criterion.weighted(self.criterion.supervise(sets, targets))
+            losses = self.criterion.weighted(self.criterion.supervise(sets, targets))
+        return {**losses, **queries.losses}
 
     def predict(
         self, images: Images, targets: list[dict] | None = None

@@ -6,7 +6,7 @@ Legend: B images, N queries, C channels, K classes; boxes are cxcywh in [0, 1].
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, product
 
 import torch
@@ -25,7 +25,8 @@ class QueryGroup:
     size: number of queries.
     blocks: equal blocks of the group that do not see each other.
     sees: names of the other groups it may attend to.
-    copies: each target counts this often (H-DETR's k); 0 switches the group off.
+    copies: each target counts this often (H-DETR's k), with a known assignment on average;
+        0 switches the group off.
     weight: factor of the group's losses (H-DETR's lambda).
     assign: the known assignment of a layer (denoising); None asks the matcher.
     ranked: whether its queries may be re-ordered by score.
@@ -38,7 +39,7 @@ class QueryGroup:
     size: int = 300
     blocks: int = 1
     sees: tuple[str, ...] = ()
-    copies: int = 1
+    copies: float = 1
     weight: float = 1.0
     assign: Matches | None = None
     ranked: bool = True
@@ -69,7 +70,8 @@ class Queries:
 
     content (B, N, C); position (B, N, C) or None; boxes (B, N, 2 or 4), where attention looks;
     traced: the same boxes with the gradient of the box head that made them, kept when looking
-    forward twice (DINO, Zhang et al. 2023, section 3.5), else None.
+    forward twice (DINO, Zhang et al. 2023, section 3.5), else None; losses: weighted losses of the
+    heads that chose them, beside those of the criterion.
     """
 
     content: Tensor
@@ -77,14 +79,18 @@ class Queries:
     boxes: Tensor | None
     groups: tuple[QueryGroup, ...]
     traced: Tensor | None = None
+    losses: dict[str, Tensor] = field(default_factory=dict)
 
     def join(self, other: Queries) -> Queries:
-        """These queries, then the others; both carry content and boxes, neither a position."""
+        """These queries, then the others; both carry content and boxes, and both or none a
+        position."""
+        positions = [x for x in (self.position, other.position) if x is not None]
         return Queries(
             content=torch.cat([self.content, other.content], 1),
-            position=None,
+            position=torch.cat(positions, 1) if positions else None,
             boxes=torch.cat([self.boxes, other.boxes], 1),
             groups=self.groups + other.groups,
+            losses={**self.losses, **other.losses},
         )
 
     def reorder(self, order: Tensor) -> Queries:

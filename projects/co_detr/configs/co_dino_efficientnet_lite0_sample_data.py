@@ -1,0 +1,23 @@
+"""A small Co-DINO, trained on the sample data on two CPU cores.
+
+    python projects/co_detr/train_net.py \
+        --config-file projects/co_detr/configs/co_dino_efficientnet_lite0_sample_data.py
+
+Needs tools/make_sample_data.py and tools/make_sample_weights.py first. No published figure.
+"""
+
+from detrex.config import get_config
+
+from .models.co_dino_r50 import model
+
+_recipe = get_config("common/recipes/sample_data.py")
+dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
+optimizer, train = _recipe.optimizer, _recipe.train
+
+train.output_dir = "./output/co_dino_efficientnet_lite0_sample_data"
+dataloader.evaluator.output_dir = train.output_dir
+
+model.backbone = model.neck.input_shapes = None
+model.merge_with(get_config("common/models/efficientnet_lite0.py").small)
+model.update(num_queries=40, dn_number=20)
+model.auxiliary.strides = [8, 16, 32]

@@ -1,0 +1,155 @@
+"""Co-DETR (Zong et al., ICCV 2023): heads that assign many positives train the encoder, and their
+positives train the decoder.
+
+Everything added here is used in training only; at inference the model is its base.
+
+Legend: B images, S tokens of all levels, N queries, R candidates of a head, C channels; the
+decoder's boxes are cxcywh in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from detrex.layers import box_xyxy_to_cxcywh, get_sine_pos_embed
+from detrex.modeling.criterion import Predictions
+from detrex.modeling.matcher import Matches
+from detrex.modeling.queries import Queries, QueryGroup
+from detrex.modeling.transformer import Memory
+from projects.deformable_detr.modeling import DeformableDETR
+from projects.dino.modeling import DINO
+
+from .assigned import choose, pixel_instances
+from .atss import ATSSHead
+from .faster_rcnn import FasterRCNNHead
+
+
+class PositiveQueries(nn.Module):
+    """Queries from the positives of a head: linear(sine(box)) + linear(feature) (eq. 4).
+
+    ``with_position``: the place gives a position, too, as in two-stage Deformable DETR.
+    """
+
+    def __init__(self, embed_dim: int, with_position: bool) -> None:
+        super().__init__()
+        width = embed_dim * (2 if with_position else 1)
+        self.embed_dim = embed_dim
+        self.place = nn.Sequential(nn.Linear(embed_dim * 2, width), nn.LayerNorm(width))
+        self.feature = nn.Sequential(nn.Linear(embed_dim, embed_dim), nn.LayerNorm(embed_dim))
+
+    def forward(self, boxes: Tensor, features: Tensor, group: QueryGroup) -> Queries:
+        """Queries of boxes (B, N, 4) and features (B, N, C)."""
+        sine = get_sine_pos_embed(boxes, self.embed_dim // 2, exchange_xy=False)
+        *position, content = self.place(sine).split(self.embed_dim, -1)
+        content = content + self.feature(features)
+        return Queries(content, position[0] if position else None, boxes, (group,))
+
+
+class AuxiliaryHeads(nn.Module):
+    """Faster R-CNN and ATSS on the encoder's levels and one coarser level.
+
+    ``strides``: pixels between two tokens of each level. ``lambda_1``: weight of the decoder's
+    losses for the positives; ``lambda_2``: weight of the heads' own losses, which count once per
+    decoder layer (eq. 6). ``with_position``: see :class:`PositiveQueries`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        embed_dim: int,
+        strides: Sequence[int],
+        num_decoder_layers: int,
+        with_position: bool,
+        lambda_1: float = 1.0,
+        lambda_2: float = 2.0,
+    ) -> None:
+        super().__init__()
+        shape = (num_classes, embed_dim, [*strides, 2 * strides[-1]])
+        self.coarser = nn.Sequential(
+            nn.Conv2d(embed_dim, embed_dim, 3, stride=2, padding=1), nn.GroupNorm(32, embed_dim)
+        )
+        self.heads = nn.ModuleDict({"rcnn": FasterRCNNHead(*shape), "atss": ATSSHead(*shape)})
+        self.queries = nn.ModuleDict(
+            {name: PositiveQueries(embed_dim, with_position) for name in self.heads}
+        )
+        self.positive_weight = lambda_1
+        self.head_weight = lambda_2 * num_decoder_layers
+
+    def forward(self, memory: Memory, targets: Sequence[dict]) -> list[Queries]:
+        """Of each head a group of queries with the head's losses; targets with their image's "size"
+        (height, width)."""
+        levels, gt = self.levels(memory), pixel_instances(targets)
+        found = []
+        for name, head in self.heads.items():
+            losses, candidates = head(levels, gt)
+            chosen = choose(candidates)
+            group = self._group(f"_{name}", chosen.target, sum(map(len, gt)))
+            places = zip(chosen.boxes, gt, strict=True)
+            boxes = torch.stack([_relative(xyxy, x.image_size) for xyxy, x in places])
+            queries = self.queries[name](boxes, chosen.features, group)
+            queries.losses = {key: loss * self.head_weight for key, loss in losses.items()}
+            found.append(queries)
+        return found
+
+    def levels(self, memory: Memory) -> list[Tensor]:
+        """The encoder's tokens as levels (B, C, H, W), finest first, and one coarser level."""
+        tokens = memory.tokens.float()  # places would be rounded to the features' precision
+        parts = tokens.split([height * width for height, width in memory.shapes], 1)
+        levels = [
+            part.transpose(1, 2).unflatten(2, shape)
+            for part, shape in zip(parts, memory.shapes, strict=True)
+        ]
+        return [*levels, self.coarser(levels[-1])]
+
+    def _group(self, name: str, target: Tensor, count: int) -> QueryGroup:
+        """The group of queries whose targets (B, N) are known, -1 = background; ``count`` is the
+        number of all targets."""
+        image, query = (target >= 0).nonzero(as_tuple=True)
+        return QueryGroup(
+            name,
+            size=target.shape[1],
+            copies=len(image) / max(count, 1),
+            weight=self.positive_weight,
+            assign=Matches(torch.zeros_like(image), image, query, target[image, query]),
+            ranked=False,
+        )
+
+
+def _relative(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """xyxy in pixels (N, 4) to cxcywh in [0, 1] of an image of that height and width."""
+    height, width = size
+    return (box_xyxy_to_cxcywh(boxes) / boxes.new_tensor([width, height] * 2)).clamp(0, 1)
+
+
+class Collaborative:
+    """Adds ``auxiliary`` heads and the queries of their positives to a detector in training."""
+
+    def __init__(self, *, auxiliary: AuxiliaryHeads, **base) -> None:
+        super().__init__(**base)
+        self.auxiliary = auxiliary
+
+    def make_queries(
+        self, memory: Memory, targets: list[dict] | None
+    ) -> tuple[Queries, Predictions | None]:
+        queries, proposals = super().make_queries(memory, targets)
+        if targets is not None:
+            for positives in self.auxiliary(memory, targets):
+                queries = queries.join(positives)
+        return queries, proposals
+
+    def prepare_targets(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
+        """Of each image also its "size" (height, width): the heads work in pixels."""
+        sizes = [{"size": tuple(x["image"].shape[-2:])} for x in batched_inputs]
+        targets = super().prepare_targets(batched_inputs)
+        return [target | size for target, size in zip(targets, sizes, strict=True)]
+
+
+class CoDeformableDETR(Collaborative, DeformableDETR):
+    """Deformable DETR with collaborative heads."""
+
+
+class CoDINO(Collaborative, DINO):
+    """DINO with collaborative heads."""

@@ -1,0 +1,97 @@
+"""RPN and box head of Faster R-CNN (Ren et al., NeurIPS 2015), made of detectron2's modules.
+
+Legend: B images, C channels; boxes are xyxy in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from detectron2.layers import ShapeSpec
+from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
+from detectron2.modeling.box_regression import Box2BoxTransform
+from detectron2.modeling.matcher import Matcher
+from detectron2.modeling.poolers import ROIPooler
+from detectron2.modeling.proposal_generator import RPN, StandardRPNHead
+from detectron2.modeling.roi_heads import (
+    FastRCNNConvFCHead,
+    FastRCNNOutputLayers,
+    StandardROIHeads,
+)
+from detectron2.structures import ImageList, Instances
+from detectron2.utils.events import EventStorage
+from torch import Tensor, nn
+
+from .assigned import Assigned
+
+
+class FasterRCNNHead(nn.Module):
+    """Nine anchors a place, 1,000 proposals an image, 512 of them sampled for the box head.
+
+    ``strides``: pixels between two places of each level; proposals are pooled from all but the
+    coarsest.
+    """
+
+    def __init__(self, num_classes: int, embed_dim: int, strides: Sequence[int]) -> None:
+        super().__init__()
+        self.names = [f"p{i}" for i in range(len(strides))]
+        sizes = [[4 * stride * 2 ** (third / 3) for third in range(3)] for stride in strides]
+        self.rpn = RPN(
+            in_features=self.names,
+            head=StandardRPNHead(in_channels=embed_dim, num_anchors=9),
+            anchor_generator=DefaultAnchorGenerator(
+                sizes=sizes, aspect_ratios=[0.5, 1.0, 2.0], strides=strides
+            ),
+            anchor_matcher=Matcher([0.3, 0.7], [0, -1, 1], allow_low_quality_matches=True),
+            box2box_transform=Box2BoxTransform((1.0, 1.0, 1.0, 1.0)),
+            batch_size_per_image=256,
+            positive_fraction=0.5,
+            pre_nms_topk=(4000, 4000),
+            post_nms_topk=(1000, 1000),
+        )
+        box_head = FastRCNNConvFCHead(
+            ShapeSpec(channels=embed_dim, height=7, width=7), conv_dims=[], fc_dims=[1024, 1024]
+        )
+        self.roi_heads = StandardROIHeads(
+            num_classes=num_classes,
+            batch_size_per_image=512,
+            positive_fraction=0.25,
+            proposal_matcher=Matcher([0.5], [0, 1]),
+            box_in_features=self.names[:-1],
+            box_pooler=ROIPooler(7, [1 / stride for stride in strides[:-1]], 0, "ROIAlignV2"),
+            box_head=box_head,
+            box_predictor=FastRCNNOutputLayers(
+                box_head.output_shape,
+                box2box_transform=Box2BoxTransform((10.0, 10.0, 5.0, 5.0)),
+                num_classes=num_classes,
+                box_reg_loss_type="giou",
+                loss_weight={"loss_box_reg": 10.0},
+            ),
+        )
+
+    def forward(
+        self, levels: Sequence[Tensor], gt: Sequence[Instances]
+    ) -> tuple[dict[str, Tensor], list[Assigned]]:
+        """Losses and sampled proposals with their assignment, of levels (B, C, H, W)."""
+        images = ImageList(levels[0], [x.image_size for x in gt])  # only their sizes are asked for
+        heads = self.roi_heads
+        with EventStorage():  # detectron2 counts samples there; they are not the trainer's metrics
+            features = dict(zip(self.names, levels, strict=True))
+            proposals, losses = self.rpn(images, features, gt)
+            proposals = heads.label_and_sample_proposals(proposals, gt)
+            boxes = [x.proposal_boxes for x in proposals]
+            pooled = heads.box_pooler(list(levels[:-1]), boxes)
+            found = heads.box_predictor.losses(
+                heads.box_predictor(heads.box_head(pooled)), proposals
+            )
+        losses.update({name.replace("loss_", "loss_rcnn_"): loss for name, loss in found.items()})
+        parts = pooled.mean((2, 3)).split([len(x) for x in proposals])
+        return losses, [self._assigned(*own) for own in zip(proposals, parts, strict=True)]
+
+    def _assigned(self, proposals: Instances, features: Tensor) -> Assigned:
+        target = torch.full_like(proposals.gt_classes, -1)
+        if proposals.has("gt_index"):
+            positive = proposals.gt_classes < self.roi_heads.num_classes
+            target = torch.where(positive, proposals.gt_index, target)
+        return Assigned(proposals.proposal_boxes.tensor, features, target)
