@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -50,7 +51,9 @@ def inputs(kind: str, device: str, batch: int = 2) -> list:
     return [leaves[0], SHAPES, *leaves[1:], reference.expand(-1, -1, levels, -1).to(device)]
 
 
-def original(value: Tensor, shapes: list, offsets: Tensor, logits: Tensor, reference: Tensor):
+def original(
+    value: Tensor, shapes: list, offsets: Tensor, logits: Tensor, reference: Tensor
+) -> Tensor:
     """The CUDA kernel of Deformable DETR (2020), as torch-ms-deform-attn builds it."""
     from torch_ms_deform_attn import ms_deform_attn
 
@@ -60,7 +63,7 @@ def original(value: Tensor, shapes: list, offsets: Tensor, logits: Tensor, refer
     return ms_deform_attn(value, sizes, first, locations.to(value.dtype), weights)
 
 
-def seconds(function, data: list, grad: Tensor) -> tuple[float, float]:
+def seconds(function: Callable, data: list, grad: Tensor) -> tuple[float, float]:
     """Time of a forward, and of a forward and backward."""
     leaves = [data[0], *data[2:4]]
     start = now(grad)

@@ -13,6 +13,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -69,7 +70,9 @@ def plain(decoder: tuple, encoder: tuple, targets: list[dict], high_order: bool)
     return hybrid_losses(decoder, single, targets, one2one=300, copies=6, power=power)
 
 
-def seconds(function, decoder: tuple, encoder: tuple, targets: list, high_order: bool) -> float:
+def seconds(
+    function: Callable, decoder: tuple, encoder: tuple, targets: list, high_order: bool
+) -> float:
     """CPU time of one forward and backward."""
     for leaf in (*decoder, *encoder):
         leaf.grad = None

@@ -10,6 +10,7 @@ import functools
 import itertools
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import skimage.data
 import torch
 from detectron2.config import instantiate
 from detectron2.structures import BoxMode
+from omegaconf import DictConfig
 from PIL import Image
 
 from benchmarks.baseline.data import plain_mapper
@@ -44,7 +46,7 @@ def photographs(folder: str, size: tuple[int, int] = (640, 480)) -> list[dict]:
     return records
 
 
-def compare(baseline, ours, record: dict, seed: int) -> int:
+def compare(baseline: Callable, ours: Callable, record: dict, seed: int) -> int:
     """The largest difference in grey levels; ValueError if it is above 1 or boxes differ."""
     samples = []
     for mapper in (baseline, ours):
@@ -61,7 +63,7 @@ def compare(baseline, ours, record: dict, seed: int) -> int:
     return difference
 
 
-def time_mapper(config, records: list[dict], crop: bool, repeats: int) -> dict:
+def time_mapper(config: DictConfig, records: list[dict], crop: bool, repeats: int) -> dict:
     """Seconds per image of both sides: the mean over samples of the median over repeats."""
     arguments = instantiate(config)
     if not crop:

@@ -11,8 +11,22 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 import torch
 
+from tests.engine.runs import TinyRuns
+from tests.engine.tiny import write_data
+
 
 @pytest.fixture(autouse=True)
 def one_thread():
     """Undo what a test or the program it calls does to the number of threads."""
+    yield
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("tiny_data"))
+
+
+@pytest.fixture
+def tiny_run(tmp_path, tiny_data):
+    return TinyRuns(tmp_path, tiny_data)

@@ -266,4 +266,4 @@ def test_configs_and_data() -> None:
 
 def test_other_names_are_one_clear_error() -> None:
     with pytest.raises(ImportError, match="detrex.modeling.backbone.InternImage is not offered"):
-        from detrex.modeling.backbone import InternImage  # noqa: F401
+        from detrex.modeling.backbone import InternImage  # noqa: F401 (it fails)

@@ -21,21 +21,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # projects/ of a checkout, from any folder
 
-from detrex.engine.cli import default_argument_parser  # noqa: E402
-from detrex.engine.cli import main as train_net  # noqa: E402
-from detrex.engine.instantiation import accepts  # noqa: E402
-from detrex.engine.settings import load_config  # noqa: E402
-from detrex.evaluation.alignment import (  # noqa: E402
+from detrex.engine.cli import default_argument_parser
+from detrex.engine.cli import main as train_net
+from detrex.engine.instantiation import accepts
+from detrex.engine.settings import load_config
+from detrex.evaluation.alignment import (
     AlignmentReport,
     Definitions,
     alignment_of_results,
     load_report,
 )
-from detrex.evaluation.alignment.plots import save_plots  # noqa: E402
-from detrex.evaluation.alignment.report import FILE_NAME  # noqa: E402
-from detrex.evaluation.alignment.tables import format_report  # noqa: E402
-from detrex.utils.cli import run_command  # noqa: E402
-from detrex.utils.errors import InputError  # noqa: E402
+from detrex.evaluation.alignment.plots import save_plots
+from detrex.evaluation.alignment.report import FILE_NAME
+from detrex.evaluation.alignment.tables import format_report
+from detrex.utils.cli import run_command
+from detrex.utils.errors import InputError
 
 
 def parse() -> tuple[argparse.Namespace, list[str]]:

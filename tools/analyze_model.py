@@ -14,20 +14,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # projects/ of a checkout, from any folder
 
-import torch  # noqa: E402
-from detectron2.config import instantiate  # noqa: E402
-from detectron2.structures import Boxes, Instances  # noqa: E402
-from tabulate import tabulate  # noqa: E402
+import torch
+from detectron2.config import instantiate
+from detectron2.structures import Boxes, Instances
+from tabulate import tabulate
 
-from detrex.engine.settings import load_config  # noqa: E402
-from detrex.modeling.analysis import (  # noqa: E402
+from detrex.engine.settings import load_config
+from detrex.modeling.analysis import (
     activation_bytes,
     flops_by_part,
     parameters,
     parameters_by_part,
 )
-from detrex.utils.cli import run_command  # noqa: E402
-from detrex.utils.errors import InputError  # noqa: E402
+from detrex.utils.cli import run_command
+from detrex.utils.errors import InputError
 
 
 def parse() -> argparse.Namespace:

@@ -24,11 +24,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks/ is not installed
 
-import benchmarks  # noqa: E402
-from detrex.utils.cli import run_command  # noqa: E402
-from detrex.utils.collect_env import environment  # noqa: E402
-from detrex.utils.errors import InputError  # noqa: E402
-from detrex.utils.files import atomic_write  # noqa: E402
+import benchmarks
+from detrex.utils.cli import run_command
+from detrex.utils.collect_env import environment
+from detrex.utils.errors import InputError
+from detrex.utils.files import atomic_write
 
 OPTIONS = ("repeats", "config_file", "batch_sizes", "sizes")
 NAMES = sorted(m.name for m in pkgutil.iter_modules(benchmarks.__path__) if not m.ispkg)

@@ -16,15 +16,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # projects/ of a checkout, from any folder
 
-from detectron2.config import instantiate  # noqa: E402
-from torch import nn  # noqa: E402
+from detectron2.config import instantiate
+from torch import nn
 
-from detrex.checkpoint import compare, read_checkpoint, save_checkpoint  # noqa: E402
-from detrex.checkpoint.convert import NAMES, RESNET, convert, detect_layout  # noqa: E402
-from detrex.checkpoint.layouts import LAYOUTS  # noqa: E402
-from detrex.engine.settings import load_config  # noqa: E402
-from detrex.utils.cli import run_command  # noqa: E402
-from detrex.utils.errors import InputError  # noqa: E402
+from detrex.checkpoint import compare, read_checkpoint, save_checkpoint
+from detrex.checkpoint.convert import NAMES, RESNET, convert, detect_layout
+from detrex.checkpoint.layouts import LAYOUTS
+from detrex.engine.settings import load_config
+from detrex.utils.cli import run_command
+from detrex.utils.errors import InputError
 
 
 def parse() -> argparse.Namespace:

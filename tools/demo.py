@@ -43,7 +43,7 @@ def draw(found: tuple | None, layer: int, threshold: float) -> Image.Image | Non
     return draw_item(SheetItem(image, predictions=boxes), max(MIN_SIDE, *image.size))
 
 
-def page(gradio: ModuleType, predictor: Predictor):
+def page(gradio: ModuleType, predictor: Predictor) -> object:
     """The page, as ``gradio.Blocks``."""
     count = len(predictor.layers(np.zeros((64, 64, 3), np.uint8)))
 

@@ -13,11 +13,11 @@ from detectron2.config import instantiate
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # a config's models may not be installed
 
-from detrex.checkpoint import load_weights  # noqa: E402
-from detrex.engine import load_config  # noqa: E402
-from detrex.engine.replay import replay  # noqa: E402
-from detrex.utils.cli import run_command  # noqa: E402
-from detrex.utils.errors import InputError  # noqa: E402
+from detrex.checkpoint import load_weights
+from detrex.engine import load_config
+from detrex.engine.replay import replay
+from detrex.utils.cli import run_command
+from detrex.utils.errors import InputError
 
 
 def main() -> None:

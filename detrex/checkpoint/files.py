@@ -152,7 +152,7 @@ def _read_torch(path: Path) -> dict:
 class _DataUnpickler(pickle.Unpickler):
     """Builds numpy arrays and plain containers, nothing else."""
 
-    def find_class(self, module: str, name: str):
+    def find_class(self, module: str, name: str) -> object:
         full_name = f"{module}.{name}"
         if full_name not in _PICKLED:
             raise pickle.UnpicklingError(f"it refers to {full_name}: {_MORE_THAN_DATA}")

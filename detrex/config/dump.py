@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import yaml
 from detectron2.config.instantiate import dump_dataclass
@@ -62,7 +62,7 @@ class _Source(str):
 yaml.add_representer(_Source, lambda dumper, text: dumper.represent_str(str(text)))
 
 
-def _plain(value, key=None):
+def _plain(value: object, key: str | None = None) -> object:
     if isinstance(value, Mapping):
         return {name: _plain(item, name) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -74,24 +74,24 @@ def _plain(value, key=None):
     return target_name(value) if key == "_target_" and callable(value) else value
 
 
-def _source(function) -> _Source:
+def _source(function: Callable) -> _Source:
     try:
         return _Source(inspect.getsource(function).strip())
     except (OSError, TypeError):
         return _Source(f"{function.__module__}.{function.__qualname__}")
 
 
-def _as_json(content) -> str:
+def _as_json(content: object) -> str:
     return json.dumps(content, default=_describe, sort_keys=True)
 
 
-def _describe(value) -> str:
+def _describe(value: object) -> str:
     if hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
     return re.sub(" at 0x[0-9a-f]+", "", repr(value))
 
 
-def _leaves(value) -> Iterator:
+def _leaves(value: object) -> Iterator:
     if isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _leaves(item)
@@ -99,6 +99,6 @@ def _leaves(value) -> Iterator:
         yield value
 
 
-def _short(value) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."

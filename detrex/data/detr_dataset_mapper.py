@@ -109,7 +109,9 @@ class DetrDatasetMapper:
             return self.augmentation
         return self.augmentation_with_crop
 
-    def _instances(self, annotations: list[dict], transforms, size: tuple[int, int]) -> Instances:
+    def _instances(
+        self, annotations: list[dict], transforms: T.TransformList, size: tuple[int, int]
+    ) -> Instances:
         kept = [annotation for annotation in annotations if not annotation.get("iscrowd", 0)]
         height, width = size
         boxes = transforms.apply_box(_corners(kept)).clip(min=0)
@@ -153,7 +155,9 @@ def _corners(annotations: list[dict]) -> np.ndarray:
     return boxes.reshape(-1, 4).astype(np.float64)
 
 
-def _masks(annotations: list[dict], transforms, size: tuple[int, int]) -> PolygonMasks:
+def _masks(
+    annotations: list[dict], transforms: T.TransformList, size: tuple[int, int]
+) -> PolygonMasks:
     keys = ("bbox", "bbox_mode", "category_id", "segmentation")
     moved = [
         detection_utils.transform_instance_annotations(

@@ -49,7 +49,12 @@ class MappedBatches(Dataset):
     """
 
     def __init__(
-        self, dataset: Sequence[dict], mapper: Callable, seed: int, skip_broken: bool, collate_fn
+        self,
+        dataset: Sequence[dict],
+        mapper: Callable,
+        seed: int,
+        skip_broken: bool,
+        collate_fn: Callable,
     ) -> None:
         self.dataset, self.mapper, self.seed = dataset, mapper, seed
         self.skip_broken, self.collate_fn = skip_broken, collate_fn
@@ -191,5 +196,5 @@ def _is_wide(dataset: Sequence[dict]) -> list[bool]:
         ) from error
 
 
-def _identity(batch):
+def _identity(batch: list) -> list:
     return batch

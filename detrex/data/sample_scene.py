@@ -78,7 +78,9 @@ def compose(
     return scene
 
 
-def _background(rng: np.random.Generator, photographs, size: int) -> np.ndarray:
+def _background(
+    rng: np.random.Generator, photographs: Sequence[np.ndarray], size: int
+) -> np.ndarray:
     """A random square of a random photograph, mirrored half of the time, (size, size, 3)."""
     photograph = photographs[rng.integers(len(photographs))]
     height, width = photograph.shape[:2]
@@ -148,7 +150,7 @@ def _ink(rng: np.random.Generator, under: np.ndarray) -> np.ndarray:
     return (luma + rng.uniform(0, 0.9) * room * tint).astype(np.float32)
 
 
-def _cover_one(rng: np.random.Generator, scene: Scene, photographs) -> None:
+def _cover_one(rng: np.random.Generator, scene: Scene, photographs: Sequence[np.ndarray]) -> None:
     """Lay a patch of a photograph over part of one digit, where a fitting place is found."""
     target = scene.digits[rng.integers(len(scene.digits))]
     x, y, w, h = target.box

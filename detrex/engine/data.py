@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from detectron2.config import instantiate
 from detectron2.utils import comm
@@ -54,7 +54,7 @@ def read_train_set(cfg: DictConfig) -> Sequence[dict] | None:
     return None if node is None else instantiate(node)
 
 
-def build_loader(cfg: DictConfig, records: Sequence[dict] | None, start_iteration: int):
+def build_loader(cfg: DictConfig, records: Sequence[dict] | None, start_iteration: int) -> Iterable:
     """Build this process's training loader, positioned behind the iterations that are done.
 
     ``total_batch_size`` is what one optimizer step sees: it is shared out over processes and

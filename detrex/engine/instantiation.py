@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 
 from detectron2.config import instantiate
 from detectron2.utils.registry import locate
@@ -11,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from detrex.utils.errors import InputError
 
 
-def target_of(node: DictConfig):
+def target_of(node: DictConfig) -> Callable | None:
     """Return the callable that ``node._target_`` names or is, or None if it cannot be found."""
     target = node.get("_target_")
     if not isinstance(target, str):
@@ -37,7 +38,7 @@ def accepts(node: DictConfig, argument: str) -> bool:
     return argument in arguments(node)
 
 
-def call_with(node: DictConfig, **given):
+def call_with(node: DictConfig, **given: object) -> object:
     """Instantiate a node with some arguments given as objects.
 
     Lists and dicts arrive as plain ones: omegaconf's would end up in the optimizer's state and
@@ -51,5 +52,5 @@ def call_with(node: DictConfig, **given):
     return target(**arguments, **given)
 
 
-def _plain(value):
+def _plain(value: object) -> object:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

@@ -159,7 +159,7 @@ def _forward_signals(processes: Sequence[int]) -> list[int]:
     """Pass stop signals on to the started processes; return a list to which they are added."""
     received = []
 
-    def forward(number: int, _) -> None:
+    def forward(number: int, _: object) -> None:
         received.append(number)
         for process in processes:
             with suppress(ProcessLookupError):

@@ -75,7 +75,7 @@ def _check_given_once(nodes: Sequence[DictConfig], overrides: Sequence[str]) -> 
         )
 
 
-def _default(node: DictConfig):
+def _default(node: DictConfig) -> int | None:
     """The class's own default, which a config that repeats it has not chosen."""
     if not accepts(node, KEY):
         return None

@@ -9,6 +9,7 @@ import importlib.util
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from detectron2.config import instantiate
@@ -29,6 +30,9 @@ from detrex.utils.errors import InputError
 
 from .run import trained_model
 from .settings import load_config
+
+if TYPE_CHECKING:
+    import supervision
 
 
 class Predictor(Pretrained):
@@ -144,7 +148,7 @@ class Predictor(Pretrained):
         ]
         return {"width": width, "height": height, "detections": detections}
 
-    def to_supervision(self, found: Instances):
+    def to_supervision(self, found: Instances) -> supervision.Detections:
         """Detections as ``supervision.Detections``, with ``class_name`` among their data.
 
         Raises InputError where supervision is not installed.

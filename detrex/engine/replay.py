@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -75,15 +75,15 @@ def _precision(cfg: DictConfig, device: str) -> torch.autocast:
     return torch.autocast(device, dtype=AMP_TYPES[amp.dtype], enabled=amp.enabled)
 
 
-def _watch(name: str, found: list[str]):
-    def hook(module: nn.Module, inputs, output) -> None:
+def _watch(name: str, found: list[str]) -> Callable:
+    def hook(module: nn.Module, inputs: object, output: object) -> None:
         if not all(value.isfinite().all() for value in _tensors(output)):
             found.append(name)
 
     return hook
 
 
-def _tensors(value) -> Iterator[Tensor]:
+def _tensors(value: object) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping | list | tuple):

@@ -27,7 +27,7 @@ class Clock:
     epoch_length: Callable[[], int]
     max_iter: int | None = None
 
-    def iterations(self, value, key: str) -> int:
+    def iterations(self, value: object, key: str) -> int:
         """Return ``value`` in iterations.
 
         Args:
@@ -72,7 +72,7 @@ def resolve_schedule(cfg: DictConfig, epoch_length: Callable[[], int]) -> None:
         _resolve_milestones(node, clock)
 
 
-def dict_nodes(node) -> Iterator[DictConfig]:
+def dict_nodes(node: object) -> Iterator[DictConfig]:
     """Yield every dict of a config, outermost first."""
     if isinstance(node, DictConfig):
         yield node

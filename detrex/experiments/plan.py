@@ -139,7 +139,7 @@ def _strings(path: Path, content: dict, key: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _check_keys(path: Path, content, known: set[str]) -> None:
+def _check_keys(path: Path, content: object, known: set[str]) -> None:
     if not isinstance(content, dict) or not content.keys() <= known:
         raise InputError(f"{path}: {content!r:.80} should have no other keys than {sorted(known)}")
 

@@ -121,7 +121,7 @@ def run_one(job: Job) -> str:
         end([process])
 
 
-def _again(job: Job):
+def _again(job: Job) -> object:
     import submitit
 
     return submitit.helpers.DelayedSubmission(run_one, job)

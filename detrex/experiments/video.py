@@ -6,6 +6,7 @@ import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from PIL import Image
 
@@ -38,7 +39,9 @@ def draw_video(
         raise InputError(f"{source}: cannot be read as a video: {error}") from None
 
 
-def _copy(av, reader, writer, sample: Sample, detectors: Sequence[Source]) -> int:
+def _copy(
+    av: ModuleType, reader: object, writer: object, sample: Sample, detectors: Sequence[Source]
+) -> int:
     given, made, count = reader.streams.video[0], None, 0
     for frame in reader.decode(given):
         count += 1

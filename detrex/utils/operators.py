@@ -6,6 +6,7 @@ A GPU is kept waiting by many small operators and by every value that the host r
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -62,7 +63,9 @@ class _Dispatch(TorchDispatchMode):
         super().__init__()
         self._counter = counter
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, function: Callable, types: object, args: tuple = (), kwargs: dict | None = None
+    ) -> object:
         result, name = function(*args, **(kwargs or {})), function.overloadpacket.__name__
         if not function.is_view and name not in _BOOKKEEPING:
             self._counter.operators[name] += 1
@@ -78,7 +81,9 @@ class _Calls(TorchFunctionMode):
         super().__init__()
         self._counter = counter
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, function: Callable, types: object, args: tuple = (), kwargs: dict | None = None
+    ) -> object:
         if function in _TO_HOST:
             self._counter.syncs[_TO_HOST[function]] += 1
         # A device object may be the model's own: only the literal is surely the host.

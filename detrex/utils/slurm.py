@@ -7,9 +7,13 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from detrex.utils.errors import InputError
 from detrex.utils.signals import STOP_SIGNALS
+
+if TYPE_CHECKING:
+    import submitit
 
 try:
     from submitit import AutoExecutor
@@ -53,7 +57,7 @@ class TrainingJob(Checkpointable):
         os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
 
 
-def submit(command: Sequence[str], folder: Path, cluster: str, parameters: dict):
+def submit(command: Sequence[str], folder: Path, cluster: str, parameters: dict) -> submitit.Job:
     """Submit a training run and return submitit's job.
 
     Args:

@@ -183,7 +183,7 @@ def test_missing_coco_says_what_to_set(monkeypatch):
 
 def test_upstream_names_that_do_not_exist_here():
     with pytest.raises(ImportError, match="COCOInstanceNewBaselineDatasetMapper is not offered"):
-        from detrex.data import COCOInstanceNewBaselineDatasetMapper  # noqa: F401
+        from detrex.data import COCOInstanceNewBaselineDatasetMapper  # noqa: F401 (it fails)
     assert detrex.data.DetrDatasetMapper.__module__ == "detrex.data.detr_dataset_mapper"
 
 

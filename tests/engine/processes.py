@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from tests.engine.conftest import assert_equal
+from tests.engine.runs import assert_equal
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["detrex.engine", "tests.engine.tiny"])

@@ -10,8 +10,8 @@ import torch
 from detrex.engine.preemption import PREEMPTED
 from detrex.utils.errors import InputError
 from tests.engine import processes
-from tests.engine.conftest import TinyRuns, assert_equal
 from tests.engine.processes import OPTIONS
+from tests.engine.runs import TinyRuns, assert_equal
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import torch
 
 from detrex.engine.launch import Machines, check_devices, launch
 from detrex.utils.errors import InputError
-from tests.engine.conftest import assert_equal
+from tests.engine.runs import assert_equal
 
 ROOT = Path(__file__).parents[2]
 TOOL = str(ROOT / "tools" / "train_net.py")

@@ -12,7 +12,7 @@ from detrex.engine.performance import apply_performance
 from detrex.engine.settings import load_config
 from detrex.layers import BaseTransformerLayer
 from detrex.utils.errors import InputError
-from tests.engine.conftest import CONFIG
+from tests.engine.runs import CONFIG
 from tests.models import image, tiny
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from detrex.engine.run_folder import check_output_folder, read_record
 from detrex.utils.errors import InputError
-from tests.engine.conftest import CONFIG, assert_equal
+from tests.engine.runs import CONFIG, assert_equal
 
 
 def test_fork_with_a_lambda_trains_and_leaves_its_sources(tiny_run):

@@ -10,7 +10,7 @@ import yaml
 from detrex.engine.failures import describe_failure
 from detrex.engine.nan_guard import NonFiniteLoss
 from detrex.utils.errors import InputError
-from tests.engine.conftest import assert_equal
+from tests.engine.runs import assert_equal
 
 FAIL = "model.fail_at=6"
 EMA = "train.model_ema.enabled=true"

@@ -2,7 +2,7 @@ import pytest
 
 from detrex.engine.settings import load_config
 from detrex.utils.errors import InputError
-from tests.engine.conftest import CONFIG
+from tests.engine.runs import CONFIG
 
 
 @pytest.mark.parametrize(

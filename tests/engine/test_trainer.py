@@ -11,7 +11,7 @@ from detrex.engine.preemption import Preemption
 from detrex.engine.trainer import StepOptions, Trainer, seed_step
 from detrex.modeling.ema import ModelEma
 from detrex.utils.errors import InputError
-from tests.engine.conftest import assert_equal
+from tests.engine.runs import assert_equal
 from tests.engine.tiny import TinyDetector
 
 

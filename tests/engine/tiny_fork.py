@@ -11,7 +11,7 @@ from detectron2.solver.build import get_default_optimizer_params
 from omegaconf import OmegaConf
 
 from .tiny_config import dataloader as ours
-from .tiny_config import lr_multiplier, model, train  # noqa: F401
+from .tiny_config import lr_multiplier, model, train  # noqa: F401 (a config is its names)
 
 dataloader = OmegaConf.create()
 dataloader.train = L(build_detection_train_loader)(

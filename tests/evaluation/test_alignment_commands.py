@@ -17,7 +17,6 @@ from detrex.evaluation.alignment import alignment_of_results, load_report, with_
 from detrex.evaluation.alignment.plots import PANELS, save_plots
 from detrex.evaluation.alignment.tables import format_report
 from detrex.utils.errors import InputError
-from tests.engine.conftest import tiny_data, tiny_run  # noqa: F401
 from tests.models import ROOT, image, tiny
 
 
@@ -151,7 +150,7 @@ def test_models_and_definitions_that_do_not_fit(data, tmp_path):
         evaluate(tiny(num_classes=4, criterion__num_classes=4), data, None, diagnose=True)
 
 
-def test_training_logs_alignment(tiny_run):  # noqa: F811
+def test_training_logs_alignment(tiny_run):
     """Written by the trainer like every score, so TensorBoard and metrics.json have it."""
     long = ["train.max_iter=40", "train.eval_period=20", "optimizer.lr=0.05"]
     tiny_run("run", *long, "dataloader.evaluator.diagnose=True")
@@ -184,7 +183,7 @@ def analyze(monkeypatch, capsys):
     return run
 
 
-def test_command_on_a_model(analyze, tiny_run, tmp_path):  # noqa: F811
+def test_command_on_a_model(analyze, tiny_run, tmp_path):
     tiny_run("run", "train.max_iter=1")
     weights = f"train.init_checkpoint={tiny_run.folder}/run/model_final.pth"
     arguments = [*tiny_run.args("unused"), weights, "-o", tmp_path / "out", "--br-min-iou", "0.1"]
@@ -198,7 +197,7 @@ def test_command_on_a_model(analyze, tiny_run, tmp_path):  # noqa: F811
     assert not (tiny_run.folder / "unused").exists()
 
 
-def test_command_on_bad_input(analyze, data, tmp_path, tiny_run):  # noqa: F811
+def test_command_on_bad_input(analyze, data, tmp_path, tiny_run):
     (tmp_path / "empty.json").write_text("[]")
     results = ["--results", tmp_path / "empty.json"]
     config = tmp_path / "no_evaluator.py"

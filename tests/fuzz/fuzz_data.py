@@ -22,11 +22,11 @@ from random import Random
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.engine import processes  # noqa: E402
-from tests.engine.conftest import TinyRuns  # noqa: E402
-from tests.fuzz import image_mutations, json_mutations  # noqa: E402
-from tests.fuzz.case import Case, Original  # noqa: E402
-from tests.fuzz.pipeline import BACKENDS, check  # noqa: E402
+from tests.engine import processes
+from tests.engine.runs import TinyRuns
+from tests.fuzz import image_mutations, json_mutations
+from tests.fuzz.case import Case, Original
+from tests.fuzz.pipeline import BACKENDS, check
 
 MUTATIONS = {**json_mutations.MUTATIONS, **image_mutations.MUTATIONS}
 OUTCOMES = ("survived", "refused", "wrong")

@@ -15,9 +15,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from detrex.export import trace, write_onnx, write_program  # noqa: E402
-from tests.export.graphs import assert_agrees, detector, onnx_runner  # noqa: E402
-from tests.models import RANK_DETR  # noqa: E402
+from detrex.export import trace, write_onnx, write_program
+from tests.export.graphs import assert_agrees, detector, onnx_runner
+from tests.models import RANK_DETR
 
 CONFIGS = (
     RANK_DETR,

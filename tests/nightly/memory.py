@@ -20,9 +20,9 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from detrex.data.sample_data import make_sample_data  # noqa: E402
-from tests.engine import processes  # noqa: E402
-from tests.engine.conftest import TinyRuns  # noqa: E402
+from detrex.data.sample_data import make_sample_data
+from tests.engine import processes
+from tests.engine.runs import TinyRuns
 
 WARM_UP, END, GROWTH = 0.1, 0.8, 1.01
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from matplotlib import colormaps
@@ -135,7 +135,7 @@ def panels_of(report: AlignmentReport) -> dict[str, Callable[[Axes, AlignmentRep
     return {k: panel for k, panel in PANELS.items() if len(report.layers) > 1 or k != "by_layer"}
 
 
-def _layer_colors(report: AlignmentReport):
+def _layer_colors(report: AlignmentReport) -> Iterable[tuple]:
     """(layer, colour), the last one darkest."""
     shades = colormaps["Blues"](np.linspace(0.35, 0.95, len(report.layers)))
     return zip(report.layers, shades if len(shades) > 1 else [BLUE], strict=True)
@@ -145,7 +145,7 @@ def _layer_name(report: AlignmentReport, layer: int) -> str:
     return f"layer {layer}" if report.kind == "queries" else "detections"
 
 
-def _histogram(ax: Axes, counts: list[int], color, name: str) -> None:
+def _histogram(ax: Axes, counts: list[int], color: object, name: str) -> None:
     share = 100 * np.array(counts) / max(sum(counts), 1)
     ax.stairs(share, np.linspace(0, 1, len(counts) + 1), color=color, label=name, linewidth=1.5)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def alignment_of_results(
     )
 
 
-def by_image(found: list[dict], image_ids: list[int], category_ids: list[int]):
+def by_image(found: list[dict], image_ids: list[int], category_ids: list[int]) -> Iterator[tuple]:
     """Yield (image id, detections) for every image, also for those without any."""
     label = {id_: i for i, id_ in enumerate(category_ids)}
     boxes = np.array([d["bbox"] for d in found], np.float64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,7 +89,7 @@ def data_uri(path: Path, side: int = 640) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def _by_image(records) -> dict[int, list[dict]]:
+def _by_image(records: Iterable[dict]) -> dict[int, list[dict]]:
     found = defaultdict(list)
     for record in records:
         found[record["image_id"]].append(record)

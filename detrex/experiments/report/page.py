@@ -167,7 +167,7 @@ def _data(runs: Sequence[Run], names: Sequence[str], drawn: list[dict]) -> dict:
     return {"runs": entries, "curves": figures.curves(runs), "figures": drawn}
 
 
-def finite(value):
+def finite(value: object) -> object:
     """The same nested value with None for what JSON has no number for (NaN, infinities)."""
     if isinstance(value, dict):
         return {key: finite(v) for key, v in value.items()}

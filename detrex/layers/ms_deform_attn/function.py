@@ -68,7 +68,14 @@ def multi_scale_deformable_attention(
     return deformable_attention(value, shapes, locations, weights, None)
 
 
-def _check_sizes(value, shapes: Shapes, offsets, logits, reference, mask) -> None:
+def _check_sizes(
+    value: Tensor,
+    shapes: Shapes,
+    offsets: Tensor,
+    logits: Tensor,
+    reference: Tensor | None,
+    mask: Tensor | None,
+) -> None:
     """The kernels read memory by these sizes, so they must hold."""
     batch, tokens, heads, _ = value.shape
     queries, levels = offsets.shape[1], len(shapes)

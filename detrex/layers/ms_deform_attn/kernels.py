@@ -33,6 +33,16 @@ def _weigh(logits, index, exists, BOX: tl.constexpr):
 
 
 @triton.jit
+def _unweigh(weight, grad_weight, BOX: tl.constexpr):
+    """The gradient (Q, K) of the logits from that of the weights."""
+    if BOX == 0:
+        grad_logit = grad_weight
+    else:
+        grad_logit = weight * (grad_weight - tl.sum(weight * grad_weight, axis=1)[:, None])
+    return grad_logit
+
+
+@triton.jit
 def _origin(reference, place, exists, size, axis, POINTS: tl.constexpr, BOX: tl.constexpr):
     """The place, in [0, 1], that offset zero means, and what an offset of one adds, (Q, K)."""
     zero = tl.zeros(place.shape, tl.float32)
@@ -106,7 +116,7 @@ def _locate(levels, level, offsets, index, reference, place, exists, POINTS: tl.
 def forward_kernel(levels, value, offsets, logits, reference, out, tokens, queries,
                    HEADS: tl.constexpr, LEVELS: tl.constexpr, POINTS: tl.constexpr,
                    DIM: tl.constexpr, BOX: tl.constexpr, BLOCK: tl.constexpr,
-                   SAMPLES: tl.constexpr, CHANNELS: tl.constexpr) -> None:  # fmt: skip
+                   SAMPLES: tl.constexpr, CHANNELS: tl.constexpr):  # fmt: skip
     """out (B, N, H, D); levels (L, 3) holds height, width and first token."""
     row, index, place, exists, level = _block(queries, HEADS, LEVELS, POINTS, BOX, BLOCK, SAMPLES)
     x, y, inside, _, _, height, width, first = _locate(
@@ -128,7 +138,7 @@ def forward_kernel(levels, value, offsets, logits, reference, out, tokens, queri
 
 @triton.jit
 def _store_shares(target, row, exists, grad_x, grad_y, offsets, index, inside, level,
-                  LEVELS: tl.constexpr, POINTS: tl.constexpr, BOX: tl.constexpr) -> None:  # fmt: skip
+                  LEVELS: tl.constexpr, POINTS: tl.constexpr, BOX: tl.constexpr):  # fmt: skip
     """Sums over the points of each level: the head's gradient of the reference, from that of the
     places in [0, 1] (Q, K)."""
     spread: tl.constexpr = 0.5 / POINTS
@@ -151,7 +161,7 @@ def backward_kernel(levels, value, offsets, logits, reference, grad, grad_value,
                     HEADS: tl.constexpr, LEVELS: tl.constexpr, POINTS: tl.constexpr,
                     DIM: tl.constexpr, BOX: tl.constexpr, BLOCK: tl.constexpr,
                     SAMPLES: tl.constexpr, CHANNELS: tl.constexpr,
-                    MOVING: tl.constexpr) -> None:  # fmt: skip
+                    MOVING: tl.constexpr):  # fmt: skip
     """Adds to grad_value, which starts at zero; writes the other gradients, with MOVING also each
     head's share of the reference's (B, N, H, L, BOX)."""
     row, index, place, exists, level = _block(queries, HEADS, LEVELS, POINTS, BOX, BLOCK, SAMPLES)
@@ -165,9 +175,8 @@ def backward_kernel(levels, value, offsets, logits, reference, grad, grad_value,
     upper = tl.load(grad + row[:, None] * DIM + channel[None, :], mask=read, other=0.0)
     upper = upper.to(tl.float32)[:, None, :]
     head = tl.program_id(2).to(tl.int64) * tokens * HEADS * DIM + tl.program_id(1) * DIM
-    grad_weight = tl.zeros((BLOCK, SAMPLES), tl.float32)
-    grad_x = tl.zeros((BLOCK, SAMPLES), tl.float32)
-    grad_y = tl.zeros((BLOCK, SAMPLES), tl.float32)
+    zeros = tl.zeros((BLOCK, SAMPLES), tl.float32)
+    grad_weight, grad_x, grad_y = zeros, zeros, zeros
     for corner in tl.static_range(4):
         share, slope_x, slope_y, offset, here = _corner(
             corner, x, y, inside, height, width, first, HEADS * DIM
@@ -183,10 +192,7 @@ def backward_kernel(levels, value, offsets, logits, reference, grad, grad_value,
         tl.atomic_add(grad_value + offset, amount, mask=moved, sem="relaxed")
     grad_x *= weight * width
     grad_y *= weight * height
-    if BOX == 0:
-        grad_logit = grad_weight
-    else:
-        grad_logit = weight * (grad_weight - tl.sum(weight * grad_weight, axis=1)[:, None])
+    grad_logit = _unweigh(weight, grad_weight, BOX)
     tl.store(grad_logits + index, grad_logit, mask=exists)
     tl.store(grad_offsets + 2 * index, grad_x * step_x, mask=exists)
     tl.store(grad_offsets + 2 * index + 1, grad_y * step_y, mask=exists)

@@ -46,7 +46,14 @@ def _common(*dtypes: torch.dtype) -> torch.dtype:
     return functools.reduce(torch.promote_types, dtypes)
 
 
-def attend(value: Tensor, shapes: list[int], offsets: Tensor, logits: Tensor, reference, mask):
+def attend(
+    value: Tensor,
+    shapes: list[int],
+    offsets: Tensor,
+    logits: Tensor,
+    reference: Tensor | None,
+    mask: Tensor | None,
+) -> Tensor:
     """The operator, for tensors of dtypes that differ: none is rounded to less than it has."""
     dtype = _stored(_common(value.dtype, offsets.dtype, logits.dtype))
     parts = [x.to(dtype) for x in (value, offsets, logits)]
@@ -55,7 +62,7 @@ def attend(value: Tensor, shapes: list[int], offsets: Tensor, logits: Tensor, re
     return _operator(parts[0], shapes, *parts[1:], reference, mask).to(value.dtype)
 
 
-def _sizes(value: Tensor, shapes: list[int], offsets: Tensor, reference: Tensor | None):
+def _sizes(value: Tensor, shapes: list[int], offsets: Tensor, reference: Tensor | None) -> list:
     """The fields of ``Sizes`` in kernel.c."""
     queries, _, levels, points = offsets.shape[1:5]
     framed = sum((h + 2) * (w + 2) for h, w in zip(shapes[::2], shapes[1::2], strict=True))
@@ -68,7 +75,7 @@ def _call(name: str, value: Tensor, *arguments: Tensor | list | int) -> None:
     getattr(_load(value.dtype), name)(*map(_as_c, arguments))
 
 
-def _as_c(argument: Tensor | list | int | None):
+def _as_c(argument: Tensor | list | int | None) -> object:
     if isinstance(argument, list):
         fields = [_as_c(field) for field in argument]
         return (type(fields[0]) * len(fields))(*fields)

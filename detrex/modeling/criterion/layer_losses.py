@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from detrex.modeling.matcher import Matches
+from detrex.modeling.matcher.matcher import Targets
 
 from .sets import sets_from_outputs
 
+Layer = dict[str, Tensor]  # upstream's outputs of one layer
 Indices = Sequence[tuple[Tensor, Tensor]]  # per image: queries (M,) and its targets (M,)
 
 
@@ -24,8 +26,8 @@ class LayerLosses:
     def get_loss(
         self,
         loss: str,
-        outputs: dict[str, Tensor],
-        targets: Sequence[dict[str, Tensor]],
+        outputs: Layer,
+        targets: Targets,
         indices: Indices,
         num_boxes: float | Tensor,
         **kwargs,
@@ -34,17 +36,23 @@ class LayerLosses:
         method = {"class": self.loss_labels, "boxes": self.loss_boxes}[loss]
         return method(outputs, targets, indices, num_boxes, **kwargs)
 
-    def loss_labels(self, outputs, targets, indices: Indices, num_boxes) -> dict[str, Tensor]:
+    def loss_labels(
+        self, outputs: Layer, targets: Targets, indices: Indices, num_boxes: float | Tensor
+    ) -> dict[str, Tensor]:
         """{"loss_class": ...}"""
         found = self._of_layer(outputs, targets, indices, num_boxes)
         return {"loss_class": found["loss_class"]}
 
-    def loss_boxes(self, outputs, targets, indices: Indices, num_boxes) -> dict[str, Tensor]:
+    def loss_boxes(
+        self, outputs: Layer, targets: Targets, indices: Indices, num_boxes: float | Tensor
+    ) -> dict[str, Tensor]:
         """{"loss_bbox": ..., "loss_giou": ...}"""
         found = self._of_layer(outputs, targets, indices, num_boxes)
         return {name: found[name] for name in ("loss_bbox", "loss_giou")}
 
-    def _of_layer(self, outputs, targets, indices: Indices, num_boxes) -> dict[str, Tensor]:
+    def _of_layer(
+        self, outputs: Layer, targets: Targets, indices: Indices, num_boxes: float | Tensor
+    ) -> dict[str, Tensor]:
         layer = {name: outputs[name] for name in ("pred_logits", "pred_boxes")}
         (predictions,) = sets_from_outputs(layer)
         image, query = self._get_src_permutation_idx(indices)
@@ -65,7 +73,7 @@ class LayerLosses:
         return _numbered(targets for _, targets in indices)
 
 
-def _numbered(parts) -> tuple[Tensor, Tensor]:
+def _numbered(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     parts = list(parts)
     images = [torch.full_like(part, i) for i, part in enumerate(parts)]
     return torch.cat(images), torch.cat(parts)

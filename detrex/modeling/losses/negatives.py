@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from detrex.utils.compiler import library_or_reason
 
@@ -39,7 +39,14 @@ class NegativesAndMatched(torch.autograd.Function):
     would have to be added."""
 
     @staticmethod
-    def forward(ctx, logits: Tensor, sums: Tensor, scale: float, gamma: float, *place: Tensor):
+    def forward(
+        ctx: FunctionCtx,
+        logits: Tensor,
+        sums: Tensor,
+        scale: float,
+        gamma: float,
+        *place: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(logits, *place)
         ctx.scale, ctx.gamma = scale, gamma
         matched = logits[place]
@@ -48,7 +55,7 @@ class NegativesAndMatched(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_sums: Tensor, grad_matched: Tensor):
+    def backward(ctx: FunctionCtx, grad_sums: Tensor, grad_matched: Tensor) -> tuple:
         logits, *place = ctx.saved_tensors
         slopes = _slopes(logits, grad_sums * ctx.scale, ctx.gamma)
         slopes.index_put_(tuple(place), grad_matched)

@@ -93,7 +93,9 @@ class Decoder(TransformerLayerSequence):
             queries = replace(queries, boxes=moved.detach(), traced=traced)
         return (logits, boxes, *iou), queries
 
-    def register_heads(self, class_embed: nn.ModuleList | None, bbox_embed: nn.ModuleList | None) -> None:
+    def register_heads(
+        self, class_embed: nn.ModuleList | None, bbox_embed: nn.ModuleList | None
+    ) -> None:
         """Store the model's heads under upstream's second name, so that state_dicts match."""
         self.bbox_embed = bbox_embed
         self.class_embed = class_embed

@@ -1,11 +1,11 @@
+"""Training runs of the tiny detector, and equality of what they leave behind."""
+
 import dataclasses
 from pathlib import Path
 
-import pytest
 import torch
 
 from detrex.engine import default_argument_parser, run
-from tests.engine.tiny import write_data
 
 CONFIG = Path(__file__).parent / "tiny_config.py"
 
@@ -32,16 +32,6 @@ class TinyRuns:
 
     def checkpoint(self, name, file="model_final.pth"):
         return torch.load(self.folder / name / file, weights_only=True)
-
-
-@pytest.fixture(scope="session")
-def tiny_data(tmp_path_factory):
-    return write_data(tmp_path_factory.mktemp("tiny_data"))
-
-
-@pytest.fixture
-def tiny_run(tmp_path, tiny_data):
-    return TinyRuns(tmp_path, tiny_data)
 
 
 def assert_equal(actual, expected):
