@@ -1,0 +1,57 @@
+"""Open Images V4 to V7: a CSV of boxes per split, in parts of the image's size.
+
+Files and columns: https://storage.googleapis.com/openimages/web/download_v7.html
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from detrex.utils.errors import InputError
+
+from .split import Split
+
+BOXES, CLASSES = "*annotations-bbox.csv", "*class-descriptions-boxable.csv"
+
+
+def read_open_images(root: Path) -> dict[str, Split]:
+    """Read ``{train,validation,test}/<ImageID>.jpg`` and the CSV files, beside or in a folder.
+
+    Images that are not there (most people take a part) are left out and counted. Boxes around
+    groups become crowd regions. Classes are in the order of class-descriptions-boxable.csv.
+
+    Raises:
+        InputError: no or two class files, or a CSV without the needed columns.
+    """
+    files = [*root.glob(CLASSES), *root.glob(f"*/{CLASSES}")]
+    if len(files) != 1:
+        raise InputError(f"{root}: needs one file {CLASSES}, found {len(files)}")
+    with files[0].open(encoding="utf-8", newline="") as stream:
+        names = dict(row[:2] for row in csv.reader(stream) if row[0].startswith("/"))
+    found = {}
+    for file in sorted([*root.glob(BOXES), *root.glob(f"*/{BOXES}")]):
+        folder = next((f for f in ("train", "validation", "test") if f in file.name), None)
+        if folder is not None and (root / folder).is_dir():
+            split = Split(root / folder, list(names.values()))
+            _add(split, file, {code: i for i, code in enumerate(names, 1)})
+            found["val" if folder == "validation" else folder] = split
+    return found
+
+
+def _add(split: Split, file: Path, category_ids: dict[str, int]) -> None:
+    images: dict[str, dict | None] = {}
+    with file.open(encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            try:
+                name, label, group = row["ImageID"], row["LabelName"], row["IsGroupOf"] == "1"
+                corners = [float(row[key]) for key in ("XMin", "YMin", "XMax", "YMax")]
+                category_id = category_ids[label]
+            except (KeyError, TypeError, ValueError) as error:
+                raise InputError(f"{file}: row {len(images) + 1}: {error!r}") from None
+            if name not in images:
+                images[name] = split.add_image(split.images / f"{name}.jpg")
+            if image := images[name]:
+                sides = (image["width"], image["height"]) * 2
+                pixels = [c * s for c, s in zip(corners, sides, strict=True)]
+                split.add_box(image, category_id, pixels, crowd=group)

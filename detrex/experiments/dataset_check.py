@@ -1,0 +1,191 @@
+"""The report on a data set: counts, oddities, pictures, and the command that trains on it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from omegaconf import DictConfig, OmegaConf
+
+from detrex.data.coco_format import CocoEntries, read_entries
+from detrex.data.layouts import Split
+from detrex.data.oddities import Oddities, equal_files, find_oddities
+from detrex.evaluation.coco_scores import load_ground_truth
+from detrex.utils.contact_sheet import LEGEND, contact_sheet
+from detrex.utils.errors import InputError
+from detrex.utils.files import atomic_write
+
+from .pictures import dataset_samples, side_by_side
+
+SMALL, MEDIUM = 32**2, 96**2  # pixels: where COCO's size classes end
+SHOWN, BARS = 3, 60  # examples of an oddity; classes in the picture
+LEAST_ITERATIONS, IMAGES_PER_GPU = 5000, 2  # of the training that is proposed
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """Counts of a split. ``sizes``: boxes that are small, medium and large as COCO has it;
+    ``most``: boxes in its fullest image; ``classes``: boxes by class name."""
+
+    json_file: str
+    images: str
+    image_count: int
+    without_objects: int
+    boxes: int
+    most: int
+    sizes: tuple[int, int, int]
+    classes: dict[str, int]
+    oddities: Oddities
+
+
+def check_split(split: Split, json_file: Path) -> SplitReport:
+    """Count and check a split that is saved as ``json_file``. Raises InputError for a JSON that is
+    not in COCO format."""
+    entries = read_entries(str(json_file))
+    per_image = Counter(a["image_id"] for a in entries.annotations.values())
+    return SplitReport(
+        json_file=str(json_file),
+        images=str(split.images),
+        image_count=len(entries.images),
+        without_objects=len(entries.images.keys() - per_image.keys()),
+        boxes=len(entries.annotations),
+        most=max(per_image.values(), default=0),
+        sizes=_sizes(entries),
+        classes=_classes(entries),
+        oddities={**split.problems, **find_oddities(entries, split.images)},
+    )
+
+
+def _sizes(entries: CocoEntries) -> tuple[int, int, int]:
+    boxes = (a["bbox"] for a in entries.annotations.values())
+    areas = [b[2] * b[3] for b in boxes if all(isinstance(v, int | float) for v in b)]
+    small, large = sum(a < SMALL for a in areas), sum(a >= MEDIUM for a in areas)
+    return small, len(areas) - small - large, large
+
+
+def _classes(entries: CocoEntries) -> dict[str, int]:
+    counts = Counter(a["category_id"] for a in entries.annotations.values())
+    return {c["name"]: counts[key] for key, c in entries.categories.items()}
+
+
+def shared_images(reports: Mapping[str, SplitReport]) -> Oddities:
+    """Images that are there more than once, within a split and, worse, in both."""
+    files = {
+        split: [Path(r.images, i["file_name"]) for i in read_entries(r.json_file).images.values()]
+        for split, r in reports.items()
+    }
+    found: Oddities = {}
+    for group in equal_files(files):
+        leaked = len({split for split, _ in group}) > 1
+        kind = "images in training and validation" if leaked else "images that are there twice"
+        found.setdefault(kind, []).append(" = ".join(str(path) for _, path in group))
+    return found
+
+
+def as_text(reports: Mapping[str, SplitReport], shared: Oddities) -> str:
+    """The report to read."""
+    lines = []
+    for name, r in reports.items():
+        lines += [
+            f"{name}: {r.image_count} images ({r.without_objects} without objects), {r.boxes} boxes"
+            f" (at most {r.most} in an image); small {r.sizes[0]}, medium {r.sizes[1]},"
+            f" large {r.sizes[2]}",
+            f"  {r.json_file}",
+        ]
+    counts = {c: [r.classes.get(c, 0) for r in reports.values()] for c in _all_classes(reports)}
+    width = max(map(len, counts))
+    lines += [f"{len(counts)} classes, boxes in {', '.join(reports)}:"]
+    lines += [f"  {c:<{width}}" + "".join(f"{n:>9}" for n in row) for c, row in counts.items()]
+    lines += _oddity_lines({**{f"{s}: ": r.oddities for s, r in reports.items()}, "": shared})
+    return "\n".join(lines)
+
+
+def _all_classes(reports: Mapping[str, SplitReport]) -> list[str]:
+    return list(dict.fromkeys(c for r in reports.values() for c in r.classes))
+
+
+def _oddity_lines(oddities: Mapping[str, Oddities]) -> list[str]:
+    lines = []
+    for prefix, kinds in oddities.items():
+        for kind, places in kinds.items():
+            more = f", and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
+            lines.append(f"! {prefix}{len(places)} {kind}: {'; '.join(places[:SHOWN])}{more}")
+    return lines or ["nothing odd"]
+
+
+def write_pictures(reports: Mapping[str, SplitReport], folder: Path) -> None:
+    """Write ``<split>.png``, 16 images with their boxes, and ``classes.png``."""
+    for name, report in reports.items():
+        tiles = []
+        for sample in dataset_samples(load_ground_truth(report.json_file), report.images, 16):
+            with contextlib.suppress(InputError):  # an image that does not open: reported already
+                tiles += side_by_side([sample], [])
+        contact_sheet(tiles, folder / f"{name}.png", title=report.json_file, legend=LEGEND[:1])
+    _draw_classes(reports, folder / "classes.png")
+
+
+def _draw_classes(reports: Mapping[str, SplitReport], path: Path) -> None:
+    total = Counter()
+    for report in reports.values():
+        total.update(report.classes)
+    names = [name for name, _ in total.most_common(BARS)][::-1]
+    figure = Figure(figsize=(7, 1.5 + 0.2 * len(names)), layout="constrained")
+    ax, left = figure.add_subplot(), [0] * len(names)
+    for split, report in reports.items():
+        counts = [report.classes.get(name, 0) for name in names]
+        ax.barh(names, counts, left=left, label=split)
+        left = [a + b for a, b in zip(left, counts, strict=True)]
+    ax.set(xlabel="boxes", title=f"{len(names)} of {len(total)} classes", ylim=(-1, len(names)))
+    ax.legend()
+    with atomic_write(path, "wb") as stream:
+        figure.savefig(stream, format="png", dpi=110)
+
+
+def training_settings(
+    reports: Mapping[str, SplitReport], name: str, cfg: DictConfig, init_checkpoint: str | None
+) -> list[str]:
+    """Overrides of a config that train its model on a data set, on what this machine has.
+
+    Args:
+        name: what the data set is registered as, and the beginning of the output folder's name.
+        cfg: of ``load_config``.
+        init_checkpoint: weights to start from; None leaves it to the config.
+    """
+    epochs = max(24, -(-LEAST_ITERATIONS * IMAGES_PER_GPU // reports["train"].image_count))
+    published = cfg.dataloader.train.total_batch_size
+    batch = min(published, IMAGES_PER_GPU * max(1, torch.cuda.device_count()))
+    # Adam's step and the gradient's noise: the square-root rule (Malladi et al. 2022).
+    lr = float(f"{cfg.optimizer.lr * (batch / published) ** 0.5:.1g}")
+    settings = [f"dataloader.dataset.name={name}"]
+    for split, report in reports.items():
+        settings += [f"dataloader.dataset.{split}.json={report.json_file}"]
+        settings += [f"dataloader.dataset.{split}.images={report.images}"]
+    settings += [f"dataloader.train.total_batch_size={batch}", f"optimizer.lr={lr}"]
+    settings += [f"dataloader.train.num_workers={min(4, os.cpu_count() or 1)}"]
+    settings += [f"train.max_iter={epochs}ep", f"train.eval_period={max(1, epochs // 24)}ep"]
+    if "matcher_change_iter" in (OmegaConf.select(cfg, "model.criterion.matcher") or {}):
+        settings += ["model.criterion.matcher.matcher_change_iter=None"]
+        settings += ["train.matcher_change_fraction=0.75"]
+    settings += [f"train.init_checkpoint={init_checkpoint}"] if init_checkpoint else []
+    settings += [] if torch.cuda.is_available() else ["train.device=cpu"]
+    return [*settings, f"train.output_dir=output/{name}_run"]
+
+
+def training_command(config_file: str, settings: Sequence[str]) -> str:
+    """The shell command that trains with these overrides."""
+    words = ["python", "tools/train_net.py", "--config-file", config_file]
+    if torch.cuda.device_count() > 1:
+        words += ["--num-gpus", str(torch.cuda.device_count())]
+    return " \\\n    ".join([shlex.join(words), *map(shlex.quote, settings)])
+
+
+def as_json(reports: Mapping[str, SplitReport], shared: Oddities) -> dict:
+    """The report to compute with: all counts, every oddity."""
+    return {**{split: asdict(r) for split, r in reports.items()}, "shared": shared}
