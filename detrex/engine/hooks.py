@@ -64,7 +64,8 @@ class Writers(HookBase):
 
     Args:
         make: returns the writers; called when training starts.
-        period, eval_period: iterations.
+        period: iterations.
+        eval_period: iterations.
         preemption: says when the run ends early.
     """
 

@@ -6,19 +6,26 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from detectron2.utils import comm
-from torch import Tensor
+from torch import Tensor, nn
 
 from detrex.utils.files import atomic_write
 
 from .failures import NonFiniteLoss
 from .metrics import StepNumbers
 
-if TYPE_CHECKING:
-    from .trainer import Trainer
+
+class Run(Protocol):
+    """What the guard needs of a trainer; states are saved in ``output_dir``."""
+
+    iter: int
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    grad_scaler: torch.amp.GradScaler
+    output_dir: str
 
 
 class NanGuard:
@@ -34,7 +41,7 @@ class NanGuard:
         deferred: needs an optimizer with ``fused=True``.
     """
 
-    def __init__(self, trainer: Trainer, deferred: bool) -> None:
+    def __init__(self, trainer: Run, deferred: bool) -> None:
         self._trainer, self.deferred = trainer, deferred
         self._last: _Watched | None = None
 
@@ -111,11 +118,11 @@ class _Watched:
 
 
 def _save_state(
-    trainer: Trainer, losses: dict[str, float], iteration: int, batches: Sequence[list[dict]]
+    trainer: Run, losses: dict[str, float], iteration: int, batches: Sequence[list[dict]]
 ) -> Path:
     rank = comm.get_rank()
     name = f"nan_state.rank{rank}.pth" if rank else "nan_state.pth"
-    path = Path(trainer.options.output_dir) / name
+    path = Path(trainer.output_dir) / name
     state = {
         "model": trainer.network.state_dict(),
         "iteration": iteration,

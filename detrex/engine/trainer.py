@@ -68,7 +68,7 @@ class Trainer(TrainerBase):
     ) -> None:
         super().__init__()
         self.model, self.loader, self.optimizer = model.train(), loader, optimizer
-        self.options, self.ema = options, ema
+        self.options, self.output_dir, self.ema = options, options.output_dir, ema
         self.device = next(model.parameters()).device
         scaled = options.amp_dtype == torch.float16
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
