@@ -14,7 +14,7 @@ from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from detrex.layers import box_xyxy_to_cxcywh
-from detrex.modeling.backbone.frozen_norm import fold_frozen_norms
+from detrex.layers.folded_norm import fold_norms
 from detrex.modeling.criterion import Predictions
 from detrex.modeling.heads import Decoded, Heads
 from detrex.modeling.postprocess import (
@@ -85,7 +85,8 @@ class Detector(nn.Module):
         # Decoders of one level start from equal contents: their first gradients are differences
         # of nearly equal sums, of which upstream's order of rounding is part.
         if neck is not None:
-            fold_frozen_norms(backbone)
+            fold_norms(backbone)
+            fold_norms(neck)
         self.backbone = backbone
         self.position_embedding = position_embedding
         self.neck = neck

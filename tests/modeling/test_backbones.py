@@ -10,8 +10,8 @@ import torchvision
 from detectron2.layers import FrozenBatchNorm2d
 from torch import nn
 
+from detrex.layers.folded_norm import FoldedConv2d, fold_norms
 from detrex.modeling.backbone import BasicStem, ResNet, TorchvisionResNet, make_stage
-from detrex.modeling.backbone.frozen_norm import FoldedConv2d, fold_frozen_norms
 from detrex.modeling.backbone.resnet import BottleneckBlock
 
 
@@ -100,7 +100,7 @@ def test_folded_norms_change_neither_values_nor_keys_nor_gradients(channels_last
     randomise_norms(plain)
     plain = plain.to(memory_format=layout)
     folded = copy.deepcopy(plain)
-    fold_frozen_norms(folded)
+    fold_norms(folded)
     assert sum(isinstance(m, FoldedConv2d) for m in folded.modules()) == 9
     assert folded.state_dict().keys() == plain.state_dict().keys()
     assert [n for n, _ in folded.named_parameters()] == [n for n, _ in plain.named_parameters()]
@@ -119,7 +119,7 @@ def test_folded_norms_change_neither_values_nor_keys_nor_gradients(channels_last
 
 def test_a_folded_norm_follows_its_buffers() -> None:
     backbone = ResNet(BasicStem(3, 8, "FrozenBN"), [], out_features=["stem"])
-    fold_frozen_norms(backbone)
+    fold_norms(backbone)
     backbone = copy.deepcopy(backbone)
     x = torch.randn(1, 3, 32, 32)
     with torch.no_grad():

@@ -56,7 +56,7 @@ def distance(x: Tensor, y: Tensor) -> float:
 def plain_model(monkeypatch: pytest.MonkeyPatch) -> nn.Module:
     monkeypatch.setenv("DETREX_ATTENTION", "pytorch")
     monkeypatch.setattr(decoder, "attention_rows", isolation_mask)
-    monkeypatch.setattr(detector, "fold_frozen_norms", lambda backbone: None)
+    monkeypatch.setattr(detector, "fold_norms", lambda part: None)
     return build()
 
 
