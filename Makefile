@@ -1,6 +1,7 @@
 # make demo   train and evaluate a small Rank-DETR on the sample data (about 10 minutes, 2 cores)
-# make test   lint and run the tests
-# Both create .venv and install everything into it first. PYTHON picks the interpreter.
+# make test   lint, build the documentation and run the tests
+# make docs   the documentation as a site: output/site/index.html
+# All create .venv and install everything into it first. PYTHON picks the interpreter.
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,14 +10,14 @@ READY := $(VENV)/.ready
 CONFIG := projects/rank_detr/configs/rank_detr_efficientnet_lite0_sample_data.py
 DATA := output/sample_data
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test docs lint clean
 
 install: $(READY)
 
 $(READY): setup.py $(wildcard requirements/*.txt) tools/install_detectron2.sh
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet torch torchvision
-	$(BIN)/python -m pip install --quiet --editable ".[demo,report,test]"
+	$(BIN)/python -m pip install --quiet --editable ".[demo,docs,report,test]"
 	bash tools/install_detectron2.sh $(BIN)/python
 	touch $@
 
@@ -30,8 +31,11 @@ demo: $(READY)
 		train.init_checkpoint=output/demo/model_final.pth -o output/demo/alignment
 	$(BIN)/python tools/report.py output/demo -o output/demo/report.html
 
-test: $(READY) lint
+test: $(READY) lint docs
 	$(BIN)/python -m pytest
+
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -33,6 +33,7 @@ setup(
     install_requires=(ROOT / "requirements" / "base.txt").read_text(encoding="utf-8").split("\n"),
     extras_require={
         "demo": (ROOT / "requirements" / "demo.txt").read_text(encoding="utf-8").split("\n"),
+        "docs": (ROOT / "requirements" / "docs.txt").read_text(encoding="utf-8").split("\n"),
         "export": (ROOT / "requirements" / "export.txt").read_text(encoding="utf-8").split("\n"),
         "test": (ROOT / "requirements" / "test.txt").read_text(encoding="utf-8").split("\n"),
         "report": (ROOT / "requirements" / "report.txt").read_text(encoding="utf-8").split("\n"),

@@ -37,7 +37,8 @@ class GlobalBatches(Sampler[list[SampleKey]]):
         seed: decides the order.
         start: global batches to skip; only indices are replayed, no image is read.
         groups: one label per image; a batch never mixes labels. None means one group.
-        rank, world_size: this process and how many there are; ``batch_size`` divides evenly.
+        rank: of this process.
+        world_size: how many processes there are; they divide ``batch_size`` evenly.
     """
 
     def __init__(

@@ -29,7 +29,9 @@ class Pretrained:
     classes: list[str] | None
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, revision: str | None = None, **options) -> Self:
+    def from_pretrained(
+        cls, name: str | Path, revision: str | None = None, **options: object
+    ) -> Self:
         """Build from a folder that :meth:`save_pretrained` wrote, or such a repository of the Hub.
 
         Loading a config runs the code that it names: take it from people you trust.

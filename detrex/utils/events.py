@@ -58,7 +58,7 @@ class WandbWriter(EventWriter):
         kwargs: further arguments of ``wandb.init``.
     """
 
-    def __init__(self, cfg: DictConfig, window_size: int = 20, **kwargs) -> None:
+    def __init__(self, cfg: DictConfig, window_size: int = 20, **kwargs: object) -> None:
         import wandb
 
         self._window_size = window_size

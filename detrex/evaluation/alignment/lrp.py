@@ -33,7 +33,8 @@ def count_detections(
 
     Args:
         sums: changed in place.
-        scores, labels: (D,), best scores first.
+        scores: (D,), best first.
+        labels: (D,).
         iou: (D, G).
         gt_labels: (G,).
         ignored: (D,), detections that are no FP if they match nothing (they lie in a crowd).

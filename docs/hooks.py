@@ -1,0 +1,79 @@
+"""MkDocs hooks: pages that live elsewhere in the repository, and links that work in both places.
+
+READMEs and the like stay where readers of the repository look for them; the site shows the same
+files. Links are written as files of the repository have them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from pathlib import Path, PurePosixPath
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[1]
+ZOO = re.compile(r"\n## Models\n.*?(?=\n## |\Z)", re.S)
+LINK = re.compile(r"\[([^\]\n]*)\]\(([^)\s]+)\)")
+ROLE = re.compile(r":(?:class|func|meth|mod):<code>[~!]?")
+PAGES = {
+    "README.md": "index.md",
+    "ARCHITECTURE.md": "architecture.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "detrex/modeling/losses/README.md": "losses.md",
+    **{
+        str(path.relative_to(ROOT)): f"projects/{path.parent.name}.md"
+        for path in sorted(ROOT.glob("projects/*/README.md"))
+    },
+}
+SOURCES = {page: source for source, page in PAGES.items()} | {"models.md": "README.md"}
+logger = logging.getLogger("mkdocs.hooks")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the files of PAGES, the README's table of models, and the API reference."""
+    texts = {page: (ROOT / source).read_text() for source, page in PAGES.items()}
+    texts["models.md"] = ZOO.search(texts["index.md"])[0].replace("## Models", "# Model zoo")
+    texts["index.md"] = ZOO.sub("", texts["index.md"])
+    for package in ROOT.glob("detrex/*/__init__.py"):
+        name = package.parent.name
+        texts[f"api/{name}.md"] = f"::: detrex.{name}\n"
+    for page, text in texts.items():
+        files.append(File.generated(config, page, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Turn links between files of the repository into links between pages."""
+    here = page.file.src_uri
+    source = SOURCES.get(here, f"docs/{here}")
+    return LINK.sub(lambda match: site_link(match, source, here), markdown)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Docstrings name things with Sphinx's roles, as editors understand them: show the name."""
+    return ROLE.sub("<code>", html)
+
+
+def site_link(match: re.Match, source: str, here: str) -> str:
+    """One link of the file ``source``, on the page ``here``; what has no page becomes its path."""
+    text, target = match.groups()
+    path, _, anchor = target.partition("#")
+    if not path or ":" in path:
+        return match[0]
+    file = os.path.normpath(PurePosixPath(source).parent / path)
+    if not (ROOT / file).exists():
+        logger.warning("%s links to %s, which does not exist", source, file)
+    page = PAGES.get(file) or PAGES.get(f"{file}/README.md")
+    if page == "index.md" and anchor == "models":
+        page, anchor = "models.md", ""
+    if page is None and file.startswith("docs/"):
+        page = file.removeprefix("docs/")
+    if page is None:
+        return f"{text} (`{file}`)" if text.strip("`") != file else f"`{file}`"
+    relative = os.path.relpath(page, PurePosixPath(here).parent)
+    return f"[{text}]({relative}{'#' if anchor else ''}{anchor})"
