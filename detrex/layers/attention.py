@@ -43,7 +43,7 @@ def masked_attention(
 ) -> Tensor:
     """softmax(Q K^T / sqrt(d)) V per head: (B, N, C), (B, M, C), (B, M, D) to (B, N, D).
 
-    attn_mask (N, M), or rows, which need no padding mask; key_padding_mask (B, M). ``fused=False``
+    attn_mask (N, M), or rows, which take no padding mask; key_padding_mask (B, M). ``fused=False``
     stores the (N, M) weights, for digits: where these are nearly uniform, as in a first layer, the
     gradients cancel, and a fused kernel leaves more rounding behind.
     """
@@ -83,7 +83,60 @@ def _row_by_row(
     return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
-class MultiheadAttention(nn.Module):
+class Attended(NamedTuple):
+    """Contents (B, N, C) or (N, B, C) of queries, keys and values, and the places of the first two,
+    of the same shape."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    query_pos: Tensor | None
+    key_pos: Tensor | None
+
+
+class ResidualAttention(nn.Module):
+    """Upstream's arguments of an attention, and the residual: (B, N, C), or (N, B, C).
+
+    A subclass computes what is added in :meth:`attend`.
+    """
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        identity: Tensor | None = None,
+        query_pos: Tensor | None = None,
+        key_pos: Tensor | None = None,
+        attn_mask: Tensor | tuple[Rows, ...] | None = None,
+        key_padding_mask: Tensor | None = None,
+        **kwargs,
+    ) -> Tensor:
+        """``identity`` (default: the query) plus what the queries find among the keys.
+
+        Raises:
+            ValueError: rows for anything but self-attention without padding.
+        """
+        key = query if key is None else key
+        value = key if value is None else value
+        if key_pos is None and query_pos is not None and query_pos.shape == key.shape:
+            key_pos = query_pos
+        if isinstance(attn_mask, tuple):
+            if key is not query or key_pos is not query_pos or key_padding_mask is not None:
+                raise ValueError(
+                    "attn_mask as Rows is for self-attention without padding: leave key, key_pos "
+                    "and key_padding_mask out, or give an (N, M) mask"
+                )
+        masks = dict(attn_mask=attn_mask, key_padding_mask=key_padding_mask)
+        out = self.attend(Attended(query, key, value, query_pos, key_pos), **masks)
+        return (query if identity is None else identity) + out
+
+    def attend(self, inputs: Attended, **masks: Tensor | tuple[Rows, ...] | None) -> Tensor:
+        """What :meth:`forward` adds to the residual; ``masks`` are its last two arguments."""
+        raise NotImplementedError
+
+
+class MultiheadAttention(ResidualAttention):
     """``torch.nn.MultiheadAttention`` with positions and residual: (B, N, C) or (N, B, C).
 
     ``attn_mask`` (N, M) and ``key_padding_mask`` (B, M) are bool, True = must not attend; in
@@ -110,36 +163,14 @@ class MultiheadAttention(nn.Module):
         )
         self.proj_drop = nn.Dropout(proj_drop)
 
-    def forward(
-        self,
-        query: Tensor,
-        key: Tensor | None = None,
-        value: Tensor | None = None,
-        identity: Tensor | None = None,
-        query_pos: Tensor | None = None,
-        key_pos: Tensor | None = None,
-        attn_mask: Tensor | tuple[Rows, ...] | None = None,
-        key_padding_mask: Tensor | None = None,
-        **kwargs,
-    ) -> Tensor:
-        key = query if key is None else key
-        value = key if value is None else value
-        if key_pos is None and query_pos is not None and query_pos.shape == key.shape:
-            key_pos = query_pos
+    def attend(self, inputs: Attended, **masks: Tensor | tuple[Rows, ...] | None) -> Tensor:
+        query, key, value, query_pos, key_pos = inputs
         places = with_position(query, query_pos)
-        if isinstance(attn_mask, tuple):
-            out = self._by_rows(places, value, attn_mask)
-        else:
-            out = self.attn(
-                places,
-                with_position(key, key_pos),
-                value,
-                attn_mask=attn_mask,
-                key_padding_mask=key_padding_mask,
-                need_weights=not self.fused,
-                average_attn_weights=False,
-            )[0]
-        return (query if identity is None else identity) + self.proj_drop(out)
+        if isinstance(masks["attn_mask"], tuple):
+            return self.proj_drop(self._by_rows(places, value, masks["attn_mask"]))
+        weights = dict(need_weights=not self.fused, average_attn_weights=False)
+        out, _ = self.attn(places, with_position(key, key_pos), value, **masks, **weights)
+        return self.proj_drop(out)
 
     def _by_rows(self, places: Tensor, value: Tensor, rows: tuple[Rows, ...]) -> Tensor:
         """Self-attention among the places, which are queries and keys: one product for both."""

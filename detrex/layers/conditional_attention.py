@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .attention import Rows, masked_attention
+from .attention import Attended, ResidualAttention, Rows, masked_attention
 
 
 class _ConditionalAttention(nn.Module):
@@ -38,7 +38,7 @@ class _ConditionalAttention(nn.Module):
         """From the layout of the inputs to (N, B, C), and back."""
         return x.transpose(0, 1) if self.batch_first else x
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, **masks: Tensor | None) -> Tensor:
+    def mix(self, query: Tensor, key: Tensor, value: Tensor, **masks) -> Tensor:
         """Attention between projected tensors (N, B, C), projected once more."""
         inputs = (x.transpose(0, 1) for x in (query, key, value))
         options = dict(
@@ -50,39 +50,16 @@ class _ConditionalAttention(nn.Module):
         return self.proj_drop(self.out_proj(out.transpose(0, 1)))
 
 
-class ConditionalSelfAttention(_ConditionalAttention):
-    """Self-attention in which content and place are projected apart, then added.
+class ConditionalSelfAttention(ResidualAttention, _ConditionalAttention):
+    """Self-attention in which content and place are projected apart, then added."""
 
-    Returns ``identity`` (default: the query) plus the result.
-    """
-
-    def forward(
-        self,
-        query: Tensor,
-        key: Tensor | None = None,
-        value: Tensor | None = None,
-        identity: Tensor | None = None,
-        query_pos: Tensor | None = None,
-        key_pos: Tensor | None = None,
-        attn_mask: Tensor | tuple[Rows, ...] | None = None,
-        key_padding_mask: Tensor | None = None,
-        **kwargs,
-    ) -> Tensor:
-        key = query if key is None else key
-        value = key if value is None else value
-        key_pos = query_pos if key_pos is None else key_pos
+    def attend(self, inputs: Attended, **masks: Tensor | tuple[Rows, ...] | None) -> Tensor:
         # Sequence first, as upstream: the gradients of the place projections nearly cancel in the
         # first layer, and the order in which they are summed decides what is left.
-        parts = (query, query_pos, key, key_pos, value)
-        content, place, key_content, key_place, seen = (self.swap(x).contiguous() for x in parts)
-        out = self.attend(
-            self.query_content_proj(content) + self.query_pos_proj(place),
-            self.key_content_proj(key_content) + self.key_pos_proj(key_place),
-            self.value_proj(seen),
-            attn_mask=attn_mask,
-            key_padding_mask=key_padding_mask,
-        )
-        return (query if identity is None else identity) + self.swap(out)
+        content, key, value, place, key_place = (self.swap(x).contiguous() for x in inputs)
+        wanted = self.query_content_proj(content) + self.query_pos_proj(place)
+        offered = self.key_content_proj(key) + self.key_pos_proj(key_place)
+        return self.swap(self.mix(wanted, offered, self.value_proj(value), **masks))
 
 
 class ConditionalCrossAttention(_ConditionalAttention):
@@ -116,7 +93,7 @@ class ConditionalCrossAttention(_ConditionalAttention):
         offered = self._side_by_side(key_content, key_place)
         seen = self.value_proj(key if value is None else value)
         masks = dict(attn_mask=attn_mask, key_padding_mask=key_padding_mask)
-        out = self.attend(*map(self.swap, (wanted, offered, seen)), **masks)
+        out = self.mix(*map(self.swap, (wanted, offered, seen)), **masks)
         return (query if identity is None else identity) + self.swap(out)
 
     def _side_by_side(self, content: Tensor, place: Tensor) -> Tensor:

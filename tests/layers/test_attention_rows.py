@@ -80,6 +80,15 @@ def test_attention_dropout_acts_on_rows_in_training_only() -> None:
     assert torch.equal(module.eval()(x, attn_mask=rows), module(x, attn_mask=rows))
 
 
+@pytest.mark.parametrize("kind", [MultiheadAttention, ConditionalSelfAttention])
+@pytest.mark.parametrize("name", ["key", "key_pos", "key_padding_mask"])
+def test_rows_refuse_what_they_would_ignore(kind, name: str) -> None:
+    module, (x, place, other) = kind(16, 4, batch_first=True), torch.randn(3, 2, 10, 16)
+    given = {"key": other, "key_pos": other, "key_padding_mask": torch.zeros(2, 10).bool()}
+    with pytest.raises(ValueError, match="Rows is for self-attention without padding"):
+        module(x, query_pos=place, attn_mask=attention_rows(HYBRID, CPU), **{name: given[name]})
+
+
 def test_a_layer_takes_upstreams_mask_as_well() -> None:
     torch.manual_seed(0)
     layer = BaseTransformerLayer(
