@@ -66,6 +66,8 @@ class ATSSHead(nn.Module):
     ``strides``: pixels between two places of each level.
     """
 
+    name = "atss"
+
     def __init__(self, num_classes: int, embed_dim: int, strides: Sequence[int]) -> None:
         super().__init__()
         self.head = FCOSHead(

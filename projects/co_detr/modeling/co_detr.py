@@ -23,8 +23,6 @@ from projects.deformable_detr.modeling import DeformableDETR
 from projects.dino.modeling import DINO
 
 from .assigned import choose, pixel_instances
-from .atss import ATSSHead
-from .faster_rcnn import FasterRCNNHead
 
 
 class PositiveQueries(nn.Module):
@@ -49,31 +47,29 @@ class PositiveQueries(nn.Module):
 
 
 class AuxiliaryHeads(nn.Module):
-    """Faster R-CNN and ATSS on the encoder's levels and one coarser level.
+    """Heads on the encoder's levels and one coarser level, and the queries of their positives.
 
-    ``strides``: pixels between two tokens of each level. ``lambda_1``: weight of the decoder's
-    losses for the positives; ``lambda_2``: weight of the heads' own losses, which count once per
-    decoder layer (eq. 6). ``with_position``: see :class:`PositiveQueries`.
+    ``lambda_1``: weight of the decoder's losses for the positives; ``lambda_2``: weight of the
+    heads' own losses, which count once per decoder layer (eq. 6). ``with_position``: see
+    :class:`PositiveQueries`.
     """
 
     def __init__(
         self,
-        num_classes: int,
+        heads: Sequence[nn.Module],
         embed_dim: int,
-        strides: Sequence[int],
         num_decoder_layers: int,
         with_position: bool,
         lambda_1: float = 1.0,
         lambda_2: float = 2.0,
     ) -> None:
         super().__init__()
-        shape = (num_classes, embed_dim, [*strides, 2 * strides[-1]])
         self.coarser = nn.Sequential(
             nn.Conv2d(embed_dim, embed_dim, 3, stride=2, padding=1), nn.GroupNorm(32, embed_dim)
         )
-        self.heads = nn.ModuleDict({"rcnn": FasterRCNNHead(*shape), "atss": ATSSHead(*shape)})
+        self.heads = nn.ModuleDict({head.name: head for head in heads})
         self.queries = nn.ModuleDict(
-            {name: PositiveQueries(embed_dim, with_position) for name in self.heads}
+            {head.name: PositiveQueries(embed_dim, with_position) for head in heads}
         )
         self.positive_weight = lambda_1
         self.head_weight = lambda_2 * num_decoder_layers

@@ -27,18 +27,27 @@ from .assigned import Assigned
 
 
 class FasterRCNNHead(nn.Module):
-    """Nine anchors a place, 1,000 proposals an image, 512 of them sampled for the box head.
+    """Nine anchors a place, 1,000 proposals an image, ``sampled`` of them for the box head.
 
     ``strides``: pixels between two places of each level; proposals are pooled from all but the
-    coarsest.
+    coarsest. ``fc_dim``: width of the box head's two layers.
     """
 
-    def __init__(self, num_classes: int, embed_dim: int, strides: Sequence[int]) -> None:
+    name = "rcnn"
+
+    def __init__(
+        self,
+        num_classes: int,
+        embed_dim: int,
+        strides: Sequence[int],
+        fc_dim: int = 1024,
+        sampled: int = 512,
+    ) -> None:
         super().__init__()
-        self.names = [f"p{i}" for i in range(len(strides))]
+        self.level_names = [f"p{i}" for i in range(len(strides))]
         sizes = [[4 * stride * 2 ** (third / 3) for third in range(3)] for stride in strides]
         self.rpn = RPN(
-            in_features=self.names,
+            in_features=self.level_names,
             head=StandardRPNHead(in_channels=embed_dim, num_anchors=9),
             anchor_generator=DefaultAnchorGenerator(
                 sizes=sizes, aspect_ratios=[0.5, 1.0, 2.0], strides=strides
@@ -51,14 +60,14 @@ class FasterRCNNHead(nn.Module):
             post_nms_topk=(1000, 1000),
         )
         box_head = FastRCNNConvFCHead(
-            ShapeSpec(channels=embed_dim, height=7, width=7), conv_dims=[], fc_dims=[1024, 1024]
+            ShapeSpec(channels=embed_dim, height=7, width=7), conv_dims=[], fc_dims=[fc_dim, fc_dim]
         )
         self.roi_heads = StandardROIHeads(
             num_classes=num_classes,
-            batch_size_per_image=512,
+            batch_size_per_image=sampled,
             positive_fraction=0.25,
             proposal_matcher=Matcher([0.5], [0, 1]),
-            box_in_features=self.names[:-1],
+            box_in_features=self.level_names[:-1],
             box_pooler=ROIPooler(7, [1 / stride for stride in strides[:-1]], 0, "ROIAlignV2"),
             box_head=box_head,
             box_predictor=FastRCNNOutputLayers(
@@ -77,7 +86,7 @@ class FasterRCNNHead(nn.Module):
         images = ImageList(levels[0], [x.image_size for x in gt])  # only their sizes are asked for
         heads = self.roi_heads
         with EventStorage():  # detectron2 counts samples there; they are not the trainer's metrics
-            features = dict(zip(self.names, levels, strict=True))
+            features = dict(zip(self.level_names, levels, strict=True))
             proposals, losses = self.rpn(images, features, gt)
             proposals = heads.label_and_sample_proposals(proposals, gt)
             boxes = [x.proposal_boxes for x in proposals]
