@@ -16,7 +16,8 @@ from detrex.utils.errors import InputError
 from .files import read_checkpoint
 
 logger = logging.getLogger(__name__)
-IGNORED = "criterion."  # constants of the loss: no part of the network, absent in many files
+# Constants of the loss, and counters that nothing reads: no part of the network, absent in many files.
+IGNORED, COUNTERS = "criterion.", "num_batches_tracked"
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class LoadReport:
 
 
 def load_weights(
-    model: nn.Module, path: str, *, strict: bool, key: str = "model", trusted: bool = False
+    model: nn.Module, path: str, *, strict: bool, averaged: bool = False, trusted: bool = False
 ) -> tuple[LoadReport, dict]:
     """Load a checkpoint's weights into a model.
 
@@ -73,7 +74,7 @@ def load_weights(
         model: changed in place; untouched if an error is raised.
         path: file or URL.
         strict: require that file and model agree; else load what fits.
-        key: which of the file's state dicts; "ema_state" for the averaged weights.
+        averaged: take the averaged weights; of a file that has none, with a warning, the model's.
         trusted: run the code that the file may hold.
 
     Returns:
@@ -83,8 +84,9 @@ def load_weights(
         InputError: an unreadable file, one that fits nothing, or with ``strict`` not everything.
     """
     content = read_checkpoint(path, trusted)
-    if key not in content:
-        raise InputError(f"checkpoint {path} has no {key!r}")
+    key = "ema_state" if averaged and "ema_state" in content else "model"
+    if averaged and key == "model":
+        logger.warning("%s has no averaged weights (ema_state): its model's are taken", path)
     weights = content.pop(key)
     if not isinstance(weights, Mapping):
         raise InputError(f"checkpoint {path}: {key!r} is not a state dict")
@@ -122,7 +124,11 @@ def compare(model: nn.Module, weights: Mapping[str, Tensor]) -> LoadReport:
 
 
 def _network(names: Iterable[str]) -> list[str]:
-    return [name for name in names if not name.startswith(IGNORED)]
+    return [
+        name
+        for name in names
+        if not name.startswith(IGNORED) and not name.endswith(COUNTERS)
+    ]
 
 
 def _with_aliases(model: nn.Module, names: set[str]) -> set[str]:

@@ -24,13 +24,27 @@ def target_of(node: DictConfig) -> Callable | None:
 
 
 def arguments(node: DictConfig) -> list[str]:
-    """Return the names of the parameters of the node's target; empty if it has none."""
-    target = target_of(node)
-    try:
-        parameters = inspect.signature(target).parameters.values() if target else ()
-    except (TypeError, ValueError):  # some builtins have no signature
-        return []
-    return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    """Return the names of the parameters of the node's target; empty if it has none.
+
+    A class whose ``__init__`` takes ``**kwargs`` passes them on to the next one that it extends.
+    """
+    names: list[str] = []
+    for constructor in _constructors(target_of(node)):
+        try:
+            parameters = inspect.signature(constructor).parameters.values()
+        except (TypeError, ValueError):  # some builtins have no signature
+            break
+        names += [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return list(dict.fromkeys(names))
+
+
+def _constructors(target: Callable | None) -> list[Callable]:
+    """The target; of a class, each of those it is made of that has an ``__init__`` of its own."""
+    if inspect.isclass(target):
+        return [cls for cls in inspect.getmro(target) if "__init__" in vars(cls)]
+    return [target] if target else []
 
 
 def accepts(node: DictConfig, argument: str) -> bool:

@@ -64,16 +64,15 @@ def trained_model(
     cfg: DictConfig, checkpoint: str, allow_partial: bool = False, trusted: bool = False
 ) -> tuple[nn.Module, dict | None]:
     """Build the config's model with exactly a checkpoint's weights: the averaged ones where the
-    config says so. Returns it, on the CPU, with the checkpoint's metadata. ``trusted``: code in
-    the file may run.
+    config says so and the file has them. Returns it, on the CPU, with the checkpoint's metadata.
+    ``trusted``: code in the file may run.
 
     Raises:
         InputError: an unreadable checkpoint, or without ``allow_partial`` one that does not fit.
     """
     model, ema = _build_model(cfg), cfg.train.model_ema
-    key = "ema_state" if ema.enabled and ema.use_ema_weights_for_eval_only else "model"
-    strict = not allow_partial
-    _, content = load_weights(model, checkpoint, strict=strict, key=key, trusted=trusted)
+    averaged, strict = ema.enabled and ema.use_ema_weights_for_eval_only, not allow_partial
+    _, content = load_weights(model, checkpoint, strict=strict, averaged=averaged, trusted=trusted)
     return model, content.get("metadata")
 
 
@@ -120,7 +119,11 @@ def _train(cfg: DictConfig, args: argparse.Namespace, preemption: Preemption) ->
 def _build_model(cfg: DictConfig) -> nn.Module:
     try:
         model = instantiate(cfg.model)
-    except ValueError as error:  # a model's word for arguments that do not fit together
+    except (TypeError, ValueError) as error:
+        # A model's word for arguments that do not fit together, Python's for one that a class sets
+        # itself; of other errors the traceback is needed.
+        if isinstance(error, TypeError) and "multiple values for keyword" not in str(error):
+            raise
         raise InputError(f"the config's model cannot be built: {error}") from error
     apply_performance(cfg.train, model)
     return model

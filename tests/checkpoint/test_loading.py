@@ -113,13 +113,17 @@ def test_nothing_loaded_is_an_error(tmp_path):
         load_weights(Model(), save(tmp_path, {"other.weight": torch.ones(1)}), strict=False)
 
 
-def test_averaged_weights_by_key(tmp_path):
+def test_averaged_weights_where_the_file_has_them(tmp_path, caplog):
     path = save(tmp_path, {"model": Model().state_dict(), "ema_state": trained()})
     model = Model()
-    load_weights(model, path, strict=True, key="ema_state")
+    load_weights(model, path, strict=True, averaged=True)
     assert_loaded(model)
-    with pytest.raises(InputError, match="has no 'ema_state'"):
-        load_weights(model, save(tmp_path, trained()), strict=True, key="ema_state")
+    assert "averaged weights" not in caplog.text
+    path = save(tmp_path, trained())
+    model = Model()
+    load_weights(model, path, strict=True, averaged=True)
+    assert_loaded(model)
+    assert f"{path} has no averaged weights (ema_state): its model's are taken" in caplog.text
 
 
 def test_zoo_pickle_is_matched_by_suffix(tmp_path):

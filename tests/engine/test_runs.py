@@ -7,10 +7,14 @@ import pytest
 import torch
 import yaml
 
+from detrex.checkpoint.weights import write_safetensors
 from detrex.engine.failures import describe_failure
 from detrex.engine.nan_guard import NonFiniteLoss
+from detrex.engine.run import trained_model
+from detrex.engine.settings import apply_overrides, load_config
 from detrex.utils.errors import InputError
-from tests.engine.runs import assert_equal
+from tests.engine.runs import CONFIG, assert_equal
+from tests.engine.tiny import TinyDetector
 
 FAIL = "model.fail_at=6"
 EMA = "train.model_ema.enabled=true"
@@ -179,6 +183,23 @@ def test_evaluation_scores_exactly_the_given_file(tiny_run):
     assert averaged["bbox"]["AP"] == pytest.approx(metrics["ema_bbox/AP"])
 
 
+def test_weights_as_safetensors_start_runs_and_are_scored(tiny_run):
+    tiny_run("a", "train.max_iter=200", "train.log_period=50")
+    folder = tiny_run.folder / "a"
+    cfg = load_config(str(folder / "config.yaml"))
+    model, metadata = trained_model(cfg, str(folder / "model_final.pth"))
+    path = folder / "weights.safetensors"
+    write_safetensors(model, path, "", metadata["classes"])
+    file = f"train.init_checkpoint={path}"
+    tiny_run("b", file, "optimizer.lr=0.0", "train.max_iter=1")
+    assert tiny_run.checkpoint("b")["model"]["norm.weight"].equal(model.norm.weight)
+    metrics = [json.loads(line) for line in (folder / "metrics.json").open()][-1]
+    averages = [EMA, "train.model_ema.use_ema_weights_for_eval_only=true"]
+    for options in ([], averages):
+        scores = tiny_run("a", "--eval-only", file, *options)
+        assert scores["bbox"]["AP"] == pytest.approx(metrics["bbox/AP"])
+
+
 def test_evaluation_refuses_what_it_cannot_score(tiny_run):
     with pytest.raises(InputError, match="train.init_checkpoint="):
         tiny_run("a", "--eval-only")
@@ -219,6 +240,19 @@ def test_arguments_that_a_model_refuses_are_one_line(tiny_run):
     with pytest.raises(InputError, match="model cannot be built: dropout is 2"):
         tiny_run("a", "model.dropout=2")
     assert not (tiny_run.folder / "a" / "run.json").exists()
+
+
+class Stubborn(TinyDetector):
+    def __init__(self, **rest):
+        super().__init__(dropout=0.1, **rest)
+
+
+def test_argument_that_a_class_sets_itself_is_one_line():
+    cfg = load_config(str(CONFIG))
+    cfg.model._target_ = f"{__name__}.Stubborn"
+    apply_overrides(cfg, ["model.dropout=0.3"])
+    with pytest.raises(InputError, match="multiple values for keyword argument 'dropout'"):
+        trained_model(cfg, "never_read.pth")
 
 
 def test_unknown_precision_is_named(tiny_run):

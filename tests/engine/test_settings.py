@@ -3,6 +3,7 @@ import pytest
 from detrex.engine.settings import load_config
 from detrex.utils.errors import InputError
 from tests.engine.runs import CONFIG
+from tests.models import RANK_DETR, ROOT
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,13 @@ def test_overrides_reach_lists_and_arguments_that_the_config_leaves_to_the_defau
     )
     assert cfg.optimizer.params.lr_factors[1].factor == 0.5
     assert cfg.model.dropout == 0.25
+
+
+def test_overrides_reach_arguments_behind_those_that_classes_pass_on():
+    cfg = load_config(str(ROOT / RANK_DETR), ["model.iou_branch=true", "model.iou_weight=0.3"])
+    assert cfg.model.iou_branch and cfg.model.iou_weight == 0.3
+    with pytest.raises(InputError, match="did you mean model.iou_branch"):
+        load_config(str(ROOT / RANK_DETR), ["model.iou_brnch=true"])
 
 
 @pytest.mark.parametrize(
