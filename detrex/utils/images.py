@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
@@ -35,3 +36,14 @@ def upright_8bit(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F"):
         raise ValueError("pixels of 32 bits have no known range: convert the file to 8 bits")
     return image
+
+
+def image_size(path: str | os.PathLike) -> tuple[int, int] | None:
+    """Width and height of an image turned as its EXIF data says, from its header; None if it does
+    not open."""
+    try:
+        with Image.open(path) as image:
+            turned = orientation(image) in (5, 6, 7, 8)
+            return image.size[::-1] if turned else image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None

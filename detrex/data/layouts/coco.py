@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from detrex.data.coco_format import read_json
@@ -12,13 +11,12 @@ from detrex.utils.errors import InputError
 from .split import Split
 
 PLACES = ("*.json", "annotations/*.json", "*/*.json")
-_SPLITS = {"train": "train", "val": "val", "test": "test"}
 
 
 def read_coco_layout(root: Path, images: Path | None = None) -> dict[str, Split]:
     """Find the JSONs of a folder, or take the one given, and the folder of the images of each.
 
-    Split names are read off the names of the file or its folder; one that says none is for
+    Split names are read off the names of the files; one that says none, or is given alone, is for
     training. Beside COCO's ``instances_*.json`` other JSONs do not count. ``images``: folder that
     the file names are relative to, where it is not near.
 
@@ -35,7 +33,7 @@ def read_coco_layout(root: Path, images: Path | None = None) -> dict[str, Split]
             if root.is_file():
                 raise
             continue  # some other JSON
-        name = _split_name(file)
+        name = "train" if root.is_file() else _split_name(file)
         if name in found:
             both = f"{found[name].json_file} and {file}"
             raise InputError(f"{root}: two JSONs for {name}: {both}; give one of them")
@@ -47,27 +45,24 @@ def read_coco_layout(root: Path, images: Path | None = None) -> dict[str, Split]
 
 
 def _split_name(file: Path) -> str:
-    words = re.findall(r"train|val|test", f"{file.parent.name.lower()} {file.stem.lower()}")
-    return _SPLITS[words[-1]] if words else "train"
+    """By the file's name; else by its folder's, as Roboflow has it."""
+    words = [file.parent.name] if file.parent.name in ("train", "valid", "test") else []
+    words += re.findall(r"(?<![a-z])(train|val|test)", file.stem.lower())
+    return words[-1].replace("valid", "val") if words else "train"
 
 
 def _image_folder(file: Path, names: list) -> Path:
-    """The folder under which most of a few images are."""
+    """The folder under which most of a few images are: the JSON's, its subfolders, or those of the
+    folder above."""
     sample = [name for name in names[:: max(1, len(names) // 20)] if isinstance(name, str)]
-    folders = list(dict.fromkeys(_candidates(file)))
-    hits = [sum((folder / name).is_file() for name in sample) for folder in folders]
-    if not any(hits):
-        raise InputError(
-            f"{file}: its images are not near it; give --images FOLDER, under which"
-            f" {sample[0] if sample else 'they'} is"
-        )
-    return folders[hits.index(max(hits))]
-
-
-def _candidates(file: Path) -> Iterator[Path]:
-    stem = file.stem.removeprefix("instances_")
     for base in (file.parent, file.parent.parent):
-        yield base
-        for name in (stem, "images", f"images/{stem}", "train", "val", "valid", "test"):
-            if (base / name).is_dir():
-                yield base / name
+        folders = [base, *_subfolders(base), *_subfolders(base / "images")]
+        hits = [sum((folder / name).is_file() for name in sample) for folder in folders]
+        if any(hits):
+            return folders[hits.index(max(hits))]
+    where = f", under which {sample[0]} is" if sample else ""
+    raise InputError(f"{file}: its images are not near it; give --images FOLDER{where}")
+
+
+def _subfolders(base: Path) -> list[Path]:
+    return sorted(path for path in base.iterdir() if path.is_dir()) if base.is_dir() else []

@@ -64,7 +64,7 @@ def _images(file: Path, config: dict, entries: str | list[str]) -> Iterator[Path
     base = file.parent / str(config.get("path") or "")
     for entry in [entries] if isinstance(entries, str) else entries:
         # Roboflow writes "../train/images" for a folder beside the YAML file.
-        places = base / entry, file.parent / entry, file.parent / entry.removeprefix("../")
+        places = base / entry, file.parent / entry, base / entry.removeprefix("../")
         place = next((path for path in places if path.exists()), None)
         if place is None:
             raise InputError(f"{file}: {entry} not found; looked for {places[0]}")

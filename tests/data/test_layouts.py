@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from detrex.data.coco_format import read_coco
+from detrex.data.layouts import read_layout
+from detrex.utils.errors import InputError
+from tests.data import layouts
+
+
+def boxes_by_image(split, path: Path) -> dict:
+    """File stem -> sorted (class, x, y, width, height), as training reads them."""
+    records, categories = read_coco(str(split.saved(path)), str(split.images))
+    found = {}
+    for record in records:
+        stem = Path(record["file_name"]).stem
+        assert (record["width"], record["height"]) == layouts.SIZES[stem]
+        found[stem] = sorted(
+            (a["category_id"], x0, y0, x1 - x0, y1 - y0)
+            for a in record["annotations"]
+            for x0, y0, x1, y1 in [a["bbox"]]
+        )
+    assert list(categories.values()) == layouts.CLASSES
+    return found
+
+
+@pytest.mark.parametrize("layout", layouts.WRITERS)
+def test_every_layout_gives_the_same_images_and_boxes(tmp_path, layout):
+    data = tmp_path / "data"
+    data.mkdir()
+    layouts.WRITERS[layout](data)
+    before = {path: path.stat().st_mtime_ns for path in data.rglob("*")}
+    name, splits = read_layout(data)
+    assert name == layout and list(splits) == ["train", "val"]
+    for split, names in layouts.SPLITS.items():
+        expected = {n: [pytest.approx(box, abs=0.002) for box in layouts.BOXES[n]] for n in names}
+        if layout == "Open Images":  # lists no images without boxes
+            expected.pop("c", None)
+        assert boxes_by_image(splits[split], tmp_path / f"{split}.json") == expected
+    assert before == {path: path.stat().st_mtime_ns for path in data.rglob("*")}
+
+
+def test_what_open_images_and_objects365_leave_out_is_said(tmp_path):
+    for layout, missing in (("Open Images", "gone.jpg"), ("Objects365", "patch16/gone.jpg")):
+        data = tmp_path / layout
+        data.mkdir()
+        layouts.WRITERS[layout](data)
+        train = read_layout(data)[1]["train"]
+        assert train.problems == {"images that are missing, left out": [missing]}
+    groups = [a["iscrowd"] for a in read_layout(tmp_path / "Open Images")[1]["train"].annotations]
+    assert groups == [0, 1, 0]  # the crow's box is one around a group
+
+
+def test_voc_without_a_test_set_keeps_train_and_val(tmp_path):
+    layouts.write_voc(tmp_path)
+    _, splits = read_layout(tmp_path / "VOC2012")
+    names = {s: [i["file_name"] for i in part.image_entries] for s, part in splits.items()}
+    assert names == {"train": ["JPEGImages/b.jpg"], "val": ["JPEGImages/c.jpg"]}
+
+
+def test_xml_files_beside_the_images(tmp_path):
+    for folder, name in (("train", "a"), ("valid", "d")):
+        layouts.write_image(tmp_path / folder / f"{name}.jpg", layouts.SIZES[name])
+        (tmp_path / folder / f"{name}.xml").write_text(layouts.voc_xml(name))
+    _, splits = read_layout(tmp_path)
+    assert [len(splits[s].annotations) for s in ("train", "val")] == [2, 1]
+    assert splits["val"].annotations[0]["bbox"] == [5, 5, 10, 10]
+
+
+def test_odd_xml_files_are_named_and_left_out(tmp_path):
+    layouts.write_voc(tmp_path)
+    folder = tmp_path / "VOC2012/Annotations"
+    (folder / "b.xml").write_text("<annotation><object>")
+    wrong = layouts.voc_xml("c").replace("<width>60</width>", "<width>20</width>")
+    wrong = wrong.replace("</annotation>", "<object><name>ant</name></object></annotation>")
+    (folder / "c.xml").write_text(wrong)
+    problems = read_layout(tmp_path)[1]["train"].problems
+    assert problems == {
+        "XML files that do not parse, left out": [str(folder / "b.xml")],
+        "sizes that are not the image's, corrected": [
+            "VOC2012/JPEGImages/c.jpg: 20x20, the file 60x20"
+        ],
+        "objects without a name or a box, left out": [str(folder / "c.xml")],
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("1 0.5 0.5 0.5 0.5 0.93", [10, 7.5, 20, 15]),  # with a score
+        ("1 0.1 0.2 0.5 0.2 0.3 0.8", [4, 6, 16, 18]),  # a polygon
+        ("1.0 0.5 0.5 2 2", [-20, -15, 80, 60]),  # sticks out: kept, and reported later
+        ("3 0.5 0.5 0.5 0.5", "class 3, there are 3"),
+        ("0 0.5 0.5 0.5", "4 values"),
+        ("0 0.5 nan 0.5 0.5", "not finite"),
+        ("ant 0.5 0.5 0.5 0.5", "could not convert string to float: 'ant'"),
+    ],
+)
+def test_yolo_lines(tmp_path, line, expected):
+    layouts.write_yolo(tmp_path)
+    labels = tmp_path / "labels/train/a.txt"
+    labels.write_text(f"\n{line}\n")
+    train = read_layout(tmp_path)[1]["train"]
+    found = [a["bbox"] for a in train.annotations if a["image_id"] == 1]
+    if isinstance(expected, list):
+        assert found == [expected]
+    else:
+        (place,) = train.problems["lines that are not class, x, y, width, height, left out"]
+        assert place == f"{labels}:2: {expected}" and found == []
+
+
+@pytest.mark.parametrize("listing", [False, True])
+def test_yolo_with_a_path_named_classes_and_a_list_of_files(tmp_path, listing):
+    layouts.write_yolo(tmp_path / "set")
+    (tmp_path / "set/data.yaml").unlink()
+    train = "train.txt" if listing else "images/train"
+    (tmp_path / "set/train.txt").write_text("./images/train/b.jpg\nimages/train/a.jpg\n")
+    names = "{0: ant, 1: bee, 2: crow}"
+    text = f"path: set\ntrain: {train}\nvalid: ../images/val\nnames: {names}\n"
+    (tmp_path / "birds.yaml").write_text(text)
+    name, splits = read_layout(tmp_path / "birds.yaml")
+    assert name == "YOLO" and len(splits["train"].annotations) == 3
+    assert len(splits["train"].image_entries) == (2 if listing else 3)
+    assert [c["name"] for c in splits["val"].categories] == layouts.CLASSES
+
+
+def test_sizes_are_those_of_the_upright_image(tmp_path):
+    layouts.write_yolo(tmp_path)
+    with Image.open(tmp_path / "images/train/a.jpg") as image:
+        exif = image.getexif()
+        exif[274] = 6  # a quarter turn
+        image.save(tmp_path / "images/train/a.jpg", exif=exif)
+    entry = read_layout(tmp_path)[1]["train"].image_entries[0]
+    assert (entry["width"], entry["height"]) == layouts.SIZES["a"][::-1]
+
+
+def test_a_tenth_is_held_out_where_there_is_no_validation_split(tmp_path):
+    content = layouts.coco_content(["a"])
+    first = content["images"][0]
+    content["images"] = [{**first, "id": i, "file_name": f"{i}.jpg"} for i in range(30)]
+    content["annotations"] = [{**content["annotations"][0], "image_id": i} for i in range(30)]
+    layouts.write_image(tmp_path / "0.jpg", layouts.SIZES["a"])
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps(content))
+    parts = [read_layout(path)[1] for _ in range(2)]
+    ids = [{split: [i["id"] for i in p.image_entries] for split, p in s.items()} for s in parts]
+    assert ids[0] == ids[1] and len(ids[0]["val"]) == 3
+    assert sorted(ids[0]["train"] + ids[0]["val"]) == list(range(30))
+    for part in parts[0].values():
+        assert {a["image_id"] for a in part.annotations} == {i["id"] for i in part.image_entries}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda d: (d / "annotations/instances_val2017.json").unlink(), None),
+        (lambda d: shutil.rmtree(d / "train2017"), "not near it; give --images FOLDER.*a.jpg is"),
+        (lambda d: [p.unlink() for p in d.glob("*/*.json")], "none of Objects365, Open Images"),
+        (
+            lambda d: (d / "train.json").write_text(json.dumps(layouts.coco_content(["a"]))),
+            None,  # not COCO's own: instances_*.json count
+        ),
+        (
+            lambda d: (d / "instances_train.json").write_text(
+                json.dumps(layouts.coco_content(["a"]))
+            ),
+            "two JSONs for train: .*instances_train.json and .*; give one of them",
+        ),
+    ],
+)
+def test_folders_that_contradict_themselves(tmp_path, spoil, message):
+    layouts.write_coco(tmp_path)
+    spoil(tmp_path)
+    if message is None:
+        assert list(read_layout(tmp_path)[1]) == ["train", "val"]
+        return
+    with pytest.raises(InputError, match=message) as error:
+        read_layout(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("names: [a]\ntrain: nowhere", "nowhere not found; looked for"),
+        ("names: [a]\nval: images/val", "no training split; found val"),
+        ("names: {1: a}\ntrain: images/train", "numbered from 0 without gaps"),
+        ("train: images/train", "it needs the list of 'names'"),
+        ("a: [", "not a YAML file"),
+        ("names: [a]\ntrain: labels", "train: no images in labels"),
+    ],
+)
+def test_unusable_yaml(tmp_path, text, message):
+    layouts.write_yolo(tmp_path)
+    (tmp_path / "data.yaml").write_text(text)
+    with pytest.raises(InputError, match=message) as error:
+        read_layout(tmp_path)
+    assert "data" in str(error.value) or str(tmp_path) in str(error.value)
+    assert "\n" not in str(error.value)

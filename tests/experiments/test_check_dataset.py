@@ -1,0 +1,109 @@
+"""tools/check_dataset.py on real files, and the command that it prints, pasted."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.data import layouts
+from tests.models import ROOT
+
+SMALL = "projects/rank_detr/configs/rank_detr_efficientnet_lite0_sample_data.py"
+
+
+@pytest.fixture
+def check(tmp_path, monkeypatch, capsys):
+    """Runs the tool in an empty folder; returns what it printed, on stderr if it must fail."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str, fails: bool = False) -> str:
+        words = ["check_dataset.py", *arguments, "--config-file", str(ROOT / SMALL)]
+        monkeypatch.setattr(sys, "argv", words)
+        if fails:
+            with pytest.raises(SystemExit, match="2"):
+                runpy.run_path(str(ROOT / "tools/check_dataset.py"), run_name="__main__")
+        else:
+            runpy.run_path(str(ROOT / "tools/check_dataset.py"), run_name="__main__")
+        return capsys.readouterr()[fails]
+
+    return call
+
+
+def test_a_yolo_folder_is_reported_converted_and_trained_on(tmp_path, check):
+    data = tmp_path / "bugs"
+    layouts.write_yolo(data)
+    shutil.copy(data / "images/train/a.jpg", data / "images/val/e.jpg")
+    with (data / "labels/train/b.txt").open("a") as stream:
+        stream.write("9 0.5 0.5 0.1 0.1\n")
+    text = check("bugs")
+    for line in (
+        "bugs: YOLO layout",
+        "train: 3 images (1 without objects), 3 boxes (at most 2 in an image); small 3, medium 0,"
+        " large 0",
+        "val: 2 images (1 without objects), 1 boxes (at most 1 in an image); small 1, medium 0,",
+        "3 classes, boxes in train, val:\n  ant         1        1\n  bee         1        0\n",
+        "! train: 1 lines that are not class, x, y, width, height, left out: bugs/labels/train/"
+        "b.txt:2: class 9, there are 3",
+        "! 1 images in training and validation: bugs/images/train/a.jpg = bugs/images/val/e.jpg",
+    ):
+        assert line in text
+    output = tmp_path / "output/data/bugs"
+    report = json.loads((output / "report.json").read_text())
+    assert report["train"]["sizes"] == [3, 0, 0] and report["val"]["image_count"] == 2
+    names = {path.name for path in output.iterdir()}
+    pictures = {"train.png", "val.png", "classes.png"}
+    assert names == {"train.json", "val.json", "report.json", *pictures}
+    assert all(Image.open(output / name).size[0] > 300 for name in pictures)
+    train_on_it(tmp_path, text)
+
+
+def train_on_it(folder: Path, text: str) -> None:
+    """Paste the command, shortened, into a shell."""
+    command = text.split("train on it:\n\n")[1].strip()
+    assert "train.max_iter=3334ep" in command
+    assert shlex.split(command.replace("\\\n", " "))[0] == "python"
+    command = command.replace("python tools", f"{sys.executable} {ROOT}/tools")
+    tiny = "model.num_queries_one2one=8 model.num_queries_one2many=8"
+    tiny += " model.transformer.encoder.num_layers=1 model.transformer.decoder.num_layers=1"
+    tiny += " model.transformer.two_stage_num_proposals=16"
+    tiny += " train.init_checkpoint= train.max_iter=1 train.eval_period=1"
+    tiny += " dataloader.train.num_workers=0 dataloader.test.num_workers=0"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        ["bash", "-c", f"{command} {tiny}"], cwd=folder, env=environment, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    run_folder = folder / "output/bugs_run"
+    assert (run_folder / "model_final.pth").is_file()
+    scores = (run_folder / "metrics.json").read_text()
+    assert re.search(r'"bbox/AP50": ', scores)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "nowhere: no such file or folder"),
+        (["data", "-o", "data/x"], "data/x: is inside the data; choose another folder with -o"),
+    ],
+)
+def test_unusable_arguments(tmp_path, check, arguments, message):
+    layouts.write_coco(tmp_path / "data")
+    assert check(*arguments, fails=True) == f"error: {message}\n"
+    assert not (tmp_path / "output").exists()
+
+
+def test_what_would_stop_a_training_stops_the_check(tmp_path, check):
+    layouts.write_coco(tmp_path / "data")
+    (tmp_path / "data/train2017/b.jpg").unlink()
+    error = check("data", fails=True)
+    assert "1 of 3 images are missing" in error and error.count("\n") == 1
