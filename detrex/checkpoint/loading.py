@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from detrex.utils.errors import InputError
 
+from .classes import carry_classes
 from .files import read_checkpoint
 
 logger = logging.getLogger(__name__)
-# Constants of the loss, and counters that nothing reads: no part of the network, absent in many files.
+# Constants of the loss, and counters that nothing reads: absent in many files.
 IGNORED, COUNTERS = "criterion.", "num_batches_tracked"
 
 
@@ -63,7 +64,13 @@ class LoadReport:
 
 
 def load_weights(
-    model: nn.Module, path: str, *, strict: bool, averaged: bool = False, trusted: bool = False
+    model: nn.Module,
+    path: str,
+    *,
+    strict: bool,
+    averaged: bool = False,
+    trusted: bool = False,
+    classes: Sequence[str] | None = None,
 ) -> tuple[LoadReport, dict]:
     """Load a checkpoint's weights into a model.
 
@@ -76,6 +83,7 @@ def load_weights(
         strict: require that file and model agree; else load what fits.
         averaged: take the averaged weights; of a file that has none, with a warning, the model's.
         trusted: run the code that the file may hold.
+        classes: what the model is to tell apart; the file's class weights are taken over by name.
 
     Returns:
         The report, and the file's other content.
@@ -91,6 +99,9 @@ def load_weights(
     if not isinstance(weights, Mapping):
         raise InputError(f"checkpoint {path}: {key!r} is not a state dict")
     weights = _renamed(model, _tensors(weights), content)
+    if classes is not None:
+        trained = (content.get("metadata") or {}).get("classes")
+        weights = carry_classes(model, weights, trained, classes)
     report = compare(model, weights)
     if not report.loaded:
         raise InputError(f"checkpoint {path} fits nothing in this model: {report.differences()}")
@@ -124,11 +135,7 @@ def compare(model: nn.Module, weights: Mapping[str, Tensor]) -> LoadReport:
 
 
 def _network(names: Iterable[str]) -> list[str]:
-    return [
-        name
-        for name in names
-        if not name.startswith(IGNORED) and not name.endswith(COUNTERS)
-    ]
+    return [name for name in names if not name.startswith(IGNORED) and not name.endswith(COUNTERS)]
 
 
 def _with_aliases(model: nn.Module, names: set[str]) -> set[str]:

@@ -100,7 +100,7 @@ def _train(cfg: DictConfig, args: argparse.Namespace, preemption: Preemption) ->
     epoch_length = None if records is None else math.ceil(len(records) / batch)
     _resolve(cfg, args, epoch_length, saved)
     model = _build_model(cfg).to(cfg.train.device)
-    checkpoint, content = _load(cfg, args, model)
+    checkpoint, content = _load(cfg, args, model, info)
     start = content["iteration"] + 1 if checkpoint else 0
     loader, metadata = build_loader(cfg, records, start), _metadata(cfg, info)
     trainer = build_trainer(cfg, model, loader, metadata, preemption)
@@ -142,7 +142,9 @@ def _resolve(
     seed_all_rng(cfg.train.seed)
 
 
-def _load(cfg: DictConfig, args: argparse.Namespace, model: nn.Module) -> tuple[Path | None, dict]:
+def _load(
+    cfg: DictConfig, args: argparse.Namespace, model: nn.Module, info: DatasetInfo | None
+) -> tuple[Path | None, dict]:
     """Load the weights to start from; return the checkpoint to resume from and its content."""
     checkpoint = newest_checkpoint(Path(cfg.train.output_dir)) if args.resume else None
     if checkpoint:
@@ -154,7 +156,8 @@ def _load(cfg: DictConfig, args: argparse.Namespace, model: nn.Module) -> tuple[
         logger.info("no checkpoint in %s: starting from the beginning", cfg.train.output_dir)
     if cfg.train.init_checkpoint:
         path, trusted = cfg.train.init_checkpoint, args.trust_checkpoint
-        load_weights(model, path, strict=False, trusted=trusted)
+        classes = info.classes if info else None
+        load_weights(model, path, strict=False, trusted=trusted, classes=classes)
     return None, {}
 
 

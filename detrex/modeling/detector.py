@@ -72,6 +72,7 @@ class Detector(nn.Module):
     transformer: nn.Module
     criterion: nn.Module
     heads_refine: bool = False
+    class_agnostic_head: str | None = None  # name of the head whose row 0 stands for any object
 
     def __init__(
         self,

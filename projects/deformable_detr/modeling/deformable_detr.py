@@ -73,6 +73,8 @@ class DeformableDETR(Detector):
         stored = self.class_embed if as_two_stage else None
         transformer.decoder.register_heads(stored, self.bbox_embed if with_box_refine else None)
         self.heads_refine = with_box_refine
+        if as_two_stage and with_box_refine:  # else all share one head
+            self.class_agnostic_head = f"class_embed.{transformer.decoder.num_layers}"
         self.finish(criterion, aux_loss, select_box_nums_for_evaluation, iou_branch, iou_weight)
 
     def make_queries(

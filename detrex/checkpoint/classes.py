@@ -1,0 +1,119 @@
+"""Weights that belong to classes, taken to the classes of another data set by name.
+
+What counts as one class: equal names, whatever their case, spaces and punctuation; of
+"Cell Phone/Phone" (Objects365) either part.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+
+from detectron2.data import MetadataCatalog
+from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
+# A class is a row of heads and label embeddings, and a column of Rank-DETR's biases.
+ROWS = re.compile(
+    r"(^|\.)((class_embed|cls_score)(\.\d+)?|label_enc|label_encoder)\.(weight|bias)$"
+)
+COLUMNS = re.compile(r"(^|\.)rank_adaptive_classhead_emb\.\d+\.weight$")
+
+
+def carry_classes(
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    trained: Sequence[str] | None,
+    classes: Sequence[str],
+) -> dict[str, Tensor]:
+    """Return weights whose class rows are the model's; what no trained class fits keeps the
+    model's initial values. Says in the log which classes start anew.
+
+    A row for "no object" or "no label" goes with them, and the head that ranks proposals by row 0
+    (``model.class_agnostic_head``) keeps its first rows.
+
+    Args:
+        model: of ``classes``, in this order.
+        weights: under the model's names; others, and those of no fitting shape, stay as they are.
+        trained: classes of the weights. Of a file that does not say: COCO's, if it has 80 rows and
+            the model another number.
+    """
+    expected = model.state_dict()
+    axes = {name: axis for name in expected if (axis := _class_axis(name)) is not None}
+    axes = {name: axis for name, axis in axes.items() if name in weights}
+    trained = trained or _guessed(weights, expected, axes, len(classes))
+    if not axes or trained is None or list(trained) == list(classes):
+        return dict(weights)
+    source = matching(trained, classes)
+    by_row_0 = getattr(model, "class_agnostic_head", None) or "-"
+    agnostic = re.compile(rf"(^|\.){re.escape(by_row_0)}\.(weight|bias)$")
+    carried = dict(weights)
+    for name, axis in axes.items():
+        first = [i if i < len(trained) else None for i in range(len(classes))]
+        rows = first if agnostic.search(name) else source
+        moved = _moved(weights[name], expected[name], axis, rows, len(trained))
+        carried[name] = weights[name] if moved is None else moved
+    _log(classes, source)
+    return carried
+
+
+def matching(trained: Sequence[str], classes: Sequence[str]) -> list[int | None]:
+    """For every class the index of the trained class of that name, or None."""
+    known: dict[str, int] = {}
+    for parts in (False, True):  # whole names go before parts of others
+        for index, name in enumerate(trained):
+            for word in _words(name, parts):
+                known.setdefault(word, index)
+    return [
+        next((known[w] for p in (False, True) for w in _words(name, p) if w in known), None)
+        for name in classes
+    ]
+
+
+def _words(name: str, parts: bool) -> list[str]:
+    words = re.split("[/,]", name) if parts else [name]
+    return [word for w in words if (word := re.sub(r"[\W_]+", "", w.casefold()))]
+
+
+def _class_axis(name: str) -> int | None:
+    return 0 if ROWS.search(name) else 1 if COLUMNS.search(name) else None
+
+
+def _guessed(
+    weights: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    axes: Mapping[str, int],
+    count: int,
+) -> list[str] | None:
+    """Classes of a file that names none: COCO's 80, or nameless ones; None if nothing differs."""
+    rows = {weights[n].shape[a] - expected[n].shape[a] + count for n, a in axes.items()}
+    if len(rows) != 1 or rows == {count}:
+        return None
+    names = MetadataCatalog.get("coco_2017_train").thing_classes
+    return names if rows == {len(names)} else [""] * rows.pop()
+
+
+def _moved(
+    theirs: Tensor, ours: Tensor, axis: int, rows: Sequence[int | None], trained: int
+) -> Tensor | None:
+    """The model's tensor with the file's rows in their places; None if the shapes do not allow."""
+    extra = ours.shape[axis] - len(rows)
+    shape = list(ours.shape)
+    shape[axis] = trained + extra
+    if extra < 0 or list(theirs.shape) != shape:
+        return None
+    pairs = [(to, row) for to, row in enumerate(rows) if row is not None]
+    pairs += [(len(rows) + i, trained + i) for i in range(extra)]
+    moved = ours.clone()
+    for to, row in pairs:
+        moved.select(axis, to).copy_(theirs.select(axis, row))
+    return moved
+
+
+def _log(classes: Sequence[str], source: Sequence[int | None]) -> None:
+    new = [name for name, row in zip(classes, source, strict=True) if row is None]
+    kept = [name for name, row in zip(classes, source, strict=True) if row is not None]
+    for names, what in ((kept, "carried over by name"), (new, "start anew")):
+        if names:
+            logger.info("%d of %d classes %s: %s", len(names), len(classes), what, ", ".join(names))
