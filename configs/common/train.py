@@ -4,6 +4,7 @@
 train = dict(
     output_dir="./output",
     init_checkpoint="",
+    freeze=[],  # parts of parameter names that stay as loaded, e.g. ["backbone.stem"]
     max_iter=90000,
     amp=dict(enabled=False, dtype="bfloat16"),  # or "float16", with loss scaling
     ddp=dict(
@@ -29,7 +30,13 @@ train = dict(
         enabled=False,
         params=dict(dir="./wandb_output", project="detrex", name="detrex_experiment"),
     ),
-    model_ema=dict(enabled=False, decay=0.999, device="", use_ema_weights_for_eval_only=False),
+    model_ema=dict(
+        enabled=False,
+        decay=0.999,
+        warmup=0,  # iterations over which the decay grows
+        device="",
+        use_ema_weights_for_eval_only=False,
+    ),
     device="cuda",
     matcher_change_fraction=None,  # e.g. 0.75: high-order matching cost from there on
 )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import groupby
 
 import torch
 from detectron2.solver.build import get_default_optimizer_params, reduce_param_groups
@@ -27,6 +29,8 @@ def param_groups(
     lr_factors: Sequence[dict] = (),
     weight_decay: float | None = None,
     weight_decay_norm: float | None = None,
+    weight_decay_bias: float | None = None,
+    backbone_layer_decay: float = 1.0,
 ) -> list[dict]:
     """Build optimizer parameter groups, as few as possible.
 
@@ -37,6 +41,9 @@ def param_groups(
             part of the parameter's dotted name gives it the learning rate ``x * base_lr``.
         weight_decay: of every parameter; None leaves it to the optimizer.
         weight_decay_norm: of normalisation layers; None treats them as any other.
+        weight_decay_bias: of biases; None treats them as any other parameter.
+        backbone_layer_decay: the last of the backbone's layers learns at this part of its learning
+            rate, the one before at this part of that, and so on (BEiT, Bao et al. 2022, appendix).
 
     Raises:
         InputError: a rule that matches no parameter, e.g. because of a misspelt name.
@@ -45,14 +52,43 @@ def param_groups(
     for rule in lr_factors:
         _check_rule(rule, names)
     groups = get_default_optimizer_params(
-        model, base_lr=base_lr, weight_decay=weight_decay, weight_decay_norm=weight_decay_norm
+        model,
+        base_lr=base_lr,
+        weight_decay=weight_decay,
+        weight_decay_norm=weight_decay_norm,
+        weight_decay_bias=weight_decay_bias,
     )
+    decay = _layer_decay(model, backbone_layer_decay)
     per_parameter = [
-        {**group, "params": [parameter], "lr": base_lr * _factor(names[parameter], lr_factors)}
+        {**group, "params": [parameter], "lr": base_lr * factor * decay.get(parameter, 1.0)}
         for group in groups
         for parameter in group["params"]
+        for factor in [_factor(names[parameter], lr_factors)]
     ]
     return reduce_param_groups(per_parameter)
+
+
+def freeze(model: nn.Module, names: Sequence[str]) -> None:
+    """Keep parameters as they are: those of whose dotted name one of ``names`` is part.
+
+    Running statistics of batch normalisation, where a backbone has them at all, still move.
+
+    Raises:
+        InputError: a name that matches no parameter, or nothing left to train.
+    """
+    known = _names(model)
+    for part in names:
+        found = [p for p, aliases in known.items() if _matches({"names": [part]}, aliases)]
+        if not found:
+            raise _no_match("train.freeze", [part], known)
+        for parameter in found:
+            parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in known):
+        raise InputError(f"train.freeze={list(names)} leaves nothing to train")
+    if names:
+        frozen = sum(p.numel() for p in known if not p.requires_grad)
+        total = sum(p.numel() for p in known)
+        logger.info("frozen: %.1f of %.1f million parameters", frozen / 1e6, total / 1e6)
 
 
 def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
@@ -103,14 +139,31 @@ def _factor(names: list[str], rules: Sequence[dict]) -> float:
     return next((rule["factor"] for rule in rules if _matches(rule, names)), 1.0)
 
 
+def _layer_decay(model: nn.Module, decay: float) -> dict[nn.Parameter, float]:
+    """Factor of every parameter of the backbone. A layer is what shares its name up to the first
+    number, e.g. ``backbone.res4.2``; what stands between two of them (a stem) is one, too."""
+    if decay == 1.0:
+        return {}
+    inside = [(n, p) for n, p in model.named_parameters() if n.startswith("backbone.")]
+    layers = [list(layer) for _, layer in groupby(inside, key=lambda item: _layer_name(item[0]))]
+    return {p: decay ** (len(layers) - i) for i, layer in enumerate(layers) for _, p in layer}
+
+
+def _layer_name(name: str) -> str | None:
+    match = re.match(r".*?\.\d+(?=\.)", name)
+    return match and match[0]
+
+
 def _check_rule(rule: dict, names: dict[nn.Parameter, list[str]]) -> None:
-    if any(_matches(rule, aliases) for aliases in names.values()):
-        return
+    if not any(_matches(rule, aliases) for aliases in names.values()):
+        raise _no_match("optimizer.params.lr_factors", rule["names"], names)
+
+
+def _no_match(key: str, given: Sequence[str], names: dict[nn.Parameter, list[str]]) -> InputError:
     prefixes = {".".join(name.split(".")[:2]) for aliases in names.values() for name in aliases}
     shown = ", ".join(sorted(prefixes)[:8])
-    raise InputError(
-        f"optimizer.params.lr_factors: none of {list(rule['names'])} is part of a parameter name; "
-        f"parameters start with {shown}"
+    return InputError(
+        f"{key}: none of {list(given)} is part of a parameter name; parameters start with {shown}"
     )
 
 

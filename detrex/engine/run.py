@@ -24,6 +24,7 @@ from .checkpoints import newest_checkpoint, restore
 from .data import build_loader, prepare_data, read_train_set
 from .evaluate import evaluate
 from .matcher_switch import keep_matcher_switch, resolve_matcher_switch, switch_values
+from .optim import freeze
 from .performance import apply_performance
 from .preemption import Preemption
 from .run_folder import check_output_folder, read_record, set_aside, write_record
@@ -100,6 +101,7 @@ def _train(cfg: DictConfig, args: argparse.Namespace, preemption: Preemption) ->
     epoch_length = None if records is None else math.ceil(len(records) / batch)
     _resolve(cfg, args, epoch_length, saved)
     model = _build_model(cfg).to(cfg.train.device)
+    freeze(model, cfg.train.freeze)
     checkpoint, content = _load(cfg, args, model, info)
     start = content["iteration"] + 1 if checkpoint else 0
     loader, metadata = build_loader(cfg, records, start), _metadata(cfg, info)

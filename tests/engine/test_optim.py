@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from detrex.config import get_config
-from detrex.engine.optim import build_optimizer, match_layout, param_groups
+from detrex.engine.optim import build_optimizer, freeze, match_layout, param_groups
 from detrex.utils.errors import InputError
 from tests.engine.tiny import TinyDetector
 
@@ -112,6 +112,42 @@ def test_rule_that_matches_nothing_is_an_error_with_the_parameters_names():
     with pytest.raises(InputError, match=r"\['bakbone'\].*backbone.bias, .*norm.weight"):
         param_groups(TinyDetector(), 1.0, [dict(names=["bakbone"], factor=0.1)])
     param_groups(TinyDetector(), 1.0, PUBLISHED)  # one of a rule's names is enough
+
+
+class Backbone(nn.Module):
+    """Named as detectron2's ResNets: a stem, then blocks; then a norm of the output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.ModuleDict({"conv1": nn.Linear(1, 1), "norm": nn.LayerNorm(1)})
+        self.res2 = nn.ModuleList(nn.Linear(1, 1) for _ in range(2))
+        self.res3 = nn.ModuleList([nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))])
+        self.norm = nn.LayerNorm(1)
+
+
+def test_learning_rates_fall_from_layer_to_layer_of_the_backbone():
+    model = nn.ModuleDict({"backbone": Backbone(), "head": nn.Linear(1, 1)})
+    rules = [dict(names=["backbone"], factor=0.1)]
+    groups = param_groups(model, 2.0, rules, backbone_layer_decay=0.5)
+    found = {n: lr for n, (lr, _) in by_name(model, torch.optim.SGD(groups, lr=9)).items()}
+    assert found.pop("head.weight") == found.pop("head.bias") == 2.0
+    depth = {"stem": 5, "res2.0": 4, "res2.1": 3, "res3.0": 2, "norm": 1}
+    for name, lr in found.items():
+        (layer,) = (d for part, d in depth.items() if name.startswith(f"backbone.{part}."))
+        assert lr == pytest.approx(2.0 * 0.1 * 0.5**layer), name
+
+
+def test_freezing_by_parts_of_names_and_what_cannot_be_meant():
+    model = TinyDetector()
+    freeze(model, ["backbone", "norm.weight"])
+    frozen = {n for n, p in model.named_parameters() if not p.requires_grad}
+    assert frozen == {"backbone.weight", "backbone.bias", "norm.weight"}
+    with pytest.raises(InputError, match=r"train.freeze: none of \['bakbone'\] is part of.*norm"):
+        freeze(TinyDetector(), ["backbone", "bakbone"])
+    with pytest.raises(
+        InputError, match=r"train.freeze=\['weight', 'bias'\] leaves nothing to train"
+    ):
+        freeze(TinyDetector(), ["weight", "bias"])
 
 
 def inert(lr=1e-4):

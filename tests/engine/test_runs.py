@@ -236,6 +236,21 @@ def test_training_from_backbone_weights(tiny_run):
     )
 
 
+def test_fine_tuning_by_class_names_with_a_frozen_backbone(tiny_run):
+    tiny_run("a")
+    path = tiny_run.folder / "a/model_final.pth"
+    content = tiny_run.checkpoint("a")
+    content["metadata"]["classes"] = ["Bright", "DARK"]  # the data set's are dark and bright
+    torch.save(content, path)
+    tiny_run("b", f"train.init_checkpoint={path}", "train.freeze=[backbone]", "train.max_iter=2")
+    before, after = content["model"], tiny_run.checkpoint("b")["model"]
+    assert torch.equal(after["backbone.weight"], before["backbone.weight"])
+    assert not torch.equal(after["norm.weight"], before["norm.weight"])
+    tiny_run("c", f"train.init_checkpoint={path}", "optimizer.lr=0.0", "train.max_iter=1")
+    after = tiny_run.checkpoint("c")["model"]
+    assert torch.equal(after["class_embed.weight"], before["class_embed.weight"].flip(0))
+
+
 def test_arguments_that_a_model_refuses_are_one_line(tiny_run):
     with pytest.raises(InputError, match="model cannot be built: dropout is 2"):
         tiny_run("a", "model.dropout=2")
