@@ -102,7 +102,10 @@ def read_json(json_file: str) -> dict:
         with open(json_file, encoding="utf-8") as stream:
             content = json.load(stream)
     except FileNotFoundError:
-        raise InputError(f"{json_file}: annotation file not found") from None
+        raise InputError(
+            f"{json_file}: annotation file not found; of data in another layout than COCO's"
+            " tools/check_dataset.py writes it"
+        ) from None
     except OSError as error:
         raise InputError(f"{json_file}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:

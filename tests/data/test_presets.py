@@ -1,0 +1,66 @@
+"""The presets of public data sets, from files in their real layouts to batches and scores."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+
+import pytest
+import torch
+from detectron2.config import instantiate
+from detectron2.structures import Boxes, Instances
+
+from detrex.engine.data import prepare_data
+from detrex.engine.settings import load_config
+from tests.data import layouts
+from tests.models import ROOT
+
+CONFIG = "projects/rank_detr/configs/rank_detr_r50_two_stage_{}.py"
+
+
+@pytest.mark.parametrize(
+    ("preset", "folder", "layout", "boxes"),
+    [
+        ("voc", "VOCdevkit", "PASCAL VOC", 3),
+        ("open_images", "open_images", "Open Images", 2),  # the third is around a group
+        ("objects365", "objects365", "Objects365", 3),
+    ],
+)
+def test_preset_reads_what_its_command_writes(tmp_path, monkeypatch, preset, folder, layout, boxes):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    (tmp_path / folder).mkdir()
+    layouts.WRITERS[layout](tmp_path / folder)
+    convert(monkeypatch, preset, tmp_path)
+    path = str(ROOT / CONFIG.format(preset))
+    cfg = load_config(path)
+    info = prepare_data(cfg, [], ["train", "test"])
+    assert info.classes == layouts.CLASSES and cfg.model.num_classes == 3
+    assert cfg.model.criterion.num_classes == 3
+    cfg.dataloader.train.update(total_batch_size=1, num_workers=0, seed=0)
+    cfg.dataloader.test.num_workers = 0
+    records = instantiate(cfg.dataloader.train.dataset)
+    assert {r["file_name"].rsplit("/", 1)[1] for r in records} == {"a.jpg", "b.jpg"}
+    assert sum(not a["iscrowd"] for r in records for a in r["annotations"]) == boxes
+    assert all(len(s["instances"]) for s in next(iter(instantiate(cfg.dataloader.train))))
+    (batch,) = instantiate(cfg.dataloader.test)
+    cfg.dataloader.evaluator.output_dir = None
+    evaluator = instantiate(cfg.dataloader.evaluator)
+    evaluator.process(batch, [truth_of_d()])
+    assert evaluator.evaluate()["bbox"]["AP"] == pytest.approx(100)
+
+
+def truth_of_d() -> dict:
+    ((label, x, y, w, h),) = layouts.BOXES["d"]
+    found = Instances(layouts.SIZES["d"][::-1])
+    found.pred_boxes = Boxes(torch.tensor([[x, y, x + w, y + h]]))
+    found.scores, found.pred_classes = torch.ones(1), torch.tensor([label])
+    return {"instances": found}
+
+
+def convert(monkeypatch, preset, root) -> None:
+    """Run the command in the preset's docstring."""
+    text = (ROOT / f"configs/common/data/{preset}.py").read_text()
+    command = text.split("python tools/")[1].split("\n\n")[0].replace("\\\n", " ")
+    words = command.replace("$DETECTRON2_DATASETS", str(root)).split()
+    monkeypatch.setattr(sys, "argv", [*words, "--config-file", str(ROOT / CONFIG.format(preset))])
+    runpy.run_path(str(ROOT / "tools" / words[0]), run_name="__main__")
