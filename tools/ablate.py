@@ -18,12 +18,13 @@ from pathlib import Path
 from detrex.experiments.jobs import Job, make_jobs
 from detrex.experiments.overhead import PRESET as OVERHEAD
 from detrex.experiments.overhead import overhead_table
-from detrex.experiments.plan import Plan, Variant, load_plan, load_preset, preset_names
+from detrex.experiments.plan import find_plan, preset_names
 from detrex.experiments.schedule import CONSOLE, device_groups, missing, run_here, run_on_slurm
-from detrex.experiments.tables import as_csv, as_latex, as_markdown, summarize
+from detrex.experiments.tables import as_texts
 from detrex.utils.cli import run_command
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
+from detrex.utils.slurm import parameters
 
 
 def parse() -> argparse.Namespace:
@@ -48,69 +49,34 @@ def parse() -> argparse.Namespace:
     return args
 
 
-def name_of(args: argparse.Namespace) -> str:
-    """The preset, or the stem of the file that the variants come from."""
-    return args.preset or Path(args.variants or args.config_file).stem
-
-
-def choose(args: argparse.Namespace) -> Plan:
-    """The variants that the command line asks for."""
-    if args.preset and args.variants:
-        raise InputError("--preset and --variants: give one of them")
-    if args.preset:
-        plan = load_preset(args.preset, args.config_file)
-    elif args.variants:
-        plan = load_plan(args.variants, args.config_file)
-    elif args.config_file:
-        name = "" if args.grid else name_of(args)
-        plan = Plan(name_of(args), (Variant(name, args.config_file),))
-    else:
-        raise InputError("give --config-file with --grid, --preset, or --variants")
-    return plan.resolve(args.set, args.grid)
-
-
 def run(jobs: list[Job], args: argparse.Namespace) -> dict[Job, str]:
     """Run what has no final scores yet; return the jobs that failed with their errors."""
     todo = missing(jobs)
     print(f"{len(todo)} of {len({job.folder for job in jobs})} runs to do", flush=True)
     report = functools.partial(print, flush=True)
     if args.slurm is not None and todo:
-        options = slurm_options(args.slurm, args.num_gpus)
+        options = {"gpus_per_node": args.num_gpus, "timeout_min": 24 * 60}
+        options |= parameters("--slurm", args.slurm)
         return run_on_slurm(todo, args.output / "slurm", options, report)
     groups = device_groups(args.num_gpus)
     return run_here(todo, args.jobs or max(1, len(groups)), groups, report)
 
 
-def slurm_options(texts: list[str], num_gpus: int) -> dict:
-    """submitit's options, numbers as such: "timeout_min=720", "slurm_partition=long"."""
-    pairs = [text.partition("=") for text in texts]
-    if wrong := [text for text, pair in zip(texts, pairs, strict=True) if not pair[2]]:
-        raise InputError(f"--slurm {wrong[0]}: write key=value, e.g. timeout_min=720")
-    given = {key: int(value) if value.isdigit() else value for key, _, value in pairs}
-    return {"gpus_per_node": num_gpus, "timeout_min": 24 * 60, **given}
-
-
-def write_tables(jobs: list[Job], plan: Plan, metrics: list[str], path: Path) -> None:
-    """Print the table, and write it in three formats."""
-    rows = summarize(jobs, metrics)
-    heading = "\n\n".join(text.strip() for text in (f"## {plan.title}", plan.source) if text)
-    write(Path(f"{path}.csv"), as_csv(rows))
-    write(Path(f"{path}.tex"), as_latex(rows))
-    write(Path(f"{path}.md"), f"{heading}\n\n{as_markdown(rows)}")
-
-
-def write(path: Path, text: str) -> None:
-    with atomic_write(path) as stream:
-        stream.write(text)
-    if path.suffix == ".md":
-        print(f"\n{text}\nwritten to {path}")
+def write(path: Path, texts: dict[str, str]) -> None:
+    """Write what a table is in each format, and show it."""
+    for ending, text in texts.items():
+        with atomic_write(f"{path}.{ending}") as stream:
+            stream.write(text)
+    print(f"\n{texts['md']}\nwritten to {path}.md")
 
 
 def main() -> None:
     args = parse()
-    plan = choose(args)
+    plan = find_plan(args.preset, args.variants, args.config_file, bool(args.grid))
+    plan = plan.resolve(args.set, args.grid)
+    table = args.output / (args.preset or Path(args.variants or args.config_file).stem)
     if args.preset == OVERHEAD:
-        return write(args.output / f"{OVERHEAD}.md", overhead_table(plan))
+        return write(table, {"md": overhead_table(plan)})
     jobs = make_jobs(plan, range(args.seeds), args.num_gpus, args.output / "runs")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -118,7 +84,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted: the same command continues", file=sys.stderr)
         raise SystemExit(130) from None
-    write_tables(jobs, plan, args.metrics, args.output / name_of(args))
+    write(table, as_texts(jobs, plan, args.metrics))
     for job, error in failed.items():
         print(f"failed: {job.name}: {error} ({job.folder}/{CONSOLE})", file=sys.stderr)
     raise SystemExit(1 if failed else 0)

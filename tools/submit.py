@@ -11,7 +11,7 @@ from pathlib import Path
 
 from detrex.utils.cli import run_command
 from detrex.utils.errors import InputError
-from detrex.utils.slurm import submit
+from detrex.utils.slurm import parameters, submit
 
 
 def main() -> None:
@@ -23,15 +23,9 @@ def main() -> None:
     args = parser.parse_args()
     if not Path(args.command[0]).is_file():
         raise InputError(f"{args.command[0]} not found: give the path of a train_net.py after --")
-    job = submit(args.command, Path(args.folder), args.cluster, dict(map(parameter, args.set)))
+    options = parameters("--set", args.set)
+    job = submit(args.command, Path(args.folder), args.cluster, options)
     print(f"job {job.job_id}; its log: {job.paths.stdout}")
-
-
-def parameter(text: str) -> tuple[str, int | str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise InputError(f"--set {text}: write KEY=VALUE, e.g. timeout_min=1440")
-    return key, int(value) if value.isdigit() else value
 
 
 if __name__ == "__main__":

@@ -66,6 +66,26 @@ class Plan:
         return replace(self, variants=tuple(found), common=())
 
 
+def find_plan(preset: str | None, variants: Path | None, config_file: str, several: bool) -> Plan:
+    """The plan of a preset's name, of a file of variants, or of a config alone.
+
+    ``several``: a grid will tell its variants apart, which then need no name of their own.
+
+    Raises:
+        InputError: none of the three, two of them, or see :func:`load_plan`.
+    """
+    if preset and variants:
+        raise InputError("--preset and --variants: give one of them")
+    if preset:
+        return load_preset(preset, config_file)
+    if variants:
+        return load_plan(variants, config_file)
+    if not config_file:
+        raise InputError("give --config-file with --grid, --preset, or --variants")
+    name = Path(config_file).stem
+    return Plan(name, (Variant("" if several else name, config_file),))
+
+
 def preset_names() -> list[str]:
     """Names of the shipped plans."""
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))

@@ -13,7 +13,7 @@ from tabulate import tabulate
 from detrex.utils.errors import InputError
 
 from .jobs import Job
-from .plan import Variant
+from .plan import Plan, Variant
 
 NOTE = (
     "Mean ± sample standard deviation (n - 1) over n seeds; in brackets the difference to the "
@@ -80,6 +80,18 @@ def summarize(jobs: Sequence[Job], metrics: Sequence[str]) -> list[Row]:
         baseline = baseline or {name: cell.mean for name, cell in cells.items()}
         rows.append(Row(variant, len(done), len(scores), cells))
     return rows
+
+
+def as_texts(jobs: Sequence[Job], plan: Plan, metrics: Sequence[str]) -> dict[str, str]:
+    """The table as "md", "csv" and "tex", the first under the plan's title and source.
+
+    Raises:
+        InputError: finished runs do not have such a metric.
+    """
+    rows = summarize(jobs, metrics)
+    heading = [text.strip() for text in (f"## {plan.title}", plan.source) if text]
+    markdown = "\n\n".join([*heading, as_markdown(rows)])
+    return {"csv": as_csv(rows), "tex": as_latex(rows), "md": markdown}
 
 
 def as_markdown(rows: Sequence[Row]) -> str:

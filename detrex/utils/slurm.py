@@ -57,6 +57,18 @@ class TrainingJob(Checkpointable):
         os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
 
 
+def parameters(option: str, texts: Sequence[str]) -> dict[str, int | str]:
+    """submitit's parameters, numbers as such: "timeout_min=720", "slurm_partition=long".
+
+    Raises:
+        InputError: naming the command's option, and what of it has another form.
+    """
+    pairs = [text.partition("=") for text in texts]
+    if wrong := next(("".join(pair) for pair in pairs if not pair[1]), None):
+        raise InputError(f"{option} {wrong}: write key=value, e.g. timeout_min=720")
+    return {key: int(value) if value.isdigit() else value for key, _, value in pairs}
+
+
 def submit(command: Sequence[str], folder: Path, cluster: str, parameters: dict) -> submitit.Job:
     """Submit a training run and return submitit's job.
 
