@@ -11,27 +11,21 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import functools
-import importlib
-import inspect
 import json
-import pkgutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks/ is not installed
 
-import benchmarks
+from benchmarks import NAMES, line, prepare
 from detrex.utils.cli import run_command
 from detrex.utils.collect_env import environment
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
 
 OPTIONS = ("repeats", "config_file", "batch_sizes", "sizes")
-NAMES = sorted(m.name for m in pkgutil.iter_modules(benchmarks.__path__) if not m.ispkg)
 
 
 def size(text: str) -> tuple[int, int]:
@@ -57,32 +51,6 @@ def parse() -> argparse.Namespace:
             text = " ".join(map(str, values))
             raise InputError(f"--{option} {text}: at least 1 is needed")
     return args
-
-
-def prepare(name: str, options: dict) -> Callable[[], list[dict]]:
-    """What returns the rows of one benchmark.
-
-    Raises:
-        InputError: an option that this benchmark does not take.
-    """
-    run = importlib.import_module(f"benchmarks.{name}").run
-    for option in options.keys() - inspect.signature(run).parameters.keys():
-        raise InputError(f"--{option.replace('_', '-')}: benchmark {name} does not take it")
-    return functools.partial(run, **options)
-
-
-def line(row: dict) -> str:
-    """One row as text: times in milliseconds, everything else as it is."""
-    parts = []
-    for key, value in row.items():
-        if key.endswith("_s") and not key.endswith("per_s"):
-            parts.append(f"{key[:-2]} {value * 1e3:.1f} ms")
-        elif key == "ratio":
-            parts.append(f"{value:.1f}x")
-        elif key != "what":
-            number = f"{value:.4g}" if isinstance(value, float) else value
-            parts.append(f"{key.replace('_', ' ')} {number}")
-    return f"{row['what']}: {', '.join(parts)}"
 
 
 def main() -> None:
