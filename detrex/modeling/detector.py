@@ -183,8 +183,11 @@ class Detector(nn.Module):
 
     def decode(self, queries: Queries, memory: object) -> Decoded:
         """Predictions of all layers."""
-        heads = Heads(self.class_embed, self.bbox_embed, self.heads_refine, self.iou_embed)
-        return self.transformer.decoder(queries, memory, heads)
+        return self.transformer.decoder(queries, memory, self.heads())
+
+    def heads(self) -> Heads:
+        """The heads of all decoder layers."""
+        return Heads(self.class_embed, self.bbox_embed, self.heads_refine, self.iou_embed)
 
     @property
     def active_groups(self) -> tuple[QueryGroup, ...]:

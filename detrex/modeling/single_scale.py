@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from detrex.modeling.criterion import Predictions
 from detrex.modeling.detector import Detector, Images
-from detrex.modeling.heads import Decoded, Heads, build_head
+from detrex.modeling.heads import Heads, build_head
 from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
 from detrex.modeling.transformer import DenseMemory, DenseTransformer
 
@@ -72,11 +72,10 @@ class SingleScaleDetector(Detector):
         hide = self.trains_with_mask or not self.training
         return memory if hide else replace(memory, mask=None)
 
-    def decode(self, queries: Queries, memory: DenseMemory) -> Decoded:
+    def heads(self) -> Heads:
         layers = self.transformer.decoder.num_layers
         shared = [self.class_embed] * layers, [self.bbox_embed] * layers
-        heads = Heads(*shared, self.heads_refine, self.iou_embed)
-        return self.transformer.decoder(queries, memory, heads)
+        return Heads(*shared, self.heads_refine, self.iou_embed)
 
 
 class LearnedQueryDetector(SingleScaleDetector):

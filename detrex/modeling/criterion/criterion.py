@@ -5,7 +5,7 @@ Legend: B images, L layers, N queries, K classes, M matches; boxes are cxcywh in
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -90,12 +90,13 @@ class SetCriterion(LayerLosses, nn.Module):
         """
         count = sum(len(target["labels"]) for target in targets)
         num_boxes = mean_over_ranks(count, sets[0].logits.device)
-        unknown = [s for s in sets if s.group.assign is None]
+        known = [self.known_matches(s, targets) for s in sets]
+        unknown = [s for s, matches in zip(sets, known, strict=True) if matches is None]
         assignment = Assignment([self.problems(s, targets) for s in unknown])
         sets = [replace(s, logits=s.logits.float()) for s in sets]
         negatives = [self._negatives(s) for s in sets]
-        solved = iter(assignment.solve())
-        matches = [self._matches(s, solved) for s in sets]
+        solved = map(self._join_blocks, unknown, assignment.solve())
+        matches = [next(solved) if m is None else m for m in known]
         losses: dict[str, Tensor] = {}
         for matched, negative in zip(self._pairs(sets, matches, targets), negatives, strict=True):
             losses.update(self._set_losses(matched, negative, num_boxes))
@@ -142,6 +143,14 @@ class SetCriterion(LayerLosses, nn.Module):
             return Problems(costs, [group.copies // blocks] * len(logits))
         return Problems(costs, k, fit=True)
 
+    def known_matches(self, predictions: Predictions, targets: Targets) -> Matches | None:
+        """The assignment of a set that needs no solver, such as denoising's; None asks the matcher.
+
+        In a layer, a query answers for at most one target.
+        """
+        assign = predictions.group.assign
+        return None if assign is None else assign.on_layers(len(predictions.logits))
+
     def queries_per_target(self, predictions: Predictions) -> Sequence[int] | None:
         """In each layer of the set (L,), fewer in crowded images; None: the group's copies."""
         return None
@@ -169,12 +178,9 @@ class SetCriterion(LayerLosses, nn.Module):
             return None
         return loss.sum_as_negatives(predictions.logits)
 
-    def _matches(self, predictions: Predictions, solved: Iterator[Matches]) -> Matches:
-        """The group's known assignment, or else the next solved one, its blocks put together."""
+    def _join_blocks(self, predictions: Predictions, matches: Matches) -> Matches:
+        """The solved assignments of a group's blocks, put together."""
         group = predictions.group
-        if group.assign is not None:
-            return group.assign.on_layers(len(predictions.logits))
-        matches = next(solved)
         if group.blocks == 1:
             return matches
         first = matches.layer % group.blocks * (group.size // group.blocks)
