@@ -1,6 +1,7 @@
-"""Images a second of a config's model, by batch and image size: no other side, no ratio.
+"""Images a second of a config's model, by batch and image size: no other side.
 
-The times are this machine's; the batches' order of speed carries over, the figures do not.
+Batches run in turns. What carries over to other machines is how a rate compares with that of the
+first row, not the rates.
 """
 
 from __future__ import annotations
@@ -19,17 +20,21 @@ from detrex.engine.settings import load_config
 SIZES = ((480, 640), (800, 1333))
 
 
-def seconds(model: nn.Module, batch: list[dict], repeats: int) -> float:
-    """Median time of an inference after one that is not measured."""
-    taken = []
-    with torch.inference_mode():
-        for _ in range(repeats + 1):
-            start = time.perf_counter()
-            model(batch)
-            if model.device.type == "cuda":
-                torch.cuda.synchronize()
-            taken.append(time.perf_counter() - start)
-    return statistics.median(taken[1:])
+@torch.inference_mode()
+def seconds(model: nn.Module, batch: list[dict]) -> float:
+    """Time of one inference."""
+    start = time.perf_counter()
+    model(batch)
+    if model.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def peak_gib(model: nn.Module, batch: list[dict]) -> float:
+    """Most memory that the GPU's tensors take in an inference."""
+    torch.cuda.reset_peak_memory_stats()
+    seconds(model, batch)
+    return torch.cuda.max_memory_allocated() / 2**30
 
 
 def run(
@@ -39,20 +44,24 @@ def run(
     batch_sizes: Sequence[int] = (1, 4),
     sizes: Sequence[tuple[int, int]] = SIZES,
 ) -> list[dict]:
-    """A row per image size and batch size: seconds of a batch, images a second, on a GPU memory.
+    """A row per image size and batch size: seconds of a batch and images a second, medians of
+    ``repeats`` rounds; their part of the first row's images a second; on a GPU memory.
 
     Raises:
         InputError: a config that cannot be loaded.
     """
     model = instantiate(load_config(config_file).model).eval().to(device)
+    batches = [images(count, size, device) for size in sizes for count in batch_sizes]
+    times = [[seconds(model, batch) for batch in batches] for _ in range(repeats + 1)]
     found = []
-    for size in sizes:
-        for count in batch_sizes:
-            taken = seconds(model, images(count, size, device), repeats)
-            what = f"{type(model).__name__}, {count} x {size[0]}x{size[1]}"
-            row = {"what": what, "batch_s": taken, "images_per_s": count / taken}
-            if device == "cuda":
-                row["peak_GiB"] = torch.cuda.max_memory_allocated() / 2**30
-                torch.cuda.reset_peak_memory_stats()
-            found.append(row)
+    for batch, taken in zip(batches, zip(*times[1:], strict=True), strict=True):  # one to warm up
+        count, (height, width) = len(batch), batch[0]["image"].shape[1:]
+        what = f"{type(model).__name__}, {count} x {height}x{width}"
+        rates = [count / duration for duration in taken]
+        parts = [
+            rate * row[0] / len(batches[0]) for rate, row in zip(rates, times[1:], strict=True)
+        ]
+        row = {"what": what, "batch_s": statistics.median(taken)}
+        row |= {"images_per_s": statistics.median(rates), "of_first": statistics.median(parts)}
+        found.append(row | ({"peak_GiB": peak_gib(model, batch)} if device == "cuda" else {}))
     return found

@@ -4,7 +4,7 @@ python tools/benchmark.py attention --json output/attention.json
 
 Every module of benchmarks/ is one benchmark; its ``run`` returns rows with both sides and their
 ratio (fps: images a second of one model, by batch and image size). One thread, sides run in turns,
-medians: the ratio is what carries over to other machines.
+medians: ratios carry over to other machines.
 """
 
 from __future__ import annotations

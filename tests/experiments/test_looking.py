@@ -16,6 +16,7 @@ from detrex.experiments.query_paths import places, query_paths
 from detrex.experiments.video import draw_video
 from detrex.utils.errors import InputError
 from tests import models
+from tests.experiments.clips import write_clip
 from tests.experiments.fake_runs import CLASSES, detection, write_data, write_model
 
 
@@ -103,13 +104,7 @@ def test_layers_have_a_colour_for_each_query(folder, predictor):
 
 def test_video_has_every_frame_and_a_view_for_each_detector(tmp_path):
     av = pytest.importorskip("av")
-    with av.open(str(tmp_path / "in.mp4"), "w") as writer:
-        stream = writer.add_stream("mpeg4", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for i in range(4):
-            frame = av.VideoFrame.from_image(Image.new("RGB", (64, 48), (60 * i, 0, 0)))
-            writer.mux(stream.encode(frame))
-        writer.mux(stream.encode())
+    write_clip(tmp_path / "in.mp4", [0, 60, 120, 180])
 
     def left(sample, image):
         return [((8, 24, 40, 40), "cat", 0.9)]

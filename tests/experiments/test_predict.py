@@ -16,6 +16,7 @@ from PIL import Image
 
 import detrex
 from tests.experiments.browser import needs_browser, open_browser
+from tests.experiments.clips import write_clip
 from tests.experiments.fake_runs import CLASSES, write_data, write_model
 from tests.models import ROOT
 
@@ -66,13 +67,7 @@ def test_pictures_and_json(folder, tmp_path, monkeypatch, capsys):
 
 def test_video(folder, tmp_path, monkeypatch, capsys):
     av = pytest.importorskip("av")
-    with av.open(str(tmp_path / "clip.mp4"), "w") as writer:
-        stream = writer.add_stream("mpeg4", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for i in range(2):
-            frame = av.VideoFrame.from_image(Image.new("RGB", (64, 48), (200 * i, 0, 0)))
-            writer.mux(stream.encode(frame))
-        writer.mux(stream.encode())
+    write_clip(tmp_path / "clip.mp4", [0, 200])
     out, found = tmp_path / "out", tmp_path / "found.json"
     predict(monkeypatch, folder, "--video", tmp_path / "clip.mp4", "-o", out, "--json", found)
     records = json.loads(found.read_text())

@@ -9,13 +9,9 @@ Needs tools/make_sample_data.py and tools/make_sample_weights.py first. No publi
 from detrex.config import get_config
 
 from .models.rank_dino_r50 import model
-
-_recipe = get_config("common/recipes/sample_data.py")
-dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
-optimizer, train = _recipe.optimizer, _recipe.train
+from .rank_detr_efficientnet_lite0_sample_data import dataloader, lr_multiplier, optimizer, train
 
 train.output_dir = "./output/rank_dino_efficientnet_lite0_sample_data"
-train.matcher_change_fraction = 0.75
 dataloader.evaluator.output_dir = train.output_dir
 
 model.backbone = model.neck.input_shapes = None
