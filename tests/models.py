@@ -38,14 +38,18 @@ def tiny(config: str = RANK_DETR, **overrides) -> torch.nn.Module:
 def shrink(model: DictConfig) -> None:
     """A narrow backbone, 1 + 2 layers without dropout, few queries, five classes."""
     narrow(model)
-    for stack in (model.transformer.encoder, model.transformer.decoder):
+    names = [name for name in ("encoder", "decoder") if name in model.transformer]
+    for stack in (model.transformer[name] for name in names):
         for field in [f for f in stack if "drop" in f]:
             stack[field] = 0.0
-        stack.feedforward_dim = 32
-    model.transformer.encoder.num_layers = 1
+        stack.update(feedforward_dim=32, num_layers=1)
     model.transformer.decoder.num_layers = 2
     if "num_queries" in model:
         model.num_queries = 10
+    if "train_sizes" in model:
+        model.train_sizes = []
+    if "feedforward_dim" in model.get("neck", {}):  # a hybrid encoder
+        model.neck.update(embed_dim=16, feedforward_dim=32)
     if "num_queries_one2one" in model:
         model.update(num_queries_one2one=10, num_queries_one2many=20, k_one2many=2)
         model.transformer.two_stage_num_proposals = 30

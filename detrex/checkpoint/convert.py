@@ -11,10 +11,12 @@ from torch import Tensor
 
 from detrex.utils.errors import InputError
 
+from . import rt_detr
 from .layouts import LAYOUTS, Layout, Rules
 
 RESNET = "torchvision"  # and timm's ResNets, which have the same names
-NAMES = (*LAYOUTS, RESNET)
+RT_DETR = "rt_detr"  # of the transformers library, also v2
+NAMES = (*LAYOUTS, RESNET, RT_DETR)
 COCO_IDS = 91  # the official models have a row for every number up to COCO's largest category id
 _OF_CLASSES = re.compile(r"((^|\.)class_embed(\.\d+)?|label_enc|label_encoder)\.(weight|bias)$")
 _RESNET_RULES = [
@@ -38,6 +40,8 @@ def detect_layout(weights: Mapping[str, Tensor]) -> str:
             "these are this toolbox's and detrex's names already: give the file to a config as"
             " train.init_checkpoint"
         )
+    if rt_detr.MARK in weights:
+        return RT_DETR
     if "layer1.0.conv1.weight" in weights:
         return RESNET
     modules = {name[: dot.start()] for name in weights for dot in re.finditer(r"\.|$", name)}
@@ -65,6 +69,10 @@ def convert(
         InputError: names that the layout does not have; lists them.
     """
     weights = _unwrapped(weights)
+    if layout_name == RT_DETR:
+        return rt_detr.from_transformers(weights)
+    if layout_name == RESNET and rt_detr.VD_MARK in weights:
+        return rt_detr.from_timm(weights)
     if layout_name == RESNET:
         kept = {n: w for n, w in weights.items() if not n.startswith("fc.")}
         return _backbone({f"backbone.0.body.{n}": w for n, w in kept.items()}, torchvision_backbone)

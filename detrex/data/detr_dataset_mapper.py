@@ -114,7 +114,7 @@ class DetrDatasetMapper:
     ) -> Instances:
         kept = [annotation for annotation in annotations if not annotation.get("iscrowd", 0)]
         height, width = size
-        boxes = transforms.apply_box(_corners(kept)).clip(min=0)
+        boxes = transforms.apply_box(corners(kept)).clip(min=0)
         boxes = np.minimum(boxes, [width, height, width, height]).astype(np.float32)
         visible = (boxes[:, 2:] - boxes[:, :2] > MIN_SIDE).all(axis=1)
         instances = Instances(size)
@@ -138,14 +138,14 @@ def _plain(augmentations: Sequence[T.Augmentation]) -> list[T.Augmentation]:
     return copies
 
 
-def _corners(annotations: list[dict]) -> np.ndarray:
+def corners(annotations: list[dict]) -> np.ndarray:
     """Boxes (G, 4) as x0, y0, x1, y1, all at once.
 
     Always float64: detectron2 moves a box of Python ints in integers and so rounds it down.
     """
     modes = {annotation["bbox_mode"] for annotation in annotations}
     if len(modes) > 1:
-        return np.concatenate([_corners([annotation]) for annotation in annotations])
+        return np.concatenate([corners([annotation]) for annotation in annotations])
     boxes = np.array([annotation["bbox"] for annotation in annotations], dtype=np.float64)
     if modes == {BoxMode.XYWH_ABS}:
         boxes = boxes.astype(np.float32)  # as BoxMode.convert: its corners to the last bit

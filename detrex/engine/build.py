@@ -55,8 +55,9 @@ def build_trainer(
     """
     optimizer = build_optimizer(cfg, model)
     ema = None
-    if cfg.train.model_ema.enabled:
-        ema = ModelEma(model, cfg.train.model_ema.decay, cfg.train.model_ema.device)
+    average = cfg.train.model_ema
+    if average.enabled:
+        ema = ModelEma(model, average.decay, average.device, average.warmup)
     trainer = Trainer(_distributed(cfg, model), loader, optimizer, _step_options(cfg), ema)
     checkpoints = TrainingCheckpoints(
         trainer, cfg.train.output_dir, metadata, cfg.train.checkpointer.max_to_keep

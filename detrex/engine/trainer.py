@@ -117,7 +117,7 @@ class Trainer(TrainerBase):
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
         if self.ema is not None:
-            self.ema.update(self.network)
+            self.ema.update(self.network, self.iter + 1)
         self._report(numbers, data_time)
 
     def _backward(self, batch: list[dict], last: bool) -> tuple[list[str], Tensor]:

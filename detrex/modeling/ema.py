@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -19,19 +20,24 @@ class ModelEma:
         model: the averages start as its present weights.
         decay: weight of the past, in [0, 1].
         device: where the averages live; "" means beside the model's weights.
+        warmup: after n updates the decay is ``decay * (1 - exp(-n / warmup))``; 0: at once.
     """
 
-    def __init__(self, model: nn.Module, decay: float = 0.999, device: str = "") -> None:
-        self.decay, self.device = decay, device
+    def __init__(
+        self, model: nn.Module, decay: float = 0.999, device: str = "", warmup: int = 0
+    ) -> None:
+        self.decay, self.device, self.warmup = decay, device, warmup
         self.averages = {name: self._place(tensor.clone()) for name, tensor in _weights(model)}
 
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Take the model's present weights into the averages."""
+    def update(self, model: nn.Module, number: int) -> None:
+        """Take the model's present weights into the averages; ``number`` updates, with this one."""
+        grown = 1 - math.exp(-number / self.warmup) if self.warmup else 1.0
+        decay = self.decay * grown
         for name, tensor in _weights(model):
             average, now = self.averages[name], self._place(tensor)
             if average.is_floating_point():
-                average.lerp_(now, 1 - self.decay)
+                average.lerp_(now, 1 - decay)
             else:
                 average.copy_(now)
 

@@ -46,6 +46,7 @@ FORMULAS = {
     "ia_bce_loss": (lambda i, s, u, g: (joint(s, u), 1 - joint(s, u)), 1.0),
     "quality_focal_loss": (lambda i, s, u, g: ((s - u) ** 2 * u, (s - u) ** 2 * (1 - u)), 1.0),
     "varifocal_loss": (lambda i, s, u, g: (u * u, u * (1 - u)), 0.75),
+    "varifocal_detached_loss": (lambda i, s, u, g: (u * u, u * (1 - u)), 0.75),
     "task_aligned_loss": (
         lambda i, s, u, g: tuple(
             (s - tal_target(i)) ** 2 * t for t in (tal_target(i), 1 - tal_target(i))
@@ -127,14 +128,15 @@ def test_no_matches_at_all(name: str) -> None:
 
 
 @pytest.mark.parametrize("gamma", [1.0, 2.0])
-@pytest.mark.parametrize("name", ["focal_loss", "ia_bce_loss"])
+@pytest.mark.parametrize("name", ["focal_loss", "ia_bce_loss", "varifocal_detached_loss"])
 @pytest.mark.parametrize("cut", [slice(None), slice(1, 4)])
 def test_summed_negatives_and_matched_logits_equal_autograd(name: str, gamma: float, cut) -> None:
     loss = build_class_loss(name, ALPHA, gamma)
     logits = torch.linspace(-50, 50, 240).view(2, 3, 5, 8).requires_grad_()
     part = logits[:, :, cut]
     place = tuple(torch.tensor(x) for x in ([0, 1], [2, 0], [1, 0], [7, 3]))
-    negatives = loss.scale * part.sigmoid() ** gamma * torch.nn.functional.softplus(part)
+    weight = (part.detach() if loss.detached else part).sigmoid() ** gamma
+    negatives = loss.scale * weight * torch.nn.functional.softplus(part)
     matched = part[place]
     plain = negatives.flatten(1).sum(1) - negatives[place]
     sums, found = loss.with_matched(part, loss.sum_as_negatives(part), place)

@@ -1,3 +1,4 @@
+from .discrete import discrete_attention
 from .function import (
     attention_path,
     deformable_attention,
@@ -11,5 +12,6 @@ __all__ = [
     "as_shapes",
     "attention_path",
     "deformable_attention",
+    "discrete_attention",
     "multi_scale_deformable_attention",
 ]

@@ -44,6 +44,7 @@ class MultiScaleDeformableAttention(nn.Module):
         self.attention_weights = nn.Linear(embed_dim, samples)
         self.value_proj = nn.Linear(embed_dim, embed_dim)
         self.output_proj = nn.Linear(embed_dim, embed_dim)
+        self.attend = deformable_attention
         self.init_weights()
 
     def init_weights(self) -> None:
@@ -87,7 +88,7 @@ class MultiScaleDeformableAttention(nn.Module):
         if not self.batch_first:
             places, value = places.transpose(0, 1), value.transpose(0, 1)
         samples = (self.num_heads, self.num_levels, self.num_points)
-        out = deformable_attention(
+        out = self.attend(
             self.value_proj(value).unflatten(-1, (self.num_heads, -1)),
             as_shapes(spatial_shapes),
             self.sampling_offsets(places).unflatten(-1, (*samples, 2)),

@@ -13,8 +13,8 @@ CLASS_LOSSES = BASIC_LOSSES | QUALITY_AWARE_LOSSES
 
 def build_class_loss(name: str, alpha: float, gamma: float) -> ClassLoss:
     """The class loss of that name in ``CLASS_LOSSES``."""
-    positive, balanced = CLASS_LOSSES[name]
-    return ClassLoss(positive, alpha, gamma, balanced)
+    positive, *flags = CLASS_LOSSES[name]
+    return ClassLoss(positive, alpha, gamma, *flags)
 
 
 __all__ = [

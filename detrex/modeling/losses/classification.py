@@ -36,12 +36,14 @@ Positive = Callable[[Tensor, Quality, float, float], Target]
 
 @dataclass(frozen=True)
 class ClassLoss:
-    """A class loss with its parameters; ``balanced``: negatives weigh 1 - alpha."""
+    """A class loss with its parameters; ``balanced``: negatives weigh 1 - alpha; ``detached``: no
+    gradient flows through the weights of negatives."""
 
     positive: Positive
     alpha: float
     gamma: float
     balanced: bool
+    detached: bool = False
 
     @property
     def scale(self) -> float:
@@ -61,7 +63,8 @@ class ClassLoss:
         self, logits: Tensor, sums: Tensor, place: tuple[Tensor, ...]
     ) -> tuple[Tensor, Tensor]:
         """The sums without the matched logits, and those (M,), both with gradients."""
-        return NegativesAndMatched.apply(logits, sums, self.scale, self.gamma, *place)
+        options = (self.scale, self.gamma, self.detached)
+        return NegativesAndMatched.apply(logits, sums, *options, *place)
 
 
 def focal(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Target:
@@ -89,8 +92,8 @@ def ia_bce(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Target:
     return joint_quality(p.detach(), quality.iou, alpha), 1.0
 
 
-# name: the function of matched pairs, and whether negatives weigh 1 - alpha
-BASIC_LOSSES: dict[str, tuple[Positive, bool]] = {
+# name: the function of matched pairs, and further fields of ClassLoss
+BASIC_LOSSES: dict[str, tuple[Positive | bool, ...]] = {
     "focal_loss": (focal, True),
     "giou_focal_loss": (giou_focal, True),
     "ia_bce_loss": (ia_bce, False),

@@ -33,10 +33,10 @@ def negative_sums(logits: Tensor, scale: float, gamma: float) -> Tensor:
 
 
 class NegativesAndMatched(torch.autograd.Function):
-    """(logits (L, B, N, K), their :func:`negative_sums`, scale, gamma, place of the matches) to
-    the sums (L,) without the matches and the logits (M,) at that place (layer, image, query,
-    class), which names no logit twice. Both are differentiable; one gradient is written where two
-    would have to be added."""
+    """(logits (L, B, N, K), their :func:`negative_sums`, scale, gamma, whether p^gamma counts as a
+    constant, place of the matches) to the sums (L,) without the matches and the logits (M,) at that
+    place (layer, image, query, class), which names no logit twice. Both are differentiable; one
+    gradient is written where two would have to be added."""
 
     @staticmethod
     def forward(
@@ -45,10 +45,11 @@ class NegativesAndMatched(torch.autograd.Function):
         sums: Tensor,
         scale: float,
         gamma: float,
+        detached: bool,
         *place: Tensor,
     ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(logits, *place)
-        ctx.scale, ctx.gamma = scale, gamma
+        ctx.scale, ctx.gamma, ctx.detached = scale, gamma, detached
         matched = logits[place]
         theirs = matched.sigmoid().pow_(gamma).mul_(F.softplus(matched))
         return sums.index_add(0, place[0], theirs, alpha=-scale), matched
@@ -57,13 +58,16 @@ class NegativesAndMatched(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, grad_sums: Tensor, grad_matched: Tensor) -> tuple:
         logits, *place = ctx.saved_tensors
-        slopes = _slopes(logits, grad_sums * ctx.scale, ctx.gamma)
+        slopes = _slopes(logits, grad_sums * ctx.scale, ctx.gamma, ctx.detached)
         slopes.index_put_(tuple(place), grad_matched)
-        return slopes, None, None, None, *[None] * len(place)
+        return slopes, *[None] * 4, *[None] * len(place)
 
 
-def _slopes(logits: Tensor, factor: Tensor, gamma: float) -> Tensor:
-    """factor (L,) times the derivative p^gamma (gamma (1 - p) softplus + p), (L, B, N, K)."""
+def _slopes(logits: Tensor, factor: Tensor, gamma: float, detached: bool) -> Tensor:
+    """factor (L,) times the derivative p^gamma (gamma (1 - p) softplus + p), (L, B, N, K); only
+    p^gamma p of a ``detached`` weight."""
+    if detached:
+        return logits.sigmoid().pow_(gamma + 1).mul_(factor.view(-1, 1, 1, 1))
     if _has_kernel(logits, gamma):
         slopes = torch.empty(logits.shape)
         _call("negative_slopes", logits, factor.contiguous(), slopes)

@@ -22,7 +22,8 @@ def quality_focal(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Ta
 def varifocal(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Target:
     """Varifocal loss (VarifocalNet, Zhang et al. 2021): positives weigh their target, the IoU.
 
-    Negatives weigh (1 - alpha) s^gamma: 0.75 as published, with the alpha of focal loss.
+    Negatives weigh (1 - alpha) s^gamma: 0.75 as published, with the alpha of focal loss. RT-DETR's
+    code lets no gradient flow through that weight: "varifocal_detached_loss".
     """
     return quality.iou, quality.iou
 
@@ -95,9 +96,10 @@ def over_bag(x: Tensor, bag: Tensor, reduce: str) -> Tensor:
     return torch.zeros_like(x).scatter_reduce(0, index, x, reduce)[index]
 
 
-QUALITY_AWARE_LOSSES: dict[str, tuple[Positive, bool]] = {
+QUALITY_AWARE_LOSSES: dict[str, tuple[Positive | bool, ...]] = {
     "quality_focal_loss": (quality_focal, False),
     "varifocal_loss": (varifocal, True),
+    "varifocal_detached_loss": (varifocal, True, True),
     "task_aligned_loss": (task_aligned, False),
     "musu_loss": (mutual_supervision, False),
     "dual_weighting_loss": (dual_weighting, False),

@@ -28,8 +28,10 @@ class Decoder(TransformerLayerSequence):
     """Layer by layer: attend, predict, refine, and let the method re-arrange the queries.
 
     Seams: :meth:`position` (what a query's place gives the layer), :meth:`readout` (what the heads
-    see) and :meth:`after_layer`.
+    see) and :meth:`after_layer`. Inference ends after ``eval_layers``, None: all.
     """
+
+    eval_layers: int | None = None
 
     def __init__(
         self,
@@ -53,12 +55,13 @@ class Decoder(TransformerLayerSequence):
         masks = [attention_rows(queries.groups, queries.content.device), None]
         keys = memory.as_keys()
         predictions = []
-        for i, layer in enumerate(self.layers):
+        layers = list(self.layers)[: None if self.training else self.eval_layers]
+        for i, layer in enumerate(layers):
             inputs = {**keys, **self.position(i, queries, memory), "attn_masks": masks}
             content = run_layer(layer, self.use_checkpoint, queries.content, **inputs)
             found, queries = self._predict(i, replace(queries, content=content), heads)
             predictions.append(found)
-            if i < self.num_layers - 1:
+            if i < len(layers) - 1:
                 queries = self.after_layer(i, queries, found[0])
         return Decoded(*map(torch.stack, zip(*predictions, strict=True)))
 
