@@ -1,0 +1,38 @@
+"""A small Rank-DETR on RT-DETR, trained on the sample data on two CPU cores.
+
+    python projects/rank_rt_detr/train_net.py \
+        --config-file projects/rank_rt_detr/configs/rank_rtdetr_efficientnet_lite0_sample_data.py
+
+Needs tools/make_sample_data.py and tools/make_sample_weights.py first. No published figure.
+"""
+
+import detectron2.data.transforms as T
+from detectron2.config import LazyCall as L
+
+from detrex.config import get_config
+
+from .models.rank_rtdetr_r50vd import model
+
+_recipe = get_config("common/recipes/sample_data.py")
+dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
+optimizer, train = _recipe.optimizer, _recipe.train
+
+train.output_dir = "./output/rank_rtdetr_efficientnet_lite0_sample_data"
+train.matcher_change_fraction = 0.75
+dataloader.evaluator.output_dir = train.output_dir
+
+_square = [L(T.Resize)(shape=[256, 256])]
+dataloader.train.mapper.augmentation = _square
+dataloader.test.mapper.augmentation = _square
+
+_small = get_config("common/models/efficientnet_lite0.py").small
+model.update({key: _small[key] for key in ("backbone", "pixel_mean", "pixel_std")})
+model.neck.update(
+    in_features=_small.neck.in_features,
+    input_shapes=_small.neck.input_shapes,
+    embed_dim=128,
+    feedforward_dim=512,
+    expansion=0.5,
+)
+model.transformer.decoder.update(num_layers=3, feedforward_dim=512)
+model.update(num_queries=40, dn_number=20, train_sizes=[], select_box_nums_for_evaluation=100)

@@ -1,0 +1,20 @@
+"""Rank-DETR's parts on RT-DETR, ResNet-50-vd, 72 epochs.
+
+    python projects/rank_rt_detr/train_net.py --num-gpus 4 \
+        --config-file projects/rank_rt_detr/configs/rank_rtdetr_r50vd_6x_coco.py
+
+New here: no published figure (RT-DETR itself: 53.1 AP).
+"""
+
+from detrex.config import get_config
+
+from .models.rank_rtdetr_r50vd import model
+
+_recipe = get_config("common/recipes/rt_detr.py")
+dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
+optimizer, train = _recipe.optimizer, _recipe.train
+
+train.output_dir = "./output/rank_rtdetr_r50vd_6x_coco"
+dataloader.evaluator.output_dir = train.output_dir
+train.init_checkpoint = "/path/to/resnet50d.pth"
+train.matcher_change_fraction = 0.75

@@ -1,0 +1,47 @@
+"""Rank-DETR's parts (Pu et al., NeurIPS 2023) on RT-DETR. New here: nobody has published it.
+
+Contents come from the encoder's best tokens and positions are made from the sorted boxes by
+RT-DETR's decoder itself. Denoising queries are not ranked.
+"""
+
+from __future__ import annotations
+
+from detrex.modeling.losses import build_class_loss
+from projects.rank_detr.modeling import RankDetrCriterion
+from projects.rank_detr.modeling.ranking import QueryRankLayer, RankAdaptiveClassHead
+from projects.rt_detr.modeling import RTDETR, RTDETRTransformerDecoder
+
+
+class RankRTDETRTransformerDecoder(QueryRankLayer, RTDETRTransformerDecoder):
+    """RT-DETR's decoder with the query rank layer over ``num_queries`` ranks."""
+
+    def __init__(
+        self,
+        *,
+        num_queries: int = 300,
+        rank_adaptive_classhead: bool = True,
+        query_rank_layer: bool = True,
+        **rt_detr,
+    ) -> None:
+        super().__init__(**rt_detr)
+        self.build_ranking(num_queries, sorts=rank_adaptive_classhead, fuses=query_rank_layer)
+
+
+class RankRTDETR(RankAdaptiveClassHead, RTDETR):
+    """RT-DETR whose decoder ranks; ``rank_adaptive_classhead`` adds a bias by rank."""
+
+    def __init__(
+        self, *, rank_adaptive_classhead: bool = True, num_classes: int, num_queries: int, **rt_detr
+    ) -> None:
+        super().__init__(num_classes=num_classes, num_queries=num_queries, **rt_detr)
+        if rank_adaptive_classhead:
+            self.build_class_bias(num_queries, num_classes)
+
+
+class RankRTDETRCriterion(RankDetrCriterion):
+    """``GIoU_aware_class_loss`` replaces ``loss_class_type`` of the decoder's matching queries;
+    proposals keep it, so that query selection stays RT-DETR's, and so do denoising queries."""
+
+    def __init__(self, *args, loss_class_type: str, **rest) -> None:
+        super().__init__(*args, loss_class_type=loss_class_type, **rest)
+        self.proposal_loss = build_class_loss(loss_class_type, self.alpha, self.gamma)
