@@ -45,20 +45,7 @@ class FasterRCNNHead(nn.Module):
     ) -> None:
         super().__init__()
         self.level_names = [f"p{i}" for i in range(len(strides))]
-        sizes = [[4 * stride * 2 ** (third / 3) for third in range(3)] for stride in strides]
-        self.rpn = RPN(
-            in_features=self.level_names,
-            head=StandardRPNHead(in_channels=embed_dim, num_anchors=9),
-            anchor_generator=DefaultAnchorGenerator(
-                sizes=sizes, aspect_ratios=[0.5, 1.0, 2.0], strides=strides
-            ),
-            anchor_matcher=Matcher([0.3, 0.7], [0, -1, 1], allow_low_quality_matches=True),
-            box2box_transform=Box2BoxTransform((1.0, 1.0, 1.0, 1.0)),
-            batch_size_per_image=256,
-            positive_fraction=0.5,
-            pre_nms_topk=(4000, 4000),
-            post_nms_topk=(1000, 1000),
-        )
+        self.rpn = _build_rpn(self.level_names, embed_dim, strides)
         box_head = FastRCNNConvFCHead(
             ShapeSpec(channels=embed_dim, height=7, width=7), conv_dims=[], fc_dims=[fc_dim, fc_dim]
         )
@@ -104,3 +91,20 @@ class FasterRCNNHead(nn.Module):
             positive = proposals.gt_classes < self.roi_heads.num_classes
             target = torch.where(positive, proposals.gt_index, target)
         return Assigned(proposals.proposal_boxes.tensor, features, target)
+
+
+def _build_rpn(level_names: list[str], embed_dim: int, strides: Sequence[int]) -> RPN:
+    sizes = [[4 * stride * 2 ** (third / 3) for third in range(3)] for stride in strides]
+    return RPN(
+        in_features=level_names,
+        head=StandardRPNHead(in_channels=embed_dim, num_anchors=9),
+        anchor_generator=DefaultAnchorGenerator(
+            sizes=sizes, aspect_ratios=[0.5, 1.0, 2.0], strides=strides
+        ),
+        anchor_matcher=Matcher([0.3, 0.7], [0, -1, 1], allow_low_quality_matches=True),
+        box2box_transform=Box2BoxTransform((1.0, 1.0, 1.0, 1.0)),
+        batch_size_per_image=256,
+        positive_fraction=0.5,
+        pre_nms_topk=(4000, 4000),
+        post_nms_topk=(1000, 1000),
+    )
