@@ -41,7 +41,8 @@ def main() -> None:
     args = parse()
     name = re.sub(r"\W+", "_", args.data.resolve().stem)
     output = args.output or Path("output/data") / name
-    if output.resolve().is_relative_to(args.data.resolve()):
+    data, target = args.data.resolve(), output.resolve()
+    if target.is_relative_to(data) or (data.is_file() and target == data.parent):
         raise InputError(f"{output}: is inside the data; choose another folder with -o")
     cfg = load_config(args.config_file)
     layout, splits = read_layout(args.data, args.images)

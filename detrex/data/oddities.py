@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -24,7 +25,7 @@ def find_oddities(entries: CocoEntries, images: Path) -> Oddities:
     for image in entries.images.values():
         name = image["file_name"]
         path, stated = Path(image_file("the JSON", str(images), name)), _size(image)
-        if not path.is_file():
+        if not os.path.isfile(path):
             found["images that are missing"].append(name)
         elif (size := image_size(path)) is None:
             found["images that do not open"].append(name)
@@ -71,7 +72,7 @@ def equal_files(splits: Mapping[str, Iterable[Path]]) -> list[list[tuple[str, Pa
     by_length: dict[int, set[tuple[str, Path]]] = defaultdict(set)
     for split, paths in splits.items():
         for path in paths:
-            if path.is_file():
+            if os.path.isfile(path):
                 by_length[path.stat().st_size].add((split, path))
     by_content: dict[bytes, list[tuple[str, Path]]] = defaultdict(list)
     for group in by_length.values():

@@ -114,6 +114,21 @@ def test_yolo_lines(tmp_path, line, expected):
         assert place == f"{labels}:2: {expected}" and found == []
 
 
+def test_files_that_are_not_utf_8_and_open_images_rows_that_are_cut_are_named(tmp_path):
+    layouts.write_yolo(tmp_path / "yolo")
+    labels = tmp_path / "yolo/labels/train/a.txt"
+    labels.write_bytes(b"0 0.5 0.5 0.5 0.5\n\xff\xfe\n")
+    train = read_layout(tmp_path / "yolo")[1]["train"]
+    ((place,),) = train.problems.values()
+    assert place.startswith(f"{labels}:2: ")
+    (tmp_path / "open").mkdir()
+    layouts.write_open_images(tmp_path / "open")
+    file = tmp_path / "open/validation-annotations-bbox.csv"
+    file.write_text(file.read_text() + "d,xclick,/m/00,1,0.5\n")
+    with pytest.raises(InputError, match="validation-annotations-bbox.csv: line 3: "):
+        read_layout(tmp_path / "open")
+
+
 @pytest.mark.parametrize("listing", [False, True])
 def test_yolo_with_a_path_named_classes_and_a_list_of_files(tmp_path, listing):
     layouts.write_yolo(tmp_path / "set")
@@ -143,7 +158,9 @@ def test_a_tenth_is_held_out_where_there_is_no_validation_split(tmp_path):
     content = layouts.coco_content(["a"])
     first = content["images"][0]
     content["images"] = [{**first, "id": i, "file_name": f"{i}.jpg"} for i in range(30)]
-    content["annotations"] = [{**content["annotations"][0], "image_id": i} for i in range(30)]
+    content["annotations"] = [
+        {**content["annotations"][0], "id": i, "image_id": i} for i in range(30)
+    ]
     layouts.write_image(tmp_path / "0.jpg", layouts.SIZES["a"])
     path = tmp_path / "data.json"
     path.write_text(json.dumps(content))

@@ -94,6 +94,10 @@ def train_on_it(folder: Path, text: str) -> None:
     [
         (["nowhere"], "nowhere: no such file or folder"),
         (["data", "-o", "data/x"], "data/x: is inside the data; choose another folder with -o"),
+        (
+            ["data/annotations/instances_val2017.json", "-o", "data/annotations"],
+            "data/annotations: is inside the data; choose another folder with -o",
+        ),
     ],
 )
 def test_unusable_arguments(tmp_path, check, arguments, message):

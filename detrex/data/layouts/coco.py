@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def _image_folder(file: Path, names: list) -> Path:
     sample = [name for name in names[:: max(1, len(names) // 20)] if isinstance(name, str)]
     for base in (file.parent, file.parent.parent):
         folders = [base, *_subfolders(base), *_subfolders(base / "images")]
-        hits = [sum((folder / name).is_file() for name in sample) for folder in folders]
+        hits = [sum(os.path.isfile(folder / name) for name in sample) for folder in folders]
         if any(hits):
             return folders[hits.index(max(hits))]
     where = f", under which {sample[0]} is" if sample else ""

@@ -27,8 +27,10 @@ def read_open_images(root: Path) -> dict[str, Split]:
     files = [*root.glob(CLASSES), *root.glob(f"*/{CLASSES}")]
     if len(files) != 1:
         raise InputError(f"{root}: needs one file {CLASSES}, found {len(files)}")
-    with files[0].open(encoding="utf-8", newline="") as stream:
-        names = dict(row[:2] for row in csv.reader(stream) if row[0].startswith("/"))
+    with files[0].open(encoding="utf-8", errors="replace", newline="") as stream:
+        names = dict(
+            row[:2] for row in csv.reader(stream) if len(row) > 1 and row[0] != "LabelName"
+        )
     found = {}
     for file in sorted([*root.glob(BOXES), *root.glob(f"*/{BOXES}")]):
         folder = next((f for f in ("train", "validation", "test") if f in file.name), None)
@@ -41,14 +43,14 @@ def read_open_images(root: Path) -> dict[str, Split]:
 
 def _add(split: Split, file: Path, category_ids: dict[str, int]) -> None:
     images: dict[str, dict | None] = {}
-    with file.open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
+    with file.open(encoding="utf-8", errors="replace", newline="") as stream:
+        for number, row in enumerate(csv.DictReader(stream), 2):
             try:
                 name, label, group = row["ImageID"], row["LabelName"], row["IsGroupOf"] == "1"
                 corners = [float(row[key]) for key in ("XMin", "YMin", "XMax", "YMax")]
                 category_id = category_ids[label]
             except (KeyError, TypeError, ValueError) as error:
-                raise InputError(f"{file}: row {len(images) + 1}: {error!r}") from None
+                raise InputError(f"{file}: line {number}: {error!r}") from None
             if name not in images:
                 images[name] = split.add_image(split.images / f"{name}.jpg")
             if image := images[name]:

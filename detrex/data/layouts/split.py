@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from detrex.data.coco_format import read_json
+from detrex.data.coco_format import read_entries
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
 from detrex.utils.images import image_size
@@ -65,9 +65,10 @@ class Split:
         self.annotations.append(entry)
 
     def content(self) -> dict:
-        """The split as the content of a COCO JSON."""
+        """The split as the content of a COCO JSON. Raises InputError for a JSON that is not one."""
         if self.json_file is not None:
-            return read_json(str(self.json_file))
+            entries = read_entries(str(self.json_file))
+            return {key: list(part.values()) for key, part in entries._asdict().items()}
         return {
             "images": self.image_entries,
             "annotations": self.annotations,

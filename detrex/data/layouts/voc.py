@@ -56,7 +56,9 @@ def _devkit(root: Path) -> dict[str, list[Path]]:
 
 
 def _image_set(year: Path, file: Path) -> list[Path]:
-    names = [line.split()[0] for line in file.read_text().split("\n") if line.strip()]
+    names = [
+        line.split()[0] for line in file.read_text(errors="replace").split("\n") if line.strip()
+    ]
     paths = [year / "Annotations" / f"{name}.xml" for name in names]
     missing = [path for path in paths if not path.is_file()]
     if missing:

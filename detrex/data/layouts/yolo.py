@@ -59,10 +59,11 @@ def _config(root: Path) -> tuple[Path, dict]:
     raise InputError(f"{files[0]}: not a YOLO data set, it needs the list of 'names'")
 
 
-def _images(file: Path, config: dict, entries: str | list[str]) -> Iterator[Path]:
+def _images(file: Path, config: dict, entries: object) -> Iterator[Path]:
     """Image files of a split: of folders, and of text files with a path per line."""
     base = file.parent / str(config.get("path") or "")
-    for entry in [entries] if isinstance(entries, str) else entries:
+    for entry in entries if isinstance(entries, list) else [entries]:
+        entry = str(entry)
         # Roboflow writes "../train/images" for a folder beside the YAML file.
         places = base / entry, file.parent / entry, base / entry.removeprefix("../")
         place = next((path for path in places if path.exists()), None)
@@ -71,7 +72,7 @@ def _images(file: Path, config: dict, entries: str | list[str]) -> Iterator[Path
         if place.is_dir():
             yield from (p for p in place.rglob("*") if p.suffix.lower() in ENDINGS)
         else:
-            lines = place.read_text(encoding="utf-8").split("\n")
+            lines = place.read_text(encoding="utf-8", errors="replace").split("\n")
             yield from (place.parent / line.strip() for line in lines if line.strip())
 
 
@@ -80,7 +81,9 @@ def _add(split: Split, path: Path) -> None:
     labels = _label_file(path)
     if image is None or not labels.is_file():  # an image without objects
         return
-    for number, line in enumerate(labels.read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(
+        labels.read_text(encoding="utf-8", errors="replace").split("\n"), 1
+    ):
         try:
             box = _parse(line.split(), len(split.categories))
         except ValueError as error:
