@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from detectron2.config import LazyConfig, instantiate
-from safetensors.torch import load_file
 from torch import nn
 
+from benchmarks.rt_detr import published_weights, randomised
 from detrex.checkpoint import compare
 from detrex.checkpoint.convert import convert, detect_layout
 from tests.models import ROOT, image
@@ -24,7 +26,6 @@ def images() -> torch.Tensor:
     return nn.functional.interpolate(coarse, (SIDE, SIDE), mode="bicubic").clamp(0, 255).byte()
 
 
-@torch.no_grad()
 def reference(depth: int, v2: str | None = None) -> nn.Module:
     """The library's model with random weights and norm statistics; ``v2``: way of sampling."""
     basic = depth < 50
@@ -50,21 +51,12 @@ def reference(depth: int, v2: str | None = None) -> nn.Module:
         model = transformers.RTDetrV2ForObjectDetection(config)
     else:
         model = transformers.RTDetrForObjectDetection(transformers.RTDetrConfig(**options))
-    for name, tensor in model.state_dict().items():
-        if name.endswith("running_var") or "norm" in name and name.endswith("weight"):
-            tensor.uniform_(0.8, 1.2)
-        elif "running_mean" in name or name.endswith("bias"):
-            tensor.normal_(0, 0.1)
-        elif tensor.ndim > 1:
-            nn.init.kaiming_normal_(tensor)
-            tensor *= 0.5 if "bbox" in name else 1.0  # saturated boxes would magnify rounding
-    return model.eval()
+    return randomised(model)
 
 
-def same(model: nn.Module, config: str, folder, **overrides) -> nn.Module:
+def same(model: nn.Module, config: str, folder: Path, **overrides) -> nn.Module:
     """Ours with the weights that the library's model writes."""
-    model.save_pretrained(folder)
-    weights = load_file(folder / "model.safetensors")
+    weights = published_weights(model, folder)
     assert detect_layout(weights) == "rt_detr"
     cfg = LazyConfig.load(str(CONFIGS / config)).model
     cfg.update(num_queries=10, num_classes=5, label_noise_ratio=0.0, box_noise_scale=1e-6)
@@ -88,7 +80,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 @torch.no_grad()
-def test_logits_and_boxes_equal_those_of_transformers(case: str, tmp_path) -> None:
+def test_logits_and_boxes_equal_those_of_transformers(case: str, tmp_path: Path) -> None:
     depth, v2, config, overrides = CASES[case]
     theirs = reference(depth, v2)
     ours = same(theirs, config, tmp_path, **overrides)
@@ -104,7 +96,7 @@ def target_of(labels: list[int], boxes: list[list[float]]) -> dict[str, torch.Te
     return {"labels": torch.tensor(labels), "boxes": torch.tensor(boxes)}
 
 
-def test_losses_equal_those_of_transformers(tmp_path) -> None:
+def test_losses_equal_those_of_transformers(tmp_path: Path) -> None:
     """Without noise to speak of denoising is not random; images with as many targets need no
     padding, which sees other places there. Their main loss leaves denoising queries out."""
     theirs = reference(18)
