@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
 # A class is a row of heads and label embeddings, and a column of Rank-DETR's biases.
-ROWS = re.compile(
-    r"(^|\.)((class_embed|cls_score)(\.\d+)?|label_enc|label_encoder)\.(weight|bias)$"
+CLASS_ROWS = re.compile(
+    r"(^|\.)((class_embed\w*|cls_score)(\.\d+)?|label_enc|label_encoder)\.(weight|bias)$"
 )
-COLUMNS = re.compile(r"(^|\.)rank_adaptive_classhead_emb\.\d+\.weight$")
+CLASS_COLUMNS = re.compile(r"(^|\.)rank_adaptive_classhead_emb\.\d+\.weight$")
 
 
 def carry_classes(
@@ -77,7 +77,7 @@ def _words(name: str, parts: bool) -> list[str]:
 
 
 def _class_axis(name: str) -> int | None:
-    return 0 if ROWS.search(name) else 1 if COLUMNS.search(name) else None
+    return 0 if CLASS_ROWS.search(name) else 1 if CLASS_COLUMNS.search(name) else None
 
 
 def _guessed(

@@ -12,13 +12,13 @@ from torch import Tensor
 from detrex.utils.errors import InputError
 
 from . import rt_detr
+from .classes import CLASS_ROWS
 from .layouts import LAYOUTS, Layout, Rules
 
 RESNET = "torchvision"  # and timm's ResNets, which have the same names
 RT_DETR = "rt_detr"  # of the transformers library, also v2
 NAMES = (*LAYOUTS, RESNET, RT_DETR)
 COCO_IDS = 91  # the official models have a row for every number up to COCO's largest category id
-_OF_CLASSES = re.compile(r"((^|\.)class_embed(\.\d+)?|label_enc|label_encoder)\.(weight|bias)$")
 _RESNET_RULES = [
     (r"^(conv1|bn1)\.", r"stem.\1."),
     *((rf"^layer{i}\.", f"res{i + 1}.") for i in range(1, 5)),
@@ -152,7 +152,7 @@ def _renamed(name: str, rules: Rules) -> list[str]:
 
 
 def _coco_rows(name: str, value: Tensor, layout: Layout, layers: int) -> Tensor:
-    if not _OF_CLASSES.search(name) or len(value) not in (COCO_IDS, COCO_IDS + 1):
+    if not CLASS_ROWS.search(name) or len(value) not in (COCO_IDS, COCO_IDS + 1):
         return value
     ids = sorted(MetadataCatalog.get("coco_2017_train").thing_dataset_id_to_contiguous_id)
     if layout.class_agnostic_proposals and f"class_embed.{layers}." in name:

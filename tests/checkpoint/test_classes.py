@@ -8,7 +8,7 @@ from detectron2.data import MetadataCatalog
 from torch import nn
 
 from detrex.checkpoint import load_weights
-from detrex.checkpoint.classes import matching
+from detrex.checkpoint.classes import CLASS_COLUMNS, CLASS_ROWS, matching
 from tests import models
 
 DINO = "projects/dino/configs/dino-resnet/dino_r50_4scale_12ep.py"
@@ -100,6 +100,24 @@ def test_nameless_classes_keep_what_belongs_to_none(tmp_path):
 )
 def test_matching_by_name(trained, classes, expected):
     assert matching(trained, classes) == expected
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "projects/rank_detr/configs/rank_dino_r50_4scale_12ep.py",
+        "projects/dn_deformable_detr/configs/dn_deformable_detr_r50_12ep.py",
+        "projects/rt_detr/configs/rtdetr_r50vd_6x_coco.py",
+        "projects/co_detr/configs/co_deformable_detr_r50_1x_coco.py",
+    ],
+)
+def test_every_weight_that_grows_with_the_classes_is_known(config):
+    few, more = (models.tiny(config, num_classes=count).state_dict() for count in (3, 4))
+    grown = [name for name, value in few.items() if value.shape != more[name].shape]
+    known = [n for n in grown if CLASS_ROWS.search(n) or CLASS_COLUMNS.search(n)]
+    # Boxes by class of an auxiliary head: they start anew.
+    assert all("box_predictor.bbox_pred" in name for name in set(grown) - set(known))
+    assert len(known) > 3
 
 
 @pytest.mark.parametrize("config", [models.RANK_DETR, DINO])
