@@ -1,5 +1,5 @@
 # make demo   train and evaluate a small Rank-DETR on the sample data (about 10 minutes, 2 cores)
-# make test   lint, build the documentation and run the tests
+# make test   lint and run the tests
 # make docs   the documentation as a site: output/site/index.html
 # All create .venv and install everything into it first. PYTHON picks the interpreter.
 
@@ -31,7 +31,7 @@ demo: $(READY)
 		train.init_checkpoint=output/demo/model_final.pth -o output/demo/alignment
 	$(BIN)/python tools/report.py output/demo -o output/demo/report.html
 
-test: $(READY) lint docs
+test: $(READY) lint
 	$(BIN)/python -m pytest
 
 docs: $(READY)

@@ -90,9 +90,23 @@ def _read_json(path: Path) -> dict:
     return content
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """Reads the classes that a config names as their names: comparing runs imports nothing."""
+
+
+def _as_plain(loader: yaml.Loader, tag: str, node: yaml.Node) -> list | str:
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    return tag.partition(":")[2]
+
+
+_PlainLoader.add_multi_constructor("tag:yaml.org,2002:python/", _as_plain)
+
+
 def _read_config(path: Path) -> dict:
     try:
-        return OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        content = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)
+        return OmegaConf.to_container(OmegaConf.create(content or {}), resolve=True)
     except (yaml.YAMLError, OmegaConfBaseException, OSError) as error:
         raise InputError(f"{path}: not a run's config ({str(error).splitlines()[0]})") from None
 

@@ -35,6 +35,12 @@ def test_a_run_is_read(folder):
     assert run.scores["AP"] == 30.0 and run.detections is None and run.alignment is None
 
 
+def test_classes_in_a_config_are_read_as_names(folder):
+    text = "block: !!python/name:package.Block ''\nsizes: !!python/tuple [1, 2]\nlr: 1.0e-05\n"
+    (folder / "config.yaml").write_text(text)
+    assert read_run(folder).config == {"block": "package.Block", "sizes": [1, 2], "lr": 1e-5}
+
+
 def test_a_run_that_is_still_going_on(folder):
     with open(folder / "metrics.json", "a") as stream:
         stream.write('{"iteration": 49, "tot')
