@@ -31,7 +31,8 @@ def batches(size, count=4):
 def train(loader, iterations=4, model=None, lr=0.1, momentum=0.9, **options):
     torch.manual_seed(0)
     model = model or TinyDetector()
-    ema = ModelEma(model, options.pop("decay")) if "decay" in options else None
+    average = {key: options.pop(key) for key in ("decay", "warmup") if key in options}
+    ema = ModelEma(model, **average) if average else None
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum)
     trainer = Trainer(model, loader, optimizer, StepOptions(**options), ema)
     if trainer.grad_scaler.is_enabled():  # the default scale makes it skip the first steps
@@ -112,14 +113,16 @@ def test_fp16_gradients_are_unscaled_before_clipping():
     assert 0.05 < trainer.storage.latest()["grad_norm"][0] < 50  # of the unscaled gradient
 
 
-def test_average_is_the_plain_formula():
-    loader, decay = batches(4), 0.8
-    trainer = train(loader, clip=None, decay=decay)
+@pytest.mark.parametrize("warmup", [0, 3])
+def test_average_is_the_plain_formula(warmup):
+    loader = batches(4)
+    trainer = train(loader, clip=None, decay=0.8, warmup=warmup)
+    decays = [0.8 * (1 - math.exp(-n / warmup)) if warmup else 0.8 for n in range(1, 5)]
     _, history = plain_sgd(loader, 0.1, 0.9)
     torch.manual_seed(0)
     for i, (name, first) in enumerate(TinyDetector().named_parameters()):
         average = first.detach()
-        for step in history:
+        for decay, step in zip(decays, history, strict=True):
             average = decay * average + (1 - decay) * step[i]
         torch.testing.assert_close(trainer.ema.state_dict()[name], average)
     assert trainer.ema.state_dict()["batches"] == 4  # counters are copied
