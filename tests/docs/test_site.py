@@ -1,0 +1,68 @@
+"""The documentation site builds without complaint, and shows itself without a network."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.experiments.browser import needs_browser, open_browser
+from tests.models import ROOT
+
+if importlib.util.find_spec("mkdocs") is None:
+    pytest.skip("needs detrex[docs]", allow_module_level=True)
+
+FETCHED = re.compile(r"<(?:script|img|iframe|link)\b[^>]*?\b(?:src|href)=[\"']?(https?:)?//")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built with strict: true, so that broken links and unclear docstrings are errors."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(folder)]
+    env = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_pages_fetch_nothing_from_elsewhere(site: Path) -> None:
+    pages = {str(path.relative_to(site)): path.read_text() for path in site.rglob("*.html")}
+    assert {"index.html", "models.html", "projects/rank_detr.html", "api/modeling.html"} <= {*pages}
+    assert not {name for name, text in pages.items() if FETCHED.search(text)}
+    assert not [path for path in site.rglob("*.css") if "url(http" in path.read_text()]
+
+
+def test_the_readme_is_two_pages(site: Path) -> None:
+    """Its table of models is a page of its own, to which links find their way."""
+    index, models = ((site / f"{name}.html").read_text() for name in ("index", "models"))
+    config = "rank_detr/configs/rank_detr_r50_two_stage_12ep.py</code></td>"
+    assert config in models and config not in index
+    assert 'href="../models.html"' in (site / "projects/h_deformable_detr.html").read_text()
+    assert 'href="checkpoints.html"' in models and 'href="projects/dino.html"' in models
+
+
+def test_docstrings_are_the_reference(site: Path) -> None:
+    text = (site / "api/modeling.html").read_text()
+    assert 'id="detrex.modeling.queries.QueryGroup"' in text
+    assert "query group {self.name!r}" not in text and ":class:<code>" not in text
+
+
+@needs_browser
+def test_a_browser_asks_for_files_only(site: Path) -> None:
+    with open_browser((site / "index.html").as_uri()) as browser:
+        for page in ("projects/rank_detr.html", "api/modeling.html", "architecture.html"):
+            browser.get((site / page).as_uri())
+        logged = [json.loads(e["message"])["message"] for e in browser.get_log("performance")]
+        sent = [e["params"]["request"]["url"] for e in logged if e["method"].endswith("WillBeSent")]
+        width = browser.execute_script(
+            "return document.querySelector('img[src$=\"architecture.svg\"]').naturalWidth"
+        )
+    assert len(sent) > 10 and width > 0
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in sent)
