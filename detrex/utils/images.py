@@ -43,7 +43,11 @@ def image_size(path: str | os.PathLike) -> tuple[int, int] | None:
     not open."""
     try:
         with Image.open(path) as image:
-            turned = orientation(image) in (5, 6, 7, 8)
+            told = any(
+                "exif" in str(key).lower() or "xmp" in str(key).lower() for key in image.info
+            )
+            # PIL decodes a PNG whole to look for EXIF data behind the pixels, where few have any.
+            turned = (told or image.format != "PNG") and orientation(image) in (5, 6, 7, 8)
             return image.size[::-1] if turned else image.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None

@@ -10,6 +10,7 @@ from PIL import Image
 from detrex.data.coco_format import read_coco
 from detrex.data.layouts import read_layout
 from detrex.utils.errors import InputError
+from detrex.utils.images import image_size
 from tests.data import layouts
 
 
@@ -144,14 +145,15 @@ def test_yolo_with_a_path_named_classes_and_a_list_of_files(tmp_path, listing):
     assert [c["name"] for c in splits["val"].categories] == layouts.CLASSES
 
 
-def test_sizes_are_those_of_the_upright_image(tmp_path):
-    layouts.write_yolo(tmp_path)
-    with Image.open(tmp_path / "images/train/a.jpg") as image:
-        exif = image.getexif()
-        exif[274] = 6  # a quarter turn
-        image.save(tmp_path / "images/train/a.jpg", exif=exif)
-    entry = read_layout(tmp_path)[1]["train"].image_entries[0]
-    assert (entry["width"], entry["height"]) == layouts.SIZES["a"][::-1]
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tiff"])
+def test_sizes_are_those_of_the_upright_image(tmp_path, ending):
+    image = Image.new("RGB", (40, 30))
+    exif = image.getexif()
+    image.save(tmp_path / f"plain.{ending}")
+    exif[274] = 6  # a quarter turn
+    image.save(tmp_path / f"turned.{ending}", exif=exif)
+    assert image_size(tmp_path / f"plain.{ending}") == (40, 30)
+    assert image_size(tmp_path / f"turned.{ending}") == (30, 40)
 
 
 def test_a_tenth_is_held_out_where_there_is_no_validation_split(tmp_path):
