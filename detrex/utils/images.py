@@ -39,10 +39,12 @@ def upright_8bit(image: Image.Image) -> Image.Image:
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int] | None:
-    """Width and height of an image turned as its EXIF data says, from its header; None if it does
-    not open."""
+    """Width and height of an image turned as its EXIF data says, mostly from its header; None if
+    it does not open."""
     try:
         with Image.open(path) as image:
+            if image.format == "TIFF":  # turned when opened or when decoded, by PIL's version
+                return upright_8bit(image).size
             told = any(
                 "exif" in str(key).lower() or "xmp" in str(key).lower() for key in image.info
             )
