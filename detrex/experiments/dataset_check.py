@@ -18,6 +18,7 @@ from detrex.data.coco_format import CocoEntries, read_entries
 from detrex.data.layouts import Split
 from detrex.data.oddities import Oddities, equal_files, find_oddities
 from detrex.evaluation.coco_scores import load_ground_truth
+from detrex.utils.coco import annotation_fault
 from detrex.utils.contact_sheet import LEGEND, contact_sheet
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
@@ -64,8 +65,8 @@ def check_split(split: Split, json_file: Path) -> SplitReport:
 
 
 def _sizes(entries: CocoEntries) -> tuple[int, int, int]:
-    boxes = (a["bbox"] for a in entries.annotations.values())
-    areas = [b[2] * b[3] for b in boxes if all(isinstance(v, int | float) for v in b)]
+    sound = (a for a in entries.annotations.values() if annotation_fault(a) is None)
+    areas = [a["bbox"][2] * a["bbox"][3] for a in sound]
     small, large = sum(a < SMALL for a in areas), sum(a >= MEDIUM for a in areas)
     return small, len(areas) - small - large, large
 

@@ -106,8 +106,13 @@ def test_unusable_arguments(tmp_path, check, arguments, message):
     assert not (tmp_path / "output").exists()
 
 
-def test_what_would_stop_a_training_stops_the_check(tmp_path, check):
+@pytest.mark.parametrize("fault", ["1 of 3 images are missing", "bbox is not four numbers: [1]"])
+def test_what_would_stop_a_training_stops_the_check(tmp_path, check, fault):
     layouts.write_coco(tmp_path / "data")
-    (tmp_path / "data/train2017/b.jpg").unlink()
+    if "bbox" in fault:
+        file = tmp_path / "data/annotations/instances_train2017.json"
+        file.write_text(file.read_text().replace("[4, 3, 10, 12]", "[1]"))
+    else:
+        (tmp_path / "data/train2017/b.jpg").unlink()
     error = check("data", fails=True)
-    assert "1 of 3 images are missing" in error and error.count("\n") == 1
+    assert fault in error and error.count("\n") == 1
