@@ -180,6 +180,16 @@ def test_every_parameter_gets_a_finite_gradient(config: str, counts: tuple[int, 
             assert not name.startswith("auxiliary") or not any(counts) or parameter.grad.any(), name
 
 
+@pytest.mark.parametrize(("dropped", "left"), [(0, "atss"), (1, "rcnn")])
+def test_a_head_can_be_left_out(dropped: int, left: str) -> None:
+    cfg = LazyConfig.load(str(ROOT / SAMPLE)).model
+    shrink(cfg)
+    cfg.auxiliary.heads.pop(dropped)
+    losses = instantiate(cfg).train()(BATCH)
+    own = {name.split("_")[-1] for name in losses} & {"atss", "rcnn"}
+    assert own == {left} and f"loss_{left}_cls" in losses
+
+
 def test_the_heads_losses_count_once_per_decoder_layer() -> None:
     torch.manual_seed(0)
     model, memory, targets, _, _ = made(SAMPLE)
