@@ -13,6 +13,7 @@ from detectron2.solver.build import get_default_optimizer_params, reduce_param_g
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from detrex.utils.errors import InputError
@@ -69,9 +70,8 @@ def param_groups(
 
 
 def freeze(model: nn.Module, names: Sequence[str]) -> None:
-    """Keep parameters as they are: those of whose dotted name one of ``names`` is part.
-
-    Running statistics of batch normalisation, where a backbone has them at all, still move.
+    """Keep parameters as they are: those of whose dotted name one of ``names`` is part. Batch
+    normalisation with such parameters uses its running statistics, which stay, too.
 
     Raises:
         InputError: a name that matches no parameter, or nothing left to train.
@@ -83,12 +83,20 @@ def freeze(model: nn.Module, names: Sequence[str]) -> None:
             raise _no_match("train.freeze", [part], known)
         for parameter in found:
             parameter.requires_grad_(False)
+    for module in model.modules() if names else ():
+        own = [*module.parameters()]
+        if isinstance(module, _BatchNorm) and own and not any(p.requires_grad for p in own):
+            module.register_forward_pre_hook(_stay_in_eval)
     if not any(parameter.requires_grad for parameter in known):
         raise InputError(f"train.freeze={list(names)} leaves nothing to train")
     if names:
         frozen = sum(p.numel() for p in known if not p.requires_grad)
         total = sum(p.numel() for p in known)
         logger.info("frozen: %.1f of %.1f million parameters", frozen / 1e6, total / 1e6)
+
+
+def _stay_in_eval(module: nn.Module, inputs: tuple) -> None:
+    module.eval()  # whatever model.train() has said since
 
 
 def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:

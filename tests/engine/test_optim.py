@@ -150,6 +150,17 @@ def test_freezing_by_parts_of_names_and_what_cannot_be_meant():
         freeze(TinyDetector(), ["weight", "bias"])
 
 
+def test_frozen_batch_norm_uses_and_keeps_its_statistics():
+    norms = [nn.BatchNorm1d(2), nn.BatchNorm1d(2)]
+    model = nn.Sequential(*norms, nn.Linear(2, 1))
+    freeze(model, ["0.weight", "0.bias"])
+    x = torch.randn(8, 2, generator=torch.Generator().manual_seed(0)) + 3
+    model.train()(x)
+    assert torch.equal(norms[0].running_mean, torch.zeros(2))
+    assert not torch.equal(norms[1].running_mean, torch.zeros(2))
+    torch.testing.assert_close(model.train()[0](x), x / (1 + norms[0].eps) ** 0.5)
+
+
 def inert(lr=1e-4):
     cfg = get_config("common/train.py")
     cfg.optimizer = config("AdamW")
