@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from detrex.layers import MultiScaleDeformableAttention, multi_scale_deformable_attention
-from detrex.layers.ms_deform_attn import attention_path, native
+from detrex.layers.ms_deform_attn import attention_path, discrete_attention, native
 from detrex.utils.errors import InputError
 
 SHAPES = [(4, 5), (2, 3)]
@@ -235,3 +235,29 @@ def test_padding_does_not_reach_the_output(size: int, path: str) -> None:
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:
     with pytest.raises(ValueError, match="10 is not divisible by num_heads 4"):
         MultiScaleDeformableAttention(embed_dim=10, num_heads=4)
+
+
+def test_discrete_attention_is_the_weighted_sum_of_the_pixels_it_rounds_to() -> None:
+    torch.manual_seed(0)
+    shapes, heads, points = [(3, 5), (2, 4)], 2, 2
+    value = torch.randn(1, 23, heads, 3)
+    offsets = torch.randn(1, 4, heads, 2, points, 2) * 3
+    logits = torch.randn(1, 4, heads, 2, points)
+    reference = torch.rand(1, 4, 2, 4)
+    mask = torch.zeros(1, 23, dtype=torch.bool)
+    mask[0, 14] = True
+    found = discrete_attention(value, shapes, offsets, logits, reference, mask)
+    for n in range(4):
+        for head in range(heads):
+            weights = logits[0, n, head].flatten().softmax(0).view(2, points)
+            expected = torch.zeros(3)
+            for level, (h, w) in enumerate(shapes):
+                for point in range(points):
+                    cx, cy, width, height = reference[0, n, level].tolist()
+                    dx, dy = offsets[0, n, head, level, point].tolist()
+                    x = min(max(int((cx + dx / points * width / 2) * w + 0.5), 0), w - 1)
+                    y = min(max(int((cy + dy / points * height / 2) * h + 0.5), 0), h - 1)
+                    pixel = 15 * level + y * w + x
+                    if pixel != 14:
+                        expected += weights[level, point] * value[0, pixel, head]
+            torch.testing.assert_close(found[0, n].view(heads, 3)[head], expected)

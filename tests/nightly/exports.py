@@ -24,6 +24,9 @@ CONFIGS = (
     RANK_DETR,
     "projects/dino/configs/dino-resnet/dino_r50_4scale_12ep.py",
     "projects/align_detr/configs/aligndetr_k=2_r50_4scale_12ep.py",
+    "projects/rt_detr/configs/rtdetr_r50vd_6x_coco.py",
+    "projects/rt_detr/configs/rtdetrv2_r50vd_dsp_1x_coco.py",
+    "projects/rank_rt_detr/configs/rank_rtdetr_r50vd_6x_coco.py",
 )
 SHAPES = [(2, 480, 640), (1, 427, 533)]  # batch, height, width; the last image padded
 

@@ -12,7 +12,7 @@ from torch import nn
 from benchmarks.rt_detr import published_weights, randomised
 from detrex.checkpoint import compare
 from detrex.checkpoint.convert import convert, detect_layout
-from tests.models import ROOT, image
+from tests.models import ROOT, image, tiny
 
 transformers = pytest.importorskip("transformers")
 CONFIGS = ROOT / "projects/rt_detr/configs"
@@ -122,3 +122,33 @@ def test_losses_equal_those_of_transformers(tmp_path: Path) -> None:
     for mine, other in pairs.items():
         a, b = ours.get_parameter(mine).grad, theirs.get_parameter(other).grad
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3 * b.abs().max().item())
+
+
+def test_inference_ends_after_the_layers_that_are_scored() -> None:
+    model = tiny("projects/rt_detr/configs/rtdetr_r50vd_m_6x_coco.py")
+    decoder = model.transformer.decoder
+    assert decoder.eval_layers == 3
+    decoder.eval_layers = 1
+    batch = [image(64, 64, 1, seed=1)]
+    with torch.no_grad():
+        images = model.eval().preprocess(batch)
+        first, _, _ = model.predict(images)
+        decoder.eval_layers = None
+        found, _, _ = model.predict(images)
+        assert len(first.logits) == 1 and len(found.logits) == 2
+        assert torch.equal(first.boxes[0], found.boxes[0])
+        decoder.eval_layers = 1
+        assert {"loss_class_0", "loss_class"} <= model.train()(batch).keys()
+
+
+def test_training_batches_become_squares_of_one_drawn_size() -> None:
+    model = tiny("projects/rt_detr/configs/rtdetr_r50vd_6x_coco.py", train_sizes=[32, 64])
+    batch = [image(40, 80, 1, seed=1), image(20, 80, 1, seed=2)]
+    drawn = [model.train().preprocess(batch) for _ in range(20)]
+    assert {images.pixels.shape[2:] for images in drawn} == {(32, 32), (64, 64)}
+    for images in drawn:
+        side = images.pixels.shape[2]
+        assert images.sizes == [(side, side), (side // 2, side)]
+        assert not images.mask[0].any()
+        assert images.mask[1, side // 2 :].all() and not images.mask[1, : side // 2].any()
+    assert model.eval().preprocess(batch).pixels.shape[2:] == (40, 80)
