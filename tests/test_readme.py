@@ -1,4 +1,4 @@
-"""What the README shows exists and runs."""
+"""What README and docs name exists. That their commands run: tests/docs."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
-from detectron2.config import LazyConfig, instantiate
-from omegaconf import OmegaConf
 
+from detrex.engine.settings import _has, load_config
 from tests import models
+from tests.docs import pages
 
-README = (models.ROOT / "README.md").read_text()
+TEXT = "\n".join(pages.text(page) for page in pages.PAGES)
+README = pages.text("README.md")
 
 
-def test_every_config_named_in_the_readme_exists() -> None:
-    named = set(re.findall(r"[\w/=]+/configs/[\w/=]+\.py", README))
-    assert len(named) > 15
+def test_every_config_that_is_named_exists() -> None:
+    named = set(re.findall(r"[\w/=-]+/configs/[\w/=-]+\.py", TEXT))
+    files = {block.title for page in pages.PAGES for block in pages.blocks(page)}
+    assert len(named) > 30
     missing = [
-        n for n in named if not any((models.ROOT / r / n).is_file() for r in ("", "projects"))
+        n
+        for n in named - files
+        if not any((models.ROOT / r / n).is_file() for r in ("", "projects"))
     ]
     assert not missing
 
@@ -31,37 +34,27 @@ def test_every_shipped_config_is_in_a_table(path: Path) -> None:
     assert re.search(rf"\b{re.escape(path.stem)}\b", tables)
 
 
-def test_every_switch_in_the_readme_is_a_key() -> None:
-    cfg = models.load(models.RANK_DETR, {})
-    keys = re.findall(r"`((?:model|train|dataloader|optimizer)\.[\w.]+)", README)
-    assert len(keys) > 20
-    # arguments that the config does not spell out
-    optional = {"dataloader.evaluator.per_class", "dataloader.evaluator.diagnose"}
-    optional |= {"dataloader.train.mapper.image_backend", "model.groups"}
-    for key in set(keys) - optional:
-        parent, _, leaf = key.rpartition(".")
-        assert leaf in OmegaConf.select(cfg, parent), key
+@pytest.mark.parametrize("page", pages.PAGES)
+def test_every_switch_that_is_named_is_a_key(page: str) -> None:
+    """Of Rank-DETR's config, or of one of the project's whose page it is."""
+    name = r"`((?:model|train|dataloader|optimizer)\.[\w.]*\w)(?![\w(])"
+    keys = re.findall(name, pages.text(page))
+    own = (models.ROOT / page).parent.glob("configs/**/*.py")
+    configs = sorted(path for path in own if path in models.training_configs())
+    unknown = set(keys)
+    for config in configs or [models.ROOT / models.RANK_DETR]:
+        if unknown:
+            cfg = load_config(str(config))
+            unknown = {key for key in unknown if not _has(cfg, key)}
+    assert not unknown
 
 
-def test_adding_a_method_as_shown_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    section = README.split("## Add a method")[1].split("\n## ")[0]
-    code, config = re.findall(r"```python\n(.*?)```", section, re.S)
-    folder = tmp_path / "projects" / "mean_detr"
-    folder.mkdir(parents=True)
-    (folder / "modeling.py").write_text(code)
-    (folder / "mean_detr_r50_12ep.py").write_text(config)
-    ours = models.ROOT / "projects"
-    for project in ("h_deformable_detr", "deformable_detr"):
-        (folder.parent / project).symlink_to(ours / project)
-    monkeypatch.syspath_prepend(tmp_path)
-    model = LazyConfig.load(str(folder / "mean_detr_r50_12ep.py")).model
-    models.shrink(model)
-    detector = instantiate(model)
-    assert type(detector.transformer.decoder).__name__ == "MeanDecoder"
-    batch = [models.image(64, 64, 2)]
-    torch.manual_seed(0)
-    losses = detector.train()(batch)
-    monkeypatch.setattr(type(detector.transformer.decoder), "after_layer", lambda s, i, q, x: q)
-    plain = detector(batch)
-    assert torch.equal(losses["loss_class_0"], plain["loss_class_0"])
-    assert not torch.equal(losses["loss_class"], plain["loss_class"])
+def test_the_readme_is_short() -> None:
+    """Two screens before the table of models."""
+    assert README[: README.index("\n## Models")].count("\n") <= 100
+
+
+@pytest.mark.parametrize("page", pages.PAGES)
+def test_commands_stand_where_they_are_run(page: str) -> None:
+    """In fenced blocks: tests/docs reads no others."""
+    assert not re.search(r"^ +(python|make|pip|torchrun) .*\\?$", pages.outside_blocks(page), re.M)

@@ -25,6 +25,10 @@ def text(page: str) -> str:
     return Path(ROOT, page).read_text()
 
 
+def outside_blocks(page: str) -> str:
+    return _FENCE.sub("", text(page))
+
+
 def blocks(page: str, language: str = "") -> list[Block]:
     """The fenced code blocks of a page, of one language or all."""
     found = [Block(*match) for match in _FENCE.findall(text(page))]
@@ -38,5 +42,5 @@ def commands(page: str) -> list[list[str]]:
         for block in blocks(page, "bash")
         for line in block.text.replace("\\\n", " ").splitlines()
     ]
-    lines += _INLINE.findall(_FENCE.sub("", text(page)))
+    lines += _INLINE.findall(outside_blocks(page))
     return [words for line in lines if (words := shlex.split(line, comments=True))]

@@ -81,3 +81,17 @@ def test_python(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     for name, value in names.items():
         if name.startswith("test_"):
             value()
+
+
+def test_the_new_method_acts_between_layers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Shell(monkeypatch, folder)
+    monkeypatch.setattr(models, "ROOT", folder)
+    detector = models.tiny("projects/mean_detr/configs/mean_detr_r50_12ep.py").train()
+    method = type(detector.transformer.decoder)
+    assert method.__name__ == "MeanDecoder"
+    batch = [models.image(64, 64, 2)]
+    losses = detector(batch)
+    monkeypatch.setattr(method, "after_layer", method.__base__.after_layer)
+    plain = detector(batch)
+    assert torch.equal(losses["loss_class_0"], plain["loss_class_0"])
+    assert not torch.equal(losses["loss_class"], plain["loss_class"])
