@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import timm
 import torch
 from detectron2.config import LazyCall as L
 from detectron2.data import transforms as T
@@ -33,6 +34,7 @@ def make_workspace(folder: Path) -> None:
     (folder / "path/to").mkdir(parents=True)
     torch.save(models.tiny(num_classes=80).state_dict(), folder / "path/to/rank_detr_r50.pth")
     torch.save({"model": official("dino")[2]}, folder / "checkpoint0011_4scale.pth")
+    torch.save(timm.create_model("resnet18d").state_dict(), folder / "resnet50d.pth")
 
 
 def _write_data_sets(folder: Path) -> None:
