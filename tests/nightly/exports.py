@@ -3,7 +3,7 @@
 python tests/nightly/exports.py [CONFIG...]
 
 Exit status 1 if one of them differs by more than 1e-4 (ONNX) or 1e-5 (.pt2) from PyTorch's choices
-among near ties, see ``SameChoices``. Full-size R50 models: half an hour on two cores.
+among near ties, see ``SameChoices``. Full-size models: about six minutes each.
 """
 
 from __future__ import annotations
