@@ -29,6 +29,7 @@ METHODS = {
     "group": "group_detr/configs/group_detr_r50_50ep.py",
     "align_dab": "align_dab_detr/configs/align_dab_detr_r50_50ep.py",
     "co_dino": "co_detr/configs/co_dino_efficientnet_lite0_sample_data.py",
+    "ms_detr": "ms_detr/configs/ms_detr_r50_12ep.py",
 }
 # Denoising and samples draw random numbers in each process, so one process cannot repeat them.
 RANDOM = {"rank_dino", "dino", "align_detr", "dn_deformable", "dn", "co_dino"}
