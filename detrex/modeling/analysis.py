@@ -21,10 +21,10 @@ REST = "heads and the rest"
 
 
 def parameters(model: nn.Module) -> tuple[int, int]:
-    """Count all parameters, and those that inference reads.
+    """Count all parameters, and all but the rows of tables by query that inference does not read.
 
     Tables with a row per query (learned contents, embeddings and biases by rank) are read as far
-    as the primary query group reaches.
+    as the primary query group reaches. Modules for training only count both times.
     """
     total, primary = query_count(model.groups), model.groups[0].one_block.size
     sizes = [p.shape for p in model.parameters()]
