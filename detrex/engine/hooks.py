@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
@@ -15,6 +14,7 @@ from detrex.utils.files import atomic_write
 
 from .checkpoints import TrainingCheckpoints
 from .preemption import Preemption
+from .run_folder import BEST
 
 
 class MatcherIteration(HookBase):
@@ -163,7 +163,7 @@ class BestCheckpoint(HookBase):
 
     def __init__(self, checkpoints: TrainingCheckpoints, metric: str) -> None:
         self._checkpoints, self._metric = checkpoints, metric
-        self._file = Path(checkpoints.folder) / "best.json"
+        self._file = checkpoints.folder / BEST
         self._seen = -1
 
     def before_train(self) -> None:

@@ -62,8 +62,8 @@ def call_with(node: DictConfig, **given: object) -> object:
     if target is None:
         raise InputError(f"config target {node.get('_target_')} cannot be imported")
     names = [name for name in node if name != "_target_" and name not in given]
-    arguments = {name: _plain(instantiate(node[name])) for name in names}
-    return target(**arguments, **given)
+    made = {name: _plain(instantiate(node[name])) for name in names}
+    return target(**made, **given)
 
 
 def _plain(value: object) -> object:

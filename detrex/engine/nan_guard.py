@@ -12,7 +12,7 @@ import torch
 from detectron2.utils import comm
 from torch import Tensor, nn
 
-from detrex.utils.files import atomic_write
+from detrex.checkpoint import save_checkpoint
 
 from .failures import NonFiniteLoss
 from .metrics import StepNumbers
@@ -132,8 +132,7 @@ def _save_state(
         "earlier_inputs": [[_plain_sample(sample) for sample in batch] for batch in batches[:-1]],
         "inputs": [_plain_sample(sample) for sample in batches[-1]],
     }
-    with atomic_write(path, "wb") as stream:
-        torch.save(state, stream)
+    save_checkpoint(state, path)
     return path
 
 

@@ -10,7 +10,6 @@ from itertools import groupby
 
 import torch
 from detectron2.solver.build import get_default_optimizer_params, reduce_param_groups
-from detectron2.utils.registry import locate
 from omegaconf import DictConfig
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -176,8 +175,6 @@ def _no_match(key: str, given: Sequence[str], names: dict[nn.Parameter, list[str
 
 
 def _is_inert(optimizer: DictConfig) -> bool:
-    params = optimizer.params
-    target = params.get("_target_")
-    target = locate(target) if isinstance(target, str) else target
-    has_factor = params.get("lr_factor_func") is not None
-    return target is get_default_optimizer_params and has_factor and optimizer.get("lr") == 1e-4
+    of_detectron2 = target_of(optimizer.params) is get_default_optimizer_params
+    has_factor = optimizer.params.get("lr_factor_func") is not None
+    return of_detectron2 and has_factor and optimizer.get("lr") == 1e-4

@@ -50,9 +50,8 @@ def apply_performance(train: DictConfig, model: nn.Module) -> None:
 def _set_deterministic(wanted: bool) -> None:
     """Same seed, same bits: operators without such an algorithm raise an error that names them."""
     if wanted:
-        os.environ.setdefault(
-            "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-        )  # cuBLAS reads it when it starts
+        # cuBLAS reads it when it starts.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(wanted)
     torch.backends.cudnn.deterministic = wanted
 

@@ -20,7 +20,7 @@ from detrex.data import DatasetInfo
 from detrex.utils.errors import InputError
 
 from .build import build_trainer
-from .checkpoints import newest_checkpoint, restore
+from .checkpoints import newest_checkpoint, next_iteration, restore
 from .data import build_loader, prepare_data, read_train_set
 from .evaluate import evaluate
 from .matcher_switch import keep_matcher_switch, resolve_matcher_switch, switch_values
@@ -103,7 +103,7 @@ def _train(cfg: DictConfig, args: argparse.Namespace, preemption: Preemption) ->
     model = _build_model(cfg).to(cfg.train.device)
     freeze(model, cfg.train.freeze)
     checkpoint, content = _load(cfg, args, model, info)
-    start = content["iteration"] + 1 if checkpoint else 0
+    start = next_iteration(content, checkpoint) if checkpoint else 0
     loader, metadata = build_loader(cfg, records, start), _metadata(cfg, info)
     trainer = build_trainer(cfg, model, loader, metadata, preemption)
     if checkpoint:
@@ -150,10 +150,7 @@ def _load(
     """Load the weights to start from; return the checkpoint to resume from and its content."""
     checkpoint = newest_checkpoint(Path(cfg.train.output_dir)) if args.resume else None
     if checkpoint:
-        _, content = load_weights(model, checkpoint, strict=True)
-        if "iteration" not in content:
-            raise InputError(f"checkpoint {checkpoint} has no training state to resume from")
-        return checkpoint, content
+        return checkpoint, load_weights(model, checkpoint, strict=True)[1]
     if args.resume:
         logger.info("no checkpoint in %s: starting from the beginning", cfg.train.output_dir)
     if cfg.train.init_checkpoint:

@@ -150,6 +150,14 @@ def test_resume_of_another_model_is_refused(tiny_run):
         tiny_run("a", "model.width=4", "--resume")
 
 
+def test_resume_from_weights_alone_is_refused(tiny_run):
+    tiny_run("a")
+    path = tiny_run.folder / "a/model_final.pth"
+    torch.save({"model": torch.load(path)["model"]}, path)
+    with pytest.raises(InputError, match="model_final.pth has no training state to resume from"):
+        tiny_run("a", "--resume")
+
+
 def test_accumulation_keeps_batch_and_schedule(tiny_run):
     tiny_run("large")
     tiny_run("small", "train.accumulation_steps=2")
