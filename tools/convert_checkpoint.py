@@ -5,8 +5,8 @@ python tools/convert_checkpoint.py checkpoint0011_4scale.pth output/dino_r50.pth
 
 Layouts: DETR, Conditional, Deformable, DAB-, DN-, DAB-Deformable-, DN-Deformable-DETR, DINO,
 H-Deformable-DETR, RT-DETR (v1 and v2, of the transformers library), and ImageNet ResNets of
-torchvision and timm, ResNet-vd among them. detrex's, Rank-DETR's and AlignDETR's checkpoints need no
-conversion. Rows of COCO's 91 ids become those of its 80 classes.
+torchvision and timm, ResNet-vd among them. detrex's, Rank-DETR's and AlignDETR's checkpoints need
+no conversion. Rows of COCO's 91 ids become those of its 80 classes.
 """
 
 from __future__ import annotations

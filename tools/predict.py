@@ -19,9 +19,10 @@ from PIL import Image
 from detrex import Predictor
 from detrex.experiments import pictures, video
 from detrex.utils.cli import run_command
-from detrex.utils.contact_sheet import SheetItem, draw_item, open_image
+from detrex.utils.contact_sheet import SheetItem, draw_item
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
+from detrex.utils.images import open_image
 
 CHUNK = 32  # images that are read before the first of them is drawn
 

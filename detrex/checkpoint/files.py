@@ -18,6 +18,7 @@ from detectron2.utils.file_io import PathManager
 
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
+from detrex.utils.text import first_line
 
 from .weights import read_safetensors
 
@@ -126,7 +127,7 @@ def read_checkpoint(path: str | Path, trusted: bool = False) -> dict:
 
 def _reason(error: Exception) -> str:
     """What went wrong, without torch's advice to unpickle the file as code."""
-    message = (str(error).splitlines() or [""])[0]
+    message = first_line(error)
     if not message or message.startswith("Weights only load failed"):
         return f"it is damaged, no checkpoint, or {_MORE_THAN_DATA}"
     return message

@@ -13,6 +13,7 @@ from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from torch import Tensor, nn
 
 from detrex.utils.errors import InputError
+from detrex.utils.text import first_few
 
 from .classes import carry_classes
 from .files import read_checkpoint
@@ -58,9 +59,7 @@ class LoadReport:
         ]
         kinds = {"missing": self.missing, "unexpected": self.unexpected, "of another shape": shapes}
         return "; ".join(
-            f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-            for kind, names in kinds.items()
-            if names
+            f"{len(names)} {kind} ({first_few(names)})" for kind, names in kinds.items() if names
         )
 
 

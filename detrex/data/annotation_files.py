@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from detectron2.data import MetadataCatalog
-
 from detrex.utils.errors import InputError
 
-LOADERS = {"train": "train", "val": "test"}  # split -> the part of dataloader that reads it
+from .dataset_info import SPLITS, metadata_of_first
 
 
 def annotation_files(config: Mapping, split: str = "val") -> tuple[str, str]:
@@ -26,9 +24,8 @@ def annotation_files(config: Mapping, split: str = "val") -> tuple[str, str]:
     own = (dataloader.get("dataset") or {}).get(split) or {}
     json_file, images = own.get("json"), own.get("images")
     if not json_file:
-        names = ((dataloader.get(LOADERS[split]) or {}).get("dataset") or {}).get("names")
-        name = names if isinstance(names, str) or not names else names[0]
-        metadata = MetadataCatalog.get(name) if name in MetadataCatalog else None
+        names = ((dataloader.get(SPLITS[split]) or {}).get("dataset") or {}).get("names")
+        metadata = metadata_of_first(names)
         json_file = metadata and metadata.get("json_file")
         images = metadata and metadata.get("image_root")
     if not json_file or not images:

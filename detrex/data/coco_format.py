@@ -13,6 +13,7 @@ from detectron2.structures import BoxMode
 
 from detrex.utils.coco import LARGEST_ID, annotation_fault, is_finite, is_id
 from detrex.utils.errors import InputError
+from detrex.utils.text import first_few
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +22,8 @@ _SECTIONS = ("images", "annotations", "categories")
 
 
 class CocoData(NamedTuple):
+    """What :func:`read_coco` returns."""
+
     records: list[dict]  # detectron2 dataset dicts, in the order of their image ids
     categories: dict[int, str]  # id -> name, in the order of the ids; the i-th one is class i
 
@@ -155,7 +158,7 @@ def _image_files(json_file: str, image_root: str, names: list[str]) -> dict[str,
     if missing:
         raise InputError(
             f"{json_file}: {len(missing)} of {len(names)} images are missing in {image_root}: "
-            f"{', '.join(map(repr, missing[:3]))}{', ...' if len(missing) > 3 else ''}"
+            f"{first_few([*map(repr, missing)])}"
         )
     return files
 
@@ -216,8 +219,7 @@ def _add_annotations(
 
 def _reasons(dropped: dict[str, list[int]]) -> str:
     return "; ".join(
-        f"{len(ids)} {fault} (annotations {', '.join(map(str, ids[:5]))}"
-        f"{', ...' if len(ids) > 5 else ''})"
+        f"{len(ids)} {fault} (annotations {first_few([*map(str, ids)], 5)})"
         for fault, ids in dropped.items()
     )
 

@@ -11,9 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from detrex.utils.errors import InputError
 
 from .coco_format import CocoData, load_coco, read_coco
-from .dataset_info import DatasetInfo, class_count_error, num_classes_fields
+from .dataset_info import SPLITS, DatasetInfo, class_count_error, num_classes_fields
 
-SPLITS = {"train": "train", "val": "test"}  # split -> the part of cfg.dataloader that reads it
 PUBLISHED_CLASSES = 80  # what COCO configs carry; any other value is somebody's decision
 
 

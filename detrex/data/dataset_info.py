@@ -7,10 +7,13 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from detrex.utils.errors import InputError
+from detrex.utils.text import first_few
+
+SPLITS = {"train": "train", "val": "test"}  # split -> the part of cfg.dataloader that reads it
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,12 @@ def dataset_info(names: str | Sequence[str]) -> DatasetInfo:
     to_class = metadata.get("thing_dataset_id_to_contiguous_id")
     ids = sorted(to_class, key=to_class.get) if to_class else range(len(classes))
     return DatasetInfo(list(classes), list(ids))
+
+
+def metadata_of_first(names: str | Sequence[str] | None) -> Metadata | None:
+    """Return the metadata of the first data set; None if there is none, or it is not registered."""
+    first = _as_list(names)[0] if names else None
+    return MetadataCatalog.get(first) if first in MetadataCatalog else None
 
 
 def check_dataset_files(names: str | Sequence[str]) -> None:
@@ -88,7 +97,7 @@ def check_num_classes(cfg: DictConfig, info: DatasetInfo) -> None:
 def class_count_error(key: str, value: int, info: DatasetInfo) -> InputError:
     """Return the error for a model that disagrees with its data."""
     count = len(info.classes)
-    shown = ", ".join(info.classes[:3]) + (", ..." if count > 3 else "")
+    shown = first_few(info.classes)
     return InputError(
         f"{key}={value}, but the data set has {count} classes ({shown}): set it to {count}"
     )

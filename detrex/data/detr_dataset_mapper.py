@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from detrex.utils.errors import InputError
 
-from .image import AugInput, FastAugInput, read_image, read_image_by_pil, to_tensor
+from .image import AugInput, FastAugInput, read_image, read_image_by_pil, to_tensor, unreadable
 
 MIN_SIDE = 1e-5  # pixels; detectron2's limit: a smaller box is empty
 
@@ -100,8 +100,7 @@ class DetrDatasetMapper:
         except detection_utils.SizeMismatchError as error:
             raise InputError(str(error)) from error
         except Exception as error:  # decoders raise anything: OSError, SyntaxError, IndexError ...
-            reason = " ".join(str(error).split())
-            raise InputError(f"{record['file_name']}: not a readable image ({reason})") from error
+            raise unreadable(record["file_name"], error) from error
         return image
 
     def _pick_augmentation(self) -> list[T.Augmentation]:

@@ -102,8 +102,12 @@ def as_pixels(image: object, name: str = "image") -> np.ndarray:
     try:
         return _as_pixels(image)
     except Exception as error:  # decoders raise anything: OSError, SyntaxError, IndexError ...
-        reason = " ".join(str(error).split())
-        raise InputError(f"{name}: not a readable image ({reason})") from error
+        raise unreadable(name, error) from error
+
+
+def unreadable(name: str, error: Exception) -> InputError:
+    """Return what to raise instead of a decoder's error."""
+    return InputError(f"{name}: not a readable image ({' '.join(str(error).split())})")
 
 
 def _as_pixels(image: object) -> np.ndarray:

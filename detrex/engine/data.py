@@ -15,6 +15,7 @@ from detrex.data import (
     check_num_classes,
     dataset_info,
 )
+from detrex.data.dataset_info import SPLITS
 from detrex.utils.errors import InputError
 
 from .instantiation import accepts, call_with
@@ -36,7 +37,7 @@ def prepare_data(
     Raises:
         InputError: missing files, unusable data, or another number of classes than the model's.
     """
-    splits = [{"train": "train", "test": "val"}[part] for part in parts]
+    splits = [split for split, part in SPLITS.items() if part in parts]
     custom = apply_custom_dataset(cfg, overrides, splits)
     names = [OmegaConf.select(cfg, f"dataloader.{part}.dataset.names") for part in parts]
     if custom is not None or not all(names):

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from detectron2.config import instantiate
-from detectron2.data import MetadataCatalog
 from detectron2.data.detection_utils import convert_PIL_to_numpy
 from detectron2.structures import Instances
 from omegaconf import DictConfig, OmegaConf
@@ -22,11 +21,12 @@ from PIL import Image
 from detrex.checkpoint.files import read_checkpoint
 from detrex.data import DetrDatasetMapper
 from detrex.data.custom_coco import PUBLISHED_CLASSES
-from detrex.data.dataset_info import num_classes_fields
+from detrex.data.dataset_info import metadata_of_first, num_classes_fields
 from detrex.data.image import as_pixels
 from detrex.evaluation.alignment import with_layers
 from detrex.export import Pretrained
 from detrex.utils.errors import InputError
+from detrex.utils.text import first_few, first_line
 
 from .run import trained_model
 from .settings import load_config
@@ -186,19 +186,17 @@ def _take_classes(config: DictConfig, classes: list[str], checkpoint: str | Path
     """Give the model the checkpoint's number of classes; as in training, only COCO's gives way."""
     for key, value, node in num_classes_fields(config.model, "model"):
         if value not in (PUBLISHED_CLASSES, len(classes)):
-            shown = ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")
             raise InputError(
-                f"{key}={value}, but {checkpoint} has {len(classes)} classes ({shown}): is it of "
-                "this config?"
+                f"{key}={value}, but {checkpoint} has {len(classes)} classes "
+                f"({first_few(classes)}): is it of this config?"
             )
         node["num_classes"] = len(classes)
 
 
 def data_set_classes(config: DictConfig) -> list[str] | None:
     """Names of the classes of the config's data set, if it is a known one and as large."""
-    names = OmegaConf.select(config, "dataloader.test.dataset.names")
-    name = names if isinstance(names, str) or not names else names[0]
-    known = MetadataCatalog.get(name).get("thing_classes") if name in MetadataCatalog else None
+    metadata = metadata_of_first(OmegaConf.select(config, "dataloader.test.dataset.names"))
+    known = metadata and metadata.get("thing_classes")
     counts = {count for _, count, _ in num_classes_fields(config.model, "model")}
     return list(known) if known and counts == {len(known)} else None
 
@@ -218,4 +216,4 @@ def _moved(model: torch.nn.Module, device: str | torch.device | None) -> torch.n
     try:
         return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     except (RuntimeError, AssertionError) as error:  # what torch raises for a device it lacks
-        raise InputError(f"device {device}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"device {device}: {first_line(error)}") from error

@@ -20,6 +20,7 @@ from detrex.checkpoint.files import LAST, last_checkpoint
 from detrex.config import config_differences, config_yaml, is_reproducible
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
+from detrex.utils.text import first_few
 
 logger = logging.getLogger(__name__)
 RECORD = "run.json"
@@ -60,7 +61,7 @@ def check_output_folder(folder: Path, config: dict, resume: bool, reuse: bool) -
     differences = []
     if saved is not None:
         differences = list(config_differences(_lasting(config), _lasting(saved)))
-    shown = "; ".join(differences[:3]) + ("; ..." if len(differences) > 3 else "")
+    shown = first_few(differences, separator="; ")
     if resume:
         if differences:
             logger.warning("resuming with a changed config: %s", shown)

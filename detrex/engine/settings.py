@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from detrex.config import get_config
 from detrex.config.config import existing_file
 from detrex.utils.errors import InputError
+from detrex.utils.text import first_line
 
 from .instantiation import accepts, arguments
 
@@ -79,8 +80,7 @@ def _apply(cfg: DictConfig, text: str) -> None:
         if value[:1] not in "[{" and isinstance(OmegaConf.select(cfg, key), str | None):
             OmegaConf.update(cfg, key, value)
             return
-        reason = str(error).splitlines()[0]
-        raise InputError(f"override {text!r} cannot be applied: {reason}") from error
+        raise InputError(f"override {text!r} cannot be applied: {first_line(error)}") from error
 
 
 def _load(path: Path) -> DictConfig:

@@ -9,6 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from detrex.utils.errors import InputError
+from detrex.utils.text import first_line
 
 
 def grid_points(entries: Sequence[str]) -> list[tuple[str, ...]]:
@@ -38,8 +39,7 @@ def grid_values(entry: str) -> list[str]:
         # Hydra's sweep grammar: commas inside quotes, lists and dicts do not separate.
         override = OverridesParser.create().parse_override(f"{key}={values[1:-1]}")
     except HydraException as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"--grid {entry!r} cannot be read: {reason}") from None
+        raise InputError(f"--grid {entry!r} cannot be read: {first_line(error)}") from None
     if override.is_sweep_override():
         found = list(override.sweep_string_iterator())
     else:

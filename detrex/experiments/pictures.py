@@ -12,9 +12,9 @@ from PIL import Image
 from detrex.data.coco_format import image_file, read_coco
 from detrex.engine.predictor import Predictor
 from detrex.evaluation.coco_scores import load_detections
-from detrex.utils.contact_sheet import SheetItem, open_image
+from detrex.utils.contact_sheet import SheetItem
 from detrex.utils.errors import InputError
-from detrex.utils.images import ENDINGS
+from detrex.utils.images import ENDINGS, open_image
 
 from .query_paths import query_paths
 

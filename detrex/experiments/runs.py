@@ -13,10 +13,12 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from detrex.engine.run_folder import RECORD
+from detrex.engine.run_folder import METRICS, RECORD
 from detrex.evaluation.alignment import AlignmentReport, load_report
+from detrex.evaluation.alignment.report import FILE_NAME
 from detrex.evaluation.coco import RESULTS
 from detrex.utils.errors import InputError
+from detrex.utils.text import first_line
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,9 @@ def read_run(folder: str | os.PathLike) -> Run:
     for name in (RECORD, "config.yaml"):
         if not (folder / name).is_file():
             raise InputError(f"{folder}: no output folder of a training run, {name} is missing")
-    curves, evaluations = _read_metrics(folder / "metrics.json")
+    curves, evaluations = _read_metrics(folder / METRICS)
     record, detections = _read_json(folder / RECORD), folder / RESULTS
-    found = [
-        p for p in (folder / "alignment.json", folder / "alignment/alignment.json") if p.exists()
-    ]
+    found = [p for p in (folder / FILE_NAME, folder / "alignment" / FILE_NAME) if p.exists()]
     return Run(
         name=folder.resolve().name,
         folder=folder,
@@ -108,7 +108,7 @@ def _read_config(path: Path) -> dict:
         content = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)
         return OmegaConf.to_container(OmegaConf.create(content or {}), resolve=True)
     except (yaml.YAMLError, OmegaConfBaseException, OSError) as error:
-        raise InputError(f"{path}: not a run's config ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{path}: not a run's config ({first_line(error)})") from None
 
 
 def _read_metrics(path: Path) -> tuple[dict, dict]:

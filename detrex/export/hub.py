@@ -14,6 +14,7 @@ from detrex.config import config_yaml
 from detrex.config.dump import is_reproducible
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
+from detrex.utils.text import first_line
 
 if TYPE_CHECKING:
     from typing import Self  # Python 3.11
@@ -81,5 +82,6 @@ def _download(name: str, revision: str | None) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
     except (OSError, HFValidationError) as error:  # of the network, too
-        reason = (str(error).splitlines() or [""])[0]
-        raise InputError(f"{name}: no such folder, and not on the Hub: {reason}") from error
+        raise InputError(
+            f"{name}: no such folder, and not on the Hub: {first_line(error)}"
+        ) from error

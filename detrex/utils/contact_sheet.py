@@ -10,12 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
-from detrex.utils.images import upright_8bit
 
 TRUTH, PREDICTION, PAPER, TEXT = "#2ecc40", "#ff851b", "white", "black"
 MARGIN, HEADER, FONT_SIZE = 6, 30, 13
-
-
 LEGEND = ((TRUTH, "ground truth"), (PREDICTION, "prediction, score"))
 
 
@@ -109,13 +106,3 @@ def _box(
     top = max(0, min(y0 - height if above else y1, tile.height - height))
     draw.rectangle((left, top, left + width, top + height), fill=color)
     draw.text((left + 2, top + height / 2), label, TEXT, font, anchor="lm")
-
-
-def open_image(path: str | os.PathLike) -> Image.Image:
-    """The image in RGB, turned as its EXIF data says. Raises InputError if it cannot be read."""
-    try:
-        with Image.open(path) as image:
-            return upright_8bit(image).convert("RGB")
-    # What PIL's decoders raise.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: cannot be read as an image: {error}") from None

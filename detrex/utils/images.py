@@ -8,7 +8,10 @@ import os
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+from detrex.utils.errors import InputError
+
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+_DECODERS_RAISE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 def orientation(image: Image.Image) -> object:
@@ -38,6 +41,15 @@ def upright_8bit(image: Image.Image) -> Image.Image:
     return image
 
 
+def open_image(path: str | os.PathLike) -> Image.Image:
+    """The image in RGB, turned as its EXIF data says. Raises InputError if it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return upright_8bit(image).convert("RGB")
+    except _DECODERS_RAISE as error:
+        raise InputError(f"{path}: cannot be read as an image: {error}") from None
+
+
 def image_size(path: str | os.PathLike) -> tuple[int, int] | None:
     """Width and height of an image turned as its EXIF data says, mostly from its header; None if
     it does not open."""
@@ -51,5 +63,5 @@ def image_size(path: str | os.PathLike) -> tuple[int, int] | None:
             # PIL decodes a PNG whole to look for EXIF data behind the pixels, where few have any.
             turned = (told or image.format != "PNG") and orientation(image) in (5, 6, 7, 8)
             return image.size[::-1] if turned else image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except _DECODERS_RAISE:
         return None

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from detrex.utils.contact_sheet import PREDICTION, TRUTH, SheetItem, contact_sheet, open_image
+from detrex.utils.contact_sheet import PREDICTION, TRUTH, SheetItem, contact_sheet
 from detrex.utils.errors import InputError
+from detrex.utils.images import open_image
 
 
 def _sheet(path, items, **options):

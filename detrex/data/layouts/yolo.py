@@ -13,6 +13,7 @@ import yaml
 
 from detrex.utils.errors import InputError
 from detrex.utils.images import ENDINGS
+from detrex.utils.text import first_line
 
 from .split import Split
 
@@ -53,7 +54,7 @@ def _config(root: Path) -> tuple[Path, dict]:
         try:
             content = yaml.safe_load(file.read_text(encoding="utf-8"))
         except (yaml.YAMLError, ValueError) as error:
-            raise InputError(f"{file}: not a YAML file ({str(error).splitlines()[0]})") from None
+            raise InputError(f"{file}: not a YAML file ({first_line(error)})") from None
         if isinstance(content, dict) and isinstance(content.get("names"), list | dict):
             return file, content
     raise InputError(f"{files[0]}: not a YOLO data set, it needs the list of 'names'")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask
 
-from detrex.utils.contact_sheet import open_image
+from detrex.utils.images import open_image
 
 LEAST_IOU = 0.5  # as AP50 counts a detection as right
 
