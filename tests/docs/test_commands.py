@@ -5,7 +5,10 @@ How long ones are shortened is in tests/docs/shell.py.
 
 from __future__ import annotations
 
+import io
+import shlex
 import shutil
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +22,22 @@ from tests.docs import pages
 from tests.docs.shell import Shell
 from tests.docs.workspace import make_workspace
 
-OWN_DATA = next(words for words in pages.commands("README.md") if "output/birds" in words[-1])
+OWN_DATA = next(words for words in pages.commands("docs/own_data.md") if "train_net" in words[1])
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace with the runs that pages take for granted: birds, demo, a, b, and one of NaN."""
+    """A workspace with the runs that pages name: two of birds, demo, a, b, and one of NaN."""
     folder = tmp_path_factory.mktemp("docs")
     make_workspace(folder)
     write_files_of_pages(folder)
     with pytest.MonkeyPatch.context() as patch:
         shell = Shell(patch, folder)
         shell.run(OWN_DATA)
+        with redirect_stdout(io.StringIO()) as printed:
+            shell.run(["python", "tools/check_dataset.py", "birds"])
+        command = printed.getvalue().partition("train on it:")[2].replace("\\\n", " ")
+        shell.run(shlex.split(command))
         demo = "projects/rank_detr/configs/rank_detr_efficientnet_lite0_sample_data.py"
         shell.run(["python", "projects/rank_detr/train_net.py", "--config-file", demo])
         nan = ["model.criterion.weight_dict.loss_bbox=nan", "train.output_dir=output/run"]
