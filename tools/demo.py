@@ -9,7 +9,6 @@ The model runs once for an image; the sliders only draw anew.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 from types import ModuleType
 
 import numpy as np
@@ -19,6 +18,7 @@ from detrex import Predictor
 from detrex.utils.cli import run_command
 from detrex.utils.contact_sheet import SheetItem, draw_item
 from detrex.utils.errors import InputError
+from detrex.utils.optional import need_package
 
 MIN_SIDE = 480  # pixels; smaller images are enlarged, so that labels do not hide them
 
@@ -69,8 +69,7 @@ def page(gradio: ModuleType, predictor: Predictor) -> object:
 
 def main() -> None:
     args = parse()
-    if importlib.util.find_spec("gradio") is None:
-        raise InputError("Gradio is not installed: pip install 'detrex[demo-web]'")
+    need_package("gradio", "detrex[demo-web]")
     import gradio
 
     blocks = page(gradio, Predictor(args.config, args.checkpoint, threshold=0))

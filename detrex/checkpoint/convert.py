@@ -108,15 +108,9 @@ def _backbone(weights: Mapping[str, Tensor], torchvision_names: bool) -> dict[st
             continue
         ours = match[1]
         if re.match(r"conv1|bn1|layer\d", ours):  # a ResNet
-            ours = f"body.{ours}" if torchvision_names else _as_detectron2(ours)
+            ours = f"body.{ours}" if torchvision_names else rt_detr.renamed(ours, _RESNET_RULES)
         found[f"backbone.{ours}"] = value
     return found
-
-
-def _as_detectron2(name: str) -> str:
-    for pattern, replacement in _RESNET_RULES:
-        name = re.sub(pattern, replacement, name)
-    return name
 
 
 def _neck(weights: Mapping[str, Tensor]) -> Rules:

@@ -7,7 +7,7 @@ The transformers layout is that of published files; models in memory have newer 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -80,7 +80,7 @@ def from_transformers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, value in weights.items():
         if name.endswith(("num_batches_tracked", "n_points_scale")):
             continue
-        found[_renamed(name, _RULES).replace("{layers}", str(layers))] = value
+        found[renamed(name, _RULES).replace("{layers}", str(layers))] = value
     found["label_enc.weight"] = found["label_enc.weight"][:-1]
     for name in [name for name in found if ".q_proj." in name]:
         parts = [found.pop(name.replace(".q_proj.", f".{part}_proj.")) for part in "qkv"]
@@ -94,7 +94,7 @@ def from_timm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     The first projection, which timm's smaller two lack, becomes the identity.
     """
     kept = {n: w for n, w in weights.items() if not n.endswith("num_batches_tracked")}
-    found = {_renamed(n, _VD_RULES): w for n, w in kept.items() if not n.startswith("fc.")}
+    found = {renamed(n, _VD_RULES): w for n, w in kept.items() if not n.startswith("fc.")}
     if "layer1.0.downsample.1.weight" not in weights:
         first = "backbone.res2.0.shortcut.1"
         found[f"{first}.weight"] = torch.eye(64)[..., None, None]
@@ -104,7 +104,8 @@ def from_timm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def _renamed(name: str, rules: tuple[tuple[str, _Replacement], ...]) -> str:
+def renamed(name: str, rules: Iterable[tuple[str, _Replacement]]) -> str:
+    """A name after every (regular expression, replacement) in turn."""
     for pattern, replacement in rules:
         name = re.sub(pattern, replacement, name)
     return name

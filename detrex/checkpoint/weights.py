@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
+from detrex.utils.optional import need_package
 
 
 def write_safetensors(
@@ -24,7 +23,7 @@ def write_safetensors(
     Raises:
         InputError: safetensors is not installed.
     """
-    _check_installed()
+    need_package("safetensors", "detrex[export]")
     from safetensors.torch import save
 
     weights: dict[int, tuple[str, Tensor]] = {}
@@ -42,16 +41,11 @@ def read_safetensors(path: Path) -> dict:
     Raises:
         InputError: safetensors is not installed.
     """
-    _check_installed()
+    need_package("safetensors", "detrex[export]")
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        weights = {name: file.get_tensor(name) for name in file.keys()}
         written = file.metadata() or {}
     classes = json.loads(written.get("classes", "null"))
     return {"model": weights, "metadata": {"config": written.get("config"), "classes": classes}}
-
-
-def _check_installed() -> None:
-    if importlib.util.find_spec("safetensors") is None:
-        raise InputError('safetensors is not installed: pip install "detrex[export]"')

@@ -5,12 +5,12 @@ Boxes are x0, y0, x1, y1 in pixels of the given image.
 
 from __future__ import annotations
 
-import importlib.util
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from detectron2.config import instantiate
 from detectron2.data.detection_utils import convert_PIL_to_numpy
@@ -26,6 +26,7 @@ from detrex.data.image import as_pixels
 from detrex.evaluation.alignment import with_layers
 from detrex.export import Pretrained
 from detrex.utils.errors import InputError
+from detrex.utils.optional import need_package
 from detrex.utils.text import first_few, first_line
 
 from .run import trained_model
@@ -153,9 +154,7 @@ class Predictor(Pretrained):
 
         Raises InputError where supervision is not installed.
         """
-        if importlib.util.find_spec("supervision") is None:
-            raise InputError("supervision is not installed: pip install supervision")
-        import numpy as np
+        need_package("supervision", "supervision")
         import supervision
 
         detections = supervision.Detections.from_detectron2({"instances": found})

@@ -11,13 +11,13 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from detrex.checkpoint.files import LAST, last_checkpoint
 from detrex.config import config_differences, config_yaml, is_reproducible
+from detrex.utils.collect_env import package_versions
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
 from detrex.utils.text import first_few
@@ -26,7 +26,6 @@ logger = logging.getLogger(__name__)
 RECORD = "run.json"
 BEST = "best.json"
 METRICS = "metrics.json"
-_PACKAGES = ("torch", "torchvision", "detectron2", "sal-detectron2", "timm", "numpy", "detrex")
 # May change from one start of a run to the next: they do not say what is trained on what.
 _VOLATILE = {
     "train": (
@@ -91,7 +90,8 @@ def write_record(folder: Path, cfg: DictConfig, record: dict, config_file: str) 
             stream.write("# files are in config_sources/, the overrides in run.json.\n")
             _copy_sources(Path(config_file).expanduser().resolve(), folder / "config_sources")
         stream.write(config_yaml(cfg))
-    record = {**record, "command": shlex.join(sys.argv), "versions": _versions()}
+    versions = {"python": platform.python_version(), **package_versions()}
+    record = {**record, "command": shlex.join(sys.argv), "versions": versions}
     # A fork's configs may live in a repository of their own.
     record |= {
         "git": _git(Path(__file__).parent),
@@ -111,16 +111,6 @@ def _lasting(config: dict) -> dict:
         for key in keys:
             node.pop(key, None)
     return config
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _git(folder: Path) -> dict | None:

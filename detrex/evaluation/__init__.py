@@ -1,3 +1,5 @@
+"""COCO scores, and the diagnosis of alignment."""
+
 from .coco import COCOEvaluator
 from .coco_scores import evaluate_detections
 

@@ -23,6 +23,7 @@ from detrex.utils.errors import InputError
 logger = logging.getLogger(__name__)
 
 AREAS = ("all", "small", "medium", "large")  # COCO's order: axis A
+SIZE_LIMITS = (32**2, 96**2)  # square pixels of the annotation's area: medium from, large from
 IOU_INDEX = {None: slice(None), 0.5: 0, 0.75: 5}  # axis T: 0.50, 0.55 ... 0.95
 # name: (array, IoU threshold or None for the mean, area, index of the detection limit)
 SCORES = {

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from detrex.data.coco_format import CocoEntries, read_entries
 from detrex.data.layouts import Split
 from detrex.data.oddities import Oddities, equal_files, find_oddities
-from detrex.evaluation.coco_scores import load_ground_truth
+from detrex.evaluation.coco_scores import SIZE_LIMITS, load_ground_truth
 from detrex.utils.coco import annotation_fault
 from detrex.utils.contact_sheet import LEGEND, contact_sheet
 from detrex.utils.errors import InputError
@@ -25,7 +25,6 @@ from detrex.utils.files import atomic_write
 
 from .pictures import dataset_samples, side_by_side
 
-SMALL, MEDIUM = 32**2, 96**2  # pixels: where COCO's size classes end
 SHOWN, BARS = 3, 60  # examples of an oddity; classes in the picture
 LEAST_ITERATIONS, IMAGES_PER_GPU = 5000, 2  # of the training that is proposed
 
@@ -67,7 +66,7 @@ def check_split(split: Split, json_file: Path) -> SplitReport:
 def _sizes(entries: CocoEntries) -> tuple[int, int, int]:
     sound = (a for a in entries.annotations.values() if annotation_fault(a) is None)
     areas = [a["bbox"][2] * a["bbox"][3] for a in sound]
-    small, large = sum(a < SMALL for a in areas), sum(a >= MEDIUM for a in areas)
+    small, large = sum(a < SIZE_LIMITS[0] for a in areas), sum(a >= SIZE_LIMITS[1] for a in areas)
     return small, len(areas) - small - large, large
 
 

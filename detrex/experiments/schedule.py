@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from detrex.utils.errors import InputError
+from detrex.utils.slurm import open_executor
 
 from .jobs import Job
 
@@ -87,17 +88,7 @@ def run_on_slurm(
     Raises:
         InputError: submitit is missing, there is no Slurm, or an option is unknown.
     """
-    try:
-        import submitit
-
-        executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
-        executor.update_parameters(**options)
-    except ImportError:
-        raise InputError("--slurm needs submitit: pip install submitit") from None
-    except (RuntimeError, NameError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"--slurm: submitit refuses ({reason})") from None
-    submitted = executor.map_array(run_one, jobs)
+    submitted = open_executor("--slurm", folder, cluster, options).map_array(run_one, jobs)
     report(f"submitted {len(jobs)} runs as {submitted[0].job_id} and following")
     failed = {}
     try:

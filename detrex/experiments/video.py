@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from PIL import Image
 from detrex.utils.contact_sheet import SheetItem, draw_item
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
+from detrex.utils.optional import need_package
 
 from .pictures import Sample, Source
 
@@ -27,8 +27,7 @@ def draw_video(
     Raises:
         InputError: PyAV is missing, or the file is no video that it can read.
     """
-    if importlib.util.find_spec("av") is None:
-        raise InputError("PyAV is not installed: pip install 'detrex[video]'")
+    need_package("av", "detrex[video]")
     import av
 
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from detrex.layers.ms_deform_attn.function import VARIABLE
 from detrex.modeling.detector import Detector
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
+from detrex.utils.optional import need_package
 
 from .graph import DetectorGraph
 
@@ -58,8 +58,7 @@ def write_onnx(program: ExportedProgram, path: Path, about: Mapping[str, object]
     Raises:
         InputError: onnxscript is not installed.
     """
-    if importlib.util.find_spec("onnxscript") is None:
-        raise InputError('ONNX files need onnxscript: pip install "detrex[export]"')
+    need_package("onnxscript", "detrex[export]")
     from onnxscript.function_libs.torch_lib.ops import core
 
     # The exporter knows sort, but not by the name of its stable form; ONNX's TopK is stable.

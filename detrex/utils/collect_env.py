@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 import re
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -28,18 +29,20 @@ def environment() -> dict[str, str]:
         InputError: ``DETREX_ATTENTION`` asks for a path that cannot run here.
     """
     found = {"python": platform.python_version(), "system": platform.system()}
-    found |= {name: _version(name) for name in PACKAGES}
+    found |= {**dict.fromkeys(PACKAGES, "not installed"), **package_versions()}
     found["cpu"] = f"{_cpu()}, {torch.get_num_threads()} threads"
     for i in range(torch.cuda.device_count()):
         found[f"gpu {i}"] = f"{torch.cuda.get_device_name(i)}, CUDA {torch.version.cuda}"
     return found | _attention() | _criterion()
 
 
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
+def package_versions() -> dict[str, str]:
+    """Those of ``PACKAGES`` that are installed."""
+    found = {}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def _cpu() -> str:

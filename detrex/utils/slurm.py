@@ -80,13 +80,26 @@ def submit(command: Sequence[str], folder: Path, cluster: str, parameters: dict)
             ``slurm_partition``, ...
 
     Raises:
+        InputError: see :func:`open_executor`.
+    """
+    executor = open_executor(f"--cluster {cluster}", folder, cluster, parameters)
+    return executor.submit(TrainingJob(command))
+
+
+def open_executor(
+    option: str, folder: Path, cluster: str, parameters: dict
+) -> submitit.AutoExecutor:
+    """Return submitit's executor; ``option`` is the command's, for the error.
+
+    Raises:
         InputError: submitit is missing, there is no Slurm, or a parameter is unknown.
     """
     if AutoExecutor is None:
-        raise InputError("submitit is missing: pip install submitit")
+        raise InputError(f"{option} needs submitit: pip install submitit")
     try:
         executor = AutoExecutor(folder, cluster=cluster)
         executor.update_parameters(**parameters)
     except (RuntimeError, NameError, TypeError, ValueError) as error:
-        raise InputError(f"submitit: {str(error).splitlines()[0]}") from error
-    return executor.submit(TrainingJob(command))
+        reason = " ".join(str(error).split())
+        raise InputError(f"{option}: submitit refuses ({reason})") from error
+    return executor

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from detrex.evaluation.coco_scores import AREAS, SIZE_LIMITS
 from detrex.layers import box_xyxy_to_cxcywh
 from detrex.modeling.matcher import HungarianMatcher
 
@@ -18,8 +19,7 @@ from .definitions import Definitions, Truth, best_regressed, pairwise_iou
 from .lrp import IOU, STEPS, count_detections
 from .statistics import bin_of, moments, spearman
 
-SIZES = ("small", "medium", "large")
-SIZE_LIMITS = (32**2, 96**2)  # COCO's, square pixels of the annotation's area
+SIZES = AREAS[1:]
 MULTIPLES = (1, 2, 3, 4, 5)  # recall of best-regressed samples at N, 2N, ...
 HISTOGRAMS = ("best_regressed", "high_confidence", "unmatched")
 BINS, SHOWN_BINS = 1000, 50

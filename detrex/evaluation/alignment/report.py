@@ -14,6 +14,7 @@ from typing import Any
 
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
+from detrex.utils.misc import finite
 
 FORMAT = 1
 FILE_NAME = "alignment.json"
@@ -117,7 +118,7 @@ class AlignmentReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Nested dicts and lists of the fields above, NaN as None."""
-        return _without_nan(asdict(self))
+        return finite(asdict(self))
 
     def save(self, folder: str | os.PathLike) -> None:
         """Write ``folder/alignment.json``."""
@@ -139,14 +140,6 @@ def load_report(path: str | os.PathLike) -> AlignmentReport:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: not an alignment.json: {error!r}") from None
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(v) for key, v in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(v) for v in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _with_nan(value: Any) -> Any:

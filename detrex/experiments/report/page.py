@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import importlib.util
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,6 +19,8 @@ from detrex.evaluation.coco_scores import (
 from detrex.experiments.runs import Run
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
+from detrex.utils.misc import finite
+from detrex.utils.optional import need_package
 
 from . import compare, figures
 from .hardest import data_uri, hardest_images
@@ -61,8 +61,7 @@ def write_report(
         InputError: Jinja2 or Plotly is missing, or detections do not fit their ground truth.
     """
     for module in ("jinja2", "plotly"):
-        if importlib.util.find_spec(module) is None:
-            raise InputError(f"{module} is not installed: pip install 'detrex[report]'")
+        need_package(module, "detrex[report]")
     import jinja2
     from plotly.offline import get_plotlyjs
 
@@ -165,12 +164,3 @@ def _data(runs: Sequence[Run], names: Sequence[str], drawn: list[dict]) -> dict:
         for run, name, style in zip(runs, names, styles, strict=True)
     ]
     return {"runs": entries, "curves": figures.curves(runs), "figures": drawn}
-
-
-def finite(value: object) -> object:
-    """The same nested value with None for what JSON has no number for (NaN, infinities)."""
-    if isinstance(value, dict):
-        return {key: finite(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
