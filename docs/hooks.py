@@ -36,7 +36,7 @@ logger = logging.getLogger("mkdocs.hooks")
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the files of PAGES, the README's table of models, and the API reference."""
-    texts = {page: (ROOT / source).read_text() for source, page in PAGES.items()}
+    texts = {page: (ROOT / source).read_text(encoding="utf-8") for source, page in PAGES.items()}
     texts["models.md"] = ZOO.search(texts["index.md"])[0].replace("## Models", "# Model zoo")
     texts["index.md"] = ZOO.sub("", texts["index.md"])
     for package in ROOT.glob("detrex/*/__init__.py"):
@@ -74,6 +74,6 @@ def site_link(match: re.Match, source: str, here: str) -> str:
     if page is None and file.startswith("docs/"):
         page = file.removeprefix("docs/")
     if page is None:
-        return f"{text} (`{file}`)" if text.strip("`") != file else f"`{file}`"
+        return f"`{file}`" if file.endswith(text.strip("`/")) else f"{text} (`{file}`)"
     relative = os.path.relpath(page, PurePosixPath(here).parent)
     return f"[{text}]({relative}{'#' if anchor else ''}{anchor})"

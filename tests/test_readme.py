@@ -58,3 +58,10 @@ def test_the_readme_is_short() -> None:
 def test_commands_stand_where_they_are_run(page: str) -> None:
     """In fenced blocks: tests/docs reads no others."""
     assert not re.search(r"^ +(python|make|pip|torchrun) .*\\?$", pages.outside_blocks(page), re.M)
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    files = {name: (models.ROOT / name).read_text() for name in ("setup.py", "CITATION.cff")}
+    found = [re.search(r"^ *version[=:] ?\"?([\w.]+)", text, re.M)[1] for text in files.values()]
+    assert found[0] == found[1]
+    assert f"\n## {found[0].partition('.dev')[0]}, " in pages.text("CHANGELOG.md")
