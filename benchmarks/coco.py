@@ -14,7 +14,8 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.baseline import coco as baseline
-from detrex.evaluation.coco_scores import BACKENDS, evaluate_detections, load_ground_truth
+from detrex.evaluation.coco_json import load_ground_truth
+from detrex.evaluation.coco_scores import BACKENDS, evaluate_detections
 
 GOAL = 100  # times faster, without loading
 IMAGES, DETECTIONS, OBJECTS, CLASSES = 2000, 100, 7, 80

@@ -12,7 +12,7 @@ from detectron2.config import instantiate
 
 from detrex.data.annotation_files import annotation_files
 from detrex.engine.settings import load_config
-from detrex.evaluation.coco_scores import load_ground_truth
+from detrex.evaluation.coco_json import load_ground_truth
 from detrex.experiments.pictures import augmented, dataset_samples, side_by_side
 from detrex.utils.cli import run_command
 from detrex.utils.contact_sheet import LEGEND, contact_sheet

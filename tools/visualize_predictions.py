@@ -17,7 +17,7 @@ from pathlib import Path
 
 from detrex.data.annotation_files import annotation_files
 from detrex.engine.predictor import Predictor
-from detrex.evaluation.coco_scores import load_ground_truth
+from detrex.evaluation.coco_json import load_ground_truth
 from detrex.experiments import pictures, video
 from detrex.utils.cli import run_command
 from detrex.utils.contact_sheet import LEGEND, contact_sheet

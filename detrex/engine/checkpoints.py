@@ -15,6 +15,7 @@ from detrex.utils.errors import InputError
 from .trainer import Trainer
 
 logger = logging.getLogger(__name__)
+FINAL = "model_final"
 _PERIODIC = re.compile(r"model_\d{7}\.pth")
 
 

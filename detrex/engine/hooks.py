@@ -12,7 +12,7 @@ from torch import nn
 
 from detrex.utils.files import atomic_write
 
-from .checkpoints import TrainingCheckpoints
+from .checkpoints import FINAL, TrainingCheckpoints
 from .preemption import Preemption
 from .run_folder import BEST
 
@@ -143,7 +143,7 @@ class PeriodicCheckpoint(HookBase):
 
     def _name(self, done: int) -> str | None:
         if done == self.trainer.max_iter:
-            return "model_final"
+            return FINAL
         if self._period > 0 and done % self._period == 0:
             return f"model_{self.trainer.iter:07d}"
         if evaluation_due(done, self._eval_period) or self._preemption.stopping:

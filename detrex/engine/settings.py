@@ -94,11 +94,10 @@ def _load(path: Path) -> DictConfig:
 
 def _add_defaults(cfg: DictConfig) -> None:
     """Give a config from elsewhere the keys that ours have."""
-    defaults = {"train": get_config("common/train.py").train, "dataset": OmegaConf.create(_DATASET)}
-    _fill(cfg.train, defaults["train"])
+    _fill(cfg.train, get_config("common/train.py").train)
     if cfg.dataloader.get("dataset") is None:
         cfg.dataloader.dataset = {}
-    _fill(cfg.dataloader.dataset, defaults["dataset"])
+    _fill(cfg.dataloader.dataset, OmegaConf.create(_DATASET))
 
 
 def _follow_output_dir(cfg: DictConfig) -> None:

@@ -18,7 +18,8 @@ from detrex.utils.files import atomic_write
 
 from .alignment.definitions import read_definitions
 from .alignment.evaluator import AlignmentDiagnosis
-from .coco_scores import SCORES, evaluate_detections, format_table, load_ground_truth
+from .coco_json import load_ground_truth
+from .coco_scores import SCORES, evaluate_detections, format_table
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +73,7 @@ class COCOEvaluator(DatasetEvaluator):
         self._predictions: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         self._alignment = None
         if self.diagnose:
-            arguments = self.json_file, self._definitions, self.max_dets
-            self._alignment = AlignmentDiagnosis(*arguments)
+            self._alignment = AlignmentDiagnosis(self.json_file, self._definitions, self.max_dets)
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         for image, output in zip(inputs, outputs, strict=True):

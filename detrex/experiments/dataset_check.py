@@ -17,7 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from detrex.data.coco_format import CocoEntries, read_entries
 from detrex.data.layouts import Split
 from detrex.data.oddities import Oddities, equal_files, find_oddities
-from detrex.evaluation.coco_scores import SIZE_LIMITS, load_ground_truth
+from detrex.evaluation.coco_json import load_ground_truth
+from detrex.evaluation.coco_scores import SIZE_LIMITS
 from detrex.utils.coco import annotation_fault
 from detrex.utils.contact_sheet import LEGEND, contact_sheet
 from detrex.utils.errors import InputError

@@ -13,6 +13,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from detrex.config import json_config
+from detrex.engine.checkpoints import FINAL
 from detrex.engine.settings import load_config
 from detrex.utils.errors import InputError
 
@@ -24,7 +25,7 @@ from .runs import read_run
 class Job:
     """One training run.
 
-    Args:
+    Attributes:
         variant: its row.
         seed: ``train.seed``.
         folder: its output folder; equal configs share one, whatever their variants are called.
@@ -42,7 +43,7 @@ class Job:
 
     def scores(self) -> dict[str, float]:
         """Final scores by metric name; empty while the run has not finished."""
-        if not (self.folder / "model_final.pth").is_file():
+        if not (self.folder / f"{FINAL}.pth").is_file():
             return {}
         run = read_run(self.folder)
         return run.evaluations.get(run.config["train"]["max_iter"], {})

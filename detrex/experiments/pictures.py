@@ -11,7 +11,7 @@ from PIL import Image
 
 from detrex.data.coco_format import image_file, read_coco
 from detrex.engine.predictor import Predictor
-from detrex.evaluation.coco_scores import load_detections
+from detrex.evaluation.coco_json import load_detections
 from detrex.utils.contact_sheet import SheetItem
 from detrex.utils.errors import InputError
 from detrex.utils.images import ENDINGS, open_image

@@ -22,7 +22,7 @@ _VARIANT_KEYS = {"name", "config", "set", "published"}
 class Variant:
     """One row of the table.
 
-    Args:
+    Attributes:
         name: unique within its plan.
         config_file: a LazyConfig file.
         overrides: "key=value" strings, applied in this order.
@@ -39,7 +39,7 @@ class Variant:
 class Plan:
     """Variants to compare, the baseline first.
 
-    Args:
+    Attributes:
         title: of the table.
         variants: the rows.
         common: overrides of all variants, which their own ones may replace.

@@ -25,7 +25,7 @@ from detrex.utils.text import first_line
 class Run:
     """One output folder. What the run has not written (yet) is empty or None.
 
-    Args:
+    Attributes:
         name: the folder's name.
         folder: where the run is.
         config: ``config.yaml`` as plain dicts, interpolations resolved.

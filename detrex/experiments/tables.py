@@ -25,7 +25,7 @@ NOTE = (
 class Cell:
     """One metric of one variant; None where there are too few runs.
 
-    Args:
+    Attributes:
         mean: over the finished runs.
         spread: sample standard deviation over the finished runs (n - 1 in the denominator).
         difference: of the mean to the baseline's; None in the baseline's own row.

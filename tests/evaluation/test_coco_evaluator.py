@@ -12,7 +12,8 @@ from detectron2.structures import Boxes, Instances
 
 from detrex.evaluation import COCOEvaluator, evaluate_detections
 from detrex.evaluation.alignment import alignment_of_results
-from detrex.evaluation.coco_scores import BACKENDS, SCORES, format_table, load_detections
+from detrex.evaluation.coco_json import load_detections
+from detrex.evaluation.coco_scores import BACKENDS, SCORES, format_table
 from detrex.utils.errors import InputError
 
 CATEGORY_IDS = [2, 5, 11, 40]  # sparse, as COCO's

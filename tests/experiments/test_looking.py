@@ -10,7 +10,7 @@ from PIL import Image
 
 from detrex.data import DetrDatasetMapper
 from detrex.engine.predictor import Predictor
-from detrex.evaluation.coco_scores import load_ground_truth
+from detrex.evaluation.coco_json import load_ground_truth
 from detrex.experiments import pictures
 from detrex.experiments.query_paths import places, query_paths
 from detrex.experiments.video import draw_video

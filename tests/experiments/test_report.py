@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from detrex.evaluation.coco_scores import load_ground_truth
+from detrex.evaluation.coco_json import load_ground_truth
 from detrex.experiments.report import compare, write_report
 from detrex.experiments.report.figures import thinned
 from detrex.experiments.report.hardest import hardest_images, judge

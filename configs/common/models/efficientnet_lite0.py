@@ -4,6 +4,7 @@
 from detectron2.config import LazyCall as L
 from detectron2.layers import ShapeSpec
 
+from detrex.checkpoint.efficientnet_lite0 import PIXEL_MEAN, PIXEL_STD
 from detrex.modeling.backbone import TimmBackbone
 
 small = dict(
@@ -23,8 +24,8 @@ small = dict(
         num_outs=3,
     ),
     # These weights were trained with pixels in [-1, 1].
-    pixel_mean=[127.0, 127.0, 127.0],
-    pixel_std=[128.0, 128.0, 128.0],
+    pixel_mean=[PIXEL_MEAN] * 3,
+    pixel_std=[PIXEL_STD] * 3,
     transformer=dict(
         num_feature_levels=3,
         encoder=dict(num_layers=1, feedforward_dim=512),

@@ -26,6 +26,17 @@ from .meter import HISTOGRAMS, MULTIPLES, SHOWN_BINS, SIZES, AlignmentMeter
 from .report import AlignmentReport, GroupAlignment, LayerAlignment
 from .statistics import pearson, ratio, rebin, spearman_of_histogram
 
+# Sums that are kept by class and size.
+GROUPED = ("matched", "br_hits", "br_objects")
+# (end of a field's name, what optimal_lrp calls it, factor)
+LRP_COLUMNS = (
+    ("", "oLRP", 100),
+    ("_localisation", "localisation", 100),
+    ("_fp", "FP", 100),
+    ("_fn", "FN", 100),
+    ("_score", "score", 1),
+)
+
 
 class Detections(NamedTuple):
     """Of one image and layer: boxes (D, 4), scores (D,), labels (D,)."""
@@ -50,7 +61,7 @@ class AlignmentCollector:
     (float32) and layer. The rest is in an :class:`AlignmentMeter`.
 
     Args:
-        ground_truth: of :func:`detrex.evaluation.coco_scores.load_ground_truth`.
+        ground_truth: of :func:`detrex.evaluation.coco_json.load_ground_truth`.
         category_ids: the JSON's category id of each of the detector's classes.
         layers: of which predictions will be added.
         definitions: see :class:`Definitions`.
@@ -189,16 +200,6 @@ class AlignmentCollector:
             matched_iou=float(ratio(matched[2], matched[0])),
             **scores,
         )
-
-
-GROUPED = ("matched", "br_hits", "br_objects")
-LRP_COLUMNS = (
-    ("", "oLRP", 100),
-    ("_localisation", "localisation", 100),
-    ("_fp", "FP", 100),
-    ("_fn", "FN", 100),
-    ("_score", "score", 1),
-)
 
 
 def mean(values: np.ndarray) -> float:

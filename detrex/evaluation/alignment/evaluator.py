@@ -13,7 +13,7 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from torch import Tensor, nn
 
-from detrex.evaluation.coco_scores import load_ground_truth
+from detrex.evaluation.coco_json import load_ground_truth
 from detrex.layers import box_cxcywh_to_xyxy
 from detrex.modeling.detector import Detector
 from detrex.modeling.postprocess import resize_to_original

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from detrex.evaluation.coco_scores import load_detections, load_ground_truth
+from detrex.evaluation.coco_json import load_detections, load_ground_truth
 from detrex.utils.errors import InputError
 
 from .collector import AlignmentCollector, Detections, one_class_samples

@@ -10,12 +10,8 @@ from pathlib import Path
 
 from detrex.data.annotation_files import annotation_files
 from detrex.data.coco_format import image_file
-from detrex.evaluation.coco_scores import (
-    SCORES,
-    evaluate_detections,
-    load_detections,
-    load_ground_truth,
-)
+from detrex.evaluation.coco_json import load_detections, load_ground_truth
+from detrex.evaluation.coco_scores import SCORES, evaluate_detections
 from detrex.experiments.runs import Run
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
