@@ -17,13 +17,14 @@ def _resnet(depth, norm="FrozenBN", freeze_at=1, **neck):
         out_features=list(shapes),
         freeze_at=freeze_at,
     )
-    neck = L(HybridEncoder)(input_shapes=shapes, in_features=list(shapes), **neck)
+    neck = L(HybridEncoder)(input_shapes=shapes, in_features=list(shapes), norm="SyncBN", **neck)
     return dict(backbone=backbone, neck=neck)
 
 
-# The small backbones train all their layers, norms included.
-r18 = _resnet(18, norm="BN", freeze_at=0, expansion=0.5)
-r34 = _resnet(34, norm="BN", freeze_at=0, expansion=0.5)
+# The small backbones train all their layers, norms included. SyncBN needs GPUs where there are
+# several processes, and is "BN" where there is one.
+r18 = _resnet(18, norm="SyncBN", freeze_at=0, expansion=0.5)
+r34 = _resnet(34, norm="SyncBN", freeze_at=0, expansion=0.5)
 r50_m = _resnet(50, expansion=0.5)
 r50 = _resnet(50)
 r101 = _resnet(101, embed_dim=384, feedforward_dim=2048)

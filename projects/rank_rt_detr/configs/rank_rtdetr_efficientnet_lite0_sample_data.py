@@ -33,6 +33,7 @@ model.neck.update(
     embed_dim=128,
     feedforward_dim=512,
     expansion=0.5,
+    norm="BN",
 )
 model.transformer.decoder.update(num_layers=3, feedforward_dim=512)
 model.update(num_queries=40, dn_number=20, train_sizes=[], select_box_nums_for_evaluation=100)
