@@ -14,6 +14,7 @@ from detectron2.config import instantiate
 sys.path.insert(0, str(Path(__file__).parents[1]))  # a config's models may not be installed
 
 from detrex.checkpoint import load_weights
+from detrex.config import CONFIG_FILE
 from detrex.engine import load_config
 from detrex.engine.replay import replay
 from detrex.utils.cli import run_command
@@ -26,7 +27,7 @@ def main() -> None:
     parser.add_argument("--config-file", help="default: config.yaml beside the snapshot")
     parser.add_argument("opts", nargs="*", metavar="key=value", help="config overrides")
     args = parser.parse_intermixed_args()
-    config = args.config_file or Path(args.snapshot).with_name("config.yaml")
+    config = args.config_file or Path(args.snapshot).with_name(CONFIG_FILE)
     cfg = load_config(str(config), args.opts)
     model = instantiate(cfg.model)
     _, snapshot = load_weights(model, args.snapshot, strict=True)

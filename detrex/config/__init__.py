@@ -1,9 +1,10 @@
 """Finding, loading and saving config files."""
 
 from .config import config_root, get_config
-from .dump import config_differences, config_yaml, is_reproducible, json_config
+from .dump import CONFIG_FILE, config_differences, config_yaml, is_reproducible, json_config
 
 __all__ = [
+    "CONFIG_FILE",
     "config_differences",
     "config_root",
     "config_yaml",

@@ -13,6 +13,8 @@ from detectron2.config.instantiate import dump_dataclass
 from detectron2.utils.registry import _convert_target_to_string as target_name
 from omegaconf import DictConfig, OmegaConf, SCMode
 
+CONFIG_FILE = "config.yaml"  # beside the weights that were trained with it
+
 
 def plain_config(cfg: DictConfig) -> dict:
     """Return a config as dicts, lists and values; targets become dotted names.

@@ -58,7 +58,7 @@ class DetrDatasetMapper:
         self.is_train = is_train
         self.mask_on = mask_on
         self.img_format = img_format
-        self.image_backend = image_backend
+        self._fast = image_backend == "torchvision"
 
     def __call__(self, dataset_dict: dict) -> dict:
         """Return the dict with ``image`` added, and ``instances`` in training.
@@ -85,15 +85,13 @@ class DetrDatasetMapper:
 
         Returns the model's input, uint8 (3, H, W), and what was done to the image.
         """
-        fast = self.image_backend == "torchvision"
-        inputs = (FastAugInput if fast else AugInput)(pixels)
+        inputs = (FastAugInput if self._fast else AugInput)(pixels)
         transforms = T.AugmentationList(self._pick_augmentation())(inputs)
         image = to_tensor(inputs.image)
-        return image if fast else image.contiguous(), transforms
+        return image if self._fast else image.contiguous(), transforms
 
     def _read(self, record: dict) -> np.ndarray:  # (H, W, 3)
-        fast = self.image_backend == "torchvision"
-        read = read_image if fast else read_image_by_pil
+        read = read_image if self._fast else read_image_by_pil
         try:
             image = read(record["file_name"], self.img_format)
             detection_utils.check_image_size(record, image)

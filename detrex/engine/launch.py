@@ -95,7 +95,7 @@ def check_devices(device: str, processes: int) -> None:
         raise InputError(f"--num-gpus {processes}, but this machine has {available} GPUs")
 
 
-def _join_group(rank: int, local_rank: int, local: int, device: str, **where) -> None:
+def _join_group(rank: int, local_rank: int, local: int, device: str, **where: object) -> None:
     if device.startswith("cuda"):
         torch.cuda.set_device(local_rank)
     backend = "nccl" if device.startswith("cuda") else "gloo"

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from detrex.checkpoint.files import read_checkpoint
+from detrex.config import CONFIG_FILE
 from detrex.data import DetrDatasetMapper
 from detrex.data.custom_coco import PUBLISHED_CLASSES
 from detrex.data.dataset_info import metadata_of_first, num_classes_fields
@@ -175,9 +176,9 @@ class Predictor(Pretrained):
 
 
 def _config_beside(checkpoint: str | Path) -> Path:
-    beside = Path(checkpoint).parent / "config.yaml"
+    beside = Path(checkpoint).parent / CONFIG_FILE
     if not beside.is_file():
-        raise InputError(f"{checkpoint}: no config.yaml beside it: name its config file")
+        raise InputError(f"{checkpoint}: no {CONFIG_FILE} beside it: name its config file")
     return beside
 
 

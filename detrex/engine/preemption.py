@@ -49,7 +49,7 @@ class Preemption(HookBase):
         threading.Thread(target=self._listen, daemon=True).start()
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         """Restore what listened before."""
         signal.set_wakeup_fd(self._old_descriptor)
         for number, handler in self._old_handlers.items():

@@ -16,7 +16,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from detrex.checkpoint.files import LAST, last_checkpoint
-from detrex.config import config_differences, config_yaml, is_reproducible
+from detrex.config import CONFIG_FILE, config_differences, config_yaml, is_reproducible
 from detrex.utils.collect_env import package_versions
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
@@ -84,7 +84,7 @@ def write_record(folder: Path, cfg: DictConfig, record: dict, config_file: str) 
 
     A config with lambdas cannot be called from YAML: its source files are copied as well.
     """
-    with atomic_write(folder / "config.yaml") as stream:
+    with atomic_write(folder / CONFIG_FILE) as stream:
         if not is_reproducible(cfg):
             stream.write("# Not loadable: the config has functions without a name. Its source\n")
             stream.write("# files are in config_sources/, the overrides in run.json.\n")

@@ -13,6 +13,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from detrex.config import CONFIG_FILE
 from detrex.engine.run_folder import METRICS, RECORD
 from detrex.evaluation.alignment import AlignmentReport, load_report
 from detrex.evaluation.alignment.report import FILE_NAME
@@ -61,7 +62,7 @@ def read_run(folder: str | os.PathLike) -> Run:
         InputError: the folder is not a run's, or one of its files is damaged.
     """
     folder = Path(folder)
-    for name in (RECORD, "config.yaml"):
+    for name in (RECORD, CONFIG_FILE):
         if not (folder / name).is_file():
             raise InputError(f"{folder}: no output folder of a training run, {name} is missing")
     curves, evaluations = _read_metrics(folder / METRICS)
@@ -70,7 +71,7 @@ def read_run(folder: str | os.PathLike) -> Run:
     return Run(
         name=folder.resolve().name,
         folder=folder,
-        config=_read_config(folder / "config.yaml"),
+        config=_read_config(folder / CONFIG_FILE),
         record=record,
         curves=curves,
         evaluations=evaluations,

@@ -10,8 +10,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from detrex.checkpoint.weights import write_safetensors
-from detrex.config import config_yaml
-from detrex.config.dump import is_reproducible
+from detrex.config import CONFIG_FILE, config_yaml, is_reproducible
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
 from detrex.utils.text import first_line
@@ -19,7 +18,7 @@ from detrex.utils.text import first_line
 if TYPE_CHECKING:
     from typing import Self  # Python 3.11
 
-CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
+WEIGHTS = "model.safetensors"
 
 
 class Pretrained:
@@ -46,7 +45,7 @@ class Pretrained:
             InputError: neither such a folder nor such a repository, or one without the two files.
         """
         folder = Path(name) if Path(name).is_dir() else _download(str(name), revision)
-        return cls(folder / CONFIG, folder / WEIGHTS, **options)
+        return cls(folder / CONFIG_FILE, folder / WEIGHTS, **options)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.yaml`` and ``model.safetensors``, all that others need.
@@ -56,7 +55,7 @@ class Pretrained:
         """
         text = portable_config(self.config)
         write_safetensors(self.model, Path(folder) / WEIGHTS, text, self.classes)
-        with atomic_write(Path(folder) / CONFIG) as stream:
+        with atomic_write(Path(folder) / CONFIG_FILE) as stream:
             stream.write(text)
 
 
@@ -80,7 +79,8 @@ def _download(name: str, revision: str | None) -> Path:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
+        files = [CONFIG_FILE, WEIGHTS]
+        return Path(snapshot_download(name, revision=revision, allow_patterns=files))
     except (OSError, HFValidationError) as error:  # of the network, too
         raise InputError(
             f"{name}: no such folder, and not on the Hub: {first_line(error)}"

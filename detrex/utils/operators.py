@@ -49,7 +49,7 @@ class OperatorCounter:
             mode.__enter__()
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         for mode in reversed(self._modes):
             mode.__exit__(*error)
 

@@ -58,12 +58,12 @@ def alignment_figures(named: Named) -> list[dict]:
     return figures + [_density(name, report.last) for _, name, report in named]
 
 
-def _figure(title: str, note: str, x: str, y: str, traces: list[dict], **layout) -> dict:
+def _figure(title: str, note: str, x: str, y: str, traces: list[dict], **layout: object) -> dict:
     axes = {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}}
     return {"title": title, "note": note, "traces": traces, "layout": {**axes, **layout}}
 
 
-def _line(run: int, name: str, x: list, y: list, **more) -> dict:
+def _line(run: int, name: str, x: list, y: list, **more: object) -> dict:
     return {"type": "scatter", "name": name, "x": x, "y": y, "line": line_style(run), **more}
 
 
