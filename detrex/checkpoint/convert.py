@@ -70,7 +70,9 @@ def convert(
     """
     weights = _unwrapped(weights)
     if layout_name == RT_DETR:
-        return rt_detr.from_transformers(weights)
+        found = rt_detr.from_transformers(weights)
+        _refuse([name for name in found if name.startswith("model.")], layout_name)
+        return found
     if layout_name == RESNET and rt_detr.VD_MARK in weights:
         return rt_detr.from_timm(weights)
     if layout_name == RESNET:
@@ -86,13 +88,17 @@ def convert(
         ours = _renamed(name, rules)
         found |= {new.format(layers=layers): value for new in ours}
         unknown += [] if ours else [name]
+    _refuse(unknown, layout_name)
+    return {name: _coco_rows(name, value, layout, layers) for name, value in found.items()}
+
+
+def _refuse(unknown: list[str], layout_name: str) -> None:
     if unknown:
         more = f", and {len(unknown) - 20} more" if len(unknown) > 20 else ""
         raise InputError(
             f"{len(unknown)} names are not in the layout of {layout_name}:"
             f" {', '.join(unknown[:20])}{more}"
         )
-    return {name: _coco_rows(name, value, layout, layers) for name, value in found.items()}
 
 
 def _unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

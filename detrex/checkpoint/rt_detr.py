@@ -69,19 +69,20 @@ _VD_RULES: tuple[tuple[str, _Replacement], ...] = (
 
 def from_transformers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state dict of ``RTDetrForObjectDetection`` or ``RTDetrV2ForObjectDetection``; names that
-    have no rule stay as they are.
+    have no rule still begin with ``model.``
 
     Projections of queries, keys and values become one. The denoising embedding loses its last row,
     which stands for padding. Counters of batch norms and constants of v2 are left out.
     """
     numbers = [re.match(r"model\.decoder\.layers\.(\d+)\.", name) for name in weights]
-    layers = 1 + max(int(number[1]) for number in numbers if number)
+    layers = 1 + max((int(number[1]) for number in numbers if number), default=-1)
     found = {}
     for name, value in weights.items():
         if name.endswith(("num_batches_tracked", "n_points_scale")):
             continue
         found[renamed(name, _RULES).replace("{layers}", str(layers))] = value
-    found["label_enc.weight"] = found["label_enc.weight"][:-1]
+    if "label_enc.weight" in found:  # models that were made without denoising have none
+        found["label_enc.weight"] = found["label_enc.weight"][:-1]
     for name in [name for name in found if ".q_proj." in name]:
         parts = [found.pop(name.replace(".q_proj.", f".{part}_proj.")) for part in "qkv"]
         found[name.replace(".q_proj.", ".in_proj_")] = torch.cat(parts)
