@@ -50,7 +50,8 @@ def param_groups(
     """
     names = _names(model)
     for rule in lr_factors:
-        _check_rule(rule, names)
+        if not any(_matches(rule["names"], aliases) for aliases in names.values()):
+            raise _no_match("optimizer.params.lr_factors", rule["names"], names)
     groups = get_default_optimizer_params(
         model,
         base_lr=base_lr,
@@ -77,7 +78,7 @@ def freeze(model: nn.Module, names: Sequence[str]) -> None:
     """
     known = _names(model)
     for part in names:
-        found = [p for p, aliases in known.items() if _matches({"names": [part]}, aliases)]
+        found = [p for p, aliases in known.items() if _matches([part], aliases)]
         if not found:
             raise _no_match("train.freeze", [part], known)
         for parameter in found:
@@ -138,12 +139,12 @@ def _names(model: nn.Module) -> dict[nn.Parameter, list[str]]:
     return names
 
 
-def _matches(rule: dict, names: list[str]) -> bool:
-    return any(part in name for part in rule["names"] for name in names)
+def _matches(parts: Sequence[str], names: list[str]) -> bool:
+    return any(part in name for part in parts for name in names)
 
 
 def _factor(names: list[str], rules: Sequence[dict]) -> float:
-    return next((rule["factor"] for rule in rules if _matches(rule, names)), 1.0)
+    return next((rule["factor"] for rule in rules if _matches(rule["names"], names)), 1.0)
 
 
 def _layer_decay(model: nn.Module, decay: float) -> dict[nn.Parameter, float]:
@@ -159,11 +160,6 @@ def _layer_decay(model: nn.Module, decay: float) -> dict[nn.Parameter, float]:
 def _layer_name(name: str) -> str | None:
     match = re.match(r".*?\.\d+(?=\.)", name)
     return match and match[0]
-
-
-def _check_rule(rule: dict, names: dict[nn.Parameter, list[str]]) -> None:
-    if not any(_matches(rule, aliases) for aliases in names.values()):
-        raise _no_match("optimizer.params.lr_factors", rule["names"], names)
 
 
 def _no_match(key: str, given: Sequence[str], names: dict[nn.Parameter, list[str]]) -> InputError:

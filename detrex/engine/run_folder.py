@@ -116,18 +116,17 @@ def _lasting(config: dict) -> dict:
 def _git(folder: Path) -> dict | None:
     """The commit of the folder's checkout and its local changes; None outside a checkout."""
     try:
-        commit, changes = (
-            subprocess.run(
-                ["git", "-C", str(folder.resolve()), *arguments],
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stdout.rstrip()  # a space begins the first of the changes
-            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
-        )
+        commit = _ask_git(folder, "rev-parse HEAD")[0]
+        changes = _ask_git(folder, "status --porcelain -uno")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return {"commit": commit, "changed_files": [line[3:] for line in changes.splitlines()]}
+    return {"commit": commit, "changed_files": [line[3:] for line in changes]}
+
+
+def _ask_git(folder: Path, question: str) -> list[str]:
+    command = ["git", "-C", str(folder.resolve()), *question.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
 
 
 def _copy_sources(config_file: Path, target: Path) -> None:

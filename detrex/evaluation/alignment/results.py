@@ -62,11 +62,7 @@ def by_image(found: list[dict], image_ids: list[int], category_ids: list[int]) -
     labels = np.array([label[d["category_id"]] for d in found])
     images = np.array([d["image_id"] for d in found])
     order = np.argsort(images, kind="stable")
-    ordered = images[order]
-    for image_id in image_ids:
-        first, last = (
-            np.searchsorted(ordered, image_id),
-            np.searchsorted(ordered, image_id, "right"),
-        )
+    ends = (np.searchsorted(images[order], image_ids, side) for side in ("left", "right"))
+    for image_id, first, last in zip(image_ids, *ends, strict=True):
         mine = order[first:last]
         yield image_id, Detections(boxes[mine], scores[mine], labels[mine])
