@@ -38,6 +38,10 @@ def tiny(config: str = RANK_DETR, **overrides) -> torch.nn.Module:
 def shrink(model: DictConfig) -> None:
     """A narrow backbone, 1 + 2 layers without dropout, few queries, five classes."""
     narrow(model)
+    if "num_encoder_layers" in model.transformer:  # Anchor DETR's, which keeps its 80 classes
+        model.transformer.update(num_encoder_layers=1, num_decoder_layers=2, dim_feedforward=32)
+        model.transformer.update(num_query_position=5, num_query_pattern=2)
+        return
     names = [name for name in ("encoder", "decoder") if name in model.transformer]
     for stack in (model.transformer[name] for name in names):
         for field in [f for f in stack if "drop" in f]:

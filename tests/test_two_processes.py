@@ -24,6 +24,7 @@ METHODS = {
     "dn_deformable": "dn_deformable_detr/configs/dn_deformable_detr_r50_12ep.py",
     "detr": "detr/configs/detr_r50_300ep.py",
     "conditional": "conditional_detr/configs/conditional_detr_r50_50ep.py",
+    "anchor": "anchor_detr/configs/anchor_detr_r50_50ep.py",
     "dab": "dab_detr/configs/dab_detr_r50_50ep.py",
     "dn": "dn_detr/configs/dn_detr_r50_50ep.py",
     "group": "group_detr/configs/group_detr_r50_50ep.py",

@@ -83,6 +83,20 @@ def _row_by_row(
     return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
+def self_attention(
+    own: nn.MultiheadAttention, places: Tensor, value: Tensor, rows: tuple[Rows, ...], fused: bool
+) -> Tensor:
+    """PyTorch's attention among the places, which are queries and keys: one product for both."""
+    sizes = [2 * own.embed_dim, own.embed_dim]
+    weights, biases = own.in_proj_weight.split(sizes), own.in_proj_bias.split(sizes)
+    both, seen = (F.linear(*x) for x in zip((places, value), weights, biases, strict=True))
+    inputs = [x if own.batch_first else x.transpose(0, 1) for x in (*both.chunk(2, -1), seen)]
+    dropout = own.dropout if own.training else 0.0
+    shape = dict(num_heads=own.num_heads, dropout=dropout, fused=fused)
+    out = own.out_proj(masked_attention(*inputs, attn_mask=rows, **shape))
+    return out if own.batch_first else out.transpose(0, 1)
+
+
 class Attended(NamedTuple):
     """Contents (B, N, C) or (N, B, C) of queries, keys and values, and the places of the first two,
     of the same shape."""
@@ -167,18 +181,9 @@ class MultiheadAttention(ResidualAttention):
         query, key, value, query_pos, key_pos = inputs
         places = with_position(query, query_pos)
         if isinstance(masks["attn_mask"], tuple):
-            return self.proj_drop(self._by_rows(places, value, masks["attn_mask"]))
+            return self.proj_drop(
+                self_attention(self.attn, places, value, masks["attn_mask"], self.fused)
+            )
         weights = dict(need_weights=not self.fused, average_attn_weights=False)
         out, _ = self.attn(places, with_position(key, key_pos), value, **masks, **weights)
         return self.proj_drop(out)
-
-    def _by_rows(self, places: Tensor, value: Tensor, rows: tuple[Rows, ...]) -> Tensor:
-        """Self-attention among the places, which are queries and keys: one product for both."""
-        own, sizes = self.attn, [2 * self.embed_dim, self.embed_dim]
-        weights, biases = own.in_proj_weight.split(sizes), own.in_proj_bias.split(sizes)
-        both, seen = (F.linear(*x) for x in zip((places, value), weights, biases, strict=True))
-        inputs = [x if self.batch_first else x.transpose(0, 1) for x in (*both.chunk(2, -1), seen)]
-        dropout = own.dropout if self.training else 0.0
-        shape = dict(num_heads=self.num_heads, dropout=dropout, fused=self.fused)
-        out = own.out_proj(masked_attention(*inputs, attn_mask=rows, **shape))
-        return out if self.batch_first else out.transpose(0, 1)

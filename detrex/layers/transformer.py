@@ -92,7 +92,11 @@ class BaseTransformerLayer(nn.Module):
 
 
 class TransformerLayerSequence(nn.Module):
-    """``num_layers`` deep copies of one layer, or a list of layers, as ``self.layers``."""
+    """``num_layers`` deep copies of one layer, or a list of layers, as ``self.layers``.
+
+    A subclass whose state_dict lists them under another name overrides :meth:`keep_layers` and
+    returns them as ``layers``.
+    """
 
     def __init__(
         self,
@@ -105,9 +109,13 @@ class TransformerLayerSequence(nn.Module):
         if not isinstance(transformer_layers, nn.Module):
             num_layers = len(transformer_layers)
         self.num_layers = num_layers
-        self.layers = _copies(transformer_layers, num_layers, "a layer")
+        self.keep_layers(_copies(transformer_layers, num_layers, "a layer"))
         self.embed_dim = self.layers[0].embed_dim
         self.pre_norm = self.layers[0].pre_norm
+
+    def keep_layers(self, layers: nn.ModuleList) -> None:
+        """Register the layers."""
+        self.layers = layers
 
     def forward(self, *args, **kwargs) -> Tensor:
         raise NotImplementedError("a sequence says itself how its layers follow each other")

@@ -72,7 +72,8 @@ def shrink(cfg: DictConfig) -> DictConfig:
     """The config of a small model on small images, on the CPU and without a download."""
     classes = cfg.model.get("num_classes")
     models.shrink(cfg.model)
-    cfg.model.num_classes = classes
+    if classes is not None:
+        cfg.model.num_classes = classes
     small = [L(T.ResizeShortestEdge)(short_edge_length=64, max_size=96)]
     for part in (cfg.dataloader.train, cfg.dataloader.test):
         part.num_workers = 0

@@ -16,6 +16,7 @@ from tests.models import image, tiny
 from tests.test_compatibility import METHODS
 
 CONDITIONAL = "projects/conditional_detr/configs/conditional_detr_r50_50ep.py"
+ANCHOR = "projects/anchor_detr/configs/anchor_detr_r50_50ep.py"
 RANK_DINO = "projects/rank_detr/configs/rank_dino_r50_4scale_12ep.py"
 DETR = "projects/detr/configs/detr_r50_300ep.py"
 BATCH = [image(48, 64, 2, seed=3), image(64, 48, 0, seed=4)]
@@ -69,7 +70,7 @@ def test_the_score_is_a_geometric_mean(weight: float) -> None:
     assert fuse_iou(logits * 1e3, iou_logits * 1e3, weight).isfinite().all()
 
 
-@pytest.mark.parametrize("config", [*METHODS.values(), CONDITIONAL, RANK_DINO])
+@pytest.mark.parametrize("config", [*METHODS.values(), CONDITIONAL, ANCHOR, RANK_DINO])
 def test_methods_train_and_rank_with_it(config: str) -> None:
     plain, model = tiny(config), tiny(config, **ON).train()
     added = model.state_dict().keys() - plain.state_dict().keys()

@@ -15,6 +15,7 @@ CONFIGS = {
     "dab": "projects/dab_detr/configs/dab_detr_r50_50ep.py",
     "patterns": "projects/dab_detr/configs/dab_detr_r50_3patterns_50ep.py",
     "dn": "projects/dn_detr/configs/dn_detr_r50_50ep.py",
+    "anchor": "projects/anchor_detr/configs/anchor_detr_r50_50ep.py",
     "align": "projects/align_dab_detr/configs/align_dab_detr_r50_50ep.py",
 }
 BATCH = [image(64, 96, 3, seed=1), image(80, 48, 2, seed=2)]
@@ -25,7 +26,7 @@ def build(config: str) -> nn.Module:
     """A small model whose heads are not at their start, where all boxes are equal."""
     overrides = {"group_nums": 3} if "group" in config else {}
     model = tiny(config, **overrides)
-    nn.init.normal_(model.bbox_embed.layers[-1].weight, std=0.1)
+    nn.init.normal_(model.heads().bbox_embed[0].layers[-1].weight, std=0.1)
     return model
 
 
@@ -73,6 +74,8 @@ def test_any_number_of_objects_trains(config: str, objects: tuple[int, int]) -> 
 
 @methods
 def test_only_detr_hides_padding_from_the_decoder_in_training(config: str) -> None:
+    if "anchor_detr" in config:
+        pytest.skip("it counts padding in means: see test_anchor_detr.py")
     model = build(config)
     images = model.preprocess(BATCH)
     with torch.no_grad():

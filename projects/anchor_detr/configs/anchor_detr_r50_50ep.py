@@ -1,0 +1,19 @@
+"""Anchor DETR, R50, 50 epochs.
+
+    python projects/anchor_detr/train_net.py --num-gpus 8 \
+        --config-file projects/anchor_detr/configs/anchor_detr_r50_50ep.py
+
+Published: 42.1 AP (paper); 16 images an iteration, 375,000 iterations.
+"""
+
+from detrex.config import get_config
+
+from .models.anchor_detr_r50 import model
+
+_recipe = get_config("common/recipes/single_scale_50ep.py")
+dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
+optimizer, train = _recipe.optimizer, _recipe.train
+
+train.init_checkpoint = "https://download.pytorch.org/models/resnet50-0676ba61.pth"
+train.output_dir = "./output/anchor_detr_r50_50ep"
+dataloader.evaluator.output_dir = train.output_dir
