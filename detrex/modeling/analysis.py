@@ -67,7 +67,7 @@ def flops_by_part(model: nn.Module, batch: list[dict]) -> dict[str, float]:
         analysis = FlopCountAnalysis(model, batch)
         analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_flops)
         modules = analysis.by_module()
-    found = {part: float(modules[f"model.{part}"]) for part in PARTS}
+    found = {part: float(sum(modules[f"model.{name}"] for name in _names(part))) for part in PARTS}
     total = float(modules[""])
     return {**found, REST: total - sum(found.values()), "total": total}
 
@@ -91,8 +91,13 @@ def activation_bytes(model: nn.Module, batch: list[dict]) -> int:
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
+def _names(part: str) -> tuple[str, str]:
+    return part, f"{part}_layers"  # Anchor DETR's transformer lists its layers as its own
+
+
 def _part(name: str) -> str:
-    return next((part for part in PARTS if name.startswith(f"{part}.")), REST)
+    starts = {part: tuple(f"{own}." for own in _names(part)) for part in PARTS}
+    return next((part for part, own in starts.items() if name.startswith(own)), REST)
 
 
 def _attention_flops(inputs: Sequence, outputs: Sequence) -> float:

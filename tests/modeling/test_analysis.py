@@ -51,6 +51,21 @@ def test_flops_of_encoder_and_neck() -> None:
     assert sum(found.values()) == 2 * found["total"]
 
 
+def test_layers_listed_by_the_transformer_itself() -> None:
+    model = models.tiny("projects/anchor_detr/configs/anchor_detr_r50_50ep.py").eval()
+    rows, columns, width = 2, 3, 256
+    tokens = rows * columns
+    projections = (4 * tokens + rows + columns) * width**2  # queries twice, values, output; keys
+    means, weights = 2 * tokens * width, tokens * (rows + columns) * width
+    sums = tokens * (tokens + rows) * width  # along the rows, then along the columns
+    ffn, norms = tokens * 2 * width * 32, tokens * 2 * 5 * width
+    expected = projections + means + weights + sums + ffn + norms
+    assert flops_by_part(model, BATCH)["transformer.encoder"] == pytest.approx(expected, rel=1e-5)
+    attention, norm = linear(256, 5 * 256) + linear(256, 256), 2 * 256
+    expected = attention + linear(256, 32) + linear(32, 256) + 2 * norm
+    assert parameters_by_part(model)["transformer.encoder"] == (expected, expected)
+
+
 class TwoSquares(nn.Module):
     """Keeps its input for the first square, the square for the second, and a weight for neither."""
 
