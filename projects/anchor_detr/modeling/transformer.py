@@ -102,6 +102,10 @@ class AnchorDecoder(Decoder, nn.ModuleList):
         return dict(zip(names, queries.position.chunk(3, -1), strict=True))
 
 
+def _adapter(dim: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, dim))
+
+
 class AnchorDETRTransformer(nn.Module):
     """Encoder, decoder, anchor points, patterns and heads, in one module as upstream.
 
@@ -148,12 +152,7 @@ class AnchorDETRTransformer(nn.Module):
         self.decoder_layers = AnchorDecoder(layer(DecoderLayer), num_decoder_layers)
         self.pattern = nn.Embedding(num_query_pattern, embed_dim)
         self._build_points(num_query_position, spatial_prior)
-        self.adapt_pos2d, self.adapt_pos1d = (
-            nn.Sequential(
-                nn.Linear(embed_dim, embed_dim), nn.ReLU(), nn.Linear(embed_dim, embed_dim)
-            )
-            for _ in range(2)
-        )
+        self.adapt_pos2d, self.adapt_pos1d = _adapter(embed_dim), _adapter(embed_dim)
         self.class_embed, self.bbox_embed = build_heads(
             embed_dim, num_classes, num_decoder_layers, refine=False, two_stage=False
         )
