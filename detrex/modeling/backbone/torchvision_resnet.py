@@ -29,7 +29,7 @@ class TorchvisionResNet(Backbone):
         self,
         name: str,
         train_backbone: bool,
-        return_layers: Mapping[str, str] = {"layer4": "res5"},  # noqa: B006 - upstream's, read only
+        return_layers: Mapping[str, str] = {"layer4": "res5"},
         dilation: bool = False,
     ) -> None:
         super().__init__()
