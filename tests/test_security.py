@@ -8,6 +8,7 @@ import torch
 
 from detrex.checkpoint import read_checkpoint
 from detrex.experiments.pictures import dataset_samples
+from detrex.experiments.runs import read_run
 from detrex.utils.errors import InputError
 from tests.models import ROOT
 
@@ -23,6 +24,8 @@ ALLOWED = {
     # With --trust-checkpoint only, and with a warning.
     ("detrex/checkpoint/files.py", "torch.load"),
     ("detrex/checkpoint/files.py", "pickle.load"),
+    # A safe loader that takes tags of Python's for text (see the test below).
+    ("detrex/experiments/runs.py", "yaml.load"),
 }
 
 
@@ -99,6 +102,17 @@ def test_malicious_pickles_are_refused_and_run_nothing(tmp_path, monkeypatch, co
         torch.save({"model": State()}, path)
         with pytest.raises(InputError, match=f"weights{suffix}"):
             read_checkpoint(path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_config_of_a_run_is_text(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    calls = ["object/apply:os.system ['touch ran']", "object/new:os.system ['touch ran']"]
+    for call in calls:
+        (tmp_path / "config.yaml").write_text(f"model: !!python/{call}\n")
+        (tmp_path / "run.json").write_text("{}")
+        (tmp_path / "metrics.json").write_text('{"iteration": 0, "total_loss": 1.0}\n')
+        assert read_run(tmp_path).config["model"] == ["touch ran"]
     assert not (tmp_path / "ran").exists()
 
 
