@@ -1,0 +1,173 @@
+"""COCO's numbers from detections, by every backend."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+
+from detrex.evaluation import evaluate_detections
+from detrex.evaluation.coco_json import load_detections
+from detrex.evaluation.coco_scores import BACKENDS, SCORES, format_table
+from detrex.utils.errors import InputError
+from tests.evaluation.random_coco import CATEGORY_IDS, random_detections, random_ground_truth
+
+
+def _pycocotools_stats(gt, detections, category=None):
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    coco = COCO()
+    coco.dataset = {"info": {}, **copy.deepcopy(gt)}
+    coco.createIndex()
+    run = COCOeval(coco, coco.loadRes(copy.deepcopy(detections)), "bbox")
+    if category is not None:
+        run.params.catIds = [category]
+    run.evaluate()
+    run.accumulate()
+    run.summarize()
+    return [100 * s if s > -1 else math.nan for s in run.stats]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_twelve_numbers_equal_pycocotools_own_summary(backend):
+    gt = random_ground_truth()
+    detections = random_detections(gt)
+    expected = _pycocotools_stats(gt, detections)
+    assert 10 < expected[0] < 90  # neither trivial nor empty
+    scores = evaluate_detections(gt, detections, backend)
+    assert list(scores) == list(SCORES)
+    np.testing.assert_allclose(list(scores.values()), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_class_scores_equal_pycocotools_on_one_class(backend):
+    gt = random_ground_truth(2)
+    gt["categories"].reverse()  # the order in the file must not matter
+    gt["annotations"] = [a for a in gt["annotations"] if a["category_id"] != 11]
+    detections = random_detections(gt)
+    scores = evaluate_detections(gt, detections, backend, per_class=True)
+    for category in CATEGORY_IDS:
+        expected = _pycocotools_stats(gt, detections, category)[0]
+        np.testing.assert_allclose(scores[f"AP-class{category}"], expected, rtol=0, atol=1e-6)
+    assert math.isnan(scores["AP-class11"])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_rows_score_as_dicts_do(backend):
+    gt = random_ground_truth(7)
+    detections = random_detections(gt)
+    rows = [[d["image_id"], *d["bbox"], d["score"], d["category_id"]] for d in detections]
+    expected = evaluate_detections(gt, detections, "pycocotools")
+    assert evaluate_detections(gt, np.array(rows), backend) == pytest.approx(expected)
+    assert evaluate_detections(gt, np.zeros((0, 7)), backend)["AP"] == 0
+    rows[0][0] = 3
+    with pytest.raises(InputError, match="1 unknown image_ids, not in the ground truth JSON: 3$"):
+        evaluate_detections(gt, np.array(rows), backend)
+
+
+def test_hand_computed_scores():
+    """Two objects, one found at IoU 0.8: precision 1 up to recall 0.5 for 7 of 10 thresholds."""
+    gt = {
+        "images": [{"id": 7}],
+        "categories": [{"id": 1, "name": "thing"}],
+        "annotations": [
+            {"image_id": 7, "category_id": 1, "bbox": [0, 0, 10, 10]},
+            {"image_id": 7, "category_id": 1, "bbox": [50, 50, 10, 10]},
+        ],
+    }
+    found = [{"image_id": 7, "category_id": 1, "bbox": [0, 0, 10, 8], "score": 0.9}]
+    scores = evaluate_detections(gt, found)
+    half = 100 * 51 / 101  # recall levels 0.00 ... 0.50 of 101
+    assert scores["AP50"] == pytest.approx(half)
+    assert scores["AP"] == pytest.approx(half * 7 / 10)
+    assert scores["AR100"] == pytest.approx(50 * 7 / 10)
+    assert scores["APs"] == scores["AP"] and math.isnan(scores["APl"])
+    assert "id" not in gt["annotations"][0]  # filled in a copy
+    assert "area= large | maxDets=100 ] = -1.000" in format_table(scores)
+    assert f"IoU=0.50      | area=   all | maxDets=100 ] = {half / 100:.3f}" in format_table(scores)
+
+
+def test_max_dets_counts_the_best_boxes_only():
+    gt = random_ground_truth(3)
+    detections = random_detections(gt)
+    kept = []
+    for image in gt["images"]:
+        for category in CATEGORY_IDS:  # COCO's limit is per image and class
+            mine = [
+                d
+                for d in detections
+                if (d["image_id"], d["category_id"]) == (image["id"], category)
+            ]
+            kept += sorted(mine, key=lambda d: -d["score"])[:12]
+    assert len(kept) < len(detections)
+    limited = evaluate_detections(gt, detections, max_dets=12)
+    np.testing.assert_allclose(
+        list(limited.values()), _pycocotools_stats(gt, kept), rtol=0, atol=1e-6
+    )
+    with pytest.raises(InputError, match="max_dets must be more than 10, got 5"):
+        evaluate_detections(gt, detections, max_dets=5)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_no_detections_score_zero(backend, caplog):
+    gt = random_ground_truth()
+    scores = evaluate_detections(gt, [], backend, per_class=True)
+    assert set(scores.values()) == {0.0}
+    assert "no detections at all" in caplog.text
+
+
+def test_falls_back_to_the_next_evaluator(monkeypatch, caplog):
+    def missing():
+        raise ImportError("no such module")
+
+    gt = random_ground_truth()
+    monkeypatch.setitem(BACKENDS, "hotcoco", missing)
+    with caplog.at_level("INFO"):
+        evaluate_detections(gt, random_detections(gt))
+    assert "by faster-coco-eval" in caplog.text
+    with pytest.raises(InputError, match="pip install hotcoco"):
+        evaluate_detections(gt, [], "hotcoco")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"image_id": 3}, "1 unknown image_ids, not in the ground truth JSON: 3"),
+        ({"category_id": 9}, "1 unknown category_ids, not in the ground truth JSON: 9"),
+    ],
+)
+def test_unknown_ids_are_refused(change, message):
+    gt = random_ground_truth()
+    detection = {"image_id": 100, "category_id": 2, "bbox": [0, 0, 5, 5], "score": 1.0, **change}
+    with pytest.raises(InputError, match=message):
+        evaluate_detections(gt, [detection])
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ('[{"image_id": 3, "category_id": 2, "bbox": [0, 0, 5, 5], "score": 1}]', "another data"),
+        ('[{"image_id": 100, "category_id": 2, "bbox": [0, 0, 5], "score": 1}]', "not detections"),
+        ('[{"image_id": 100, "category_id": 2, "bbox": [0, 0, 5, 5]}]', "not detections"),
+        ('{"images": []}', "not detections"),
+        ("[", "not detections"),
+    ],
+)
+def test_results_that_are_none_are_refused(tmp_path, content, message):
+    (tmp_path / "results.json").write_text(content)
+    with pytest.raises(InputError, match=f"results.json: .*{message}"):
+        load_detections(tmp_path / "results.json", random_ground_truth())
+
+
+def test_broken_ground_truth_is_named(tmp_path):
+    path = tmp_path / "val.json"
+    with pytest.raises(InputError, match="val.json: cannot be read"):
+        evaluate_detections(path, [])
+    for content in ("{", "{}", "[]"):
+        path.write_text(content)
+        with pytest.raises(InputError, match="val.json: not in COCO format"):
+            evaluate_detections(path, [])
+
+
+# --- the evaluator --------------------------------------------------------------------------
