@@ -1,6 +1,6 @@
 """Finding, loading and saving config files."""
 
-from .config import config_root, get_config
+from .config import config_root, get_config, get_recipe
 from .dump import CONFIG_FILE, config_differences, config_yaml, is_reproducible, json_config
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "config_root",
     "config_yaml",
     "get_config",
+    "get_recipe",
     "is_reproducible",
     "json_config",
 ]

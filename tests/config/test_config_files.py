@@ -12,6 +12,7 @@ from detrex.config import (
     config_differences,
     config_yaml,
     get_config,
+    get_recipe,
     is_reproducible,
     json_config,
 )
@@ -25,6 +26,15 @@ def test_shipped_files_load_from_any_folder(tmp_path, monkeypatch):
     assert train.max_iter == 90000
     train.max_iter = 1
     assert get_config("common/train.py").train.max_iter == 90000  # a fresh copy
+
+
+def test_a_recipe_knows_its_folder():
+    path = "common/recipes/coco_12ep.py"
+    recipe = get_config(path)
+    dataloader, lr_multiplier, optimizer, train = get_recipe(path, "./here")
+    assert train.output_dir == dataloader.evaluator.output_dir == "./here"
+    assert (optimizer, lr_multiplier) == (recipe.optimizer, recipe.lr_multiplier)
+    assert {**train, "output_dir": recipe.train.output_dir} == recipe.train
 
 
 def test_packaged_configs_come_first(tmp_path, monkeypatch):

@@ -6,13 +6,10 @@
 Published: 46.0 AP (paper); 16 images an iteration, 375,000 iterations.
 """
 
-from detrex.config import get_config
+from detrex.config import get_recipe
 
 from .models.align_dab_detr_r50 import model
 
-_recipe = get_config("common/recipes/single_scale_50ep.py")
-dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
-optimizer, train = _recipe.optimizer, _recipe.train
-
-train.output_dir = "./output/align_dab_detr_r50_50ep"
-dataloader.evaluator.output_dir = train.output_dir
+dataloader, lr_multiplier, optimizer, train = get_recipe(
+    "common/recipes/single_scale_50ep.py", output_dir="./output/align_dab_detr_r50_50ep"
+)

@@ -6,16 +6,15 @@
 Published: none; 16 images an iteration, 270,000 iterations.
 """
 
-from detrex.config import get_config
+from detrex.config import get_config, get_recipe
 
 from .models.aligndetr_k2_r50 import model
 
-_recipe = get_config("common/recipes/coco_12ep.py")
-dataloader, optimizer, train = _recipe.dataloader, _recipe.optimizer, _recipe.train
+dataloader, lr_multiplier, optimizer, train = get_recipe(
+    "common/recipes/coco_12ep.py", output_dir="./output/aligndetr_k=2_r50_4scale_36ep"
+)
 lr_multiplier = get_config("common/coco_schedule.py").lr_multiplier_36ep
 
 train.max_iter = 270000
-train.output_dir = "./output/aligndetr_k=2_r50_4scale_36ep"
 train.checkpointer.period = 10000
 train.log_period = 100
-dataloader.evaluator.output_dir = train.output_dir

@@ -6,16 +6,14 @@
 Published: 50.1 AP with k = 3 (Align-DETR, table 6); 16 images an iteration, 90,000 iterations.
 """
 
-from detrex.config import get_config
+from detrex.config import get_recipe
 
 from .models.aligndetr_k2_r50 import model
 
-_recipe = get_config("common/recipes/coco_12ep.py")
-dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
-optimizer, train = _recipe.optimizer, _recipe.train
+dataloader, lr_multiplier, optimizer, train = get_recipe(
+    "common/recipes/coco_12ep.py", output_dir="./output/aligndetr_k=2_r50_4scale_tau_3_12ep"
+)
 
-train.output_dir = "./output/aligndetr_k=2_r50_4scale_tau_3_12ep"
 train.checkpointer.period = 10000
 train.log_period = 100
-dataloader.evaluator.output_dir = train.output_dir
 model.criterion.tau = 3.0

@@ -6,14 +6,12 @@
 Published: 42.1 AP (paper); 16 images an iteration, 375,000 iterations.
 """
 
-from detrex.config import get_config
+from detrex.config import get_recipe
 
 from .models.anchor_detr_r50 import model
 
-_recipe = get_config("common/recipes/single_scale_50ep.py")
-dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
-optimizer, train = _recipe.optimizer, _recipe.train
+dataloader, lr_multiplier, optimizer, train = get_recipe(
+    "common/recipes/single_scale_50ep.py", output_dir="./output/anchor_detr_r50_50ep"
+)
 
 train.init_checkpoint = "https://download.pytorch.org/models/resnet50-0676ba61.pth"
-train.output_dir = "./output/anchor_detr_r50_50ep"
-dataloader.evaluator.output_dir = train.output_dir

@@ -6,13 +6,11 @@
 Published: 49.5 AP (README of Co-DETR); 16 images an iteration, 90,000 iterations.
 """
 
-from detrex.config import get_config
+from detrex.config import get_config, get_recipe
 
 from .models.co_deformable_detr_r50 import model
 
-_recipe = get_config("common/recipes/coco_12ep.py")
-dataloader, lr_multiplier, train = _recipe.dataloader, _recipe.lr_multiplier, _recipe.train
+dataloader, lr_multiplier, optimizer, train = get_recipe(
+    "common/recipes/coco_12ep.py", output_dir="./output/co_deformable_detr_r50_1x_coco"
+)
 optimizer = get_config("common/optim.py").AdamW_deformable
-
-train.output_dir = "./output/co_deformable_detr_r50_1x_coco"
-dataloader.evaluator.output_dir = train.output_dir

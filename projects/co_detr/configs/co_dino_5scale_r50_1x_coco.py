@@ -7,16 +7,14 @@ Published: 52.1 AP (README of Co-DETR), with soft-NMS, which is not applied here
 iteration, 90,000 iterations.
 """
 
-from detrex.config import get_config
+from detrex.config import get_config, get_recipe
 
 from .models.co_dino_r50 import model
 
-_recipe = get_config("common/recipes/coco_12ep.py")
-dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
-optimizer, train = _recipe.optimizer, _recipe.train
+dataloader, lr_multiplier, optimizer, train = get_recipe(
+    "common/recipes/coco_12ep.py", output_dir="./output/co_dino_5scale_r50_1x_coco"
+)
 
-train.output_dir = "./output/co_dino_5scale_r50_1x_coco"
-dataloader.evaluator.output_dir = train.output_dir
 optimizer.lr = 2e-4
 
 _parts = get_config("common/models/multi_scale.py").r50_5scale

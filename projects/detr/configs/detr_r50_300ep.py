@@ -6,16 +6,13 @@
 Published: 42.0 AP after 500 epochs (DETR paper); 64 images an iteration, 554,400 iterations.
 """
 
-from detrex.config import get_config
+from detrex.config import get_recipe
 
 from .models.detr_r50 import model
 
-_recipe = get_config("common/recipes/single_scale_50ep.py")
-dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
-optimizer, train = _recipe.optimizer, _recipe.train
-
-train.output_dir = "./output/detr_r50_300ep"
-dataloader.evaluator.output_dir = train.output_dir
+dataloader, lr_multiplier, optimizer, train = get_recipe(
+    "common/recipes/single_scale_50ep.py", output_dir="./output/detr_r50_300ep"
+)
 
 dataloader.train.total_batch_size = 64
 train.max_iter = 554400

@@ -6,16 +6,13 @@
 Needs tools/make_sample_data.py and tools/make_sample_weights.py first. No published figure.
 """
 
-from detrex.config import get_config
+from detrex.config import get_config, get_recipe
 
 from .models.dino_r50 import model
 
-_recipe = get_config("common/recipes/sample_data.py")
-dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
-optimizer, train = _recipe.optimizer, _recipe.train
-
-train.output_dir = "./output/dino_efficientnet_lite0_sample_data"
-dataloader.evaluator.output_dir = train.output_dir
+dataloader, lr_multiplier, optimizer, train = get_recipe(
+    "common/recipes/sample_data.py", output_dir="./output/dino_efficientnet_lite0_sample_data"
+)
 
 model.backbone = model.neck.input_shapes = None
 model.merge_with(get_config("common/models/efficientnet_lite0.py").small)

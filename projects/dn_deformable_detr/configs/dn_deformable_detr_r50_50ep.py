@@ -6,14 +6,13 @@
 Published: 49.5 AP (README of DN-DETR); 16 images an iteration, 375,000 iterations.
 """
 
-from detrex.config import get_config
+from detrex.config import get_config, get_recipe
 
 from .models.dn_deformable_detr_r50 import model
 
-_recipe = get_config("common/recipes/coco_12ep.py")
-dataloader, optimizer, train = _recipe.dataloader, _recipe.optimizer, _recipe.train
+dataloader, lr_multiplier, optimizer, train = get_recipe(
+    "common/recipes/coco_12ep.py", output_dir="./output/dn_deformable_detr_r50_50ep"
+)
 lr_multiplier = get_config("common/coco_schedule.py").lr_multiplier_50ep
 
 train.max_iter = 375000
-train.output_dir = "./output/dn_deformable_detr_r50_50ep"
-dataloader.evaluator.output_dir = train.output_dir

@@ -5,14 +5,12 @@ python tools/make_sample_weights.py
 python projects/rank_detr/train_net.py --config-file projects/rank_detr/configs/rank_detr_efficientnet_lite0_sample_data.py
 """
 
-from detrex.config import get_config
+from detrex.config import get_recipe
 
 from .models.rank_detr_efficientnet_lite0 import model
 
-_recipe = get_config("common/recipes/sample_data.py")
-dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
-optimizer, train = _recipe.optimizer, _recipe.train
+dataloader, lr_multiplier, optimizer, train = get_recipe(
+    "common/recipes/sample_data.py", output_dir="./output/demo"
+)
 
-train.output_dir = "./output/demo"
 train.matcher_change_fraction = 0.75
-dataloader.evaluator.output_dir = train.output_dir

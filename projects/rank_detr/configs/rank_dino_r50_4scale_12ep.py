@@ -7,13 +7,10 @@ Published: 50.4 AP (Rank-DETR; code not released); 16 images an iteration, 90,00
 loss weights and the treatment of denoising queries are choices made here.
 """
 
-from detrex.config import get_config
+from detrex.config import get_recipe
 
 from .models.rank_dino_r50 import model
 
-_recipe = get_config("common/recipes/coco_12ep.py")
-dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
-optimizer, train = _recipe.optimizer, _recipe.train
-
-train.output_dir = "./output/rank_dino_r50_4scale_12ep"
-dataloader.evaluator.output_dir = train.output_dir
+dataloader, lr_multiplier, optimizer, train = get_recipe(
+    "common/recipes/coco_12ep.py", output_dir="./output/rank_dino_r50_4scale_12ep"
+)

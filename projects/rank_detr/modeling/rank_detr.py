@@ -6,7 +6,6 @@ the high-order matching cost in ``detrex.modeling.matcher``.
 
 from __future__ import annotations
 
-from detrex.modeling.queries import query_count
 from detrex.modeling.transformer import DeformableTransformer
 from projects.h_deformable_detr.modeling import HDeformableDETR, HDeformableDetrTransformerDecoder
 
@@ -14,10 +13,7 @@ from .ranking import QueryRankLayer, RankAdaptiveClassHead
 
 
 class RankDetrTransformerDecoder(QueryRankLayer, HDeformableDetrTransformerDecoder):
-    """H-DETR's decoder with the query rank layer.
-
-    With only the rank-adaptive head switched on queries are sorted, not fused.
-    """
+    """H-DETR's decoder with the query rank layer."""
 
     def __init__(
         self,
@@ -25,13 +21,9 @@ class RankDetrTransformerDecoder(QueryRankLayer, HDeformableDetrTransformerDecod
         num_queries_one2one: int = 300,
         num_queries_one2many: int = 1500,
         two_stage_num_proposals: int | None = None,
-        rank_adaptive_classhead: bool = True,
-        query_rank_layer: bool = True,
-        **deformable,
+        **decoder,
     ) -> None:
-        super().__init__(**deformable)
-        ranks = num_queries_one2one + num_queries_one2many
-        self.build_ranking(ranks, sorts=rank_adaptive_classhead, fuses=query_rank_layer)
+        super().__init__(num_queries=num_queries_one2one + num_queries_one2many, **decoder)
 
 
 class RankDetrTransformer(DeformableTransformer):
@@ -50,8 +42,3 @@ class RankDetrTransformer(DeformableTransformer):
 
 class RankDETR(RankAdaptiveClassHead, HDeformableDETR):
     """H-Deformable-DETR whose decoder ranks; ``rank_adaptive_classhead`` adds a bias by rank."""
-
-    def __init__(self, *, rank_adaptive_classhead: bool = True, num_classes: int, **h_detr) -> None:
-        super().__init__(num_classes=num_classes, **h_detr)
-        if rank_adaptive_classhead:
-            self.build_class_bias(query_count(self.groups), num_classes)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detrex.modeling.heads import Decoded
-from detrex.modeling.queries import Queries, rank_order, ranked_count
+from detrex.modeling.queries import Queries, query_count, rank_order, ranked_count
 
 
 class QueryRankLayer(nn.Module):
@@ -21,16 +21,26 @@ class QueryRankLayer(nn.Module):
     learned embedding of the rank.
 
     Q = W_post [sort(Q); W_pre C], C indexed by rank. Queries that are not ranked (denoising) keep
-    their place and go the same way with an embedding of zero.
+    their place and go the same way with an embedding of zero. ``num_queries`` counts the ranked
+    ones. With the rank-adaptive head alone they are sorted, not fused.
     """
 
-    def build_ranking(self, ranks: int, sorts: bool, fuses: bool) -> None:
-        """``sorts`` without ``fuses`` re-orders only; ``ranks`` is the number of ranked queries."""
-        self.sorts = sorts or fuses
-        self.fuses = fuses
-        if fuses:
+    def __init__(
+        self,
+        *,
+        num_queries: int,
+        rank_adaptive_classhead: bool = True,
+        query_rank_layer: bool = True,
+        **decoder,
+    ) -> None:
+        super().__init__(**decoder)
+        self.sorts = rank_adaptive_classhead or query_rank_layer
+        self.fuses = query_rank_layer
+        if self.fuses:
             gaps, dim = range(self.num_layers - 1), self.embed_dim
-            self.rank_aware_content_query = nn.ModuleList(nn.Embedding(ranks, dim) for _ in gaps)
+            self.rank_aware_content_query = nn.ModuleList(
+                nn.Embedding(num_queries, dim) for _ in gaps
+            )
             self.pre_racq_trans = nn.ModuleList(nn.Linear(dim, dim) for _ in gaps)
             self.post_racq_trans = nn.ModuleList(nn.Linear(dim * 2, dim) for _ in gaps)
 
@@ -52,14 +62,17 @@ class RankAdaptiveClassHead(nn.Module):
     As in the released code the ranking itself does not see the bias.
     """
 
-    rank_adaptive_classhead = False
-
-    def build_class_bias(self, ranks: int, num_classes: int) -> None:
-        self.rank_adaptive_classhead = True
-        self.rank_adaptive_classhead_emb = nn.ModuleList(
-            nn.Embedding(ranks, num_classes, _weight=torch.zeros(ranks, num_classes))
-            for _ in range(self.transformer.decoder.num_layers)
-        )
+    def __init__(
+        self, *, rank_adaptive_classhead: bool = True, num_classes: int, **detector
+    ) -> None:
+        super().__init__(num_classes=num_classes, **detector)
+        self.rank_adaptive_classhead = rank_adaptive_classhead
+        if rank_adaptive_classhead:
+            biases = torch.zeros(query_count(self.groups), num_classes)
+            self.rank_adaptive_classhead_emb = nn.ModuleList(
+                nn.Embedding(*biases.shape, _weight=biases.clone())
+                for _ in range(self.transformer.decoder.num_layers)
+            )
 
     def decode(self, queries: Queries, memory: object) -> Decoded:
         found = super().decode(queries, memory)

@@ -9,17 +9,16 @@ Needs tools/make_sample_data.py and tools/make_sample_weights.py first. No publi
 import detectron2.data.transforms as T
 from detectron2.config import LazyCall as L
 
-from detrex.config import get_config
+from detrex.config import get_config, get_recipe
 
 from .models.rank_rtdetr_r50vd import model
 
-_recipe = get_config("common/recipes/sample_data.py")
-dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
-optimizer, train = _recipe.optimizer, _recipe.train
+dataloader, lr_multiplier, optimizer, train = get_recipe(
+    "common/recipes/sample_data.py",
+    output_dir="./output/rank_rtdetr_efficientnet_lite0_sample_data",
+)
 
-train.output_dir = "./output/rank_rtdetr_efficientnet_lite0_sample_data"
 train.matcher_change_fraction = 0.75
-dataloader.evaluator.output_dir = train.output_dir
 
 _square = [L(T.Resize)(shape=[256, 256])]
 dataloader.train.mapper.augmentation = _square

@@ -6,15 +6,13 @@
 New here: no published figure (RT-DETR itself: 53.1 AP).
 """
 
-from detrex.config import get_config
+from detrex.config import get_recipe
 
 from .models.rank_rtdetr_r50vd import model
 
-_recipe = get_config("common/recipes/rt_detr.py")
-dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
-optimizer, train = _recipe.optimizer, _recipe.train
+dataloader, lr_multiplier, optimizer, train = get_recipe(
+    "common/recipes/rt_detr.py", output_dir="./output/rank_rtdetr_r50vd_6x_coco"
+)
 
-train.output_dir = "./output/rank_rtdetr_r50vd_6x_coco"
-dataloader.evaluator.output_dir = train.output_dir
 train.init_checkpoint = "/path/to/resnet50d.pth"
 train.matcher_change_fraction = 0.75

@@ -15,27 +15,9 @@ from projects.rt_detr.modeling import RTDETR, RTDETRTransformerDecoder
 class RankRTDETRTransformerDecoder(QueryRankLayer, RTDETRTransformerDecoder):
     """RT-DETR's decoder with the query rank layer over ``num_queries`` ranks."""
 
-    def __init__(
-        self,
-        *,
-        num_queries: int = 300,
-        rank_adaptive_classhead: bool = True,
-        query_rank_layer: bool = True,
-        **rt_detr,
-    ) -> None:
-        super().__init__(**rt_detr)
-        self.build_ranking(num_queries, sorts=rank_adaptive_classhead, fuses=query_rank_layer)
-
 
 class RankRTDETR(RankAdaptiveClassHead, RTDETR):
     """RT-DETR whose decoder ranks; ``rank_adaptive_classhead`` adds a bias by rank."""
-
-    def __init__(
-        self, *, rank_adaptive_classhead: bool = True, num_classes: int, num_queries: int, **rt_detr
-    ) -> None:
-        super().__init__(num_classes=num_classes, num_queries=num_queries, **rt_detr)
-        if rank_adaptive_classhead:
-            self.build_class_bias(num_queries, num_classes)
 
 
 class RankRTDETRCriterion(RankDetrCriterion):

@@ -7,14 +7,12 @@ Published: 53.1 AP (README of RT-DETR); 16 images an iteration on 4 GPUs. The ba
 ImageNet weights that timm does not have; those of its resnet50d fit after tools/convert_checkpoint.py.
 """
 
-from detrex.config import get_config
+from detrex.config import get_recipe
 
 from .models.rtdetr_r50vd import model
 
-_recipe = get_config("common/recipes/rt_detr.py")
-dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
-optimizer, train = _recipe.optimizer, _recipe.train
+dataloader, lr_multiplier, optimizer, train = get_recipe(
+    "common/recipes/rt_detr.py", output_dir="./output/rtdetr_r50vd_6x_coco"
+)
 
-train.output_dir = "./output/rtdetr_r50vd_6x_coco"
-dataloader.evaluator.output_dir = train.output_dir
 train.init_checkpoint = "/path/to/resnet50d.pth"

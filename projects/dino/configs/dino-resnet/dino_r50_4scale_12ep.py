@@ -7,13 +7,10 @@ Published: 49.2 AP (detrex model zoo), 49.0 (README of DINO); 16 images an itera
 iterations.
 """
 
-from detrex.config import get_config
+from detrex.config import get_recipe
 
 from ..models.dino_r50 import model
 
-_recipe = get_config("common/recipes/coco_12ep.py")
-dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
-optimizer, train = _recipe.optimizer, _recipe.train
-
-train.output_dir = "./output/dino_r50_4scale_12ep"
-dataloader.evaluator.output_dir = train.output_dir
+dataloader, lr_multiplier, optimizer, train = get_recipe(
+    "common/recipes/coco_12ep.py", output_dir="./output/dino_r50_4scale_12ep"
+)

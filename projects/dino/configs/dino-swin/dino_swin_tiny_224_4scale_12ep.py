@@ -7,16 +7,14 @@ Published: 52.5 AP (detrex model zoo; 51.3 from ImageNet-1k); 16 images an itera
 iterations.
 """
 
-from detrex.config import get_config
+from detrex.config import get_config, get_recipe
 
 from ..models.dino_r50 import model
 
-_recipe = get_config("common/recipes/coco_12ep.py")
-dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
-optimizer, train = _recipe.optimizer, _recipe.train
+dataloader, lr_multiplier, optimizer, train = get_recipe(
+    "common/recipes/coco_12ep.py", output_dir="./output/dino_swin_tiny_224_4scale_12ep"
+)
 
-train.output_dir = "./output/dino_swin_tiny_224_4scale_12ep"
-dataloader.evaluator.output_dir = train.output_dir
 train.init_checkpoint = "/path/to/swin_tiny_patch4_window7_224_22kto1k_finetune.pth"
 
 _parts = get_config("common/models/multi_scale.py").swin_tiny
