@@ -83,3 +83,14 @@ def build_heads(
         with torch.no_grad():
             bbox_embed[0].layers[-1].bias[2:] = -2.0
     return class_embed, bbox_embed
+
+
+def build_shared_heads(
+    decoder: nn.Module, embed_dim: int, num_classes: int, *, refine: bool, two_stage: bool
+) -> tuple[nn.ModuleList, nn.ModuleList]:
+    """:func:`build_heads` for a decoder, which stores those that it uses as upstream's does."""
+    class_embed, bbox_embed = build_heads(
+        embed_dim, num_classes, decoder.num_layers, refine=refine, two_stage=two_stage
+    )
+    decoder.register_heads(class_embed if two_stage else None, bbox_embed if refine else None)
+    return class_embed, bbox_embed

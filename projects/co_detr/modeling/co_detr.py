@@ -1,7 +1,7 @@
 """Co-DETR (Zong et al., ICCV 2023): heads that assign many positives train the encoder, and their
 positives train the decoder.
 
-Everything added here is used in training only; at inference the model is its base.
+The heads and queries are used in training only; at inference the model is its base.
 
 Legend: B images, S tokens of all levels, N queries, R candidates of a head, C channels; the
 decoder's boxes are cxcywh in [0, 1].
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from detrex.layers import box_xyxy_to_cxcywh, get_sine_pos_embed
@@ -23,6 +24,7 @@ from projects.deformable_detr.modeling import DeformableDETR
 from projects.dino.modeling import DINO
 
 from .assigned import choose, pixel_instances
+from .soft_nms import soft_nms
 
 
 class PositiveQueries(nn.Module):
@@ -121,11 +123,18 @@ def _relative(boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class Collaborative:
-    """Adds ``auxiliary`` heads and the queries of their positives to a detector in training."""
+    """Adds ``auxiliary`` heads and the queries of their positives to a detector in training.
 
-    def __init__(self, *, auxiliary: AuxiliaryHeads, **base) -> None:
+    ``soft_nms``: detections that overlap a better one of their class by at least this IoU lose
+    score (:func:`.soft_nms.soft_nms`); None leaves all as they are.
+    """
+
+    def __init__(self, *, auxiliary: AuxiliaryHeads, soft_nms: float | None = None, **base) -> None:
         super().__init__(**base)
+        if soft_nms is not None and not 0 <= soft_nms <= 1:
+            raise ValueError(f"model.soft_nms is an IoU in [0, 1] or None, got {soft_nms}")
         self.auxiliary = auxiliary
+        self.soft_nms = soft_nms
 
     def make_queries(
         self, memory: Memory, targets: list[dict] | None
@@ -135,6 +144,12 @@ class Collaborative:
             for positives in self.auxiliary(memory, targets):
                 queries = queries.join(positives)
         return queries, proposals
+
+    def select(
+        self, logits: Tensor, boxes: Tensor, sizes: Sequence[tuple[int, int]]
+    ) -> list[Instances]:
+        found = super().select(logits, boxes, sizes)
+        return found if self.soft_nms is None else [soft_nms(x, self.soft_nms) for x in found]
 
     def prepare_targets(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
         """Of each image also its "size" (height, width): the heads work in pixels."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from detrex.modeling.criterion import ENCODER, Predictions
 from detrex.modeling.detector import Detector, check_repeated
-from detrex.modeling.heads import build_heads
+from detrex.modeling.heads import build_shared_heads
 from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
 from detrex.modeling.transformer import AnchorDecoder, Memory, MultiScaleTransformer, Proposals
 
@@ -70,12 +70,8 @@ class DabDeformableDETR(Detector):
             width = content_dim or embed_dim
             self.tgt_embed, self.refpoint_embed = learned_anchors(total, width)
         self.transformer = transformer
-        layers = transformer.decoder.num_layers
-        self.class_embed, self.bbox_embed = build_heads(
-            embed_dim, num_classes, layers, refine=True, two_stage=as_two_stage
-        )
-        transformer.decoder.register_heads(
-            self.class_embed if as_two_stage else None, self.bbox_embed
+        self.class_embed, self.bbox_embed = build_shared_heads(
+            transformer.decoder, embed_dim, num_classes, refine=True, two_stage=as_two_stage
         )
         self.finish(criterion, aux_loss, select_box_nums_for_evaluation, iou_branch, iou_weight)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from detrex.modeling.criterion import ENCODER, Predictions
 from detrex.modeling.detector import Detector, check_repeated
-from detrex.modeling.heads import build_heads
+from detrex.modeling.heads import build_shared_heads
 from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
 from detrex.modeling.transformer import DeformableTransformer, Memory
 
@@ -62,16 +62,14 @@ class DeformableDETR(Detector):
         stages = {"two_stage_num_proposals": total, "mixed_selection": mixed_selection}
         check_repeated("transformer", transformer, as_two_stage=as_two_stage)
         check_repeated("transformer", transformer, **(stages if as_two_stage else {}))
-        self.as_two_stage = as_two_stage
-        self.mixed_selection = mixed_selection
+        self.as_two_stage, self.mixed_selection = as_two_stage, mixed_selection
         if not as_two_stage or mixed_selection:  # position and content, or content alone
             self.query_embedding = nn.Embedding(total, embed_dim * (1 if as_two_stage else 2))
         self.transformer = transformer
-        shape = (embed_dim, num_classes, transformer.decoder.num_layers)
         heads = dict(refine=with_box_refine, two_stage=as_two_stage)
-        self.class_embed, self.bbox_embed = build_heads(*shape, **heads)
-        stored = self.class_embed if as_two_stage else None
-        transformer.decoder.register_heads(stored, self.bbox_embed if with_box_refine else None)
+        self.class_embed, self.bbox_embed = build_shared_heads(
+            transformer.decoder, embed_dim, num_classes, **heads
+        )
         self.heads_refine = with_box_refine
         if as_two_stage and with_box_refine:  # else all share one head
             self.class_agnostic_head = f"class_embed.{transformer.decoder.num_layers}"
