@@ -68,13 +68,14 @@ def test_a_switch_of_the_model() -> None:
     model = tiny(CONFIG).eval()
     batch = [image(64, 96, 3, seed=1), image(80, 48, 2, seed=2)]
     with torch.no_grad():
+        model.bbox_embed[1].layers[-1].bias[2:] = 2.0  # the last layer's boxes are large
         plain = [x["instances"] for x in model(batch)]
         model.soft_nms = 0.2
         soft = [x["instances"] for x in model(batch)]
     for before, after in zip(plain, soft, strict=True):
         expected = soft_nms(before, 0.2)
         torch.testing.assert_close(after.scores, expected.scores)
-        assert after.scores.sum() < 0.99 * before.scores.sum()
+        assert after.scores.sum() < 0.8 * before.scores.sum()
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.5])

@@ -149,7 +149,11 @@ class Collaborative:
         self, logits: Tensor, boxes: Tensor, sizes: Sequence[tuple[int, int]]
     ) -> list[Instances]:
         found = super().select(logits, boxes, sizes)
-        return found if self.soft_nms is None else [soft_nms(x, self.soft_nms) for x in found]
+        if self.soft_nms is None:
+            return found
+        for detections in found:  # overlap is that of what will be reported
+            detections.pred_boxes.clip(detections.image_size)
+        return [soft_nms(detections, self.soft_nms) for detections in found]
 
     def prepare_targets(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
         """Of each image also its "size" (height, width): the heads work in pixels."""
