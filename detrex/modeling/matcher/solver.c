@@ -19,6 +19,7 @@ typedef struct {
     double *dual, *distance;     /* (G) */
     float *taken;                /* (N) 0, or infinity: has a target */
     float *paid;                 /* (G, capacity) costs of own */
+    float *low, *bound;          /* least cost of each block; the least of these, (length) */
     int *owner;                  /* (N) */
     int *own, *held;             /* (G, capacity) queries of a target, and how many these are */
     int *list, *next, *count;    /* (G, length) cheapest free queries; some may be taken by now */
@@ -26,20 +27,45 @@ typedef struct {
     char *edge;                  /* (G + 1, G + 1) */
 } State;
 
-/* The cheapest free queries, at most `most`, in order. A cost that is NaN is never chosen. */
-static int cheapest(const float *cost, const float *taken, int n, int most, int *found) {
-    int count = 0;
-    for (int first = 0; first < n; first += BLOCK) {
-        const int end = first + BLOCK < n ? first + BLOCK : n;
-        float limit = count == most ? cost[found[most - 1]] : INFINITY, low = INFINITY;
+/* Puts a value into its place of a sorted list of constant length, whose last one drops out. */
+static void insert(float *sorted, int length, float value) {
+    int at = length - 1;
+    for (; at > 0 && value < sorted[at - 1]; at--) sorted[at] = sorted[at - 1];
+    sorted[at] = value;
+}
+
+static inline float least(const float *restrict cost, const float *restrict taken, int n) {
+    float low = INFINITY;
 #pragma omp simd reduction(min : low)
+    for (int j = 0; j < n; j++) {
+        const float value = cost[j] + taken[j];
+        low = value < low ? value : low;
+    }
+    return low;
+}
+
+/* A cost under which the `most` cheapest free queries lie, and the least one of each block. */
+static float limit_of(const State *s, const float *cost, int most) {
+    const int whole = s->queries / BLOCK, left = s->queries % BLOCK;
+    const float *taken = s->taken;
+    float *low = s->low, *bound = s->bound;
+    for (int i = 0; i < most; i++) bound[i] = INFINITY;
+    for (int b = 0; b < whole; b++) low[b] = least(cost + b * BLOCK, taken + b * BLOCK, BLOCK);
+    low[whole] = least(cost + whole * BLOCK, taken + whole * BLOCK, left);
+    for (int b = 0; b <= whole; b++)
+        if (low[b] < bound[most - 1]) insert(bound, most, low[b]);
+    return nextafterf(bound[most - 1], INFINITY); /* as many blocks have one that is cheaper */
+}
+
+/* The cheapest free queries, at most `most`, in order. A cost that is NaN is never chosen. */
+static int cheapest(const State *s, const float *cost, int most, int *found) {
+    int count = 0;
+    float limit = limit_of(s, cost, most);
+    for (int first = 0, block = 0; first < s->queries; first += BLOCK, block++) {
+        if (!(s->low[block] < limit)) continue;
+        const int end = first + BLOCK < s->queries ? first + BLOCK : s->queries;
         for (int j = first; j < end; j++) {
-            const float value = cost[j] + taken[j];
-            low = value < low ? value : low;
-        }
-        if (!(low < limit)) continue;
-        for (int j = first; j < end; j++) {
-            if (!(cost[j] + taken[j] < limit)) continue;
+            if (!(cost[j] + s->taken[j] < limit)) continue;
             int at = count < most ? count++ : most - 1;
             for (; at > 0 && cost[j] < cost[found[at - 1]]; at--) found[at] = found[at - 1];
             found[at] = j;
@@ -56,7 +82,7 @@ static int free_query(State *s, int i) {
         for (; s->next[i] < s->count[i]; s->next[i]++)
             if (s->taken[list[s->next[i]]] == 0) return list[s->next[i]];
         const float *row = s->cost + (size_t)i * s->queries;
-        s->count[i] = cheapest(row, s->taken, s->queries, s->length, list);
+        s->count[i] = cheapest(s, row, s->length, list);
         s->next[i] = 0;
         if (!s->count[i]) return -1;
     }
@@ -73,7 +99,7 @@ static int claim(State *s) {
     for (int i = 0; i < s->targets; i++) {
         const float *row = s->cost + (size_t)i * s->queries;
         int *list = s->list + (size_t)i * s->length;
-        s->count[i] = cheapest(row, s->taken, s->queries, s->length, list);
+        s->count[i] = cheapest(s, row, s->length, list);
         const int last = s->count[i] > s->capacity ? s->capacity : s->count[i] - 1;
         if (s->count[i] < s->capacity || !isfinite(row[list[0]])) return 0;
         s->dual[i] = row[list[last]];
@@ -205,14 +231,17 @@ static int solve(State *s, int64_t *query, int64_t *target) {
 static int assign(const float *cost, const int64_t *size, int64_t *query, int64_t *target) {
     State s = {cost, (int)size[0], (int)size[1], (int)size[2], (int)size[2] + SPARE};
     const size_t n = s.queries, g = s.targets, nodes = g + 1;
+    const size_t blocks = n / BLOCK + 1;
+    const size_t floats = n + g * s.capacity + blocks + s.length;
     const size_t integers = n + g * s.capacity + g * s.length + 6 * nodes;
-    char *memory = calloc(1, 2 * g * sizeof(double) + (n + g * s.capacity) * sizeof(float) +
+    char *memory = calloc(1, 2 * g * sizeof(double) + floats * sizeof(float) +
                              integers * sizeof(int) + nodes * nodes);
     if (!memory) return 0;
     s.dual = (double *)memory, s.distance = s.dual + g;
     s.taken = (float *)(s.distance + g);
     s.paid = s.taken + n;
-    s.owner = (int *)(s.paid + g * s.capacity), s.own = s.owner + n;
+    s.low = s.paid + g * s.capacity, s.bound = s.low + blocks;
+    s.owner = (int *)(s.bound + s.length), s.own = s.owner + n;
     s.list = s.own + g * s.capacity, s.held = s.list + g * s.length;
     s.next = s.held + nodes, s.count = s.next + nodes, s.parent = s.count + nodes;
     s.through = s.parent + nodes, s.done = s.through + nodes;

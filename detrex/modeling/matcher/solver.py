@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate, chain
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +40,10 @@ def solve(costs: Sequence[np.ndarray], copies: Sequence[int]) -> list[np.ndarray
         fitting = [i for i, (c, k) in enumerate(zip(costs, copies, strict=True)) if _fits(c, k)]
         for i, matches in zip(fitting, _in_c(costs, copies, fitting), strict=True):
             found[i] = matches
-    left = [i for i, matches in enumerate(found) if matches is None]
-    problems = [costs[i] for i in left], [copies[i] for i in left]
-    for i, matches in zip(left, _map(_by_scipy, *problems), strict=True):
-        found[i] = matches
+    if left := [i for i, matches in enumerate(found) if matches is None]:
+        problems = [costs[i] for i in left], [copies[i] for i in left]
+        for i, matches in zip(left, _map(_by_scipy, *problems), strict=True):
+            found[i] = matches
     return found
 
 
@@ -64,18 +65,19 @@ def _in_c(
     costs: Sequence[np.ndarray], copies: Sequence[int], chosen: list[int]
 ) -> list[np.ndarray | None]:
     """Matches of the chosen problems, None for those with a tie or without a finite solution."""
-    sizes = [(costs[i].shape[1], costs[i].shape[0], copies[i]) for i in chosen]
-    first = np.cumsum([0, *(targets * capacity for _, targets, capacity in sizes)])
-    matches = np.empty((2, first[-1]), np.int64)
-    solved = np.zeros(len(chosen), np.int8)
-    arrays = np.array(sizes, np.int64), first, *matches, solved
+    sizes = [(*costs[i].shape[::-1], copies[i]) for i in chosen]
+    ends = list(accumulate((targets * capacity for _, targets, capacity in sizes), initial=0))
+    matches = np.empty((2, ends[-1]), np.int64)
+    query, target = (matches.ctypes.data + row * matches.strides[0] for row in (0, 1))
+    solved = (ctypes.c_int8 * len(chosen))()
     library_or_reason(SOURCE).assign_all(
         (ctypes.c_void_p * len(chosen))(*[costs[i].ctypes.data for i in chosen]),
-        *[ctypes.c_void_p(x.ctypes.data) for x in arrays],
-        ctypes.c_int64(len(chosen)),
-        ctypes.c_int64(torch.get_num_threads()),
+        (ctypes.c_int64 * (3 * len(chosen)))(*chain.from_iterable(sizes)),
+        (ctypes.c_int64 * len(chosen))(*ends[:-1]),
+        *(ctypes.c_void_p(query), ctypes.c_void_p(target), solved),
+        *(ctypes.c_int64(len(chosen)), ctypes.c_int64(torch.get_num_threads())),
     )
-    spans = zip(first, first[1:], solved, strict=False)
+    spans = zip(ends, ends[1:], solved, strict=False)
     return [matches[:, start:end] if ok else None for start, end, ok in spans]
 
 
