@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 import torch
 from detectron2.engine import TrainerBase
 from detectron2.utils import comm
-from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from detrex.modeling.ema import ModelEma
 from detrex.utils.errors import InputError
+from detrex.utils.events import BoundedStorage
 
 from .metrics import MetricsWindow, StepNumbers
 from .nan_guard import NanGuard
@@ -92,7 +92,7 @@ class Trainer(TrainerBase):
         """
         self.iter, self.start_iter, self.max_iter = start_iter, start_iter, max_iter
         self._batches = _endless(self.loader)
-        with EventStorage(start_iter) as self.storage:
+        with BoundedStorage(start_iter) as self.storage:
             self.before_train()
             for self.iter in range(start_iter, max_iter):
                 self.before_step()

@@ -5,15 +5,27 @@ from __future__ import annotations
 import datetime
 import logging
 import re
+from collections import defaultdict
+from functools import partial
 from importlib.util import find_spec
 
 import torch
 from detectron2.utils.events import EventStorage, EventWriter, get_event_storage
+from fvcore.common.history_buffer import HistoryBuffer
 from omegaconf import DictConfig, OmegaConf
 
 logger = logging.getLogger(__name__)
 # The last layer's losses of the primary queries; the others go to the metrics files only.
 _MAIN_LOSS = re.compile(r"total_loss|loss_[a-z]+")
+
+
+class BoundedStorage(EventStorage):
+    """Keeps the last ``length`` values of each scalar: a run of weeks must not grow. The writers
+    look back over 1,000 at most; what they wrote stays in their files."""
+
+    def __init__(self, start_iter: int = 0, length: int = 1000) -> None:
+        super().__init__(start_iter)
+        self._history = defaultdict(partial(HistoryBuffer, length))
 
 
 class ConsoleWriter(EventWriter):

@@ -8,7 +8,7 @@ from detectron2.utils.events import EventStorage
 from detrex.config import get_config
 from detrex.utils import WandbWriter
 from detrex.utils.errors import InputError
-from detrex.utils.events import ConsoleWriter
+from detrex.utils.events import BoundedStorage, ConsoleWriter
 
 
 def test_console_line_has_progress_time_left_and_main_losses(caplog):
@@ -32,6 +32,17 @@ def test_console_line_has_progress_time_left_and_main_losses(caplog):
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith("iter 40/100  eta 0:02:00  total_loss 3.25  loss_class 1.5  lr 0.0001")
     assert "2.000 s/it  data 0.250 s" in line and "one2many" not in line and "_0" not in line
+
+
+def test_storage_keeps_the_last_values_only():
+    with BoundedStorage(7, length=3) as storage:
+        for value in (9.0, 1.0, 2.0, 6.0):
+            storage.put_scalar("loss", value)
+            storage.step()
+    assert storage.history("loss").values() == [(1.0, 8), (2.0, 9), (6.0, 10)]
+    assert storage.latest()["loss"] == (6.0, 10)
+    assert storage.latest_with_smoothing_hint(20)["loss"] == (2.0, 10)
+    assert storage.history("loss").global_avg() == 4.5
 
 
 def test_wandb_gets_new_scalars_once(monkeypatch):
