@@ -5,7 +5,8 @@ python tests/nightly/memory.py --steps 2000
 Trains the tiny detector of the tests on the sample data in a real process with two loading
 processes. Compares the last fifth of the run with what it had after the warm-up, its first tenth:
 medians of memory, and the fewest open files, since a file being written is open for a moment.
-Exit status 1 if a process grew by more than 1 % or files were left open.
+Exit status 1 if a process grew by more than 1 % and half a MB, or files were left open: pages that
+a process shares with its parent become its own when it first writes to them, for some 9,000 steps.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from detrex.data.sample_data import make_sample_data
 from tests.engine import processes
 from tests.engine.runs import TinyRuns
 
-WARM_UP, END, GROWTH = 0.1, 0.8, 1.01
+WARM_UP, END, GROWTH, SLACK = 0.1, 0.8, 1.01, 0.5
 
 
 def sample(pid: int) -> dict[str, float]:
@@ -63,7 +64,7 @@ def compare(samples: list[tuple[int, dict[str, float]]], steps: int) -> bool:
         late = [s[name] for i, s in samples if END * steps <= i < steps - 1 and name in s]
         typical = min if name == "files" else median
         before, after = typical(early), typical(late)
-        grew = after > before * GROWTH
+        grew = after > max(before * GROWTH, before + SLACK)
         flat = flat and not grew
         print(f"{name:14s}{before:10.1f} -> {after:10.1f}  x{after / before:.4f}", "GREW" * grew)
     return flat
