@@ -87,6 +87,19 @@ class MultiScaleDeformableAttention(nn.Module):
         places = query if query_pos is None else query + query_pos
         if not self.batch_first:
             places, value = places.transpose(0, 1), value.transpose(0, 1)
+        out = self._read(places, value, spatial_shapes, reference_points, key_padding_mask)
+        out = out if self.batch_first else out.transpose(0, 1)
+        return out + (query if identity is None else identity)
+
+    def _read(
+        self,
+        places: Tensor,
+        value: Tensor,
+        spatial_shapes: Tensor | Shapes,
+        reference_points: Tensor,
+        key_padding_mask: Tensor | None,
+    ) -> Tensor:
+        """What queries (B, N, C), with their positions, find in value (B, S, C): (B, N, C)."""
         samples = (self.num_heads, self.num_levels, self.num_points)
         out = self.attend(
             self.value_proj(value).unflatten(-1, (self.num_heads, -1)),
@@ -96,6 +109,4 @@ class MultiScaleDeformableAttention(nn.Module):
             reference_points,
             key_padding_mask,
         )
-        out = self.dropout(self.output_proj(out))
-        out = out if self.batch_first else out.transpose(0, 1)
-        return out + (query if identity is None else identity)
+        return self.dropout(self.output_proj(out))
