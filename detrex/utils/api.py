@@ -6,8 +6,8 @@ from collections.abc import Callable
 from importlib.util import find_spec
 
 
-def unknown_name(module: str) -> Callable[[str], object]:
-    """A module ``__getattr__`` that says what is missing.
+def unknown_name(module: str, instead: str = "") -> Callable[[str], object]:
+    """A module ``__getattr__`` that says what is missing, and what to use ``instead``.
 
     Dunder look-ups (pickle, inspect) and submodules keep the AttributeError that Python expects.
     """
@@ -17,6 +17,7 @@ def unknown_name(module: str) -> Callable[[str], object]:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         raise ImportError(
             f"{module}.{name} is not offered: it belongs to a detrex project outside this toolbox"
+            f"{instead and '; '}{instead}"
         )
 
     return __getattr__

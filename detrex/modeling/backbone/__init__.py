@@ -20,4 +20,6 @@ __all__ = [
     "timm_parts",
 ]
 
-__getattr__ = unknown_name(__name__)
+__getattr__ = unknown_name(
+    __name__, instead='timm may have such a model: model.update(timm_parts("convnext_tiny"))'
+)
