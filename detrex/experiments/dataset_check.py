@@ -19,7 +19,7 @@ from detrex.data.layouts import Split
 from detrex.data.oddities import Oddities, equal_files, find_oddities
 from detrex.evaluation.coco_json import load_ground_truth
 from detrex.evaluation.coco_scores import SIZE_LIMITS
-from detrex.utils.coco import annotation_fault
+from detrex.utils.coco import annotation_fault, is_finite
 from detrex.utils.contact_sheet import LEGEND, contact_sheet
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
@@ -65,8 +65,8 @@ def check_split(split: Split, json_file: Path) -> SplitReport:
 
 
 def _sizes(entries: CocoEntries) -> tuple[int, int, int]:
-    sound = (a for a in entries.annotations.values() if annotation_fault(a) is None)
-    areas = [a["bbox"][2] * a["bbox"][3] for a in sound]
+    sound = (a["bbox"] for a in entries.annotations.values() if annotation_fault(a) is None)
+    areas = [box[2] * box[3] for box in sound if all(map(is_finite, box))]
     small, large = sum(a < SIZE_LIMITS[0] for a in areas), sum(a >= SIZE_LIMITS[1] for a in areas)
     return small, len(areas) - small - large, large
 

@@ -116,3 +116,11 @@ def test_what_would_stop_a_training_stops_the_check(tmp_path, check, fault):
         (tmp_path / "data/train2017/b.jpg").unlink()
     error = check("data", fails=True)
     assert fault in error and error.count("\n") == 1
+
+
+def test_boxes_without_a_size_have_no_size_class(tmp_path, check):
+    layouts.write_coco(tmp_path / "data")
+    file = tmp_path / "data/annotations/instances_train2017.json"
+    file.write_text(file.read_text().replace("[4, 3, 10, 12]", "[4, 3, NaN, 12]"))
+    text = check("data")
+    assert "3 boxes (at most 2 in an image); small 2, medium 0, large 0" in " ".join(text.split())

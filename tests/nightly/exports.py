@@ -1,9 +1,9 @@
-"""Rank-DETR, DINO and Align-DETR as ONNX and .pt2 files of any batch and size, against PyTorch.
+"""Six methods as ONNX and .pt2 files of any batch and size, against PyTorch.
 
 python tests/nightly/exports.py [CONFIG...]
 
 Exit status 1 if one of them differs by more than 1e-4 (ONNX) or 1e-5 (.pt2) from PyTorch's choices
-among near ties, see ``SameChoices``. Full-size models: about six minutes each.
+among near ties, see ``SameChoices``. Full-size models: up to six minutes each.
 """
 
 from __future__ import annotations

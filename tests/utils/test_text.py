@@ -1,4 +1,4 @@
-"""Parts of messages."""
+"""Parts of messages, numbers for JSON, packages that may be missing."""
 
 import math
 

@@ -54,7 +54,7 @@ static float limit_of(const State *s, const float *cost, int most) {
     low[whole] = least(cost + whole * BLOCK, taken + whole * BLOCK, left);
     for (int b = 0; b <= whole; b++)
         if (low[b] < bound[most - 1]) insert(bound, most, low[b]);
-    return nextafterf(bound[most - 1], INFINITY); /* as many blocks have one that is cheaper */
+    return nextafterf(bound[most - 1], INFINITY); /* so many blocks have one as cheap */
 }
 
 /* The cheapest free queries, at most `most`, in order. A cost that is NaN is never chosen. */

@@ -20,7 +20,7 @@ def soft_nms(found: Instances, threshold: float) -> Instances:
     """
     same = found.pred_classes[:, None] == found.pred_classes
     overlap = pairwise_iou(found.pred_boxes, found.pred_boxes) * same
-    # Each step chooses by the scores of the one before: on a GPU that were a wait a detection.
+    # Each step chooses by the scores of the one before: a GPU would be waited for every time.
     keep = 1 - overlap.where(overlap >= threshold, 0).cpu()
     scores = found.scores.cpu()
     left = torch.ones_like(scores, dtype=torch.bool)
