@@ -10,6 +10,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from detrex.utils.files import atomic_write
 
@@ -77,7 +78,8 @@ def confidence_and_iou(ax: Axes, report: AlignmentReport) -> None:
         cmap="viridis",
         norm=norm,
     )
-    ax.figure.colorbar(image, ax=ax, label="matched samples")
+    bar = ax.figure.colorbar(image, ax=ax, label="matched samples")
+    bar.formatter, bar.minorformatter = LogFormatter(), LogFormatter()  # 6, not 6 x 10^0
     ax.set(xlabel="IoU with the matched object", ylabel="confidence")
     last = report.last
     _finish(ax, f"Matched: Pearson {last.pearson:.2f}, Spearman {last.spearman:.2f}", legend=False)
