@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from detrex.engine.launch import end_process
 from tests.models import image, tiny
 
 METHODS = {
@@ -80,6 +81,7 @@ def work(rank: int, folder: str) -> None:
     )
     torch.save({name: four_steps(name, rank) for name in METHODS}, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
+    end_process(0)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
@@ -52,8 +54,8 @@ class Machines:
 def launch(function: Callable, args: tuple, machines: Machines, device: str) -> None:
     """Call ``function(*args)`` in every process of a run.
 
-    Under torchrun (its environment variables are set) this process is one of them. Otherwise the
-    processes are started here: none for one process on one machine.
+    Under torchrun (its environment variables are set) this process is one of them, and ends here.
+    Otherwise the processes are started here: none for one process on one machine.
 
     Args:
         function: importable by name.
@@ -104,16 +106,29 @@ def _join_group(rank: int, local_rank: int, local: int, device: str, **where: ob
     comm.synchronize()
 
 
-def _call_in_group(function: Callable, args: tuple) -> None:
+def _call_in_group(function: Callable, args: tuple) -> NoReturn:
     try:
         function(*args)
-    except SystemExit:  # preempted, in all processes
-        dist.destroy_process_group()
-        raise
+        status = 0
+    except SystemExit as end:  # preempted, in all processes
+        status = end.code or 0
     dist.destroy_process_group()
+    end_process(status)
 
 
-def _run_under_torchrun(function: Callable, args: tuple, local: int, device: str) -> None:
+def end_process(status: int) -> NoReturn:
+    """End this process of a group, without the interpreter's finalization.
+
+    During that, a thread of gloo's that lets go of its last tensor may abort the process (Python
+    before 3.14 ends threads that wait for its lock), and a finished run would count as failed.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _run_under_torchrun(function: Callable, args: tuple, local: int, device: str) -> NoReturn:
     rank, local_rank = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
     try:
         world = int(os.environ["WORLD_SIZE"])
@@ -125,7 +140,7 @@ def _run_under_torchrun(function: Callable, args: tuple, local: int, device: str
         # All ranks meet bad input alike; torchrun ends the others once rank 0 has said it.
         time.sleep(5 if rank and isinstance(error, InputError) else 0)
         print(text, file=sys.stderr, flush=True)
-        raise SystemExit(code) from None
+        end_process(code)
 
 
 def _spawn(function: Callable, args: tuple, machines: Machines, device: str) -> None:
@@ -172,7 +187,7 @@ def _forward_signals(processes: Sequence[int]) -> list[int]:
 
 def _spawned(
     local_rank: int, function: Callable, args: tuple, machines: Machines, device: str, folder: str
-) -> None:
+) -> NoReturn:
     """The life of one started process."""
     rank = machines.rank * machines.processes + local_rank
     world = machines.processes * machines.count
@@ -192,7 +207,7 @@ def _spawned(
         code, text = describe_failure(error)
         record = {"time": time.time(), "code": code, "text": text}
         Path(folder, f"{rank}.json").write_text(json.dumps(record), encoding="utf-8")
-        sys.exit(code)
+        end_process(code)
 
 
 def _failures(folder: Path) -> list[dict]:

@@ -29,14 +29,13 @@ def call(*command, cwd="/"):
     )
 
 
-@pytest.mark.parametrize(
-    "starter",
-    [
-        [TOOL, "--num-gpus", "2"],
-        ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", TOOL],
-    ],
-    ids=["spawned", "torchrun"],
-)
+STARTERS = {
+    "spawned": [TOOL, "--num-gpus", "2"],
+    "torchrun": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", TOOL],
+}
+
+
+@pytest.mark.parametrize("starter", STARTERS.values(), ids=STARTERS)
 def test_two_processes_equal_one_with_the_same_total_batch(tiny_run, starter):
     options = ["train.model_ema.enabled=true", "train.eval_period=3"]
     tiny_run("one", *options)
@@ -53,6 +52,14 @@ def test_two_processes_equal_one_with_the_same_total_batch(tiny_run, starter):
         for key in {"loss_class", "loss_bbox", "bbox/AP", "lr"} & ours.keys():
             assert theirs[key] == pytest.approx(ours[key], rel=1e-5)
     assert sum("bbox/AP" in m for m in metrics[0]) == 3
+
+
+@pytest.mark.parametrize("starter", STARTERS.values(), ids=STARTERS)
+def test_finished_process_cannot_fail_in_the_interpreters_finalization(tiny_run, starter):
+    trap = ["model.fail_at=3", "model.fail_rank=1", "model.fail_how=trap", "train.log_period=3"]
+    result = call(*starter, *tiny_run.args("a", *trap))
+    assert result.returncode == 0, result.stderr
+    assert tiny_run.checkpoint("a")["iteration"] == 7
 
 
 def test_failure_of_one_process_ends_all_with_its_one_line(tiny_run):

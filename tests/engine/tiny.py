@@ -32,7 +32,26 @@ def hang():
     time.sleep(100)
 
 
-FAILURES = {"nan": lambda: float("nan"), "crash": crash, "die_once": die_once, "hang": hang}
+class Trap:
+    def __del__(self):
+        os.abort()
+
+
+traps = []
+
+
+def abort_in_finalization():
+    traps.append(Trap())
+    return 1.0
+
+
+FAILURES = {
+    "nan": lambda: float("nan"),
+    "crash": crash,
+    "die_once": die_once,
+    "hang": hang,
+    "trap": abort_in_finalization,
+}
 
 
 class TinyMatcher(nn.Module):

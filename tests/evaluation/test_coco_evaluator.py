@@ -10,6 +10,7 @@ import torch.distributed as dist
 from detectron2.data import MetadataCatalog
 from detectron2.structures import Boxes, Instances
 
+from detrex.engine.launch import end_process
 from detrex.evaluation import COCOEvaluator, evaluate_detections
 from detrex.evaluation.alignment import alignment_of_results
 from detrex.utils.errors import InputError
@@ -108,6 +109,7 @@ def _one_rank(rank, port, folder, gt, detections):
     alignment = (diagnosing.evaluate() or {}).get("alignment")
     (folder / f"{rank}.json").write_text(json.dumps([scores, alignment]))
     dist.destroy_process_group()
+    end_process(0)
 
 
 def test_two_processes_score_as_one(tmp_path):
