@@ -188,10 +188,11 @@ def _files_in(folder: str) -> Iterator[str]:
 def _add_annotations(
     json_file: str, records: dict[int, dict], annotations: dict[int, dict], category_ids: list[int]
 ) -> None:
-    """Append every usable annotation to its image's record."""
+    """Move every usable annotation to its image's record; ``annotations`` is empty afterwards."""
     classes = {category_id: index for index, category_id in enumerate(category_ids)}
     dropped: dict[str, list[int]] = defaultdict(list)
-    for key, annotation in annotations.items():
+    for key in list(annotations):
+        annotation = annotations.pop(key)  # there may be millions: two copies are too many
         category_id, image_id = annotation["category_id"], annotation["image_id"]
         if category_id not in classes:
             raise InputError(f"{json_file}: annotation {key} has unknown category id {category_id}")

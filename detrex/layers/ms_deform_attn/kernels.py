@@ -192,8 +192,7 @@ def backward_kernel(levels, value, offsets, logits, reference, grad, grad_value,
         tl.atomic_add(grad_value + offset, amount, mask=moved, sem="relaxed")
     grad_x *= weight * width
     grad_y *= weight * height
-    grad_logit = _unweigh(weight, grad_weight, BOX)
-    tl.store(grad_logits + index, grad_logit, mask=exists)
+    tl.store(grad_logits + index, _unweigh(weight, grad_weight, BOX), mask=exists)
     tl.store(grad_offsets + 2 * index, grad_x * step_x, mask=exists)
     tl.store(grad_offsets + 2 * index + 1, grad_y * step_y, mask=exists)
     if MOVING:
