@@ -32,9 +32,10 @@ METHODS = {
     "align_dab": "align_dab_detr/configs/align_dab_detr_r50_50ep.py",
     "co_dino": "co_detr/configs/co_dino_efficientnet_lite0_sample_data.py",
     "ms_detr": "ms_detr/configs/ms_detr_r50_12ep.py",
+    "rtdetr_discrete": "rt_detr/configs/rtdetrv2_r50vd_dsp_1x_coco.py",
 }
 # Denoising and samples draw random numbers in each process, so one process cannot repeat them.
-RANDOM = {"rank_dino", "dino", "align_detr", "dn_deformable", "dn", "co_dino"}
+RANDOM = {"rank_dino", "dino", "align_detr", "dn_deformable", "dn", "co_dino", "rtdetr_discrete"}
 # Objects of the one image of each process: two steps, a batch without any, more than queries (10).
 STEPS = [(3, 0), (2, 0), (0, 0), (40, 1)]
 SECONDS = 180
@@ -42,8 +43,9 @@ SECONDS = 180
 
 def build(name: str) -> nn.Module:
     # DETR's loss is a weighted mean over queries; with equal weights it is the joined batch's.
-    options = {"criterion__eos_coef": 1.0} if name == "detr" else {}
-    return tiny(f"projects/{METHODS[name]}", **options).train()
+    # Synchronised norms need GPUs.
+    options = {"detr": {"criterion__eos_coef": 1.0}, "rtdetr_discrete": {"neck__norm": "BN"}}
+    return tiny(f"projects/{METHODS[name]}", **options.get(name, {})).train()
 
 
 def share(rank: int, step: int) -> list[dict]:

@@ -68,6 +68,9 @@ def build_trainer(
 
 def _distributed(cfg: DictConfig, model: nn.Module) -> nn.Module:
     device = next(model.parameters()).device
+    synchronised = any(isinstance(m, nn.SyncBatchNorm) for m in model.modules())
+    if synchronised and device.type == "cpu" and comm.get_world_size() > 1:
+        raise InputError("SyncBN needs GPUs: on several CPU processes set the model's norms to BN")
     ids = [device.index] if device.type == "cuda" else None
     with warnings.catch_warnings():
         # broadcast_buffers is upstream's key; torch renames it.

@@ -86,7 +86,13 @@ def _row_by_row(
 def self_attention(
     own: nn.MultiheadAttention, places: Tensor, value: Tensor, rows: tuple[Rows, ...], fused: bool
 ) -> Tensor:
-    """PyTorch's attention among the places, which are queries and keys: one product for both."""
+    """PyTorch's attention among the places, which are queries and keys: one product for both.
+
+    Raises:
+        ValueError: the attention has no bias, or its own widths of keys and values.
+    """
+    if own.in_proj_weight is None or own.in_proj_bias is None:
+        raise ValueError("attn_mask as Rows needs bias=True and neither kdim nor vdim")
     sizes = [2 * own.embed_dim, own.embed_dim]
     weights, biases = own.in_proj_weight.split(sizes), own.in_proj_bias.split(sizes)
     both, seen = (F.linear(*x) for x in zip((places, value), weights, biases, strict=True))
@@ -133,6 +139,7 @@ class ResidualAttention(nn.Module):
         """
         key = query if key is None else key
         value = key if value is None else value
+        # As upstream: also a memory that happens to be as long as the queries gets their places.
         if key_pos is None and query_pos is not None and query_pos.shape == key.shape:
             key_pos = query_pos
         if isinstance(attn_mask, tuple):

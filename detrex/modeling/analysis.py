@@ -27,10 +27,10 @@ def parameters(model: nn.Module) -> tuple[int, int]:
     as the primary query group reaches. Modules for training only count both times.
     """
     total, primary = query_count(model.groups), model.groups[0].one_block.size
-    sizes = [p.shape for p in model.parameters()]
-    tables = [shape for shape in sizes if shape[0] == total]
-    unread = sum((total - primary) * math.prod(shape[1:]) for shape in tables)
-    everything = sum(map(math.prod, sizes))
+    tables = [m for m in model.modules() if isinstance(m, nn.Embedding)]
+    by_query = [table for table in tables if table.num_embeddings == total]
+    unread = sum((total - primary) * table.embedding_dim for table in by_query)
+    everything = sum(p.numel() for p in model.parameters())
     return everything, everything - unread
 
 

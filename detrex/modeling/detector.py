@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from detrex.layers import box_xyxy_to_cxcywh
 from detrex.layers.folded_norm import fold_norms
-from detrex.modeling.criterion import Predictions
+from detrex.modeling.criterion import Predictions, SetCriterion
 from detrex.modeling.heads import Decoded, Heads
 from detrex.modeling.postprocess import (
     Best,
@@ -59,6 +59,17 @@ def check_repeated(part: str, module: nn.Module, **values: object) -> None:
         given = getattr(module, name, None)
         if given not in (None, value):
             raise ValueError(f"model.{part}.{name} is {given}, the model needs {value}")
+
+
+def _check_criterion(criterion: nn.Module) -> None:
+    own = type(criterion)
+    names = ("forward", "get_loss", "loss_labels", "loss_boxes")
+    unused = [name for name in names if getattr(own, name) is not getattr(SetCriterion, name)]
+    if unused and own.supervise is SetCriterion.supervise:
+        raise ValueError(
+            f"{own.__name__}.{unused[0]} would not be called: detectors call supervise() for all"
+            " layers at once; override that, or loss_of() and pair_weights()"
+        )
 
 
 class Detector(nn.Module):
@@ -111,8 +122,10 @@ class Detector(nn.Module):
         table 4). ``iou_weight`` is its share of the score; 0 trains it without using it.
 
         Raises:
-            ValueError: for a weight outside [0, 1], or a branch beside a softmax over classes.
+            ValueError: for a weight outside [0, 1], a branch beside a softmax over classes, or a
+                criterion with losses of its own where they are not called.
         """
+        _check_criterion(criterion)
         self.criterion = criterion
         self.aux_loss = aux_loss
         self.select_box_nums_for_evaluation = select_box_nums_for_evaluation

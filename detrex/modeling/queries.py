@@ -167,7 +167,7 @@ def ranked_count(groups: Sequence[QueryGroup]) -> int:
 
 def rank_order(logits: Tensor, groups: Sequence[QueryGroup]) -> Tensor:
     """Query indices (B, N), best class score first inside each ranked group; logits (B, N, K)."""
-    scores = logits.detach().sigmoid().amax(-1)
+    scores = logits.detach().amax(-1)
     order = []
     for group, span in zip(groups, spans(groups), strict=True):
         if group.ranked:

@@ -16,9 +16,12 @@ def get_world_size() -> int:
     return dist.get_world_size() if is_dist_avail_and_initialized() else 1
 
 
-def mean_over_ranks(value: float, device: torch.device) -> torch.Tensor:
+def mean_over_ranks(value: float | torch.Tensor, device: torch.device) -> torch.Tensor:
     """The mean of a number over all processes, as a scalar tensor; every rank must call it."""
-    mean = torch.full((), float(value), device=device)  # torch.tensor waits for the device
+    if isinstance(value, torch.Tensor):
+        mean = value.detach().clone()
+    else:
+        mean = torch.full((), float(value), device=device)  # torch.tensor waits for the device
     if is_dist_avail_and_initialized():
         dist.all_reduce(mean)
         mean /= get_world_size()

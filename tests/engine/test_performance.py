@@ -3,10 +3,12 @@
 import pytest
 import torch
 import torch.distributed as dist
+from detectron2.utils import comm
 from omegaconf import OmegaConf
 from torch.nn.parallel import DistributedDataParallel
 
 from detrex.config import get_config
+from detrex.engine.build import _distributed
 from detrex.engine.data import build_loader
 from detrex.engine.performance import apply_performance
 from detrex.engine.settings import load_config
@@ -113,3 +115,10 @@ def test_images_for_a_gpu_wait_in_pinned_memory(device, pinned):
     cfg = load_config(str(CONFIG), [f"train.device={device}", "train.seed=0"])
     records = [dict(file_name=f"{i}.png", width=16, height=16) for i in range(4)]
     assert build_loader(cfg, records, 0).pin_memory == pinned
+
+
+def test_synchronised_norms_on_several_cpu_processes_are_refused(monkeypatch):
+    monkeypatch.setattr(comm, "get_world_size", lambda: 2)
+    cfg = OmegaConf.create({"train": {"ddp": {}}})
+    with pytest.raises(InputError, match="SyncBN needs GPUs"):
+        _distributed(cfg, torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.SyncBatchNorm(3)))

@@ -89,6 +89,13 @@ def test_rows_refuse_what_they_would_ignore(kind, name: str) -> None:
         module(x, query_pos=place, attn_mask=attention_rows(HYBRID, CPU), **{name: given[name]})
 
 
+@pytest.mark.parametrize("shape", [{"bias": False}, {"kdim": 16, "vdim": 8}])
+def test_rows_refuse_an_attention_whose_weights_are_not_in_one_piece(shape: dict) -> None:
+    module, x = MultiheadAttention(16, 4, batch_first=True, **shape), torch.randn(2, 10, 16)
+    with pytest.raises(ValueError, match="Rows needs bias=True and neither kdim nor vdim"):
+        module(x, attn_mask=attention_rows(HYBRID, CPU))
+
+
 def test_a_layer_takes_upstreams_mask_as_well() -> None:
     torch.manual_seed(0)
     layer = BaseTransformerLayer(

@@ -40,6 +40,15 @@ def test_parameters_by_part() -> None:
     assert found[REST][0] > heads > 0
 
 
+def test_tables_by_query_are_read_as_far_as_inference_goes() -> None:
+    """As many queries in all as channels: other weights of that length are read whole."""
+    queries = dict(num_queries_one2one=64, num_queries_one2many=192)
+    config = "projects/h_deformable_detr/configs/h_deformable_detr_r50_two_stage_12ep.py"
+    model = models.tiny(config, **queries, transformer__two_stage_num_proposals=256)
+    everything, read = parameters(model)
+    assert everything - read == 192 * 256
+
+
 def test_flops_of_encoder_and_neck() -> None:
     found = flops_by_part(models.tiny().eval(), BATCH)
     projections = 3 * 256 * 256 + 256 * 128

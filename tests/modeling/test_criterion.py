@@ -7,7 +7,7 @@ import torch
 
 from detrex.layers import box_cxcywh_to_xyxy, overlaps
 from detrex.modeling import HungarianMatcher, SetCriterion
-from detrex.modeling.criterion import ENCODER, Predictions
+from detrex.modeling.criterion import ENCODER, Predictions, TwoStageCriterion
 from detrex.modeling.queries import QueryGroup
 
 WEIGHTS = {"loss_class": 2.0, "loss_bbox": 5.0, "loss_giou": 2.0}
@@ -132,6 +132,26 @@ def test_upstream_dict_gives_the_same_losses() -> None:
     losses, indices = crit(outputs, targets, return_indices=True)
     assert losses == crit.supervise([set_, proposals], targets)
     assert len(indices) == 2 and len(indices[0]) == 2
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_proposals_of_an_upstream_dict_answer_for_the_labels_that_the_criterion_says(
+    binary: bool,
+) -> None:
+    crit = TwoStageCriterion(
+        4, HungarianMatcher(2.0, 5.0, 2.0), WEIGHTS, two_stage_binary_cls=binary
+    )
+    set_, targets = predictions(layers=1)
+    proposals, _ = predictions(group=ENCODER, layers=1, agnostic=binary)
+    outputs = [{"pred_logits": s.logits[0], "pred_boxes": s.boxes[0]} for s in (set_, proposals)]
+    found = crit({**outputs[0], "enc_outputs": outputs[1]}, targets)
+    assert found == crit.supervise([set_, proposals], targets)
+
+
+def test_softmax_loss_of_a_two_stage_criterion() -> None:
+    matcher = HungarianMatcher(2.0, 5.0, 2.0)
+    crit = TwoStageCriterion(4, matcher, WEIGHTS, loss_class_type="ce_loss")
+    assert crit.empty_weight.tolist() == pytest.approx([1, 1, 1, 1, 0.1])
 
 
 def test_a_loss_takes_the_factor_of_its_nearest_name() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from detrex.modeling import SetCriterion
 from tests.models import RANK_DETR, image, tiny
 
 DINO = "projects/dino/configs/dino-resnet/dino_r50_4scale_12ep.py"
@@ -50,11 +51,25 @@ def test_training_and_inference_agree_on_the_primary_queries() -> None:
         torch.testing.assert_close(x[:, :, :10], y, atol=1e-5, rtol=1e-5)
 
 
-def test_detections_do_not_depend_on_the_batch() -> None:
-    model = spread(tiny()).eval()
+@pytest.mark.parametrize(
+    "config",
+    [
+        RANK_DETR,
+        DINO,
+        "projects/deformable_detr/configs/deformable_detr_r50_50ep.py",
+        "projects/dab_deformable_detr/configs/dab_deformable_detr_r50_50ep.py",
+        "projects/rt_detr/configs/rtdetr_r50vd_6x_coco.py",
+        "projects/co_detr/configs/co_dino_5scale_r50_1x_coco.py",
+        "projects/ms_detr/configs/ms_detr_r50_12ep.py",
+    ],
+)
+def test_detections_do_not_depend_on_the_batch(config: str) -> None:
+    """The smallest image has fewer tokens than there are queries."""
+    model = spread(tiny(config)).eval()
+    batch = [*BATCH, image(8, 8, 0, seed=3), image(160, 320, 1, seed=4)]
     with torch.no_grad():
-        together = model(BATCH)
-        alone = [model([x])[0] for x in BATCH]
+        together = model(batch)
+        alone = [model([x])[0] for x in batch]
     for a, b in zip(together, alone, strict=True):
         a, b = a["instances"], b["instances"]
         torch.testing.assert_close(a.scores, b.scores, atol=1e-5, rtol=1e-4)
@@ -161,3 +176,22 @@ def test_values_that_upstream_repeats_must_agree() -> None:
         tiny(transformer__two_stage_num_proposals=7)
     with pytest.raises(ValueError, match="mixed_selection is False, the model needs True"):
         tiny(transformer__mixed_selection=False)
+
+
+class OwnLabels(SetCriterion):
+    def loss_labels(self, *args):
+        raise AssertionError
+
+
+class OwnSum(OwnLabels):
+    def supervise(self, sets, targets):
+        return {}
+
+
+def test_losses_that_the_detector_would_not_call_are_refused() -> None:
+    model = tiny()
+    options = (model.criterion, model.aux_loss, 100, False, 0.3)
+    own = [kind(5, model.criterion.matcher, {}) for kind in (OwnLabels, OwnSum)]
+    with pytest.raises(ValueError, match="OwnLabels.loss_labels would not be called"):
+        model.finish(own[0], *options[1:])
+    model.finish(own[1], *options[1:])

@@ -10,7 +10,7 @@ import torch
 from detrex.layers import box_cxcywh_to_xyxy, box_iou, generalized_box_iou
 from detrex.modeling.criterion import ENCODER, ManyToOneCriterion, Predictions
 from detrex.modeling.criterion.many_to_one import rank_in_bag
-from detrex.modeling.matcher import HungarianMatcher, assign
+from detrex.modeling.matcher import Assignment, HungarianMatcher, assign
 from detrex.modeling.queries import QueryGroup
 
 WEIGHTS = {"loss_class": 1.0, "loss_bbox": 5.0, "loss_giou": 2.0}
@@ -136,3 +136,17 @@ def test_too_few_entries_are_named() -> None:
     set_, targets = predictions(3, 12)
     with pytest.raises(ValueError, match=r"match_num needs .* 3 layers' entries, got \[2, 3, 1\]"):
         criterion().supervise([set_], targets)
+
+
+def test_each_block_of_a_group_has_the_queries_of_its_layer() -> None:
+    set_, targets = predictions(2, 12, group=QueryGroup(size=12, blocks=2, copies=2))
+    crit = criterion(match_num=[2, 2, 1])
+    (matches,) = Assignment([crit.problems(set_, targets)]).solve()
+    for block, half in enumerate((slice(0, 6), slice(6, 12))):
+        parts = (set_.logits[:, :, half], set_.boxes[:, :, half])
+        alone = crit.matcher.match(*parts, targets, k=[2, 1])
+        for layer in range(2):
+            mine = matches.layer == 2 * layer + block
+            assert torch.equal(matches.query[mine], alone.query[alone.layer == layer])
+            assert torch.equal(matches.target[mine], alone.target[alone.layer == layer])
+    assert all(loss.isfinite() for loss in crit.supervise([set_], targets).values())

@@ -44,6 +44,11 @@ def test_ranked_groups_are_sorted_apart_and_others_left_alone() -> None:
     assert order.tolist() == [[1, 0, 2, 4, 3, 5, 6], [0, 1, 2, 3, 4, 5, 6]]
 
 
+def test_scores_that_round_to_one_are_still_ranked() -> None:
+    logits = torch.tensor([20.0, 25.0, 30.0])[None, :, None]
+    assert rank_order(logits, [QueryGroup(size=3)]).tolist() == [[2, 1, 0]]
+
+
 def test_reordering_takes_along_all_that_a_query_carries() -> None:
     content = torch.arange(6.0).view(1, 3, 2)
     queries = Queries(content, content + 10, content + 20, (QueryGroup(size=3),), traced=None)

@@ -178,3 +178,17 @@ def test_every_parameter_gets_a_finite_gradient(counts: tuple[int, int]) -> None
         if parameter.requires_grad:
             assert parameter.grad is not None and parameter.grad.isfinite().all(), name
     assert {"loss_class_0_one2many", "loss_giou_one2many"} <= losses.keys()
+
+
+def test_without_candidates_it_is_the_base() -> None:
+    model = tiny(CONFIG, k_one2many=0).train()
+    found = model(BATCH)
+    assert not any("one2many" in name for name in found)
+    queries = model.make_queries(model.encode(model.preprocess(BATCH)), [])[0]
+    assert queries.content.shape[1] == model.groups[0].size
+
+
+def test_groups_of_ones_own_are_refused() -> None:
+    groups = [QueryGroup(size=5), QueryGroup("_x", size=5)]
+    with pytest.raises(ValueError, match="leave groups out"):
+        tiny(CONFIG, groups=groups, transformer__two_stage_num_proposals=10)

@@ -54,6 +54,24 @@ def test_a_part_has_weights_only_where_it_is_on(switch: str, part: str) -> None:
         assert any(part in name for name in names) == on
 
 
+def test_inference_of_fewer_layers_reads_the_bias_of_those() -> None:
+    model = ranked(transformer__decoder__eval_layers=1).eval()
+    with torch.no_grad():
+        images = model.preprocess(BATCH)
+        plain = model.predict(images)[0].logits
+        for i, table in enumerate(model.rank_adaptive_classhead_emb):
+            table.weight.fill_(i + 1.0)
+        biased = model.predict(images)[0].logits
+    assert len(plain) == 1
+    torch.testing.assert_close(biased, plain + 1.0)
+
+
+@pytest.mark.parametrize(("key", "value"), [("rank_adaptive_classhead", False), ("num_queries", 7)])
+def test_a_decoder_that_disagrees_with_the_model_is_named(key: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"model.transformer.decoder.{key} is {value}"):
+        tiny(RANK, **{f"transformer__decoder__{key}": value})
+
+
 def test_the_giou_aware_loss_is_the_matching_queries_only() -> None:
     expected, found = (
         losses(ranked(**{**OFF, "criterion__GIoU_aware_class_loss": on})) for on in (False, True)

@@ -47,6 +47,8 @@ class SetCriterion(LayerLosses, nn.Module):
         ValueError: for an unknown ``loss_class_type`` or entry of ``losses``.
     """
 
+    two_stage_binary_cls = True  # of "enc_outputs": they answer for class 0
+
     def __init__(
         self,
         num_classes: int,
@@ -117,7 +119,7 @@ class SetCriterion(LayerLosses, nn.Module):
     ) -> dict[str, Tensor] | tuple[dict[str, Tensor], list]:
         """Upstream's format: "pred_logits" (B, N, K), "pred_boxes" (B, N, 4), and optionally
         "aux_outputs" (a list of such dicts) and "enc_outputs" (one)."""
-        losses = self.supervise(sets_from_outputs(outputs), targets)
+        losses = self.supervise(sets_from_outputs(outputs, self.two_stage_binary_cls), targets)
         if not return_indices:
             return losses
         layers = [outputs, *outputs.get("aux_outputs", ())]
@@ -141,7 +143,7 @@ class SetCriterion(LayerLosses, nn.Module):
         k = self.queries_per_target(predictions)
         if k is None:
             return Problems(costs, [group.copies // blocks] * len(logits))
-        return Problems(costs, k, fit=True)
+        return Problems(costs, [n for n in k for _ in range(blocks)], fit=True)
 
     def known_matches(self, predictions: Predictions, targets: Targets) -> Matches | None:
         """The assignment of a set that needs no solver, such as denoising's; None asks the matcher.

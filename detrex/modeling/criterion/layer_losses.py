@@ -20,7 +20,8 @@ class LayerLosses:
     """Upstream's methods of ``SetCriterion``.
 
     outputs: "pred_logits" (B, N, K) and "pred_boxes" (B, N, 4) of one layer; ``num_boxes`` is what
-    the sums are divided by. A subclass overrides them, or calls them from a ``forward`` of its own.
+    the sums are divided by. A criterion calls them from a ``forward`` of its own, for a detector of
+    its own: our detectors call ``supervise``, which takes all layers at once.
     """
 
     def get_loss(

@@ -35,14 +35,12 @@ class ManyToOneCriterion(TwoStageCriterion):
         *args,
         match_num: Sequence[int] = (2, 2, 2, 2, 2, 2, 1),
         tau: float = 1.5,
-        alpha: float = 0.25,
         loss_class_type: str = "ia_bce_loss",
         **rest,
     ) -> None:
-        super().__init__(*args, alpha=alpha, loss_class_type=loss_class_type, **rest)
+        super().__init__(*args, loss_class_type=loss_class_type, **rest)
         self.match_num = tuple(match_num)
         self.tau = tau
-        self.alpha = alpha
         self.proposal_loss = self.class_loss
 
     def queries_per_target(self, predictions: Predictions) -> Sequence[int] | None:

@@ -33,12 +33,12 @@ class Predictions:
         return self.group.loss_name(kind, "" if layer == len(self.logits) - 1 else f"_{layer}")
 
 
-def sets_from_outputs(outputs: dict) -> list[Predictions]:
-    """Upstream's nested dict as supervised sets."""
+def sets_from_outputs(outputs: dict, class_agnostic: bool = True) -> list[Predictions]:
+    """Upstream's nested dict as supervised sets; ``class_agnostic`` says it of the proposals."""
     layers = [*outputs.get("aux_outputs", ()), outputs]
     sets = [_stack(layers, QueryGroup(size=outputs["pred_logits"].shape[1]))]
     if "enc_outputs" in outputs:
-        sets.append(_stack([outputs["enc_outputs"]], ENCODER, class_agnostic=True))
+        sets.append(_stack([outputs["enc_outputs"]], ENCODER, class_agnostic))
     return sets
 
 

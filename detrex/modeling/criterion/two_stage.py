@@ -19,10 +19,8 @@ class TwoStageCriterion(SetCriterion):
     ``two_stage_binary_cls``: they answer for class 0 instead, as in Deformable DETR.
     """
 
-    def __init__(
-        self, *args, eos_coef: float | None = None, two_stage_binary_cls: bool = False, **rest
-    ) -> None:
-        super().__init__(*args, eos_coef=eos_coef, **rest)
+    def __init__(self, *args, two_stage_binary_cls: bool = False, **rest) -> None:
+        super().__init__(*args, **rest)
         self.two_stage_binary_cls = two_stage_binary_cls
 
     def supervise(self, sets: Sequence[Predictions], targets: Targets) -> dict[str, Tensor]:

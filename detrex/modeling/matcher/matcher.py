@@ -71,15 +71,14 @@ class HungarianMatcher(nn.Module):
         logits: Tensor,
         boxes: Tensor,
         targets: Targets,
-        copies: int = 1,
         k: Sequence[int] | None = None,
     ) -> Matches:
         """Match all layers at once: logits (L, B, N, K), boxes (L, B, N, 4).
 
-        Only queries and targets of the same image are ever compared. ``copies`` queries per target
-        in every layer, or ``k`` (L,): that many in each layer (see :func:`assign`).
+        Only queries and targets of the same image are ever compared. ``k`` (L,): queries per target
+        in each layer (see :func:`assign`), None: one.
         """
-        return assign(self.costs(logits, boxes, targets), copies, k)
+        return assign(self.costs(logits, boxes, targets), per_layer=k)
 
     def cost(self, logits: Tensor, boxes: Tensor, labels: Tensor, gt: Tensor) -> Tensor:
         """One image's cost (L, N, G): logits (L, N, K), boxes (L, N, 4), gt (G, 4), labels (G,),

@@ -34,8 +34,10 @@ class AnchorDecoder(DeformableDecoder):
 
     def position(self, i: int, queries: Queries, memory: Memory) -> dict[str, Tensor]:
         boxes = memory.on_levels(queries.boxes)
-        # As upstream: the box as the finest padded level sees it, not as the image does.
-        sine = get_sine_pos_embed(boxes[:, :, 0], self.embed_dim // 2)
+        # As upstream: training makes it from the box as the finest padded level sees it. At
+        # inference upstream pads nothing, and an image must not see what it is padded to.
+        seen = boxes[:, :, 0] if self.training else queries.boxes
+        sine = get_sine_pos_embed(seen, self.embed_dim // 2)
         position = self.ref_point_head(sine)  # (B, N, C)
         if self.query_scale is not None and i > 0:
             position = position * self.query_scale(queries.content)

@@ -74,7 +74,7 @@ class DeformableDecoder(Decoder):
     """Dense self-attention among queries, deformable cross-attention to the memory.
 
     ``return_intermediate=False`` is upstream's way to predict with the last layer only; here the
-    criterion decides which layers it supervises (``aux_loss``), so it must stay True.
+    detector decides which layers are supervised (``aux_loss``), so it must stay True.
     """
 
     def __init__(

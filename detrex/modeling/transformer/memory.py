@@ -66,12 +66,13 @@ class Proposals:
     """What the encoder proposes at every token (two-stage).
 
     tokens (B, S, C); logits (B, S, K); anchors (B, S, 4) before the sigmoid, infinite where a token
-    is padding or too close to the border.
+    is padding or too close to the border; padding (B, S), True = must not be chosen, or None.
     """
 
     tokens: Tensor
     logits: Tensor
     anchors: Tensor
+    padding: Tensor | None = None
 
     def boxes(self, box_head: nn.Module) -> Tensor:
         """Boxes (B, S, 4) before the sigmoid."""
@@ -82,10 +83,13 @@ class Proposals:
 
         A small image has fewer tokens than there are queries: its ranking starts again.
         """
-        tokens = scores.shape[1]
+        own = tokens = scores.shape[1]
+        if self.padding is not None:
+            scores = scores.masked_fill(self.padding, -torch.inf)
+            own = (~self.padding).sum(1, keepdim=True)  # (B, 1)
         best = scores.topk(min(count, tokens), dim=1).indices
-        if count > tokens:
-            best = best[:, torch.arange(count, device=best.device) % tokens]
+        places = torch.arange(count, device=best.device) % own
+        best = best.gather(1, places.expand(len(best), -1))
         parts = (self.tokens, self.logits, self.anchors)
         best = best[..., None]
         return Proposals(*(x.gather(1, best.expand(-1, -1, x.shape[-1])) for x in parts))
@@ -131,4 +135,6 @@ class ProposesBoxes:
         # As upstream: unusable tokens are zeroed before the norm, so they share one score, and
         # their infinite coordinates become boxes at 1.
         tokens = self.enc_output_norm(self.enc_output(memory.tokens.masked_fill(~usable, 0.0)))
-        return Proposals(tokens, class_head(tokens), start)
+        # As upstream: training may choose padding. An image's detections must not depend on it.
+        padding = None if self.training else memory.mask
+        return Proposals(tokens, class_head(tokens), start, padding)

@@ -9,7 +9,7 @@ from detrex.modeling.criterion import Predictions
 from detrex.modeling.denoising import plain_denoising
 from detrex.modeling.queries import Queries
 from detrex.modeling.transformer import DenseMemory
-from projects.dab_detr.modeling import DABDETR
+from projects.dab_detr.modeling import DABDETR, DabDetrTransformer
 
 
 class DNDETR(DABDETR):
@@ -17,11 +17,15 @@ class DNDETR(DABDETR):
 
     ``with_indicator``: the last channel of the content says whether a query is a denoising one.
     The other arguments are DAB-DETR's and :class:`detrex.layers.GenerateDNQueries`'s.
+
+    Raises:
+        ValueError: the transformer has patterns, which the embedding takes the place of.
     """
 
     def __init__(
         self,
         *,
+        transformer: DabDetrTransformer,
         embed_dim: int,
         num_classes: int,
         num_queries: int,
@@ -31,6 +35,8 @@ class DNDETR(DABDETR):
         box_noise_scale: float = 0.4,
         **dab,
     ) -> None:
+        if transformer.num_patterns:
+            raise ValueError("DN-DETR's contents are label embeddings: set num_patterns=0")
         shape = dict(num_queries=num_queries, num_classes=num_classes)
         generator = GenerateDNQueries(
             **shape,
@@ -41,7 +47,8 @@ class DNDETR(DABDETR):
             with_indicator=with_indicator,
         )
         before = {"denoising_generator": generator}
-        super().__init__(embed_dim=embed_dim, before=before, **shape, **dab)
+        parts = dict(transformer=transformer, before=before)
+        super().__init__(embed_dim=embed_dim, **parts, **shape, **dab)
 
     def make_queries(
         self, memory: DenseMemory, targets: list[dict] | None

@@ -74,12 +74,17 @@ class MixedDecoder(DeformableDecoder):
 class MSDETR(DeformableDETR):
     """Deformable DETR with mixed supervision; the candidates have heads of their own.
 
-    ``k_one2many``: candidates per target; ``lambda_one2many``: weight of their losses. The
-    criterion says how they are assigned.
+    ``k_one2many``: candidates per target, 0 switches them off; ``lambda_one2many``: weight of their
+    losses. The criterion says how they are assigned.
+
+    Raises:
+        ValueError: for ``groups`` of one's own.
     """
 
     def __init__(self, *, k_one2many: int = 6, lambda_one2many: float = 1.0, **deformable) -> None:
         super().__init__(**deformable)
+        if len(self.groups) > 1:
+            raise ValueError("MS-DETR's candidates are copies of one query group: leave groups out")
         self.candidates = replace(
             self.groups[0], name="_one2many", copies=k_one2many, weight=lambda_one2many
         )
@@ -91,13 +96,13 @@ class MSDETR(DeformableDETR):
         self, memory: Memory, targets: list[dict] | None
     ) -> tuple[Queries, Predictions | None]:
         queries, proposals = super().make_queries(memory, targets)
-        if targets is not None:
+        if targets is not None and self.candidates.copies:
             queries = queries.join(replace(queries, groups=(self.candidates,)))
         return queries, proposals
 
     def heads(self) -> Heads:
         heads = super().heads()
-        if not self.training:
+        if not (self.training and self.candidates.copies):
             return heads
         size = self.groups[0].size
         return heads._replace(

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from detrex.modeling.detector import check_repeated
 from detrex.modeling.heads import Decoded
 from detrex.modeling.queries import Queries, query_count, rank_order, ranked_count
 
@@ -34,6 +35,7 @@ class QueryRankLayer(nn.Module):
         **decoder,
     ) -> None:
         super().__init__(**decoder)
+        self.num_queries, self.rank_adaptive_classhead = num_queries, rank_adaptive_classhead
         self.sorts = rank_adaptive_classhead or query_rank_layer
         self.fuses = query_rank_layer
         if self.fuses:
@@ -60,6 +62,9 @@ class RankAdaptiveClassHead(nn.Module):
     """Mixed into a detector: a learned (rank, class) bias of every layer's logits.
 
     As in the released code the ranking itself does not see the bias.
+
+    Raises:
+        ValueError: the decoder's switch or number of queries is not the detector's.
     """
 
     def __init__(
@@ -67,8 +72,13 @@ class RankAdaptiveClassHead(nn.Module):
     ) -> None:
         super().__init__(num_classes=num_classes, **detector)
         self.rank_adaptive_classhead = rank_adaptive_classhead
+        repeated = {
+            "num_queries": query_count(self.groups),
+            "rank_adaptive_classhead": rank_adaptive_classhead,
+        }
+        check_repeated("transformer.decoder", self.transformer.decoder, **repeated)
         if rank_adaptive_classhead:
-            biases = torch.zeros(query_count(self.groups), num_classes)
+            biases = torch.zeros(repeated["num_queries"], num_classes)
             self.rank_adaptive_classhead_emb = nn.ModuleList(
                 nn.Embedding(*biases.shape, _weight=biases.clone())
                 for _ in range(self.transformer.decoder.num_layers)
@@ -78,7 +88,9 @@ class RankAdaptiveClassHead(nn.Module):
         found = super().decode(queries, memory)
         if not self.rank_adaptive_classhead:
             return found
-        rows = [rank_rows(e.weight, queries) for e in self.rank_adaptive_classhead_emb]
+        # Inference may end before the last layer.
+        layers = zip(self.rank_adaptive_classhead_emb, found.logits, strict=False)
+        rows = [rank_rows(table.weight, queries) for table, _ in layers]
         return found._replace(logits=found.logits + torch.stack(rows)[:, None])
 
 

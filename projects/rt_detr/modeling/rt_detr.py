@@ -40,6 +40,8 @@ class RTDETRTransformerDecoder(DeformableDecoder):
         if discrete_sampling:
             for layer in self.layers:
                 layer.attentions[1].attend = discrete_attention
+                # Whole pixels do not move: no gradient, for which several processes would wait.
+                layer.attentions[1].sampling_offsets.requires_grad_(False)
 
     def position(self, i: int, queries: Queries, memory: Memory) -> dict[str, Tensor]:
         return {
