@@ -10,7 +10,10 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+
+from torch import Tensor
 
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
@@ -51,6 +54,21 @@ def library_or_reason(source: Path, *defines: str) -> ctypes.CDLL | str:
         return load_library(source, *defines)
     except CompileError as error:
         return str(error)
+
+
+def call_c(function: Callable, *arguments: Tensor | list | float | None) -> None:
+    """Call a function of a library with tensors and None as pointers, whole numbers as int64,
+    others as float, and a list as an array of what its entries are."""
+    function(*map(_as_c, arguments))
+
+
+def _as_c(argument: Tensor | list | float | None) -> object:
+    if isinstance(argument, list):
+        fields = [_as_c(field) for field in argument]
+        return (type(fields[0]) * len(fields))(*fields)
+    if isinstance(argument, int | float):
+        return (ctypes.c_int64 if isinstance(argument, int) else ctypes.c_float)(argument)
+    return ctypes.c_void_p(None if argument is None else argument.data_ptr())
 
 
 def _vector_flags() -> list[str]:

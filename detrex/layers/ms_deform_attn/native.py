@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from detrex.utils.compiler import CompileError, load_library
+from detrex.utils.compiler import call_c, library_or_reason
 
 from .operator import attention_operator, reference_shares
 
 SOURCE = Path(__file__).with_name("kernel.c")
 DEFINES = {
-    torch.float32: ["REAL=float"],
-    torch.float64: ["REAL=double"],
-    torch.bfloat16: ["REAL=float", "BFLOAT16"],
+    torch.float32: ("REAL=float",),
+    torch.float64: ("REAL=double",),
+    torch.bfloat16: ("REAL=float", "BFLOAT16"),
 }
-
-
-@functools.cache
-def _load(dtype: torch.dtype) -> ctypes.CDLL | str:
-    """The library, or why there is none: a failed build is not tried again in this process."""
-    try:
-        return load_library(SOURCE, *DEFINES[dtype])
-    except CompileError as error:
-        return str(error)
 
 
 def why_unavailable(dtype: torch.dtype) -> str | None:
     """Why the kernel cannot be used for tensors of this dtype; None if it can."""
-    library = _load(_stored(dtype))
+    library = library_or_reason(SOURCE, *DEFINES[_stored(dtype)])
     return library if isinstance(library, str) else None
 
 
@@ -71,17 +61,8 @@ def _sizes(value: Tensor, shapes: list[int], offsets: Tensor, reference: Tensor 
 
 
 def _call(name: str, value: Tensor, *arguments: Tensor | list | int) -> None:
-    """Call a function of kernel.c; a list becomes a struct of pointers or of integers."""
-    getattr(_load(value.dtype), name)(*map(_as_c, arguments))
-
-
-def _as_c(argument: Tensor | list | int | None) -> object:
-    if isinstance(argument, list):
-        fields = [_as_c(field) for field in argument]
-        return (type(fields[0]) * len(fields))(*fields)
-    if isinstance(argument, int):
-        return ctypes.c_int64(argument)
-    return ctypes.c_void_p(None if argument is None else argument.data_ptr())
+    """Call a function of kernel.c; lists are its structs of pointers or of integers."""
+    call_c(getattr(library_or_reason(SOURCE, *DEFINES[value.dtype]), name), *arguments)
 
 
 def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:

@@ -8,7 +8,6 @@ Legend: B images, L layers, N queries, K classes, M matches.
 
 from __future__ import annotations
 
-import ctypes
 from pathlib import Path
 
 import torch
@@ -16,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from detrex.utils.compiler import library_or_reason
+from detrex.utils.compiler import call_c, library_or_reason
 
 SOURCE = Path(__file__).with_name("negatives.c")
 
@@ -86,9 +85,6 @@ def _call(name: str, logits: Tensor, *tensors: Tensor) -> None:
     layers, images, queries, classes = logits.shape
     if logits.stride()[2:] != (classes, 1):
         logits = logits.contiguous()
-    getattr(library_or_reason(SOURCE), name)(
-        ctypes.c_void_p(logits.data_ptr()),
-        (ctypes.c_int64 * 2)(*logits.stride()[:2]),
-        *[ctypes.c_void_p(x.data_ptr()) for x in tensors],
-        *map(ctypes.c_int64, (layers, images, queries * classes, torch.get_num_threads())),
-    )
+    sizes = layers, images, queries * classes, torch.get_num_threads()
+    function = getattr(library_or_reason(SOURCE), name)
+    call_c(function, logits, list(logits.stride()[:2]), *tensors, *sizes)

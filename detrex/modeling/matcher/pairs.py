@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from detrex.layers import box_cxcywh_to_xyxy, overlaps
-from detrex.utils.compiler import library_or_reason
+from detrex.utils.compiler import call_c, library_or_reason
 
 SOURCE = Path(__file__).with_name("pairs.c")
 
@@ -36,14 +36,8 @@ def _in_c(library: ctypes.CDLL, boxes: Tensor, gt: Tensor, *factors: float) -> T
     """(L, G, N)."""
     boxes = boxes if boxes.stride()[1:] == (4, 1) else boxes.contiguous()
     gt = gt.contiguous()
-    sizes = (*boxes.shape[:2], len(gt))
+    sizes = [*boxes.shape[:2], len(gt)]
     out = boxes.new_empty(sizes[0], sizes[2], sizes[1])
-    library.pair_costs(
-        ctypes.c_void_p(boxes.data_ptr()),
-        ctypes.c_int64(boxes.stride(0)),
-        *[ctypes.c_void_p(x.data_ptr()) for x in (gt, out)],
-        (ctypes.c_int64 * 3)(*sizes),
-        *map(ctypes.c_float, factors),
-        ctypes.c_int64(torch.get_num_threads()),
-    )
+    inputs = boxes, boxes.stride(0), gt
+    call_c(library.pair_costs, *inputs, out, sizes, *map(float, factors), torch.get_num_threads())
     return out
