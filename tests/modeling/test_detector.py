@@ -195,3 +195,14 @@ def test_losses_that_the_detector_would_not_call_are_refused() -> None:
     with pytest.raises(ValueError, match="OwnLabels.loss_labels would not be called"):
         model.finish(own[0], *options[1:])
     model.finish(own[1], *options[1:])
+
+
+def test_dinos_contents_may_be_the_chosen_proposals() -> None:
+    model = tiny(DINO, transformer__learnt_init_query=False).eval()
+    with torch.no_grad():
+        memory = model.encode(model.preprocess(BATCH))
+        queries, _ = model.make_queries(memory, None)
+        found = model.transformer.propose(memory, model.class_embed[-1])
+    best = found.top(10, found.logits.amax(-1))
+    assert torch.equal(queries.content, best.tokens)
+    assert not any("tgt_embed" in name for name in model.state_dict())

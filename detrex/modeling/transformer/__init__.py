@@ -1,4 +1,4 @@
-from .anchor import AnchorDecoder
+from .anchor import AnchorBoxDecoder
 from .conditional import ConditionalDecoder, ConditionalEncoder
 from .decoder import Decoder
 from .deformable import (
@@ -11,7 +11,7 @@ from .dense import DenseDecoder, DenseEncoder, DenseMemory, DenseTransformer
 from .memory import Memory, Proposals, ProposesBoxes
 
 __all__ = [
-    "AnchorDecoder",
+    "AnchorBoxDecoder",
     "ConditionalDecoder",
     "ConditionalEncoder",
     "Decoder",

@@ -15,7 +15,7 @@ from .deformable import DeformableDecoder
 from .memory import Memory
 
 
-class AnchorDecoder(DeformableDecoder):
+class AnchorBoxDecoder(DeformableDecoder):
     """Position = MLP(sine(box)), made anew for every layer.
 
     ``content_scale`` multiplies it with MLP(content), from the second layer on.

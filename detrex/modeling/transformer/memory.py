@@ -89,7 +89,7 @@ class Proposals:
             own = (~self.padding).sum(1, keepdim=True)  # (B, 1)
         best = scores.topk(min(count, tokens), dim=1).indices
         places = torch.arange(count, device=best.device) % own
-        best = best.gather(1, places.expand(len(best), -1))
+        best = best.gather(1, places.expand(best.shape[0], -1))
         parts = (self.tokens, self.logits, self.anchors)
         best = best[..., None]
         return Proposals(*(x.gather(1, best.expand(-1, -1, x.shape[-1])) for x in parts))

@@ -14,10 +14,10 @@ from detrex.modeling.criterion import ENCODER, Predictions
 from detrex.modeling.detector import Detector, check_repeated
 from detrex.modeling.heads import build_shared_heads
 from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
-from detrex.modeling.transformer import AnchorDecoder, Memory, MultiScaleTransformer, Proposals
+from detrex.modeling.transformer import AnchorBoxDecoder, Memory, MultiScaleTransformer, Proposals
 
 
-class DabDeformableDetrTransformerDecoder(AnchorDecoder):
+class DabDeformableDetrTransformerDecoder(AnchorBoxDecoder):
     """Anchor decoder whose positions are scaled by the content."""
 
     def __init__(self, **deformable) -> None:

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from detrex.modeling.denoising import contrastive_denoising
 from detrex.modeling.queries import Queries
-from detrex.modeling.transformer import AnchorDecoder, MultiScaleTransformer, Proposals
+from detrex.modeling.transformer import AnchorBoxDecoder, MultiScaleTransformer, Proposals
 from projects.dab_deformable_detr.modeling import DabDeformableDETR
 
 
-class DINOTransformerDecoder(AnchorDecoder):
+class DINOTransformerDecoder(AnchorBoxDecoder):
     """Anchor decoder with a final norm that the heads see."""
 
     def __init__(self, *, look_forward_twice: bool = True, **deformable) -> None:
