@@ -22,7 +22,8 @@ def apply_custom_dataset(
     """Make a config train and evaluate on the data named in ``cfg.dataloader.dataset``.
 
     Registers the data sets, points the loaders and the evaluator at them, and writes the number of
-    categories to every ``num_classes`` under ``cfg.model``.
+    categories to every ``num_classes`` under ``cfg.model``. Without validation data
+    the evaluator is removed.
 
     Args:
         cfg: changed in place, and only after every check has passed.
@@ -43,7 +44,9 @@ def apply_custom_dataset(
     _write_num_classes(cfg, info, explicit_overrides)
     for split, part in SPLITS.items():
         cfg.dataloader[part].dataset.names = _dataset_name(dataset_cfg, split)
-    if "evaluator" in cfg.dataloader:
+    if "val" in splits and not any(_paths(dataset_cfg, "val").values()):
+        cfg.dataloader.evaluator = None
+    if cfg.dataloader.get("evaluator") is not None:
         cfg.dataloader.evaluator.dataset_name = cfg.dataloader.test.dataset.names
     return info
 
@@ -53,14 +56,14 @@ def register_custom_coco(
 ) -> DatasetInfo:
     """Register ``<name>_train`` and ``<name>_val`` with detectron2, as far as they are given.
 
-    Calling it again replaces the registration.
+    The first of ``splits`` must be given. Calling it again replaces the registration.
 
     Raises:
         InputError: no data, half-given data, unusable data, a name that belongs to another data
             set, or different categories in the splits.
     """
     given = {split: pair for split in splits if (pair := _path_pair(dataset_cfg, split))}
-    if not given:
+    if splits[0] not in given:
         raise InputError(f"dataloader.dataset.{splits[0]}.{{json,images}} are not set: give both")
     data = {split: read_coco(*pair, training=split == "train") for split, pair in given.items()}
     categories = [part.categories for part in data.values()]

@@ -23,7 +23,7 @@ from detrex.utils.errors import InputError
 from detrex.utils.events import ConsoleWriter, WandbWriter, wandb_installed
 
 from .checkpoints import TrainingCheckpoints
-from .evaluate import evaluate_both
+from .evaluate import evaluate_both, has_evaluator
 from .hooks import BestCheckpoint, Evaluation, MatcherIteration, PeriodicCheckpoint, Writers
 from .optim import build_optimizer
 from .preemption import Preemption
@@ -103,7 +103,9 @@ def _hooks(
     make_writers = functools.partial(_writers, cfg, trainer)
     is_main = comm.is_main_process()
     return [
-        Evaluation(eval_period, lambda: evaluate_both(cfg, network, ema)),
+        Evaluation(eval_period, lambda: evaluate_both(cfg, network, ema))
+        if has_evaluator(cfg)
+        else None,
         BestCheckpoint(checkpoints, best),
         preemption,
         hooks.IterationTimer(),

@@ -7,13 +7,32 @@ import logging
 from detectron2.config import instantiate
 from detectron2.evaluation import inference_on_dataset, print_csv_format
 from detectron2.utils import comm
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from detrex.evaluation.alignment import with_layers
 from detrex.modeling.ema import ModelEma
+from detrex.utils.errors import InputError
 
 logger = logging.getLogger(__name__)
+
+
+def has_evaluator(cfg: DictConfig) -> bool:
+    """Whether the config says how to evaluate; without validation data it does not."""
+    return cfg.dataloader.get("evaluator") is not None
+
+
+def check_evaluation(cfg: DictConfig) -> None:
+    """Build, before training, what the first evaluation will need; its data is not read.
+
+    Raises:
+        InputError: an argument that the evaluator or the mapper refuses.
+    """
+    if not has_evaluator(cfg):
+        logger.info("no validation data or no dataloader.evaluator: nothing is evaluated")
+        return
+    instantiate(cfg.dataloader.evaluator)
+    instantiate(OmegaConf.select(cfg, "dataloader.test.mapper"))
 
 
 def evaluate(cfg: DictConfig, model: nn.Module) -> dict:
@@ -25,10 +44,12 @@ def evaluate(cfg: DictConfig, model: nn.Module) -> dict:
 
     Returns:
         Task -> metric -> score, on the main process; empty on the others.
+
+    Raises:
+        InputError: the config has no evaluator.
     """
-    if "evaluator" not in cfg.dataloader:
-        logger.warning("the config has no dataloader.evaluator: nothing is evaluated")
-        return {}
+    if not has_evaluator(cfg):
+        raise InputError("dataloader.evaluator is not set: there is nothing that could evaluate")
     loader, evaluator = instantiate(cfg.dataloader.test), instantiate(cfg.dataloader.evaluator)
     if getattr(evaluator, "diagnose", False):
         model = with_layers(model)

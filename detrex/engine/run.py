@@ -22,7 +22,7 @@ from detrex.utils.errors import InputError
 from .build import build_trainer
 from .checkpoints import newest_checkpoint, next_iteration, restore
 from .data import build_loader, prepare_data, read_train_set
-from .evaluate import evaluate
+from .evaluate import check_evaluation, evaluate, has_evaluator
 from .matcher_switch import keep_matcher_switch, resolve_matcher_switch, switch_values
 from .optim import freeze
 from .performance import apply_performance
@@ -90,11 +90,13 @@ def train_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
 
 def _train(cfg: DictConfig, args: argparse.Namespace, preemption: Preemption) -> None:
     folder = Path(cfg.train.output_dir)
-    info = prepare_data(cfg, args.opts, ["train", "test"])
+    parts = ["train", "test"] if has_evaluator(cfg) else ["train"]
+    info = prepare_data(cfg, args.opts, parts)
     as_given = json_config(cfg)
     check_output_folder(folder, as_given, args.resume, args.reuse_output)
     comm.synchronize()  # nobody writes before everybody has looked
     _log_to(folder)
+    check_evaluation(cfg)
     records = read_train_set(cfg)
     saved = read_record(folder) if args.resume else {}
     batch = cfg.dataloader.train.total_batch_size

@@ -83,8 +83,7 @@ def precision_and_recall(
 
     gt: of :func:`load_ground_truth`; the rest, and what is raised, as :func:`evaluate_detections`.
     """
-    if max_dets <= 10:
-        raise InputError(f"max_dets must be more than 10, got {max_dets}")
+    check_options(backend, max_dets)
     records = detections
     if isinstance(detections, np.ndarray):
         pairs = np.unique(detections[:, [0, 6]].astype(np.int64), axis=0).tolist()
@@ -153,6 +152,13 @@ def _open_backend(name: str) -> tuple[str, Callable, Callable]:
         with contextlib.suppress(ImportError):
             return candidate, *BACKENDS[candidate]()
     raise InputError(f"no COCO evaluator ({name}): run `pip install hotcoco`")
+
+
+def check_options(backend: str, max_dets: int) -> None:
+    """Raises InputError: an evaluator that is unknown or not installed, or too few detections."""
+    if not isinstance(max_dets, int) or max_dets <= 10:
+        raise InputError(f"max_dets must be more than 10, got {max_dets!r}")
+    _open_backend(backend)
 
 
 def _accumulate(
