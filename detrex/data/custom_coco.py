@@ -43,7 +43,11 @@ def apply_custom_dataset(
     info = register_custom_coco(dataset_cfg, splits)
     _write_num_classes(cfg, info, explicit_overrides)
     for split, part in SPLITS.items():
-        cfg.dataloader[part].dataset.names = _dataset_name(dataset_cfg, split)
+        node = OmegaConf.select(cfg, f"dataloader.{part}.dataset")
+        if node is not None:
+            node.names = _dataset_name(dataset_cfg, split)
+        elif split in splits:
+            raise InputError(f"dataloader.dataset is given, but dataloader.{part} has no dataset")
     if "val" in splits and not any(_paths(dataset_cfg, "val").values()):
         cfg.dataloader.evaluator = None
     if cfg.dataloader.get("evaluator") is not None:

@@ -137,7 +137,7 @@ def _resolve(
     cfg: DictConfig, args: argparse.Namespace, epoch_length: int | None, saved: dict
 ) -> None:
     """Write into the config what depends on the data, the run so far, or chance."""
-    resolve_schedule(cfg, lambda: epoch_length)
+    resolve_schedule(cfg, epoch_length)
     resolve_matcher_switch(cfg, args.opts)
     keep_matcher_switch(cfg, saved.get("matcher_change_iter", []))
     if cfg.train.seed < 0:

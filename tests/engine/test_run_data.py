@@ -1,11 +1,15 @@
 """What runs make of the data sets, the loaders and the evaluator that a config names."""
 
+import itertools
 import json
 
 import pytest
+from detectron2.utils.env import seed_all_rng
 
+from detrex.engine.data import build_loader, prepare_data, read_train_set
+from detrex.engine.settings import load_config
 from detrex.utils.errors import InputError
-from tests.engine.runs import TinyRuns
+from tests.engine.runs import CONFIG, TinyRuns
 
 EMA = "train.model_ema.enabled=true"
 
@@ -61,3 +65,45 @@ def test_ground_truth_is_not_read_before_it_is_needed(tiny_run, monkeypatch):
     with pytest.raises(InputError, match="train.accumulation_steps=3"):
         tiny_run("a", "dataloader.evaluator.diagnose=true", "train.accumulation_steps=3")
     assert not read
+
+
+@pytest.mark.parametrize(
+    "option, message",
+    [
+        ("dataloader.train.start_iteration=5", "start_iteration=5: leave it out"),
+        ("dataloader.train.total_batch_size=null", "total_batch_size=None: give the number"),
+        ("dataloader.train.total_batch_size=0", "total_batch_size=0: give the number"),
+        ("dataloader.train.dataset=null", "dataloader.train has no dataset"),
+    ],
+)
+def test_a_training_loader_that_cannot_be_used_is_named(tiny_run, option, message):
+    with pytest.raises(InputError, match=message):
+        tiny_run("a", option)
+
+
+def image_ids(cfg, start_iteration, count=5):
+    seed_all_rng(cfg.train.seed)
+    loader = build_loader(cfg, read_train_set(cfg), start_iteration)
+    return [x["image_id"] for batch in itertools.islice(loader, count) for x in batch]
+
+
+def test_a_loaders_own_seed_is_obeyed(tiny_data):
+    cfg = load_config(str(CONFIG), tiny_data)
+    prepare_data(cfg, [], ["train"])
+    given = image_ids(cfg, 0)
+    cfg.dataloader.train.seed = cfg.train.seed
+    assert image_ids(cfg, 0) == given
+    cfg.dataloader.train.seed = 3
+    assert image_ids(cfg, 0) != given
+
+
+def test_a_loader_that_cannot_continue_does_not_repeat_its_first_images(tiny_data, caplog):
+    cfg = load_config(str(CONFIG.with_name("tiny_fork.py")), tiny_data)
+    prepare_data(cfg, [], ["train"])
+    first = image_ids(cfg, 0)
+    assert image_ids(cfg, 0) == first and "start_iteration" not in caplog.text
+    second = image_ids(cfg, 4)
+    assert image_ids(cfg, 4) == second != first
+    assert [r.levelname for r in caplog.records if "start_iteration" in r.message] == [
+        "WARNING"
+    ] * 2
