@@ -74,6 +74,12 @@ def trained_model(
     model, ema = _build_model(cfg), cfg.train.model_ema
     averaged, strict = ema.enabled and ema.use_ema_weights_for_eval_only, not allow_partial
     _, content = load_weights(model, checkpoint, strict=strict, averaged=averaged, trusted=trusted)
+    if "ema_state" in content and not averaged:
+        logger.info(
+            "%s has averaged weights too: train.model_ema.enabled=true "
+            "train.model_ema.use_ema_weights_for_eval_only=true takes those",
+            checkpoint,
+        )
     return model, content.get("metadata")
 
 

@@ -10,6 +10,7 @@ from detrex.engine.data import build_loader, prepare_data, read_train_set
 from detrex.engine.settings import load_config
 from detrex.utils.errors import InputError
 from tests.engine.runs import CONFIG, TinyRuns
+from tests.engine.tiny import write_data
 
 EMA = "train.model_ema.enabled=true"
 
@@ -107,3 +108,36 @@ def test_a_loader_that_cannot_continue_does_not_repeat_its_first_images(tiny_dat
     assert [r.levelname for r in caplog.records if "start_iteration" in r.message] == [
         "WARNING"
     ] * 2
+
+
+def test_a_broken_validation_image_ends_a_run_that_continues_once_it_is_mended(tmp_path, tiny_data):
+    runs = TinyRuns(tmp_path, [*tiny_data[:2], *write_data(tmp_path / "val")[2:]])
+    image, options = tmp_path / "val/5.png", ["train.eval_period=3", "train.checkpointer.period=0"]
+    sound = image.read_bytes()
+    image.write_bytes(sound[:-30])
+    with pytest.raises(InputError, match="5.png: not a readable image"):
+        runs("a", *options, "dataloader.dataset.skip_broken_images=true")
+    image.write_bytes(sound)
+    runs("a", *options, "--resume")
+    lines = [json.loads(line) for line in (tmp_path / "a/metrics.json").open()]
+    assert [line["iteration"] for line in lines if "bbox/AP" in line] == [3, 6, 8]
+
+
+def test_files_of_an_evaluation_are_the_models_and_beside_them_its_averages(tiny_run, caplog):
+    tiny_run("plain", "train.seed=3", "dataloader.evaluator.diagnose=true")
+    decay = "train.model_ema.decay=0.999"
+    tiny_run("a", "train.seed=3", "dataloader.evaluator.diagnose=true", EMA, decay)
+    folder = tiny_run.folder / "a"
+    for name in ("coco_instances_results.json", "alignment.json"):
+        assert (folder / name).read_text() == (tiny_run.folder / "plain" / name).read_text()
+        assert (folder / name).read_text() != (folder / "ema" / name).read_text()
+    assert not (tiny_run.folder / "plain" / "ema").exists()
+    file = f"train.init_checkpoint={folder / 'model_final.pth'}"
+    use = "train.model_ema.use_ema_weights_for_eval_only=true"
+    averaged = (folder / "ema" / "coco_instances_results.json").read_text()
+    for options, told in ([], True), ([EMA, use], False):
+        caplog.clear()
+        tiny_run("a", "--eval-only", file, *options)
+        assert (use in caplog.text) == told
+        written = (folder / "coco_instances_results.json").read_text()
+        assert (written == averaged) != told
