@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from detectron2.structures import BoxMode
 
-from detrex.utils.coco import LARGEST_ID, annotation_fault, is_finite, is_id
+from detrex.utils.coco import LARGEST_ID, annotation_fault, distinct_names, is_finite, is_id
 from detrex.utils.errors import InputError
 from detrex.utils.text import first_few
 
@@ -47,7 +47,8 @@ def read_coco(json_file: str, image_root: str, training: bool = False) -> CocoDa
     Boxes are absolute x0, y0, x1, y1, clipped to the image. Boxes that are not finite or without
     an area inside the image are dropped, counted and named in one warning. ``category_id`` of the
     records is the class index 0..K-1 in the order of the JSON's (possibly sparse) ids. Crowd
-    regions are kept and marked. Image files may be links.
+    regions are kept and marked. Image files may be links. Categories of one name stay apart, with a
+    warning.
 
     Args:
         json_file: the annotations.
@@ -73,7 +74,11 @@ def read_coco(json_file: str, image_root: str, training: bool = False) -> CocoDa
     boxes = (box for record in records.values() for box in record["annotations"])
     if training and all(box["iscrowd"] for box in boxes):
         raise InputError(f"{json_file}: no usable annotation to train on")
-    return CocoData(list(records.values()), {i: c["name"] for i, c in categories.items()})
+    names = {i: c["name"] for i, c in categories.items()}
+    distinct = distinct_names(categories.values())
+    if doubles := [name for i, name in distinct.items() if name != names[i]]:
+        logger.warning("%s: classes of one name: %s", json_file, first_few(doubles))
+    return CocoData(list(records.values()), names)
 
 
 def read_entries(json_file: str) -> CocoEntries:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from detrex.utils.coco import distinct_names
 from detrex.utils.errors import InputError
 
 from .coco_json import check_known, load_ground_truth
@@ -58,7 +59,8 @@ def evaluate_detections(
             or rows (D, 7): image id, x, y, w, h, score, category id.
         backend: "hotcoco", "faster-coco-eval", "pycocotools", or "auto": the first installed.
         max_dets: detections per image that count, best first; more than 10.
-        per_class: add "AP-<class name>" for every class.
+        per_class: add "AP-<class name>" for every class; classes of one name have their id behind
+            it.
 
     Returns percentages by the names in ``SCORES``; NaN where there is no such ground truth.
     "AR100" keeps its name whatever ``max_dets`` is.
@@ -71,8 +73,8 @@ def evaluate_detections(
     scores = main_scores(arrays)
     if per_class:
         # axis K is sorted by category id in all three evaluators
-        for k, category in enumerate(sorted(gt["categories"], key=lambda c: c["id"])):
-            scores[f"AP-{category['name']}"] = class_score(arrays, k)
+        for k, (_, name) in enumerate(sorted(distinct_names(gt["categories"]).items())):
+            scores[f"AP-{name}"] = class_score(arrays, k)
     return scores
 
 

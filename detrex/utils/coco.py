@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Collection
 from numbers import Real
 
 LARGEST_ID = 2**53  # ids travel through float64 arrays in COCO evaluators
@@ -34,6 +36,16 @@ def annotation_fault(annotation: dict) -> str | None:
     if not _is_number(area) or not is_finite(area):
         return f"area is not a finite number: {area!r:.80}"
     return None
+
+
+def distinct_names(categories: Collection[dict]) -> dict[int, str]:
+    """Category id -> name, in the order given; names that are there more than once have their id
+    behind them."""
+    times = Counter(c["name"] for c in categories)
+    return {
+        c["id"]: f"{c['name']} ({c['id']})" if times[c["name"]] > 1 else c["name"]
+        for c in categories
+    }
 
 
 def _is_number(value: object) -> bool:
