@@ -163,15 +163,12 @@ def test_results_that_are_none_are_refused(tmp_path, content, message):
 
 def test_broken_ground_truth_is_named(tmp_path):
     path = tmp_path / "val.json"
-    with pytest.raises(InputError, match="val.json: cannot be read"):
+    with pytest.raises(InputError, match="val.json: annotation file not found"):
         evaluate_detections(path, [])
-    for content in ("{", "{}", "[]"):
+    for content in ("{", "{}", "[]", '{"images": [{}], "annotations": [], "categories": []}'):
         path.write_text(content)
-        with pytest.raises(InputError, match="val.json: not in COCO format"):
+        with pytest.raises(InputError, match="val.json: not (a JSON|a COCO file|in COCO format)"):
             evaluate_detections(path, [])
-
-
-# --- the evaluator --------------------------------------------------------------------------
 
 
 def test_classes_of_one_name_have_a_score_each():
