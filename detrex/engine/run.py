@@ -14,7 +14,7 @@ from detectron2.utils.logger import setup_logger
 from omegaconf import DictConfig
 from torch import nn
 
-from detrex.checkpoint import load_weights
+from detrex.checkpoint import load_weights, read_checkpoint
 from detrex.config import config_yaml, json_config
 from detrex.data import DatasetInfo
 from detrex.utils.errors import InputError
@@ -56,31 +56,31 @@ def evaluate_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
     if not path:
         raise InputError("--eval-only: name the weights with train.init_checkpoint=/path/to.pth")
     info = prepare_data(cfg, args.opts, ["test"])
-    model, metadata = trained_model(cfg, path, args.allow_partial, args.trust_checkpoint)
-    _check_classes(path, metadata, info, args.allow_partial)
+    content = read_checkpoint(path, args.trust_checkpoint)
+    model = trained_model(cfg, path, content, args.allow_partial)
+    _check_classes(path, content.get("metadata"), info, args.allow_partial)
     return evaluate(cfg, model.to(cfg.train.device))
 
 
 def trained_model(
-    cfg: DictConfig, checkpoint: str, allow_partial: bool = False, trusted: bool = False
-) -> tuple[nn.Module, dict | None]:
-    """Build the config's model with exactly a checkpoint's weights: the averaged ones where the
-    config says so and the file has them. Returns it, on the CPU, with the checkpoint's metadata.
-    ``trusted``: code in the file may run.
+    cfg: DictConfig, checkpoint: str, content: dict, allow_partial: bool = False
+) -> nn.Module:
+    """Build the config's model, on the CPU, with exactly the weights of a checkpoint's content: the
+    averaged ones where the config says so and the file has them.
 
     Raises:
-        InputError: an unreadable checkpoint, or without ``allow_partial`` one that does not fit.
+        InputError: without ``allow_partial``, a checkpoint that does not fit.
     """
     model, ema = _build_model(cfg), cfg.train.model_ema
     averaged, strict = ema.enabled and ema.use_ema_weights_for_eval_only, not allow_partial
-    _, content = load_weights(model, checkpoint, strict=strict, averaged=averaged, trusted=trusted)
+    load_weights(model, checkpoint, strict=strict, averaged=averaged, content=content)
     if "ema_state" in content and not averaged:
         logger.info(
             "%s has averaged weights too: train.model_ema.enabled=true "
             "train.model_ema.use_ema_weights_for_eval_only=true takes those",
             checkpoint,
         )
-    return model, content.get("metadata")
+    return model
 
 
 def train_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
