@@ -22,8 +22,7 @@ def apply_custom_dataset(
     """Make a config train and evaluate on the data named in ``cfg.dataloader.dataset``.
 
     Registers the data sets, points the loaders and the evaluator at them, and writes the number of
-    categories to every ``num_classes`` under ``cfg.model``. Without validation data
-    the evaluator is removed.
+    categories to every ``num_classes`` under ``cfg.model``.
 
     Args:
         cfg: changed in place, and only after every check has passed.
@@ -38,7 +37,7 @@ def apply_custom_dataset(
             command line, or one in the config that is not the published default of 80.
     """
     dataset_cfg = cfg.dataloader.get("dataset")
-    if dataset_cfg is None or not any(any(_paths(dataset_cfg, split).values()) for split in SPLITS):
+    if dataset_cfg is None or not given_splits(dataset_cfg):
         return None
     info = register_custom_coco(dataset_cfg, splits)
     _write_num_classes(cfg, info, explicit_overrides)
@@ -48,10 +47,8 @@ def apply_custom_dataset(
             node.names = _dataset_name(dataset_cfg, split)
         elif split in splits:
             raise InputError(f"dataloader.dataset is given, but dataloader.{part} has no dataset")
-    if "val" in splits and not any(_paths(dataset_cfg, "val").values()):
-        cfg.dataloader.evaluator = None
     if cfg.dataloader.get("evaluator") is not None:
-        cfg.dataloader.evaluator.dataset_name = cfg.dataloader.test.dataset.names
+        cfg.dataloader.evaluator.dataset_name = _dataset_name(dataset_cfg, "val")
     return info
 
 
@@ -81,6 +78,11 @@ def register_custom_coco(
         name = _dataset_name(dataset_cfg, split)
         _register(name, json_file, image_root, data[split], split == "train")
     return DatasetInfo(list(categories[0].values()), list(categories[0]))
+
+
+def given_splits(dataset_cfg: DictConfig) -> list[str]:
+    """Which of "train" and "val" the config names data for."""
+    return [split for split in SPLITS if any(_paths(dataset_cfg, split).values())]
 
 
 def _paths(dataset_cfg: DictConfig, split: str) -> dict[str, str | None]:

@@ -11,6 +11,7 @@ from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from detrex.data.custom_coco import given_splits
 from detrex.evaluation.alignment import with_layers
 from detrex.modeling.ema import ModelEma
 from detrex.utils.errors import InputError
@@ -20,9 +21,10 @@ from .instantiation import call_with
 logger = logging.getLogger(__name__)
 
 
-def has_evaluator(cfg: DictConfig) -> bool:
-    """Whether the config says how to evaluate; without validation data it does not."""
-    return cfg.dataloader.get("evaluator") is not None
+def is_evaluated(cfg: DictConfig) -> bool:
+    """Whether a training with this config has an evaluator, and data for it."""
+    own_data = given_splits(cfg.dataloader.dataset)
+    return cfg.dataloader.get("evaluator") is not None and own_data != ["train"]
 
 
 def check_evaluation(cfg: DictConfig) -> None:
@@ -31,7 +33,7 @@ def check_evaluation(cfg: DictConfig) -> None:
     Raises:
         InputError: an argument that the evaluator or the mapper refuses.
     """
-    if not has_evaluator(cfg):
+    if not is_evaluated(cfg):
         logger.info("no validation data or no dataloader.evaluator: nothing is evaluated")
         return
     instantiate(cfg.dataloader.evaluator)
@@ -52,7 +54,7 @@ def evaluate(cfg: DictConfig, model: nn.Module, subfolder: str = "") -> dict:
     Raises:
         InputError: the config has no evaluator.
     """
-    if not has_evaluator(cfg):
+    if cfg.dataloader.get("evaluator") is None:
         raise InputError("dataloader.evaluator is not set: there is nothing that could evaluate")
     loader, evaluator = instantiate(cfg.dataloader.test), _evaluator(cfg, subfolder)
     if getattr(evaluator, "diagnose", False):

@@ -22,7 +22,7 @@ from detrex.utils.errors import InputError
 from .build import build_trainer
 from .checkpoints import newest_checkpoint, next_iteration, restore
 from .data import build_loader, prepare_data, read_train_set
-from .evaluate import check_evaluation, evaluate, has_evaluator
+from .evaluate import check_evaluation, evaluate, is_evaluated
 from .matcher_switch import keep_matcher_switch, resolve_matcher_switch, switch_values
 from .optim import freeze
 from .performance import apply_performance
@@ -96,7 +96,7 @@ def train_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
 
 def _train(cfg: DictConfig, args: argparse.Namespace, preemption: Preemption) -> None:
     folder = Path(cfg.train.output_dir)
-    parts = ["train", "test"] if has_evaluator(cfg) else ["train"]
+    parts = ["train", "test"] if is_evaluated(cfg) else ["train"]
     info = prepare_data(cfg, args.opts, parts)
     as_given = json_config(cfg)
     check_output_folder(folder, as_given, args.resume, args.reuse_output)

@@ -32,6 +32,14 @@ def test_a_run_without_validation_is_not_evaluated(tmp_path, tiny_data, without)
         runs("a", "--eval-only", f"train.init_checkpoint={folder / 'model_final.pth'}")
 
 
+def test_validation_data_may_come_after_the_training(tmp_path, tiny_data):
+    runs = TinyRuns(tmp_path, tiny_data[:2])
+    runs("a")
+    weights = f"train.init_checkpoint={tmp_path / 'a/model_final.pth'}"
+    config = ["--config-file", str(tmp_path / "a/config.yaml")]
+    assert "AP" in runs("a", *config, *tiny_data[2:], "--eval-only", weights)["bbox"]
+
+
 def test_a_run_without_an_evaluator_does_not_look_for_validation_data(tmp_path, tiny_data):
     data = [*tiny_data, "dataloader.dataset.val.json=absent.json"]
     TinyRuns(tmp_path, data)("a", "dataloader.evaluator=null")
