@@ -71,6 +71,7 @@ def load_weights(
     averaged: bool = False,
     trusted: bool = False,
     classes: Sequence[str] | None = None,
+    content: dict | None = None,
 ) -> tuple[LoadReport, dict]:
     """Load a checkpoint's weights into a model.
 
@@ -84,6 +85,7 @@ def load_weights(
         averaged: take the averaged weights; of a file that has none, with a warning, the model's.
         trusted: run the code that the file may hold.
         classes: what the model is to tell apart; the file's class weights are taken over by name.
+        content: of the file, where it has been read; its weights are removed.
 
     Returns:
         The report, and the file's other content.
@@ -91,7 +93,7 @@ def load_weights(
     Raises:
         InputError: an unreadable file, one that fits nothing, or with ``strict`` not everything.
     """
-    content = read_checkpoint(path, trusted)
+    content = read_checkpoint(path, trusted) if content is None else content
     key = "ema_state" if averaged and "ema_state" in content else "model"
     if averaged and key == "model":
         logger.warning("%s has no averaged weights (ema_state): its model's are taken", path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections import defaultdict
@@ -11,14 +10,20 @@ from typing import NamedTuple
 
 from detectron2.structures import BoxMode
 
-from detrex.utils.coco import LARGEST_ID, annotation_fault, is_finite, is_id
+from detrex.utils.coco import (
+    LARGEST_ID,
+    annotation_fault,
+    distinct_names,
+    is_finite,
+    is_id,
+    read_json,
+)
 from detrex.utils.errors import InputError
 from detrex.utils.text import first_few
 
 logger = logging.getLogger(__name__)
 
 MIN_SIDE = 1e-3  # pixels; float32 cannot tell the sides of a smaller box in a large image
-_SECTIONS = ("images", "annotations", "categories")
 
 
 class CocoData(NamedTuple):
@@ -47,7 +52,8 @@ def read_coco(json_file: str, image_root: str, training: bool = False) -> CocoDa
     Boxes are absolute x0, y0, x1, y1, clipped to the image. Boxes that are not finite or without
     an area inside the image are dropped, counted and named in one warning. ``category_id`` of the
     records is the class index 0..K-1 in the order of the JSON's (possibly sparse) ids. Crowd
-    regions are kept and marked. Image files may be links.
+    regions are kept and marked. Image files may be links. Categories of one name stay apart, with a
+    warning.
 
     Args:
         json_file: the annotations.
@@ -73,7 +79,11 @@ def read_coco(json_file: str, image_root: str, training: bool = False) -> CocoDa
     boxes = (box for record in records.values() for box in record["annotations"])
     if training and all(box["iscrowd"] for box in boxes):
         raise InputError(f"{json_file}: no usable annotation to train on")
-    return CocoData(list(records.values()), {i: c["name"] for i, c in categories.items()})
+    names = {i: c["name"] for i, c in categories.items()}
+    distinct = distinct_names(categories.values())
+    if doubles := [name for i, name in distinct.items() if name != names[i]]:
+        logger.warning("%s: classes of one name: %s", json_file, first_few(doubles))
+    return CocoData(list(records.values()), names)
 
 
 def read_entries(json_file: str) -> CocoEntries:
@@ -97,28 +107,6 @@ def read_entries(json_file: str) -> CocoEntries:
                 f"{json_file}: images: id {image_id}: width and height must be positive"
             )
     return CocoEntries(categories, images, annotations)
-
-
-def read_json(json_file: str) -> dict:
-    """The content of a COCO-format JSON that has its three lists. Raises InputError."""
-    try:
-        with open(json_file, encoding="utf-8") as stream:
-            content = json.load(stream)
-    except FileNotFoundError:
-        raise InputError(
-            f"{json_file}: annotation file not found; of data in another layout than COCO's"
-            " tools/check_dataset.py writes it"
-        ) from None
-    except OSError as error:
-        raise InputError(f"{json_file}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{json_file}: not a JSON file ({error})") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{json_file}: not a COCO file, it needs the lists {', '.join(_SECTIONS)}")
-    missing = [key for key in _SECTIONS if not isinstance(content.get(key), list)]
-    if missing:
-        raise InputError(f"{json_file}: not a COCO file, the list {missing[0]!r} is missing")
-    return content
 
 
 def _by_id(json_file: str, content: dict, section: str, **fields: type) -> dict[int, dict]:

@@ -37,14 +37,18 @@ def apply_custom_dataset(
             command line, or one in the config that is not the published default of 80.
     """
     dataset_cfg = cfg.dataloader.get("dataset")
-    if dataset_cfg is None or not any(any(_paths(dataset_cfg, split).values()) for split in SPLITS):
+    if dataset_cfg is None or not given_splits(dataset_cfg):
         return None
     info = register_custom_coco(dataset_cfg, splits)
     _write_num_classes(cfg, info, explicit_overrides)
     for split, part in SPLITS.items():
-        cfg.dataloader[part].dataset.names = _dataset_name(dataset_cfg, split)
-    if "evaluator" in cfg.dataloader:
-        cfg.dataloader.evaluator.dataset_name = cfg.dataloader.test.dataset.names
+        node = OmegaConf.select(cfg, f"dataloader.{part}.dataset")
+        if node is not None:
+            node.names = _dataset_name(dataset_cfg, split)
+        elif split in splits:
+            raise InputError(f"dataloader.dataset is given, but dataloader.{part} has no dataset")
+    if cfg.dataloader.get("evaluator") is not None:
+        cfg.dataloader.evaluator.dataset_name = _dataset_name(dataset_cfg, "val")
     return info
 
 
@@ -53,14 +57,14 @@ def register_custom_coco(
 ) -> DatasetInfo:
     """Register ``<name>_train`` and ``<name>_val`` with detectron2, as far as they are given.
 
-    Calling it again replaces the registration.
+    The first of ``splits`` must be given. Calling it again replaces the registration.
 
     Raises:
         InputError: no data, half-given data, unusable data, a name that belongs to another data
             set, or different categories in the splits.
     """
     given = {split: pair for split in splits if (pair := _path_pair(dataset_cfg, split))}
-    if not given:
+    if splits[0] not in given:
         raise InputError(f"dataloader.dataset.{splits[0]}.{{json,images}} are not set: give both")
     data = {split: read_coco(*pair, training=split == "train") for split, pair in given.items()}
     categories = [part.categories for part in data.values()]
@@ -74,6 +78,11 @@ def register_custom_coco(
         name = _dataset_name(dataset_cfg, split)
         _register(name, json_file, image_root, data[split], split == "train")
     return DatasetInfo(list(categories[0].values()), list(categories[0]))
+
+
+def given_splits(dataset_cfg: DictConfig) -> list[str]:
+    """Which of "train" and "val" the config names data for."""
+    return [split for split in SPLITS if any(_paths(dataset_cfg, split).values())]
 
 
 def _paths(dataset_cfg: DictConfig, split: str) -> dict[str, str | None]:

@@ -20,7 +20,7 @@ from detrex.utils.errors import InputError
 
 from .image import AugInput, FastAugInput, read_image, read_image_by_pil, to_tensor, unreadable
 
-MIN_SIDE = 1e-5  # pixels; detectron2's limit: a smaller box is empty
+EMPTY = 1e-5  # pixels; detectron2's limit: a box with a smaller side is empty
 
 
 class DetrDatasetMapper:
@@ -113,7 +113,7 @@ class DetrDatasetMapper:
         height, width = size
         boxes = transforms.apply_box(corners(kept)).clip(min=0)
         boxes = np.minimum(boxes, [width, height, width, height]).astype(np.float32)
-        visible = (boxes[:, 2:] - boxes[:, :2] > MIN_SIDE).all(axis=1)
+        visible = (boxes[:, 2:] - boxes[:, :2] > EMPTY).all(axis=1)
         instances = Instances(size)
         if self.mask_on and kept and "segmentation" in kept[0]:
             masks = _masks(kept, transforms, size)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
 import random
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -49,20 +47,15 @@ class MappedBatches(Dataset):
     """
 
     def __init__(
-        self,
-        dataset: Sequence[dict],
-        mapper: Callable,
-        seed: int,
-        skip_broken: bool,
-        collate_fn: Callable,
+        self, dataset: Sequence[dict], mapper: Callable, seed: int, skip_broken: bool
     ) -> None:
-        self.dataset, self.mapper, self.seed = dataset, mapper, seed
-        self.skip_broken, self.collate_fn = skip_broken, collate_fn
+        self.dataset, self.mapper = dataset, mapper
+        self.seed, self.skip_broken = seed, skip_broken
 
     def __getitem__(self, keys: list[SampleKey]) -> tuple:
         broken: list[tuple[str, str]] = []
         try:
-            batch = self.collate_fn([self._sample(*key, broken) for key in keys])
+            batch = [self._sample(*key, broken) for key in keys]
         except InputError as error:
             batch = error
         return batch, broken
@@ -88,9 +81,7 @@ class TrainLoader:
     """Endless iterable over this process's share of every global batch.
 
     Attributes:
-        dataset_size: images in the data set.
-        iterations_per_epoch: global batches that cover the data set once, rounded up.
-        skipped: how often each unusable image was replaced, by file name, in this process.
+        skipped: file names of the unusable images that this process has come to.
     """
 
     def __init__(
@@ -98,9 +89,7 @@ class TrainLoader:
     ) -> None:
         self.samples, self.batches, self.num_workers = samples, batches, num_workers
         self.pin_memory = pin_memory
-        self.dataset_size = batches.size
-        self.iterations_per_epoch = math.ceil(batches.size / batches.batch_size)
-        self.skipped: Counter[str] = Counter()
+        self.skipped: set[str] = set()
 
     def __iter__(self) -> Iterator[list[dict]]:
         """Start at ``start_iteration``.
@@ -128,8 +117,12 @@ class TrainLoader:
     def _count(self, broken: list[tuple[str, str]]) -> None:
         for name, reason in broken:
             if name not in self.skipped:
-                logger.warning("skipped a broken image, the next one takes its place: %s", reason)
-            self.skipped[name] += 1
+                self.skipped.add(name)
+                logger.warning(
+                    "%d broken images so far, the next one takes its place: %s",
+                    len(self.skipped),
+                    reason,
+                )
 
 
 def build_train_loader(
@@ -141,7 +134,6 @@ def build_train_loader(
     seed: int = 0,
     start_iteration: int = 0,
     skip_broken: bool = False,
-    collate_fn: Callable | None = None,
     pin_memory: bool = False,
 ) -> TrainLoader:
     """Build the training loader of this process.
@@ -159,7 +151,6 @@ def build_train_loader(
         seed: non-negative, and the same in every process.
         start_iteration: iterations already done; iteration starts behind them.
         skip_broken: replace a broken image by the next one of the data set, and count it.
-        collate_fn: applied to the list of samples; None keeps the list.
         pin_memory: images wait in memory from which a GPU copies while it computes.
 
     Raises:
@@ -182,7 +173,7 @@ def build_train_loader(
     )
     if isinstance(dataset, list):
         dataset = DatasetFromList(dataset, copy=False)  # one buffer that workers share
-    samples = MappedBatches(dataset, mapper, seed, skip_broken, collate_fn or _identity)
+    samples = MappedBatches(dataset, mapper, seed, skip_broken)
     return TrainLoader(samples, batches, num_workers, pin_memory)
 
 

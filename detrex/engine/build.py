@@ -23,7 +23,7 @@ from detrex.utils.errors import InputError
 from detrex.utils.events import ConsoleWriter, WandbWriter, wandb_installed
 
 from .checkpoints import TrainingCheckpoints
-from .evaluate import evaluate_both
+from .evaluate import evaluate_both, is_evaluated
 from .hooks import BestCheckpoint, Evaluation, MatcherIteration, PeriodicCheckpoint, Writers
 from .optim import build_optimizer
 from .preemption import Preemption
@@ -100,13 +100,13 @@ def _hooks(
         scheduler = LRMultiplier(trainer.optimizer, scheduler, cfg.train.max_iter)
     if cfg.train.wandb.enabled and not wandb_installed():
         raise InputError("train.wandb.enabled is set, but wandb is missing: pip install wandb")
-    network, ema = trainer.network, trainer.ema
-    best = "bbox/AP" if ema is None else "ema_bbox/AP"
+    evaluation = functools.partial(evaluate_both, cfg, trainer.network, trainer.ema)
+    best = "bbox/AP" if trainer.ema is None else "ema_bbox/AP"
     period, eval_period = cfg.train.log_period, cfg.train.eval_period
     make_writers = functools.partial(_writers, cfg, trainer)
     is_main = comm.is_main_process()
     return [
-        Evaluation(eval_period, lambda: evaluate_both(cfg, network, ema)),
+        Evaluation(eval_period, evaluation) if is_evaluated(cfg) else None,
         BestCheckpoint(checkpoints, best),
         preemption,
         hooks.IterationTimer(),

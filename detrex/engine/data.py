@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 
 from detectron2.config import instantiate
 from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
 from omegaconf import DictConfig, OmegaConf
 
 from detrex.data import (
@@ -19,6 +21,8 @@ from detrex.data.dataset_info import SPLITS
 from detrex.utils.errors import InputError
 
 from .instantiation import accepts, call_with
+
+logger = logging.getLogger(__name__)
 
 
 def prepare_data(
@@ -50,9 +54,22 @@ def prepare_data(
 
 
 def read_train_set(cfg: DictConfig) -> Sequence[dict] | None:
-    """Return the training set's records; None if the loader makes its own."""
-    node = cfg.dataloader.train.get("dataset")
-    return None if node is None else instantiate(node)
+    """Return the training set's records; None if the loader makes its own.
+
+    Raises:
+        InputError: the loader has no batch size, or a place to start from.
+    """
+    node = cfg.dataloader.train
+    total, start = node.get("total_batch_size"), node.get("start_iteration")
+    if not isinstance(total, int) or total < 1:
+        raise InputError(
+            f"dataloader.train.total_batch_size={total}: give the number of images of an iteration"
+        )
+    if start:
+        raise InputError(
+            f"dataloader.train.start_iteration={start}: leave it out, --resume continues a run"
+        )
+    return instantiate(node.get("dataset"))
 
 
 def build_loader(cfg: DictConfig, records: Sequence[dict] | None, start_iteration: int) -> Iterable:
@@ -74,10 +91,13 @@ def build_loader(cfg: DictConfig, records: Sequence[dict] | None, start_iteratio
     given = {"total_batch_size": total // steps}
     if records is not None:
         given["dataset"] = records
-    if accepts(node, "seed"):
+    if accepts(node, "seed") and node.get("seed") is None:
         given["seed"] = cfg.train.seed
     if accepts(node, "pin_memory") and "pin_memory" not in node:
         given["pin_memory"] = cfg.train.device.startswith("cuda")
     if accepts(node, "start_iteration"):
         given["start_iteration"] = start_iteration * steps
+    elif start_iteration:
+        logger.warning("dataloader.train has no start_iteration: its images come in a new order")
+        seed_all_rng(cfg.train.seed + start_iteration)  # else it would begin as the run began
     return call_with(node, **given)

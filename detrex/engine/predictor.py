@@ -70,13 +70,14 @@ class Predictor(Pretrained):
         if not 0 <= threshold <= 1:
             raise InputError(f"threshold {threshold}: scores are between 0 and 1")
         self.threshold = threshold
-        metadata = read_checkpoint(checkpoint).get("metadata") or {}
+        content = read_checkpoint(checkpoint)
+        metadata = content.get("metadata") or {}
         self.config = load_config(str(config or _config_beside(checkpoint)))
         self.classes: list[str] | None = metadata.get("classes") or data_set_classes(self.config)
         if metadata.get("classes"):
             _take_classes(self.config, metadata["classes"], checkpoint)
         self._mapper = _test_mapper(self.config)
-        model, _ = trained_model(self.config, str(checkpoint))
+        model = trained_model(self.config, str(checkpoint), content)
         self.model = _moved(model.eval(), device)
 
     @property

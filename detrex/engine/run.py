@@ -14,7 +14,7 @@ from detectron2.utils.logger import setup_logger
 from omegaconf import DictConfig
 from torch import nn
 
-from detrex.checkpoint import load_weights
+from detrex.checkpoint import load_weights, read_checkpoint
 from detrex.config import config_yaml, json_config
 from detrex.data import DatasetInfo
 from detrex.utils.errors import InputError
@@ -22,7 +22,7 @@ from detrex.utils.errors import InputError
 from .build import build_trainer
 from .checkpoints import newest_checkpoint, next_iteration, restore
 from .data import build_loader, prepare_data, read_train_set
-from .evaluate import evaluate
+from .evaluate import check_evaluation, evaluate, is_evaluated
 from .matcher_switch import keep_matcher_switch, resolve_matcher_switch, switch_values
 from .optim import freeze
 from .performance import apply_performance
@@ -56,25 +56,31 @@ def evaluate_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
     if not path:
         raise InputError("--eval-only: name the weights with train.init_checkpoint=/path/to.pth")
     info = prepare_data(cfg, args.opts, ["test"])
-    model, metadata = trained_model(cfg, path, args.allow_partial, args.trust_checkpoint)
-    _check_classes(path, metadata, info, args.allow_partial)
+    content = read_checkpoint(path, args.trust_checkpoint)
+    model = trained_model(cfg, path, content, args.allow_partial)
+    _check_classes(path, content.get("metadata"), info, args.allow_partial)
     return evaluate(cfg, model.to(cfg.train.device))
 
 
 def trained_model(
-    cfg: DictConfig, checkpoint: str, allow_partial: bool = False, trusted: bool = False
-) -> tuple[nn.Module, dict | None]:
-    """Build the config's model with exactly a checkpoint's weights: the averaged ones where the
-    config says so and the file has them. Returns it, on the CPU, with the checkpoint's metadata.
-    ``trusted``: code in the file may run.
+    cfg: DictConfig, checkpoint: str, content: dict, allow_partial: bool = False
+) -> nn.Module:
+    """Build the config's model, on the CPU, with exactly the weights of a checkpoint's content: the
+    averaged ones where the config says so and the file has them.
 
     Raises:
-        InputError: an unreadable checkpoint, or without ``allow_partial`` one that does not fit.
+        InputError: without ``allow_partial``, a checkpoint that does not fit.
     """
     model, ema = _build_model(cfg), cfg.train.model_ema
     averaged, strict = ema.enabled and ema.use_ema_weights_for_eval_only, not allow_partial
-    _, content = load_weights(model, checkpoint, strict=strict, averaged=averaged, trusted=trusted)
-    return model, content.get("metadata")
+    load_weights(model, checkpoint, strict=strict, averaged=averaged, content=content)
+    if "ema_state" in content and not averaged:
+        logger.info(
+            "%s has averaged weights too: train.model_ema.enabled=true "
+            "train.model_ema.use_ema_weights_for_eval_only=true takes those",
+            checkpoint,
+        )
+    return model
 
 
 def train_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
@@ -90,11 +96,13 @@ def train_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
 
 def _train(cfg: DictConfig, args: argparse.Namespace, preemption: Preemption) -> None:
     folder = Path(cfg.train.output_dir)
-    info = prepare_data(cfg, args.opts, ["train", "test"])
+    parts = ["train", "test"] if is_evaluated(cfg) else ["train"]
+    info = prepare_data(cfg, args.opts, parts)
     as_given = json_config(cfg)
     check_output_folder(folder, as_given, args.resume, args.reuse_output)
     comm.synchronize()  # nobody writes before everybody has looked
     _log_to(folder)
+    check_evaluation(cfg)
     records = read_train_set(cfg)
     saved = read_record(folder) if args.resume else {}
     batch = cfg.dataloader.train.total_batch_size
@@ -135,7 +143,7 @@ def _resolve(
     cfg: DictConfig, args: argparse.Namespace, epoch_length: int | None, saved: dict
 ) -> None:
     """Write into the config what depends on the data, the run so far, or chance."""
-    resolve_schedule(cfg, lambda: epoch_length)
+    resolve_schedule(cfg, epoch_length)
     resolve_matcher_switch(cfg, args.opts)
     keep_matcher_switch(cfg, saved.get("matcher_change_iter", []))
     if cfg.train.seed < 0:

@@ -6,9 +6,8 @@ in epochs or fractions keeps its meaning with another batch size or data set.
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from numbers import Real
 
@@ -22,9 +21,9 @@ _EPOCHS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*ep(?:ochs?)?\s*")
 
 @dataclass
 class Clock:
-    """Converts lengths of time to iterations; the epoch's length is only asked for when needed."""
+    """Converts lengths of time to iterations; None is a length that nobody knows."""
 
-    epoch_length: Callable[[], int]
+    epoch_length: int | None
     max_iter: int | None = None
 
     def iterations(self, value: object, key: str) -> int:
@@ -35,10 +34,12 @@ class Clock:
             key: the config key, for the error.
 
         Raises:
-            InputError: anything else.
+            InputError: anything else, or epochs of unknown length.
         """
         if isinstance(value, str) and (epochs := _EPOCHS.fullmatch(value)):
-            return max(1, round(float(epochs[1]) * self.epoch_length()))
+            if self.epoch_length is None:
+                raise InputError(f"{key}={value}: dataloader.train has no dataset: give iterations")
+            return max(1, round(float(epochs[1]) * self.epoch_length))
         if isinstance(value, Real) and not isinstance(value, bool):
             if value >= 0 and value == int(value):
                 return int(value)
@@ -48,19 +49,19 @@ class Clock:
         raise InputError(f'{key}={value}: give iterations (an int), epochs ("12ep"){fraction}')
 
 
-def resolve_schedule(cfg: DictConfig, epoch_length: Callable[[], int]) -> None:
+def resolve_schedule(cfg: DictConfig, epoch_length: int | None) -> None:
     """Write every period and length of a config in iterations, in place.
 
     Args:
         cfg: ``train.max_iter``, the periods, and warm-up and milestones of ``lr_multiplier``.
-        epoch_length: gives the iterations of one epoch; called at most once.
+        epoch_length: iterations of one epoch, if that is known.
 
     Raises:
-        InputError: a value of the wrong form.
+        InputError: a value of the wrong form, or epochs of unknown length.
     """
     if cfg.train.fast_dev_run.enabled:
         cfg.train.update(max_iter=20, eval_period=10, log_period=1)
-    clock = Clock(functools.cache(epoch_length))
+    clock = Clock(epoch_length)
     cfg.train.max_iter = clock.iterations(cfg.train.max_iter, "train.max_iter")
     if cfg.train.max_iter < 1:
         raise InputError("train.max_iter=0: there is nothing to train")

@@ -19,7 +19,7 @@ from detrex.utils.files import atomic_write
 from .alignment.definitions import read_definitions
 from .alignment.evaluator import AlignmentDiagnosis
 from .coco_json import load_ground_truth
-from .coco_scores import SCORES, evaluate_detections, format_table
+from .coco_scores import SCORES, check_options, evaluate_detections, format_table
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class COCOEvaluator(DatasetEvaluator):
             ``alignment.json`` beside the results, main numbers as task "alignment". True, or fields
             of :class:`detrex.evaluation.alignment.Definitions`.
 
-    Raises InputError when the data set is unknown or its JSON is not there.
+    Raises InputError when the data set is unknown, its JSON is not there, or an option is refused.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class COCOEvaluator(DatasetEvaluator):
             raise InputError(f"data set {names[0]!r} is not registered with a COCO JSON file")
         if not os.path.isfile(self.json_file):
             raise InputError(f"data set {names[0]!r}: no such file: {self.json_file}")
+        check_options(backend, max_dets)
         self.output_dir = output_dir
         self.per_class, self.max_dets, self.backend = per_class, max_dets, backend
         self.diagnose = bool(diagnose)

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterable, Sequence
 
-from detrex.utils.coco import annotation_fault, is_finite
+from detrex.utils.coco import annotation_fault, is_finite, read_json
 from detrex.utils.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -30,16 +30,11 @@ def load_ground_truth(source: str | os.PathLike | dict) -> dict:
     name = "ground truth" if isinstance(source, dict) else source
     try:
         if not isinstance(source, dict):
-            with open(source, encoding="utf-8") as stream:
-                source = json.load(stream)
+            source = read_json(source)
         sections = {key: _kept(source[key], keys) for key, keys in _READ.items()}
         annotations = _finite(name, sections)
         check_known(annotations, "category_id", source["categories"])
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read: {error.strerror}") from None
-    except InputError:
-        raise
-    except (KeyError, TypeError, AttributeError, RecursionError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{name}: not in COCO format: {error!r}") from None
     return {"info": {}, "licenses": [], **sections, "annotations": annotations}
 

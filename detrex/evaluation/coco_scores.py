@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from detrex.utils.coco import distinct_names
 from detrex.utils.errors import InputError
 
 from .coco_json import check_known, load_ground_truth
@@ -58,7 +59,8 @@ def evaluate_detections(
             or rows (D, 7): image id, x, y, w, h, score, category id.
         backend: "hotcoco", "faster-coco-eval", "pycocotools", or "auto": the first installed.
         max_dets: detections per image that count, best first; more than 10.
-        per_class: add "AP-<class name>" for every class.
+        per_class: add "AP-<class name>" for every class; classes of one name have their id behind
+            it.
 
     Returns percentages by the names in ``SCORES``; NaN where there is no such ground truth.
     "AR100" keeps its name whatever ``max_dets`` is.
@@ -71,8 +73,8 @@ def evaluate_detections(
     scores = main_scores(arrays)
     if per_class:
         # axis K is sorted by category id in all three evaluators
-        for k, category in enumerate(sorted(gt["categories"], key=lambda c: c["id"])):
-            scores[f"AP-{category['name']}"] = class_score(arrays, k)
+        for k, (_, name) in enumerate(sorted(distinct_names(gt["categories"]).items())):
+            scores[f"AP-{name}"] = class_score(arrays, k)
     return scores
 
 
@@ -83,8 +85,7 @@ def precision_and_recall(
 
     gt: of :func:`load_ground_truth`; the rest, and what is raised, as :func:`evaluate_detections`.
     """
-    if max_dets <= 10:
-        raise InputError(f"max_dets must be more than 10, got {max_dets}")
+    check_options(backend, max_dets)
     records = detections
     if isinstance(detections, np.ndarray):
         pairs = np.unique(detections[:, [0, 6]].astype(np.int64), axis=0).tolist()
@@ -153,6 +154,13 @@ def _open_backend(name: str) -> tuple[str, Callable, Callable]:
         with contextlib.suppress(ImportError):
             return candidate, *BACKENDS[candidate]()
     raise InputError(f"no COCO evaluator ({name}): run `pip install hotcoco`")
+
+
+def check_options(backend: str, max_dets: int) -> None:
+    """Raises InputError: an evaluator that is unknown or not installed, or too few detections."""
+    if not isinstance(max_dets, int) or max_dets <= 10:
+        raise InputError(f"max_dets must be more than 10, got {max_dets!r}")
+    _open_backend(backend)
 
 
 def _accumulate(

@@ -19,7 +19,7 @@ from detrex.data.layouts import Split
 from detrex.data.oddities import Oddities, equal_files, find_oddities
 from detrex.evaluation.coco_json import load_ground_truth
 from detrex.evaluation.coco_scores import SIZE_LIMITS
-from detrex.utils.coco import annotation_fault, is_finite
+from detrex.utils.coco import annotation_fault, distinct_names, is_finite
 from detrex.utils.contact_sheet import LEGEND, contact_sheet
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
@@ -73,7 +73,7 @@ def _sizes(entries: CocoEntries) -> tuple[int, int, int]:
 
 def _classes(entries: CocoEntries) -> dict[str, int]:
     counts = Counter(a["category_id"] for a in entries.annotations.values())
-    return {c["name"]: counts[key] for key, c in entries.categories.items()}
+    return {name: counts[key] for key, name in distinct_names(entries.categories.values()).items()}
 
 
 def shared_images(reports: Mapping[str, SplitReport]) -> Oddities:

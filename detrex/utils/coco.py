@@ -1,11 +1,43 @@
-"""What the numbers of a COCO JSON must be. Booleans are none, although Python's are integers."""
+"""COCO JSONs: reading one, and what its numbers must be.
+
+Booleans are no numbers, although Python's are integers.
+"""
 
 from __future__ import annotations
 
+import json
 import math
+import os
+from collections import Counter
+from collections.abc import Collection
 from numbers import Real
 
+from detrex.utils.errors import InputError
+
+_SECTIONS = ("images", "annotations", "categories")
 LARGEST_ID = 2**53  # ids travel through float64 arrays in COCO evaluators
+
+
+def read_json(json_file: str | os.PathLike) -> dict:
+    """The content of a COCO-format JSON that has its three lists. Raises InputError."""
+    try:
+        with open(json_file, encoding="utf-8") as stream:
+            content = json.load(stream)
+    except FileNotFoundError:
+        raise InputError(
+            f"{json_file}: annotation file not found; of data in another layout than COCO's"
+            " tools/check_dataset.py writes it"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{json_file}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{json_file}: not a JSON file ({error})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{json_file}: not a COCO file, it needs the lists {', '.join(_SECTIONS)}")
+    missing = [key for key in _SECTIONS if not isinstance(content.get(key), list)]
+    if missing:
+        raise InputError(f"{json_file}: not a COCO file, the list {missing[0]!r} is missing")
+    return content
 
 
 def is_id(value: object) -> bool:
@@ -34,6 +66,16 @@ def annotation_fault(annotation: dict) -> str | None:
     if not _is_number(area) or not is_finite(area):
         return f"area is not a finite number: {area!r:.80}"
     return None
+
+
+def distinct_names(categories: Collection[dict]) -> dict[int, str]:
+    """Category id -> name, in the order given; names that are there more than once have their id
+    behind them."""
+    times = Counter(c["name"] for c in categories)
+    return {
+        c["id"]: f"{c['name']} ({c['id']})" if times[c["name"]] > 1 else c["name"]
+        for c in categories
+    }
 
 
 def _is_number(value: object) -> bool:

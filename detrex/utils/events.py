@@ -66,21 +66,18 @@ class WandbWriter(EventWriter):
 
     Args:
         cfg: the run's config; ``cfg.train`` is stored, ``cfg.train.wandb.params`` name the run.
-        window_size: scalars are median-smoothed over this many values.
-        kwargs: further arguments of ``wandb.init``.
     """
 
-    def __init__(self, cfg: DictConfig, window_size: int = 20, **kwargs: object) -> None:
+    def __init__(self, cfg: DictConfig) -> None:
         import wandb
 
-        self._window_size = window_size
         self._last_write = -1
         settings = OmegaConf.to_container(cfg.train, resolve=True)
-        self._run = wandb.init(config=settings, **settings["wandb"]["params"], **kwargs)
+        self._run = wandb.init(config=settings, **settings["wandb"]["params"])
 
     def write(self) -> None:
         """Send what is new since the last call."""
-        latest = get_event_storage().latest_with_smoothing_hint(self._window_size)
+        latest = get_event_storage().latest_with_smoothing_hint()
         new = {name: (v, step) for name, (v, step) in latest.items() if step > self._last_write}
         if not new:
             return

@@ -126,3 +126,11 @@ def test_missing_json_and_missing_root(coco, tmp_path):
         load_coco(str(tmp_path), str(coco.images))
     with pytest.raises(InputError, match=r"no_such: image folder of .*data\.json not found"):
         load_coco(coco.save(), str(tmp_path / "no_such"))
+
+
+def test_categories_of_one_name_are_classes_of_their_own(coco, caplog):
+    coco.content["categories"][1]["name"] = "bee"
+    data = read_coco(coco.save(), str(coco.images))
+    assert list(data.categories.items()) == [(3, "bee"), (7, "bee"), (90, "crow")]
+    (warning,) = [line.message for line in caplog.records if line.levelno == logging.WARNING]
+    assert "bee (3), bee (7)" in warning and coco.save() in warning

@@ -200,7 +200,7 @@ def test_published_config_and_its_loader(cfg, coco, monkeypatch):
     cfg.dataloader.train.update(total_batch_size=2, num_workers=0, seed=random.randrange(99))
     cfg.dataloader.test.num_workers = 0
     loader = instantiate(cfg.dataloader.train)
-    assert loader.samples.skip_broken and loader.dataset_size == 5
+    assert loader.samples.skip_broken and loader.batches.size == 5
     for sample in next(iter(loader)):
         assert min(sample["image"].shape[1:]) >= 480 or max(sample["image"].shape[1:]) == 1333
     assert [x[0]["image_id"] for x in instantiate(cfg.dataloader.test)] == [0, 10, 20, 30, 40, 50]

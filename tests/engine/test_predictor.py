@@ -9,6 +9,7 @@ from detectron2.structures import Boxes, Instances
 from PIL import Image
 
 import detrex
+from detrex.checkpoint import files as files_of_checkpoints
 from detrex.config import config_yaml
 from detrex.data.image import as_pixels
 from detrex.engine import main
@@ -60,6 +61,15 @@ def assert_close(found, expected, tolerance=1e-6):
     boxes = found.pred_boxes.tensor / size, expected.pred_boxes.tensor / size
     torch.testing.assert_close(*boxes, rtol=0, atol=tolerance)
     assert found.pred_classes.tolist() == expected.pred_classes.tolist()
+
+
+def test_a_checkpoint_is_read_once(folder, monkeypatch):
+    read, paths = files_of_checkpoints._read_torch, []
+    monkeypatch.setattr(
+        files_of_checkpoints, "_read_torch", lambda path: (paths.append(path), read(path))[1]
+    )
+    detrex.Predictor(folder / "config.yaml", folder / "model.pth")
+    assert paths == [folder / "model.pth"]
 
 
 def test_predictions_are_those_of_eval_only(folder, files, predictor, tmp_path):

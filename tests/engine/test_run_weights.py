@@ -33,9 +33,10 @@ def test_weights_as_safetensors_start_runs_and_are_scored(tiny_run):
     tiny_run("a", "train.max_iter=200", "train.log_period=50")
     folder = tiny_run.folder / "a"
     cfg = load_config(str(folder / "config.yaml"))
-    model, metadata = trained_model(cfg, str(folder / "model_final.pth"))
+    content = tiny_run.checkpoint("a")
+    model = trained_model(cfg, "model_final.pth", content)
     path = folder / "weights.safetensors"
-    write_safetensors(model, path, "", metadata["classes"])
+    write_safetensors(model, path, "", content["metadata"]["classes"])
     file = f"train.init_checkpoint={path}"
     tiny_run("b", file, "optimizer.lr=0.0", "train.max_iter=1")
     assert tiny_run.checkpoint("b")["model"]["norm.weight"].equal(model.norm.weight)

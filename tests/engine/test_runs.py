@@ -191,7 +191,7 @@ def test_argument_that_a_class_sets_itself_is_one_line():
     cfg.model._target_ = f"{__name__}.Stubborn"
     apply_overrides(cfg, ["model.dropout=0.3"])
     with pytest.raises(InputError, match="multiple values for keyword argument 'dropout'"):
-        trained_model(cfg, "never_read.pth")
+        trained_model(cfg, "model.pth", {"model": {}})
 
 
 def test_unknown_precision_is_named(tiny_run):

@@ -29,7 +29,7 @@ def config(multiplier=None, **train):
 )
 def test_lengths_in_iterations_epochs_and_fractions(max_iter, eval_period, expected):
     cfg = config(max_iter=max_iter, eval_period=eval_period, checkpointer=dict(period="2ep"))
-    resolve_schedule(cfg, lambda: 100)
+    resolve_schedule(cfg, 100)
     assert (cfg.train.max_iter, cfg.train.eval_period) == expected
     assert cfg.train.checkpointer.period == 200
 
@@ -48,16 +48,18 @@ def test_lengths_in_iterations_epochs_and_fractions(max_iter, eval_period, expec
 )
 def test_other_values_are_named(key, value):
     with pytest.raises(InputError, match=f"train.{key}={value}"):
-        resolve_schedule(config(**{key: value}), lambda: 100)
+        resolve_schedule(config(**{key: value}), 100)
 
 
-def test_epoch_length_is_not_asked_for_without_need():
-    resolve_schedule(config(), lambda: pytest.fail("read the data set for nothing"))
+def test_epochs_need_a_data_set_whose_size_is_known():
+    resolve_schedule(config(), None)
+    with pytest.raises(InputError, match="train.max_iter=2ep: .* no dataset.*give iterations"):
+        resolve_schedule(config(max_iter="2ep"), None)
 
 
 def test_fast_dev_run():
     cfg = config(fast_dev_run=dict(enabled=True))
-    resolve_schedule(cfg, lambda: 100)
+    resolve_schedule(cfg, 100)
     assert (cfg.train.max_iter, cfg.train.eval_period, cfg.train.log_period) == (20, 10, 1)
 
 
@@ -65,7 +67,7 @@ def test_fast_dev_run():
 def test_warmup(length, expected):
     cfg = config(max_iter=900)
     cfg.lr_multiplier.warmup_length = length
-    resolve_schedule(cfg, lambda: 100)
+    resolve_schedule(cfg, 100)
     assert cfg.lr_multiplier.warmup_length == pytest.approx(expected)
 
 
@@ -75,7 +77,7 @@ def test_warmup(length, expected):
 def test_milestones_mean_the_same_in_every_unit(milestones):
     scheduler = LazyCall(MultiStepParamScheduler)(values=[1.0, 0.1], milestones=milestones)
     cfg = config(scheduler, max_iter="12ep")
-    resolve_schedule(cfg, lambda: 100)
+    resolve_schedule(cfg, 100)
     multiplier = instantiate(cfg.lr_multiplier)
     values = [multiplier(i / 1200) for i in range(1200)]
     assert values == [1.0] * 1100 + [0.1] * 100
@@ -84,7 +86,7 @@ def test_milestones_mean_the_same_in_every_unit(milestones):
 def test_milestones_behind_the_end_are_never_reached():
     scheduler = LazyCall(MultiStepParamScheduler)(values=[1, 0.1, 0.01], milestones=["1ep", "9ep"])
     cfg = config(scheduler, max_iter="2ep")
-    resolve_schedule(cfg, lambda: 10)
+    resolve_schedule(cfg, 10)
     multiplier = instantiate(cfg.lr_multiplier)
     assert [multiplier(i / 20) for i in range(20)] == [1] * 10 + [0.1] * 10
 

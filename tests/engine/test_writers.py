@@ -57,7 +57,7 @@ def test_wandb_gets_new_scalars_once(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
     cfg = get_config("common/train.py")
-    writer = WandbWriter(cfg, tags=["x"])
+    writer = WandbWriter(cfg)
     assert calls.pop()["config"]["max_iter"] == 90000
     with EventStorage(5) as storage:
         storage.put_scalar("loss", 2.0)

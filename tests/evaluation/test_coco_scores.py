@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from detrex.evaluation import evaluate_detections
-from detrex.evaluation.coco_json import load_detections
+from detrex.evaluation.coco_json import load_detections, load_ground_truth
 from detrex.evaluation.coco_scores import BACKENDS, SCORES, format_table
+from detrex.experiments.report.compare import class_rows
 from detrex.utils.errors import InputError
 from tests.evaluation.random_coco import CATEGORY_IDS, random_detections, random_ground_truth
 
@@ -162,12 +163,25 @@ def test_results_that_are_none_are_refused(tmp_path, content, message):
 
 def test_broken_ground_truth_is_named(tmp_path):
     path = tmp_path / "val.json"
-    with pytest.raises(InputError, match="val.json: cannot be read"):
+    with pytest.raises(InputError, match="val.json: annotation file not found"):
         evaluate_detections(path, [])
-    for content in ("{", "{}", "[]"):
+    for content in ("{", "{}", "[]", '{"images": [{}], "annotations": [], "categories": []}'):
         path.write_text(content)
-        with pytest.raises(InputError, match="val.json: not in COCO format"):
+        with pytest.raises(InputError, match="val.json: not (a JSON|a COCO file|in COCO format)"):
             evaluate_detections(path, [])
 
 
-# --- the evaluator --------------------------------------------------------------------------
+def test_classes_of_one_name_have_a_score_each():
+    gt = random_ground_truth(2)
+    detections = random_detections(gt)
+    named = evaluate_detections(gt, detections, per_class=True)
+    for category in gt["categories"][1:3]:
+        category["name"] = "bird"
+    scores = evaluate_detections(gt, detections, per_class=True)
+    assert list(scores)[12:] == ["AP-class2", "AP-bird (5)", "AP-bird (11)", "AP-class40"]
+    assert list(scores.values()) == list(named.values())
+    rows = class_rows(load_ground_truth(gt), [scores])
+    assert [(row["name"], row["ap"]) for row in rows[1:3]] == [
+        ("bird (5)", [named["AP-class5"]]),
+        ("bird (11)", [named["AP-class11"]]),
+    ]

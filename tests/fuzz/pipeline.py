@@ -6,6 +6,7 @@ import contextlib
 import copy
 import functools
 import io
+import itertools
 import logging
 import math
 import re
@@ -138,7 +139,7 @@ def _check_training(node, trained: list[plain.Picture], broken: set[int]) -> Non
     """One epoch without augmentation must give the pictures; then one with it must pass."""
     by_id = {p.id: p for p in trained}
     loader = instantiate(node)
-    expect(loader.dataset_size == len(trained), f"{loader.dataset_size} images to train on")
+    expect(loader.batches.size == len(trained), f"{loader.batches.size} images to train on")
     for sample in _epoch(loader):
         _compare(sample, by_id[sample["image_id"]])
     skipped = {p.id for p in trained if str(p.path) in map(str, loader.skipped)}
@@ -150,8 +151,8 @@ def _check_training(node, trained: list[plain.Picture], broken: set[int]) -> Non
 
 
 def _epoch(loader: TrainLoader) -> list[dict]:
-    batches = iter(loader)
-    return [sample for _ in range(loader.iterations_per_epoch) for sample in next(batches)]
+    length = math.ceil(loader.batches.size / loader.batches.batch_size)
+    return [sample for batch in itertools.islice(loader, length) for sample in batch]
 
 
 def _compare(sample: dict, picture: plain.Picture) -> None:

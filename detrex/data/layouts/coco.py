@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from detrex.data.coco_format import read_json
+from detrex.utils.coco import read_json
 from detrex.utils.errors import InputError
 
 from .split import Split

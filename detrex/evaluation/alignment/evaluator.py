@@ -5,6 +5,7 @@ Legend: B images, L layers, N queries, K classes; boxes are xyxy in pixels of th
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import NamedTuple
 
@@ -79,10 +80,14 @@ class AlignmentDiagnosis:
     """
 
     def __init__(self, json_file: str, definitions: Definitions, max_dets: int) -> None:
-        self.ground_truth = load_ground_truth(json_file)
         self._json_file, self._definitions, self._max_dets = json_file, definitions, max_dets
         self._collector: AlignmentCollector | None = None
         self._kind = "detections"
+
+    @functools.cached_property
+    def ground_truth(self) -> dict:
+        """Read when the first image comes."""
+        return load_ground_truth(self._json_file)
 
     def add(self, image_id: int, output: dict, category_ids: dict[int, int]) -> None:
         """Measure one image's output: all layers' queries if it has them, else its detections.

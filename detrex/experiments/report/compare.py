@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from detrex.evaluation.coco_scores import SCORES
 from detrex.experiments.runs import Run
+from detrex.utils.coco import distinct_names
 
 # They differ in every run and say nothing.
 HIDDEN = {"train.output_dir", "dataloader.evaluator.output_dir"}
@@ -53,11 +54,11 @@ def class_rows(ground_truth: dict, scores: Sequence[dict[str, float]]) -> list[d
     counts = Counter(a["category_id"] for a in ground_truth["annotations"] if not a["iscrowd"])
     return [
         {
-            "name": category["name"],
-            "objects": counts[category["id"]],
-            "ap": [_number(run.get(f"AP-{category['name']}")) for run in scores],
+            "name": name,
+            "objects": counts[category_id],
+            "ap": [_number(run.get(f"AP-{name}")) for run in scores],
         }
-        for category in ground_truth["categories"]
+        for category_id, name in distinct_names(ground_truth["categories"]).items()
     ]
 
 
