@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 from detectron2.config import instantiate
-from detectron2.engine import HookBase, hooks
+from detectron2.engine import HookBase
 from detectron2.engine.defaults import create_ddp_model
+from detectron2.engine.hooks import IterationTimer
 from detectron2.solver import LRMultiplier
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
@@ -24,7 +25,14 @@ from detrex.utils.events import ConsoleWriter, WandbWriter, wandb_installed
 
 from .checkpoints import TrainingCheckpoints
 from .evaluate import evaluate_both
-from .hooks import BestCheckpoint, Evaluation, MatcherIteration, PeriodicCheckpoint, Writers
+from .hooks import (
+    BestCheckpoint,
+    Evaluation,
+    LRScheduler,
+    MatcherIteration,
+    PeriodicCheckpoint,
+    Writers,
+)
 from .optim import build_optimizer
 from .preemption import Preemption
 from .run_folder import METRICS, rewind_metrics
@@ -106,9 +114,9 @@ def _hooks(
         Evaluation(eval_period, lambda: evaluate_both(cfg, network, ema)),
         BestCheckpoint(checkpoints, best),
         preemption,
-        hooks.IterationTimer(),
+        IterationTimer(),
         MatcherIteration(),
-        hooks.LRScheduler(scheduler=scheduler),
+        LRScheduler(scheduler=scheduler),
         Writers(make_writers, period, eval_period, preemption) if is_main else None,
         PeriodicCheckpoint(checkpoints, cfg.train.checkpointer.period, eval_period, preemption),
     ]

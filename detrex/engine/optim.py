@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
 from collections import defaultdict
@@ -117,6 +118,22 @@ def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
     if target_of(cfg.optimizer) in _FUSED and not cfg.optimizer.keys() & {"fused", "foreach"}:
         given["fused"] = True
     return call_with(cfg.optimizer, **given)
+
+
+def load_optimizer(optimizer: Optimizer, state: dict) -> None:
+    """Continue from a saved state, with this optimizer's hyperparameters: the config's.
+
+    What an optimizer itself keeps in its groups (step counts, estimates) comes from the state.
+
+    Raises:
+        ValueError: the state has other parameters.
+    """
+    own = {*inspect.signature(type(optimizer)).parameters, "initial_lr"} - {"params"}
+    groups = list(state["param_groups"])
+    for i, group in enumerate(optimizer.param_groups[: len(groups)]):
+        groups[i] = {**groups[i], **{key: group[key] for key in own & group.keys()}}
+    optimizer.load_state_dict({**state, "param_groups": groups})
+    match_layout(optimizer)
 
 
 def match_layout(optimizer: Optimizer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 import math
 from pathlib import Path
@@ -23,6 +24,7 @@ from .build import build_trainer
 from .checkpoints import newest_checkpoint, next_iteration, restore
 from .data import build_loader, prepare_data, read_train_set
 from .evaluate import evaluate
+from .hooks import AfterFirstStep
 from .matcher_switch import keep_matcher_switch, resolve_matcher_switch, switch_values
 from .optim import freeze
 from .performance import apply_performance
@@ -114,7 +116,11 @@ def _train(cfg: DictConfig, args: argparse.Namespace, preemption: Preemption) ->
             set_aside(folder)
         record = dict(config=as_given, seed=cfg.train.seed, overrides=list(args.opts))
         record |= dict(matcher_change_iter=switch_values(cfg), epoch_length=epoch_length)
-        write_record(folder, cfg, record, args.config_file)
+        write = functools.partial(write_record, folder, cfg, record, args.config_file)
+        if checkpoint:  # the earlier start's files stay if this one fails at once
+            trainer.register_hooks([AfterFirstStep(write)])
+        else:
+            write()
     trainer.train(start, cfg.train.max_iter)
 
 

@@ -30,7 +30,7 @@ METRICS = "metrics.json"
 _VOLATILE = {
     "train": (
         "output_dir init_checkpoint max_iter eval_period log_period checkpointer wandb device "
-        "seed fast_dev_run channels_last cudnn_benchmark compile activation_checkpointing"
+        "fast_dev_run channels_last cudnn_benchmark compile activation_checkpointing"
     ).split(),
     "dataloader.train": ["num_workers"],
     "dataloader.test": ["num_workers"],

@@ -137,6 +137,17 @@ def test_output_folder_is_protected(tiny_run, caplog):
     assert json.loads((folder / "run.json").read_text())["config"]["model"]["dropout"] == 0.5
 
 
+def test_resumed_run_has_the_optimizer_values_of_its_config(tiny_run):
+    tiny_run("a", "train.max_iter=7")
+    changed = ["optimizer.lr=0.2", "optimizer.weight_decay=0.3", "optimizer.betas=[0.5,0.6]"]
+    tiny_run("a", *changed, "train.max_iter=8", "--resume")
+    tiny_run("b", *changed, "train.max_iter=8")
+    ours, theirs = (tiny_run.checkpoint(name)["trainer"] for name in "ab")
+    assert ours["hooks"] == theirs["hooks"]
+    assert ours["optimizer"]["param_groups"] == theirs["optimizer"]["param_groups"]
+    assert ours["optimizer"]["param_groups"][1]["initial_lr"] == 0.2
+
+
 def test_resume_without_a_checkpoint_starts_from_the_beginning(tiny_run):
     tiny_run("a")
     tiny_run("b", "--resume")
