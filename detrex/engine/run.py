@@ -24,6 +24,7 @@ from .build import build_trainer
 from .checkpoints import newest_checkpoint, next_iteration, restore
 from .data import build_loader, prepare_data, read_train_set
 from .evaluate import evaluate
+from .folder_lock import only_run
 from .hooks import AfterFirstStep
 from .matcher_switch import keep_matcher_switch, resolve_matcher_switch, switch_values
 from .optim import freeze
@@ -86,13 +87,16 @@ def train_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
         SystemExit: a signal has ended the run; the status is ``PREEMPTED``.
     """
     with Preemption() as preemption:
-        _train(cfg, args, preemption)
+        info = prepare_data(cfg, args.opts, ["train", "test"])
+        with only_run(Path(cfg.train.output_dir)):
+            _train(cfg, args, info, preemption)
     return {}
 
 
-def _train(cfg: DictConfig, args: argparse.Namespace, preemption: Preemption) -> None:
+def _train(
+    cfg: DictConfig, args: argparse.Namespace, info: DatasetInfo | None, preemption: Preemption
+) -> None:
     folder = Path(cfg.train.output_dir)
-    info = prepare_data(cfg, args.opts, ["train", "test"])
     as_given = json_config(cfg)
     check_output_folder(folder, as_given, args.resume, args.reuse_output)
     comm.synchronize()  # nobody writes before everybody has looked
