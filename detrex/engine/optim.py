@@ -144,7 +144,9 @@ def match_layout(optimizer: Optimizer) -> None:
     """
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
-            if value.shape == parameter.shape and value.stride() != parameter.stride():
+            if not isinstance(value, torch.Tensor) or value.shape != parameter.shape:
+                continue  # some optimizers keep plain numbers
+            if value.stride() != parameter.stride():
                 state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 

@@ -148,6 +148,33 @@ def test_resumed_run_has_the_optimizer_values_of_its_config(tiny_run):
     assert ours["optimizer"]["param_groups"][1]["initial_lr"] == 0.2
 
 
+class CountingSgd(torch.optim.SGD):
+    """Keeps a plain number per parameter, as some of timm's do."""
+
+    def step(self, closure=None):
+        super().step(closure)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                state = self.state[parameter]
+                state["count"] = state.get("count", 0) + 1
+
+
+def test_resume_of_an_optimizer_that_keeps_numbers(tiny_run, tmp_path):
+    config = tmp_path / "config.py"
+    config.write_text(
+        CONFIG.read_text()
+        + f"""
+from {__name__} import CountingSgd
+optimizer = L(CountingSgd)(params=optimizer.params, lr=0.01)
+"""
+    )
+    given = ["--config-file", str(config)]
+    tiny_run("a", *given, "train.max_iter=4")
+    tiny_run("a", *given, "train.max_iter=6", "--resume")
+    states = tiny_run.checkpoint("a")["trainer"]["optimizer"]["state"].values()
+    assert [state["count"] for state in states] == [6] * len(states)
+
+
 def test_resume_without_a_checkpoint_starts_from_the_beginning(tiny_run):
     tiny_run("a")
     tiny_run("b", "--resume")
