@@ -120,4 +120,4 @@ def test_reused_folder_does_not_mix_runs(tiny_run):
     names = [sorted(p.name for p in (tiny_run.folder / n).glob("*.pth")) for n in "ab"]
     assert names[0] == names[1]
     assert processes.metrics(tiny_run.folder / "a") == processes.metrics(tiny_run.folder / "b")
-    assert (tiny_run.folder / "a/replaced/model_0000007.pth").exists()
+    assert (tiny_run.folder / "a/replaced/1/model_0000007.pth").exists()

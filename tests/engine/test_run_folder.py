@@ -104,3 +104,16 @@ def test_resumed_start_that_fails_at_once_leaves_the_record(tiny_run):
     assert {name: (folder / name).read_bytes() for name in before} == before
     tiny_run("a", "--resume", "optimizer.lr=0.5")
     assert read_record(folder)["config"]["optimizer"]["lr"] == 0.5
+
+
+def test_no_replaced_run_is_lost(tiny_run):
+    folder = tiny_run.folder / "a"
+    runs = []
+    for seed in (1, 2, 3):
+        tiny_run("a", "train.max_iter=2", f"train.seed={seed}", "--reuse-output")
+        runs.append({path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()})
+    for number, files in enumerate(runs[:2], start=1):
+        replaced = {p.name: p.read_bytes() for p in (folder / f"replaced/{number}").iterdir()}
+        assert {"run.json", "config.yaml", "metrics.json", "model_final.pth"} <= replaced.keys()
+        assert any(name.startswith("events.out") for name in replaced)
+        assert replaced.items() <= files.items()
