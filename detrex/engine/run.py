@@ -48,6 +48,8 @@ def run(args: argparse.Namespace) -> dict:
         InputError: whatever is wrong with config, data, checkpoint or output folder.
         NonFiniteLoss: a loss became NaN or infinite.
     """
+    if args.resume and args.reuse_output:
+        raise InputError("--resume continues a run, --reuse-output starts a new one: give one")
     _log_to(None)
     cfg = load_config(args.config_file, args.opts)
     return evaluate_run(cfg, args) if args.eval_only else train_run(cfg, args)
@@ -116,7 +118,7 @@ def _train(
         restore(trainer, content, checkpoint)
     del content, records  # large, and not needed while training
     if comm.is_main_process():
-        if args.reuse_output and not args.resume:
+        if args.reuse_output:
             set_aside(folder)
         record = dict(config=as_given, seed=cfg.train.seed, overrides=list(args.opts))
         record |= dict(matcher_change_iter=switch_values(cfg), epoch_length=epoch_length)

@@ -117,3 +117,9 @@ def test_no_replaced_run_is_lost(tiny_run):
         assert {"run.json", "config.yaml", "metrics.json", "model_final.pth"} <= replaced.keys()
         assert any(name.startswith("events.out") for name in replaced)
         assert replaced.items() <= files.items()
+
+
+def test_continuing_and_starting_anew_exclude_each_other(tiny_run):
+    with pytest.raises(InputError, match="--resume continues a run, --reuse-output starts a new"):
+        tiny_run("a", "--resume", "--reuse-output")
+    assert not (tiny_run.folder / "a").exists()
