@@ -26,10 +26,13 @@ class TrainingCheckpoints:
         trainer: what is saved.
         folder: where.
         metadata: plain description of model and data: format, classes, category_ids, config.
-        max_to_keep: periodic checkpoints beyond this many are deleted, oldest first.
+        max_to_keep: periodic checkpoints beyond this many are deleted, oldest first; None keeps
+            all, else 1 or more.
     """
 
-    def __init__(self, trainer: Trainer, folder: str, metadata: dict, max_to_keep: int) -> None:
+    def __init__(
+        self, trainer: Trainer, folder: str, metadata: dict, max_to_keep: int | None
+    ) -> None:
         self.trainer, self.folder = trainer, Path(folder)
         self.metadata, self.max_to_keep = metadata, max_to_keep
 
@@ -62,7 +65,7 @@ class TrainingCheckpoints:
 
     def prune(self) -> None:
         """Delete the oldest periodic checkpoints beyond ``max_to_keep``."""
-        if comm.is_main_process():
+        if comm.is_main_process() and self.max_to_keep is not None:
             files = sorted(p for p in self.folder.iterdir() if _PERIODIC.fullmatch(p.name))
             for path in files[: -self.max_to_keep]:
                 path.unlink()

@@ -17,6 +17,7 @@ from detrex.utils.errors import InputError
 from detrex.utils.text import first_line
 
 from .instantiation import accepts, arguments
+from .values import check_values
 
 _DATASET = dict(
     name=None,
@@ -34,7 +35,7 @@ def load_config(config_file: str, overrides: Sequence[str] = ()) -> DictConfig:
         overrides: "a.b.c=value" strings; the key must exist.
 
     Raises:
-        InputError: no such file, a file that is not a config, or an unusable override.
+        InputError: no such file, a file that is not a config, an unusable override or value.
     """
     if not config_file:
         raise InputError("give a config file: --config-file projects/<name>/configs/<config>.py")
@@ -43,9 +44,12 @@ def load_config(config_file: str, overrides: Sequence[str] = ()) -> DictConfig:
     for key in ("model", "dataloader", "optimizer", "lr_multiplier", "train"):
         if key not in cfg:
             raise InputError(f"config file {path} does not define {key!r}")
-    _add_defaults(cfg)
+    defaults = get_config("common/train.py").train
+    _add_defaults(cfg, defaults)
     _follow_output_dir(cfg)
-    return apply_overrides(cfg, overrides)
+    apply_overrides(cfg, overrides)
+    check_values(cfg, defaults)
+    return cfg
 
 
 def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -92,9 +96,9 @@ def _load(path: Path) -> DictConfig:
         raise InputError(f"config file {path} cannot be loaded: {error}") from error
 
 
-def _add_defaults(cfg: DictConfig) -> None:
+def _add_defaults(cfg: DictConfig, train: DictConfig) -> None:
     """Give a config from elsewhere the keys that ours have."""
-    _fill(cfg.train, get_config("common/train.py").train)
+    _fill(cfg.train, train)
     if cfg.dataloader.get("dataset") is None:
         cfg.dataloader.dataset = {}
     _fill(cfg.dataloader.dataset, OmegaConf.create(_DATASET))

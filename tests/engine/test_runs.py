@@ -124,6 +124,11 @@ def test_checkpoints_are_pruned(tiny_run):
     assert files == ["model_0000005.pth", "model_0000006.pth", "model_best.pth", "model_final.pth"]
 
 
+def test_all_checkpoints_can_be_kept(tiny_run):
+    tiny_run("a", "train.checkpointer.period=2", "train.checkpointer.max_to_keep=null")
+    assert len(list((tiny_run.folder / "a").glob("model_000*.pth"))) == 3
+
+
 def test_output_folder_is_protected(tiny_run, caplog):
     tiny_run("a")
     folder = tiny_run.folder / "a"
