@@ -1,12 +1,14 @@
 """Real faults in real processes: kill, stop signals, damaged files."""
 
 import os
+import resource
 import signal
 import time
 
 import pytest
 import torch
 
+from detrex.engine.failures import describe_failure
 from detrex.engine.preemption import PREEMPTED
 from detrex.utils.errors import InputError
 from tests.engine import processes
@@ -110,6 +112,23 @@ def test_no_sound_checkpoint_is_one_error_and_changes_nothing(tiny_run):
     assert before.items() <= {p: p.read_bytes() for p in folder.iterdir()}.items()
     with pytest.raises(InputError, match="model_final.pth is damaged: .* checksum"):
         tiny_run("a", "--eval-only", f"train.init_checkpoint={folder / 'model_final.pth'}")
+
+
+def test_file_that_cannot_be_written_is_one_line(tiny_run):
+    file = tiny_run.folder / "file"
+    file.write_text("")
+    with pytest.raises(OSError) as unusable:
+        tiny_run("file")
+    assert describe_failure(unusable.value) == (1, f"error: [Errno 17] File exists: '{file}'")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))  # as a disk that is full
+    try:
+        with pytest.raises(RuntimeError) as full:
+            tiny_run("a", "model.width=50000", "train.max_iter=1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    code, text = describe_failure(full.value)
+    assert code == 1 and text.startswith("error: [Errno 27] File too large: ")
 
 
 def test_reused_folder_does_not_mix_runs(tiny_run):
