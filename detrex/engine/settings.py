@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from detrex.config import get_config
 from detrex.config.config import existing_file
+from detrex.data.dataset_info import SPLITS
 from detrex.utils.errors import InputError
 from detrex.utils.text import first_line
 
@@ -24,6 +26,14 @@ _DATASET = dict(
     train=dict(json=None, images=None),
     val=dict(json=None, images=None),
     skip_broken_images=False,
+)
+
+
+_PATHS = (
+    "train.output_dir",
+    "train.init_checkpoint",
+    "dataloader.evaluator.output_dir",
+    *(f"dataloader.dataset.{split}.{key}" for split in SPLITS for key in ("json", "images")),
 )
 
 
@@ -48,6 +58,7 @@ def load_config(config_file: str, overrides: Sequence[str] = ()) -> DictConfig:
     _add_defaults(cfg, defaults)
     _follow_output_dir(cfg)
     apply_overrides(cfg, overrides)
+    _expand_home(cfg)
     check_values(cfg, defaults)
     return cfg
 
@@ -110,6 +121,13 @@ def _follow_output_dir(cfg: DictConfig) -> None:
     if evaluator is not None and accepts(evaluator, "output_dir"):
         if evaluator.get("output_dir") in (None, cfg.train.output_dir):
             evaluator.output_dir = "${train.output_dir}"
+
+
+def _expand_home(cfg: DictConfig) -> None:
+    for key in _PATHS:
+        path = OmegaConf.select(cfg, key)
+        if isinstance(path, str) and path.startswith("~"):
+            OmegaConf.update(cfg, key, os.path.expanduser(path))
 
 
 def _fill(node: DictConfig, defaults: DictConfig) -> None:

@@ -1,4 +1,5 @@
 import pytest
+from omegaconf import OmegaConf
 
 from detrex.engine.settings import load_config
 from detrex.utils.errors import InputError
@@ -156,3 +157,12 @@ def test_value_that_no_run_can_use_is_one_line(override, advice):
 )
 def test_values_of_other_types_that_mean_something(override):
     load_config(str(CONFIG), [override])
+
+
+def test_home_is_expanded_in_paths(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/x")
+    keys = ["train.output_dir", "train.init_checkpoint", "dataloader.dataset.train.json"]
+    keys += ["dataloader.dataset.val.images"]
+    cfg = load_config(str(CONFIG), [f"{key}=~/data/a" for key in keys])
+    assert [OmegaConf.select(cfg, key) for key in keys] == ["/home/x/data/a"] * 4
+    assert cfg.dataloader.evaluator.output_dir == "/home/x/data/a"
