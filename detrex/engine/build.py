@@ -32,6 +32,7 @@ from .hooks import (
     MatcherIteration,
     PeriodicCheckpoint,
     Writers,
+    evaluation_due,
 )
 from .optim import build_optimizer
 from .preemption import Preemption
@@ -124,10 +125,13 @@ def _hooks(
 
 def _writers(cfg: DictConfig, trainer: Trainer) -> list[EventWriter]:
     folder = Path(cfg.train.output_dir)
-    rewind_metrics(folder, trainer.start_iter)
+    start, end = trainer.start_iter, cfg.train.max_iter
+    # An evaluation is noted under the number of iterations done: no step's number yet.
+    again = start == end or evaluation_due(start, cfg.train.eval_period)
+    rewind_metrics(folder, start, start if again else start + 1)
     writers = [
         ConsoleWriter(cfg.train.max_iter),
         JSONWriter(str(folder / METRICS)),
-        TensorboardXWriter(str(folder)),
+        TensorboardXWriter(str(folder), purge_step=start if again else start + 1),
     ]
     return writers + ([WandbWriter(cfg)] if cfg.train.wandb.enabled else [])

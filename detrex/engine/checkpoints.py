@@ -107,15 +107,20 @@ def _choose(folder: Path) -> Path | InputError | None:
     )
 
 
-def next_iteration(content: dict, path: Path) -> int:
+def next_iteration(content: dict, path: Path, max_iter: int) -> int:
     """Return the iteration that a checkpoint's run goes on with.
 
     Raises:
-        InputError: the file holds weights without a training state.
+        InputError: the file holds weights without a training state, or of a longer run.
     """
     if "trainer" not in content or "iteration" not in content:
         raise InputError(f"checkpoint {path} has no training state to resume from")
-    return content["iteration"] + 1
+    done = content["iteration"] + 1
+    if done > max_iter:
+        raise InputError(
+            f"train.max_iter={max_iter}: checkpoint {path} has done {done} iterations already"
+        )
+    return done
 
 
 def restore(trainer: Trainer, content: dict, path: Path) -> None:

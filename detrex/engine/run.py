@@ -111,7 +111,7 @@ def _train(
     model = _build_model(cfg).to(cfg.train.device)
     freeze(model, cfg.train.freeze)
     checkpoint, content = _load(cfg, args, model, info)
-    start = next_iteration(content, checkpoint) if checkpoint else 0
+    start = next_iteration(content, checkpoint, cfg.train.max_iter) if checkpoint else 0
     loader, metadata = build_loader(cfg, records, start), _metadata(cfg, info)
     trainer = build_trainer(cfg, model, loader, metadata, preemption)
     if checkpoint:

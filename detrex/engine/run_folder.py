@@ -166,22 +166,26 @@ def set_aside(folder: Path) -> None:
         path.replace(target / path.name)
 
 
-def rewind_metrics(folder: Path, start: int) -> None:
-    """Remove from the metrics file what a resumed run will write again, and half a last line."""
+def rewind_metrics(folder: Path, step: int, evaluation: int) -> None:
+    """Remove from the metrics file what a resumed run will write again, and half a last line.
+
+    Args:
+        folder: the run's.
+        step: number of the first step that is made again.
+        evaluation: iterations done at the first evaluation that is made again.
+    """
     path = folder / METRICS
     folder.mkdir(parents=True, exist_ok=True)
     if not path.is_file():
         return
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     with atomic_write(path) as stream:
-        stream.writelines(line for line in lines if _is_before(line, start))
+        stream.writelines(line for line in lines if _is_before(line, step, evaluation))
 
 
-def _is_before(line: str, start: int) -> bool:
+def _is_before(line: str, step: int, evaluation: int) -> bool:
     try:
         numbers = json.loads(line)
     except json.JSONDecodeError:  # the process was killed while it wrote
         return False
-    # An evaluation is noted under the number of iterations done: no step's number yet.
-    limit = start if "total_loss" in numbers else start + 1
-    return numbers["iteration"] < limit
+    return numbers["iteration"] < (step if "total_loss" in numbers else evaluation)

@@ -1,5 +1,6 @@
 """Real faults in real processes: kill, stop signals, damaged files."""
 
+import json
 import os
 import resource
 import signal
@@ -7,8 +8,10 @@ import time
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from detrex.engine.failures import describe_failure
+from detrex.engine.nan_guard import NonFiniteLoss
 from detrex.engine.preemption import PREEMPTED
 from detrex.utils.errors import InputError
 from tests.engine import processes
@@ -140,3 +143,29 @@ def test_reused_folder_does_not_mix_runs(tiny_run):
     assert names[0] == names[1]
     assert processes.metrics(tiny_run.folder / "a") == processes.metrics(tiny_run.folder / "b")
     assert (tiny_run.folder / "a/replaced/1/model_0000007.pth").exists()
+
+
+def evaluations(folder):
+    lines = map(json.loads, (folder / "metrics.json").read_text().splitlines())
+    return [line["iteration"] for line in lines if "bbox/AP" in line]
+
+
+def tensorboard(folder, name):
+    events = EventAccumulator(str(folder)).Reload()
+    return [event.step for event in events.Scalars(name)]
+
+
+def test_evaluations_and_curves_of_a_resumed_run_are_there_once(tiny_run):
+    options = ["train.eval_period=3", "train.log_period=3"]
+    folder = tiny_run.folder / "a"
+    with pytest.raises(NonFiniteLoss):  # behind the evaluation, before the next checkpoint
+        tiny_run("a", *options, "model.fail_at=5", "train.checkpointer.period=0")
+    tiny_run("a", *options, "--resume")
+    assert evaluations(folder) == [3, 6, 8]
+    assert tensorboard(folder, "bbox/AP") == [3, 6, 8]
+    tiny_run("a", *options, "--resume")
+    assert evaluations(folder) == [3, 6, 8]
+    tiny_run("a", *options, "train.max_iter=10", "--resume")
+    assert evaluations(folder) == [3, 6, 8, 9, 10]
+    assert tensorboard(folder, "bbox/AP") == [3, 6, 8, 9, 10]
+    assert tensorboard(folder, "total_loss") == [2, 5, 7, 8, 9]

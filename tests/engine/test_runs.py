@@ -186,6 +186,12 @@ def test_resume_without_a_checkpoint_starts_from_the_beginning(tiny_run):
     assert_equal(tiny_run.checkpoint("b")["model"], tiny_run.checkpoint("a")["model"])
 
 
+def test_resume_of_a_longer_run_is_refused(tiny_run):
+    tiny_run("a")
+    with pytest.raises(InputError, match=r"train.max_iter=7: .*model_final.pth has done 8 iter"):
+        tiny_run("a", "train.max_iter=7", "--resume")
+
+
 def test_resume_of_another_model_is_refused(tiny_run):
     tiny_run("a")
     with pytest.raises(InputError, match="does not fit this model.*backbone.weight"):
