@@ -25,7 +25,7 @@ from torch import multiprocessing as mp
 from torch.multiprocessing.spawn import ProcessExitedException
 
 from detrex.utils.errors import InputError
-from detrex.utils.signals import STOP_SIGNALS
+from detrex.utils.signals import heeded_signals
 
 from .failures import describe_failure
 from .preemption import PREEMPTED
@@ -187,7 +187,7 @@ def _forward_signals(processes: Sequence[int]) -> list[int]:
             with suppress(ProcessLookupError):
                 os.kill(process, number)
 
-    for number in STOP_SIGNALS:
+    for number in heeded_signals():
         signal.signal(number, forward)
     return received
 
@@ -196,6 +196,8 @@ def _spawned(
     local_rank: int, function: Callable, args: tuple, machines: Machines, device: str, folder: str
 ) -> NoReturn:
     """The life of one started process."""
+    if signal.SIGINT in heeded_signals():  # until the run listens, Ctrl-C ends it without a word
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     rank = machines.rank * machines.processes + local_rank
     world = machines.processes * machines.count
     if not device.startswith("cuda"):
