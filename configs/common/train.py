@@ -23,7 +23,7 @@ train = dict(
     accumulation_steps=1,  # forward and backward passes per iteration, each on its share of images
     seed=-1,  # negative: a random one, logged and saved with the run
     fast_dev_run=dict(enabled=False),  # 20 iterations, to see whether everything works
-    checkpointer=dict(period=5000, max_to_keep=100),
+    checkpointer=dict(period=5000, max_to_keep=100),  # None keeps all
     eval_period=5000,
     log_period=20,
     wandb=dict(

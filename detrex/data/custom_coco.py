@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -98,7 +97,7 @@ def _path_pair(dataset_cfg: DictConfig, split: str) -> tuple[str, str] | None:
         raise InputError(
             f"dataloader.dataset.{split}.{missing[0]} is not set: json and images go together"
         )
-    return None if missing else tuple(os.path.expanduser(path) for path in paths.values())
+    return None if missing else tuple(paths.values())
 
 
 def _dataset_name(dataset_cfg: DictConfig, split: str) -> str:

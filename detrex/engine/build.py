@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 from detectron2.config import instantiate
-from detectron2.engine import HookBase, hooks
+from detectron2.engine import HookBase
 from detectron2.engine.defaults import create_ddp_model
+from detectron2.engine.hooks import IterationTimer
 from detectron2.solver import LRMultiplier
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
@@ -24,7 +25,15 @@ from detrex.utils.events import ConsoleWriter, WandbWriter, wandb_installed
 
 from .checkpoints import TrainingCheckpoints
 from .evaluate import evaluate_both, is_evaluated
-from .hooks import BestCheckpoint, Evaluation, MatcherIteration, PeriodicCheckpoint, Writers
+from .hooks import (
+    BestCheckpoint,
+    Evaluation,
+    LRScheduler,
+    MatcherIteration,
+    PeriodicCheckpoint,
+    Writers,
+    evaluation_due,
+)
 from .optim import build_optimizer
 from .preemption import Preemption
 from .run_folder import METRICS, rewind_metrics
@@ -109,9 +118,9 @@ def _hooks(
         Evaluation(eval_period, evaluation) if is_evaluated(cfg) else None,
         BestCheckpoint(checkpoints, best),
         preemption,
-        hooks.IterationTimer(),
+        IterationTimer(),
         MatcherIteration(),
-        hooks.LRScheduler(scheduler=scheduler),
+        LRScheduler(scheduler=scheduler),
         Writers(make_writers, period, eval_period, preemption) if is_main else None,
         PeriodicCheckpoint(checkpoints, cfg.train.checkpointer.period, eval_period, preemption),
     ]
@@ -119,10 +128,13 @@ def _hooks(
 
 def _writers(cfg: DictConfig, trainer: Trainer) -> list[EventWriter]:
     folder = Path(cfg.train.output_dir)
-    rewind_metrics(folder, trainer.start_iter)
+    start, end = trainer.start_iter, cfg.train.max_iter
+    # An evaluation is noted under the number of iterations done: no step's number yet.
+    again = start == end or evaluation_due(start, cfg.train.eval_period)
+    rewind_metrics(folder, start, start if again else start + 1)
     writers = [
         ConsoleWriter(cfg.train.max_iter),
         JSONWriter(str(folder / METRICS)),
-        TensorboardXWriter(str(folder)),
+        TensorboardXWriter(str(folder), purge_step=start if again else start + 1),
     ]
     return writers + ([WandbWriter(cfg)] if cfg.train.wandb.enabled else [])

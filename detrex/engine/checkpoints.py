@@ -26,10 +26,13 @@ class TrainingCheckpoints:
         trainer: what is saved.
         folder: where.
         metadata: plain description of model and data: format, classes, category_ids, config.
-        max_to_keep: periodic checkpoints beyond this many are deleted, oldest first.
+        max_to_keep: periodic checkpoints beyond this many are deleted, oldest first; None keeps
+            all, else 1 or more.
     """
 
-    def __init__(self, trainer: Trainer, folder: str, metadata: dict, max_to_keep: int) -> None:
+    def __init__(
+        self, trainer: Trainer, folder: str, metadata: dict, max_to_keep: int | None
+    ) -> None:
         self.trainer, self.folder = trainer, Path(folder)
         self.metadata, self.max_to_keep = metadata, max_to_keep
 
@@ -62,7 +65,7 @@ class TrainingCheckpoints:
 
     def prune(self) -> None:
         """Delete the oldest periodic checkpoints beyond ``max_to_keep``."""
-        if comm.is_main_process():
+        if comm.is_main_process() and self.max_to_keep is not None:
             files = sorted(p for p in self.folder.iterdir() if _PERIODIC.fullmatch(p.name))
             for path in files[: -self.max_to_keep]:
                 path.unlink()
@@ -104,15 +107,20 @@ def _choose(folder: Path) -> Path | InputError | None:
     )
 
 
-def next_iteration(content: dict, path: Path) -> int:
+def next_iteration(content: dict, path: Path, max_iter: int) -> int:
     """Return the iteration that a checkpoint's run goes on with.
 
     Raises:
-        InputError: the file holds weights without a training state.
+        InputError: the file holds weights without a training state, or of a longer run.
     """
     if "trainer" not in content or "iteration" not in content:
         raise InputError(f"checkpoint {path} has no training state to resume from")
-    return content["iteration"] + 1
+    done = content["iteration"] + 1
+    if done > max_iter:
+        raise InputError(
+            f"train.max_iter={max_iter}: checkpoint {path} has done {done} iterations already"
+        )
+    return done
 
 
 def restore(trainer: Trainer, content: dict, path: Path) -> None:

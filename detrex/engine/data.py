@@ -61,9 +61,9 @@ def read_train_set(cfg: DictConfig) -> Sequence[dict] | None:
     """
     node = cfg.dataloader.train
     total, start = node.get("total_batch_size"), node.get("start_iteration")
-    if not isinstance(total, int) or total < 1:
+    if total is None:
         raise InputError(
-            f"dataloader.train.total_batch_size={total}: give the number of images of an iteration"
+            "dataloader.train has no total_batch_size: give the images of an iteration"
         )
     if start:
         raise InputError(

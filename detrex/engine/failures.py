@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 
 from detrex.utils.errors import InputError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -12,9 +15,19 @@ class NonFiniteLoss(ArithmeticError):
 
 
 def describe_failure(error: BaseException) -> tuple[int, str]:
-    """Return (exit status, text for stderr): 2 for bad input, 1 for anything else."""
+    """Return (exit status, text for stderr): 2 for bad input, 1 for anything else.
+
+    A file or a disk that cannot be used needs no traceback either, only its name.
+    """
     if isinstance(error, InputError | NonFiniteLoss):
         return (2 if isinstance(error, InputError) else 1), f"error: {_one_line(error)}"
+    if isinstance(error, OSError) and error.filename:
+        return 1, f"error: {error}"
+    cause: BaseException | None = error
+    while cause is not None:  # torch.save raises an error of its own while it handles this one
+        if isinstance(cause, OSError) and cause.errno in _FULL:
+            return 1, f"error: {cause}: what this run writes does not fit"
+        cause = cause.__context__
     return 1, "".join(traceback.format_exception(error)).rstrip()
 
 

@@ -38,6 +38,18 @@ def scheduled_matchers(model: nn.Module) -> list[nn.Module]:
     return [m for m in model.modules() if hasattr(m, "iter") and hasattr(m, "matcher_change_iter")]
 
 
+class LRScheduler(hooks.LRScheduler):
+    """The learning rates follow the config's, also where a checkpoint has others."""
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Go on where the schedule was."""
+        self.scheduler.last_epoch = state_dict["last_epoch"]
+        for group, rate in zip(
+            self.scheduler.optimizer.param_groups, self.scheduler.get_lr(), strict=True
+        ):
+            group["lr"] = rate
+
+
 class Evaluation(hooks.EvalHook):
     """Evaluate after every ``period`` iterations and at the end.
 
@@ -57,6 +69,22 @@ class Evaluation(hooks.EvalHook):
 def evaluation_due(done: int, period: int) -> bool:
     """Whether there is an evaluation once this many iterations are done, the end aside."""
     return period > 0 and done > 0 and done % period == 0
+
+
+class AfterFirstStep(HookBase):
+    """Call a function once this start has made a step: it did not fail at once.
+
+    Args:
+        function: without arguments.
+    """
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function = function
+
+    def after_step(self) -> None:
+        """Call it after the first step."""
+        if self.trainer.iter == self.trainer.start_iter:
+            self._function()
 
 
 class Writers(HookBase):

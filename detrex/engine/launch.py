@@ -25,7 +25,7 @@ from torch import multiprocessing as mp
 from torch.multiprocessing.spawn import ProcessExitedException
 
 from detrex.utils.errors import InputError
-from detrex.utils.signals import STOP_SIGNALS
+from detrex.utils.signals import heeded_signals
 
 from .failures import describe_failure
 from .preemption import PREEMPTED
@@ -61,7 +61,7 @@ def launch(function: Callable, args: tuple, machines: Machines, device: str) -> 
         function: importable by name.
         args: picklable.
         machines: ignored under torchrun.
-        device: "cuda" or "cpu"; decides the backend (nccl, gloo).
+        device: "cuda", "cpu", or for one process "cuda:1"; decides the backend (nccl, gloo).
 
     Raises:
         InputError: more processes than GPUs, no GPU, or an incomplete description of machines.
@@ -73,6 +73,8 @@ def launch(function: Callable, args: tuple, machines: Machines, device: str) -> 
     if under_torchrun:
         _run_under_torchrun(function, args, local, device)
     elif machines.processes * machines.count == 1:
+        if device.startswith("cuda:"):  # else operators and memory figures mean GPU 0
+            torch.cuda.set_device(device)
         function(*args)
     else:
         _spawn(function, args, machines, device)
@@ -95,6 +97,11 @@ def check_devices(device: str, processes: int) -> None:
     available = torch.cuda.device_count()
     if processes > available:
         raise InputError(f"--num-gpus {processes}, but this machine has {available} GPUs")
+    index = torch.device(device).index or 0
+    if index >= available or (index and processes > 1):
+        raise InputError(
+            f"train.device={device}: give cuda, or for one process one of {available} GPUs"
+        )
 
 
 def _join_group(rank: int, local_rank: int, local: int, device: str, **where: object) -> None:
@@ -180,7 +187,7 @@ def _forward_signals(processes: Sequence[int]) -> list[int]:
             with suppress(ProcessLookupError):
                 os.kill(process, number)
 
-    for number in STOP_SIGNALS:
+    for number in heeded_signals():
         signal.signal(number, forward)
     return received
 
@@ -189,6 +196,8 @@ def _spawned(
     local_rank: int, function: Callable, args: tuple, machines: Machines, device: str, folder: str
 ) -> NoReturn:
     """The life of one started process."""
+    if signal.SIGINT in heeded_signals():  # until the run listens, Ctrl-C ends it without a word
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     rank = machines.rank * machines.processes + local_rank
     world = machines.processes * machines.count
     if not device.startswith("cuda"):

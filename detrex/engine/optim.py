@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
 from collections import defaultdict
@@ -37,8 +38,9 @@ def param_groups(
     Args:
         model: its trainable parameters are taken, each once.
         base_lr: learning rate of parameters that no rule matches.
-        lr_factors: rules ``{"names": [...], "factor": x}``; the first rule one of whose names is
-            part of the parameter's dotted name gives it the learning rate ``x * base_lr``.
+        lr_factors: rules ``{"names": [...], "factor": x}``, a single name also without a list; the
+            first rule one of whose names is part of the parameter's dotted name gives it the
+            learning rate ``x * base_lr``.
         weight_decay: of every parameter; None leaves it to the optimizer.
         weight_decay_norm: of normalisation layers; None treats them as any other.
         weight_decay_bias: of biases; None treats them as any other parameter.
@@ -49,6 +51,7 @@ def param_groups(
         InputError: a rule that matches no parameter, e.g. because of a misspelt name.
     """
     names = _names(model)
+    lr_factors = [{**rule, "names": _as_list(rule["names"])} for rule in lr_factors]
     for rule in lr_factors:
         if not any(_matches(rule["names"], aliases) for aliases in names.values()):
             raise _no_match("optimizer.params.lr_factors", rule["names"], names)
@@ -69,14 +72,14 @@ def param_groups(
     return reduce_param_groups(per_parameter)
 
 
-def freeze(model: nn.Module, names: Sequence[str]) -> None:
+def freeze(model: nn.Module, names: Sequence[str] | str) -> None:
     """Keep parameters as they are: those of whose dotted name one of ``names`` is part. Batch
     normalisation with such parameters uses its running statistics, which stay, too.
 
     Raises:
         InputError: a name that matches no parameter, or nothing left to train.
     """
-    known = _names(model)
+    known, names = _names(model), _as_list(names)
     for part in names:
         found = [p for p, aliases in known.items() if _matches([part], aliases)]
         if not found:
@@ -88,7 +91,7 @@ def freeze(model: nn.Module, names: Sequence[str]) -> None:
         if isinstance(module, _BatchNorm) and own and not any(p.requires_grad for p in own):
             module.register_forward_pre_hook(_stay_in_eval)
     if not any(parameter.requires_grad for parameter in known):
-        raise InputError(f"train.freeze={list(names)} leaves nothing to train")
+        raise InputError(f"train.freeze={names} leaves nothing to train")
     if names:
         frozen = sum(p.numel() for p in known if not p.requires_grad)
         total = sum(p.numel() for p in known)
@@ -119,6 +122,22 @@ def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
     return call_with(cfg.optimizer, **given)
 
 
+def load_optimizer(optimizer: Optimizer, state: dict) -> None:
+    """Continue from a saved state, with this optimizer's hyperparameters: the config's.
+
+    What an optimizer itself keeps in its groups (step counts, estimates) comes from the state.
+
+    Raises:
+        ValueError: the state has other parameters.
+    """
+    own = {*inspect.signature(type(optimizer)).parameters, "initial_lr"} - {"params"}
+    groups = list(state["param_groups"])
+    for i, group in enumerate(optimizer.param_groups[: len(groups)]):
+        groups[i] = {**groups[i], **{key: group[key] for key in own & group.keys()}}
+    optimizer.load_state_dict({**state, "param_groups": groups})
+    match_layout(optimizer)
+
+
 def match_layout(optimizer: Optimizer) -> None:
     """Give loaded averages the memory layout of their weights.
 
@@ -127,7 +146,9 @@ def match_layout(optimizer: Optimizer) -> None:
     """
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
-            if value.shape == parameter.shape and value.stride() != parameter.stride():
+            if not isinstance(value, torch.Tensor) or value.shape != parameter.shape:
+                continue  # some optimizers keep plain numbers
+            if value.stride() != parameter.stride():
                 state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
@@ -137,6 +158,10 @@ def _names(model: nn.Module) -> dict[nn.Parameter, list[str]]:
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names[parameter].append(name)
     return names
+
+
+def _as_list(names: Sequence[str] | str) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
 
 
 def _matches(parts: Sequence[str], names: list[str]) -> bool:
@@ -162,11 +187,11 @@ def _layer_name(name: str) -> str | None:
     return match and match[0]
 
 
-def _no_match(key: str, given: Sequence[str], names: dict[nn.Parameter, list[str]]) -> InputError:
+def _no_match(key: str, given: list[str], names: dict[nn.Parameter, list[str]]) -> InputError:
     prefixes = {".".join(name.split(".")[:2]) for aliases in names.values() for name in aliases}
     shown = ", ".join(sorted(prefixes)[:8])
     return InputError(
-        f"{key}: none of {list(given)} is part of a parameter name; parameters start with {shown}"
+        f"{key}: none of {given} is part of a parameter name; parameters start with {shown}"
     )
 
 

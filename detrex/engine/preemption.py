@@ -1,4 +1,4 @@
-"""Ending a run early, without losing a step, when a cluster asks for it by a signal."""
+"""Ending a run early, without losing a step, when a signal asks for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch.distributed as dist
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
-from detrex.utils.signals import STOP_SIGNALS
+from detrex.utils.signals import STOP_SIGNALS, heeded_signals
 
 logger = logging.getLogger(__name__)
 PREEMPTED = 75  # sysexits.h: a temporary failure, try again
@@ -21,7 +21,7 @@ _COPIES = 3.0  # seconds: a cluster and the launcher may both deliver the same r
 
 
 class Preemption(HookBase):
-    """Listens for SIGTERM, SIGUSR1 and SIGUSR2 while it is open as a context.
+    """Listens for SIGTERM, SIGUSR1, SIGUSR2 and SIGINT while it is open as a context.
 
     A request during a step sets ``stopping`` at the end of this step or the next, of the same one
     in all processes. While everything is on disk (setting up, evaluating) a request ends the
@@ -42,7 +42,7 @@ class Preemption(HookBase):
         self._group = dist.new_group(backend="gloo") if parallel else None
         self._pipe, write = os.pipe()
         os.set_blocking(write, False)
-        self._old_handlers = {s: signal.signal(s, lambda *_: None) for s in STOP_SIGNALS}
+        self._old_handlers = {s: signal.signal(s, lambda *_: None) for s in heeded_signals()}
         self._old_descriptor = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         self._write = write
         # A thread, because Python's own handlers wait while the main thread is in a collective.

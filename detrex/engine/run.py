@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 import math
 from pathlib import Path
@@ -23,6 +24,8 @@ from .build import build_trainer
 from .checkpoints import newest_checkpoint, next_iteration, restore
 from .data import build_loader, prepare_data, read_train_set
 from .evaluate import check_evaluation, evaluate, is_evaluated
+from .folder_lock import only_run
+from .hooks import AfterFirstStep
 from .matcher_switch import keep_matcher_switch, resolve_matcher_switch, switch_values
 from .optim import freeze
 from .performance import apply_performance
@@ -45,6 +48,8 @@ def run(args: argparse.Namespace) -> dict:
         InputError: whatever is wrong with config, data, checkpoint or output folder.
         NonFiniteLoss: a loss became NaN or infinite.
     """
+    if args.resume and args.reuse_output:
+        raise InputError("--resume continues a run, --reuse-output starts a new one: give one")
     _log_to(None)
     cfg = load_config(args.config_file, args.opts)
     return evaluate_run(cfg, args) if args.eval_only else train_run(cfg, args)
@@ -90,14 +95,17 @@ def train_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
         SystemExit: a signal has ended the run; the status is ``PREEMPTED``.
     """
     with Preemption() as preemption:
-        _train(cfg, args, preemption)
+        parts = ["train", "test"] if is_evaluated(cfg) else ["train"]
+        info = prepare_data(cfg, args.opts, parts)
+        with only_run(Path(cfg.train.output_dir)):
+            _train(cfg, args, info, preemption)
     return {}
 
 
-def _train(cfg: DictConfig, args: argparse.Namespace, preemption: Preemption) -> None:
+def _train(
+    cfg: DictConfig, args: argparse.Namespace, info: DatasetInfo | None, preemption: Preemption
+) -> None:
     folder = Path(cfg.train.output_dir)
-    parts = ["train", "test"] if is_evaluated(cfg) else ["train"]
-    info = prepare_data(cfg, args.opts, parts)
     as_given = json_config(cfg)
     check_output_folder(folder, as_given, args.resume, args.reuse_output)
     comm.synchronize()  # nobody writes before everybody has looked
@@ -111,18 +119,22 @@ def _train(cfg: DictConfig, args: argparse.Namespace, preemption: Preemption) ->
     model = _build_model(cfg).to(cfg.train.device)
     freeze(model, cfg.train.freeze)
     checkpoint, content = _load(cfg, args, model, info)
-    start = next_iteration(content, checkpoint) if checkpoint else 0
+    start = next_iteration(content, checkpoint, cfg.train.max_iter) if checkpoint else 0
     loader, metadata = build_loader(cfg, records, start), _metadata(cfg, info)
     trainer = build_trainer(cfg, model, loader, metadata, preemption)
     if checkpoint:
         restore(trainer, content, checkpoint)
     del content, records  # large, and not needed while training
     if comm.is_main_process():
-        if args.reuse_output and not args.resume:
+        if args.reuse_output:
             set_aside(folder)
         record = dict(config=as_given, seed=cfg.train.seed, overrides=list(args.opts))
         record |= dict(matcher_change_iter=switch_values(cfg), epoch_length=epoch_length)
-        write_record(folder, cfg, record, args.config_file)
+        write = functools.partial(write_record, folder, cfg, record, args.config_file)
+        if checkpoint:  # the earlier start's files stay if this one fails at once
+            trainer.register_hooks([AfterFirstStep(write)])
+        else:
+            write()
     trainer.train(start, cfg.train.max_iter)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import logging
 import os
@@ -26,11 +27,12 @@ logger = logging.getLogger(__name__)
 RECORD = "run.json"
 BEST = "best.json"
 METRICS = "metrics.json"
+_SOURCES = "config_sources"
 # May change from one start of a run to the next: they do not say what is trained on what.
 _VOLATILE = {
     "train": (
         "output_dir init_checkpoint max_iter eval_period log_period checkpointer wandb device "
-        "seed fast_dev_run channels_last cudnn_benchmark compile activation_checkpointing"
+        "fast_dev_run channels_last cudnn_benchmark compile activation_checkpointing"
     ).split(),
     "dataloader.train": ["num_workers"],
     "dataloader.test": ["num_workers"],
@@ -88,7 +90,7 @@ def write_record(folder: Path, cfg: DictConfig, record: dict, config_file: str) 
         if not is_reproducible(cfg):
             stream.write("# Not loadable: the config has functions without a name. Its source\n")
             stream.write("# files are in config_sources/, the overrides in run.json.\n")
-            _copy_sources(Path(config_file).expanduser().resolve(), folder / "config_sources")
+            _copy_sources(Path(config_file).expanduser().resolve(), folder / _SOURCES)
         stream.write(config_yaml(cfg))
     versions = {"python": platform.python_version(), **package_versions()}
     record = {**record, "command": shlex.join(sys.argv), "versions": versions}
@@ -149,33 +151,41 @@ def _sources(file: Path) -> Iterator[Path]:
 
 
 def set_aside(folder: Path) -> None:
-    """Move an earlier run's checkpoints and metrics to ``replaced/``: they are not the new run's.
+    """Move an earlier run to ``replaced/1``, the next one to ``replaced/2``: nothing is lost.
 
-    Left where they are, they would count when old checkpoints are deleted, and --resume might
+    Left where they are, its checkpoints would count when old ones are deleted, and --resume might
     take one of them for its own.
     """
-    for path in [*folder.glob("*.pth"), *(folder / name for name in (LAST, BEST, METRICS))]:
-        if path.is_file():
-            (folder / "replaced").mkdir(exist_ok=True)
-            path.replace(folder / "replaced" / path.name)
+    names = (LAST, BEST, METRICS, RECORD, CONFIG_FILE, _SOURCES)
+    files = [*folder.glob("*.pth"), *folder.glob("events.out.tfevents.*")]
+    files += [path for name in names if (path := folder / name).exists()]
+    targets = (folder / "replaced" / str(i) for i in itertools.count(1))
+    target = next(path for path in targets if not path.exists())
+    for path in files:
+        target.mkdir(parents=True, exist_ok=True)
+        path.replace(target / path.name)
 
 
-def rewind_metrics(folder: Path, start: int) -> None:
-    """Remove from the metrics file what a resumed run will write again, and half a last line."""
+def rewind_metrics(folder: Path, step: int, evaluation: int) -> None:
+    """Remove from the metrics file what a resumed run will write again, and half a last line.
+
+    Args:
+        folder: the run's.
+        step: number of the first step that is made again.
+        evaluation: iterations done at the first evaluation that is made again.
+    """
     path = folder / METRICS
     folder.mkdir(parents=True, exist_ok=True)
     if not path.is_file():
         return
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     with atomic_write(path) as stream:
-        stream.writelines(line for line in lines if _is_before(line, start))
+        stream.writelines(line for line in lines if _is_before(line, step, evaluation))
 
 
-def _is_before(line: str, start: int) -> bool:
+def _is_before(line: str, step: int, evaluation: int) -> bool:
     try:
         numbers = json.loads(line)
     except json.JSONDecodeError:  # the process was killed while it wrote
         return False
-    # An evaluation is noted under the number of iterations done: no step's number yet.
-    limit = start if "total_loss" in numbers else start + 1
-    return numbers["iteration"] < limit
+    return numbers["iteration"] < (step if "total_loss" in numbers else evaluation)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,16 +14,24 @@ from omegaconf.errors import OmegaConfBaseException
 
 from detrex.config import get_config
 from detrex.config.config import existing_file
+from detrex.data.dataset_info import SPLITS
 from detrex.utils.errors import InputError
 from detrex.utils.text import first_line
 
 from .instantiation import accepts, arguments
+from .values import check_values
 
 _DATASET = dict(
     name=None,
     train=dict(json=None, images=None),
     val=dict(json=None, images=None),
     skip_broken_images=False,
+)
+_PATHS = (
+    "train.output_dir",
+    "train.init_checkpoint",
+    "dataloader.evaluator.output_dir",
+    *(f"dataloader.dataset.{split}.{key}" for split in SPLITS for key in ("json", "images")),
 )
 
 
@@ -34,7 +43,7 @@ def load_config(config_file: str, overrides: Sequence[str] = ()) -> DictConfig:
         overrides: "a.b.c=value" strings; the key must exist.
 
     Raises:
-        InputError: no such file, a file that is not a config, or an unusable override.
+        InputError: no such file, a file that is not a config, an unusable override or value.
     """
     if not config_file:
         raise InputError("give a config file: --config-file projects/<name>/configs/<config>.py")
@@ -43,9 +52,13 @@ def load_config(config_file: str, overrides: Sequence[str] = ()) -> DictConfig:
     for key in ("model", "dataloader", "optimizer", "lr_multiplier", "train"):
         if key not in cfg:
             raise InputError(f"config file {path} does not define {key!r}")
-    _add_defaults(cfg)
+    defaults = get_config("common/train.py").train
+    _add_defaults(cfg, defaults)
     _follow_output_dir(cfg)
-    return apply_overrides(cfg, overrides)
+    apply_overrides(cfg, overrides)
+    _expand_home(cfg)
+    check_values(cfg, defaults)
+    return cfg
 
 
 def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -92,9 +105,9 @@ def _load(path: Path) -> DictConfig:
         raise InputError(f"config file {path} cannot be loaded: {error}") from error
 
 
-def _add_defaults(cfg: DictConfig) -> None:
+def _add_defaults(cfg: DictConfig, train: DictConfig) -> None:
     """Give a config from elsewhere the keys that ours have."""
-    _fill(cfg.train, get_config("common/train.py").train)
+    _fill(cfg.train, train)
     if cfg.dataloader.get("dataset") is None:
         cfg.dataloader.dataset = {}
     _fill(cfg.dataloader.dataset, OmegaConf.create(_DATASET))
@@ -106,6 +119,13 @@ def _follow_output_dir(cfg: DictConfig) -> None:
     if evaluator is not None and accepts(evaluator, "output_dir"):
         if evaluator.get("output_dir") in (None, cfg.train.output_dir):
             evaluator.output_dir = "${train.output_dir}"
+
+
+def _expand_home(cfg: DictConfig) -> None:
+    for key in _PATHS:
+        path = OmegaConf.select(cfg, key)
+        if isinstance(path, str) and path.startswith("~"):
+            OmegaConf.update(cfg, key, os.path.expanduser(path))
 
 
 def _fill(node: DictConfig, defaults: DictConfig) -> None:

@@ -20,7 +20,7 @@ from detrex.utils.events import BoundedStorage
 
 from .metrics import MetricsWindow, StepNumbers
 from .nan_guard import NanGuard
-from .optim import match_layout
+from .optim import load_optimizer
 
 
 @dataclass
@@ -160,10 +160,9 @@ class Trainer(TrainerBase):
         }
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Restore what ``state_dict`` returned."""
+        """Restore what ``state_dict`` returned; hyperparameters stay those of this trainer."""
         super().load_state_dict(state_dict)
-        self.optimizer.load_state_dict(state_dict["optimizer"])
-        match_layout(self.optimizer)
+        load_optimizer(self.optimizer, state_dict["optimizer"])
         if scaler := state_dict.get("grad_scaler"):
             self.grad_scaler.load_state_dict(scaler)
 

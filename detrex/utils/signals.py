@@ -1,4 +1,4 @@
-"""The signals by which a cluster asks a run to stop, and who listens to them."""
+"""The signals by which a cluster or a user asks a run to stop, and who listens to them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,16 @@ import os
 import signal
 import threading
 
-# SIGTERM: schedulers and torchrun; SIGUSR1: Slurm's --signal by custom; SIGUSR2: submitit.
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+# SIGTERM: schedulers and torchrun; SIGUSR1: Slurm's --signal by custom; SIGUSR2: submitit;
+# SIGINT: Ctrl-C, which a terminal sends to all processes of the run.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+
+
+def heeded_signals() -> list[signal.Signals]:
+    """Return the stop signals, without Ctrl-C where a shell has started this process to ignore it:
+    in the background."""
+    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    return [number for number in STOP_SIGNALS if number != signal.SIGINT or not ignored]
 
 
 def shield_worker(worker: int) -> None:

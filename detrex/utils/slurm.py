@@ -26,11 +26,11 @@ class TrainingJob(Checkpointable):
     """What submitit runs: a ``train_net.py`` in a process of its own.
 
     Args:
-        command: its path and arguments; ``--resume`` is added, so that a requeued job continues.
+        command: its path and arguments. Where the job is requeued, ``--resume`` is added.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
-        self.command = [*command, *(() if "--resume" in command else ("--resume",))]
+        self.command = list(command)
 
     def __call__(self) -> int:
         """Train; return the exit status.
@@ -38,6 +38,8 @@ class TrainingJob(Checkpointable):
         Raises:
             RuntimeError: it is not 0, so that the job counts as failed.
         """
+        if int(os.environ.get("SLURM_RESTART_COUNT", 0)):  # by Slurm itself: a node failed
+            self.command = _resuming(self.command)
         # Not in this process's group, whose signals are submitit's.
         self._process = subprocess.Popen([sys.executable, *self.command], start_new_session=True)
         self._await_end()
@@ -50,11 +52,15 @@ class TrainingJob(Checkpointable):
         """Stop the training, which saves; return what the requeued job runs."""
         self._process.send_signal(STOP_SIGNALS[0])
         self._await_end()
-        return DelayedSubmission(TrainingJob(self.command))
+        return DelayedSubmission(TrainingJob(_resuming(self.command)))
 
     def _await_end(self) -> None:
         # Popen.wait holds a lock, and submitit calls checkpoint from a signal handler within it.
         os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+
+
+def _resuming(command: Sequence[str]) -> list[str]:
+    return [*(word for word in command if word not in ("--resume", "--reuse-output")), "--resume"]
 
 
 def parameters(option: str, texts: Sequence[str]) -> dict[str, int | str]:

@@ -1,12 +1,17 @@
 """Real faults in real processes: kill, stop signals, damaged files."""
 
+import json
 import os
+import resource
 import signal
 import time
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from detrex.engine.failures import describe_failure
+from detrex.engine.nan_guard import NonFiniteLoss
 from detrex.engine.preemption import PREEMPTED
 from detrex.utils.errors import InputError
 from tests.engine import processes
@@ -46,7 +51,7 @@ def test_killed_in_a_step_and_in_a_checkpoint_a_run_ends_like_the_undisturbed_on
     assert not any(folder.glob(".model_*"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_asked_to_stop_a_run_saves_the_step_it_is_in(runs, number):
     name = f"stopped{number}"
     process = start(runs, name, "train.checkpointer.period=0")
@@ -112,6 +117,23 @@ def test_no_sound_checkpoint_is_one_error_and_changes_nothing(tiny_run):
         tiny_run("a", "--eval-only", f"train.init_checkpoint={folder / 'model_final.pth'}")
 
 
+def test_file_that_cannot_be_written_is_one_line(tiny_run):
+    file = tiny_run.folder / "file"
+    file.write_text("")
+    with pytest.raises(OSError) as unusable:
+        tiny_run("file")
+    assert describe_failure(unusable.value) == (1, f"error: [Errno 17] File exists: '{file}'")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))  # as a disk that is full
+    try:
+        with pytest.raises(RuntimeError) as full:
+            tiny_run("a", "model.width=50000", "train.max_iter=1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    code, text = describe_failure(full.value)
+    assert code == 1 and text.startswith("error: [Errno 27] File too large: ")
+
+
 def test_reused_folder_does_not_mix_runs(tiny_run):
     tiny_run("a", "train.checkpointer.period=1", "train.max_iter=9")
     options = ["train.checkpointer.period=1", "train.checkpointer.max_to_keep=2", "train.seed=8"]
@@ -120,4 +142,30 @@ def test_reused_folder_does_not_mix_runs(tiny_run):
     names = [sorted(p.name for p in (tiny_run.folder / n).glob("*.pth")) for n in "ab"]
     assert names[0] == names[1]
     assert processes.metrics(tiny_run.folder / "a") == processes.metrics(tiny_run.folder / "b")
-    assert (tiny_run.folder / "a/replaced/model_0000007.pth").exists()
+    assert (tiny_run.folder / "a/replaced/1/model_0000007.pth").exists()
+
+
+def evaluations(folder):
+    lines = map(json.loads, (folder / "metrics.json").read_text().splitlines())
+    return [line["iteration"] for line in lines if "bbox/AP" in line]
+
+
+def tensorboard(folder, name):
+    events = EventAccumulator(str(folder)).Reload()
+    return [event.step for event in events.Scalars(name)]
+
+
+def test_evaluations_and_curves_of_a_resumed_run_are_there_once(tiny_run):
+    options = ["train.eval_period=3", "train.log_period=3"]
+    folder = tiny_run.folder / "a"
+    with pytest.raises(NonFiniteLoss):  # behind the evaluation, before the next checkpoint
+        tiny_run("a", *options, "model.fail_at=5", "train.checkpointer.period=0")
+    tiny_run("a", *options, "--resume")
+    assert evaluations(folder) == [3, 6, 8]
+    assert tensorboard(folder, "bbox/AP") == [3, 6, 8]
+    tiny_run("a", *options, "--resume")
+    assert evaluations(folder) == [3, 6, 8]
+    tiny_run("a", *options, "train.max_iter=10", "--resume")
+    assert evaluations(folder) == [3, 6, 8, 9, 10]
+    assert tensorboard(folder, "bbox/AP") == [3, 6, 8, 9, 10]
+    assert tensorboard(folder, "total_loss") == [2, 5, 7, 8, 9]

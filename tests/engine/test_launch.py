@@ -118,6 +118,19 @@ def test_gpus_are_counted(monkeypatch):
         check_devices("cpu", 0)
 
 
+def test_one_process_computes_on_the_gpu_it_is_given(monkeypatch):
+    seen = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", seen.append)
+    launch(seen.append, ("run",), Machines(), "cuda:1")
+    launch(seen.append, ("run",), Machines(), "cuda")
+    assert_equal(seen, ["cuda:1", "run", "run"])
+    for device, processes in (("cuda:2", 1), ("cuda:1", 2)):
+        with pytest.raises(InputError, match=f"train.device={device}: give cuda, or for one"):
+            check_devices(device, processes)
+
+
 def test_several_machines_need_an_address():
     with pytest.raises(InputError, match="--dist-url"):
         launch(print, (), Machines(processes=2, count=2), "cpu")

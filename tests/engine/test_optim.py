@@ -150,6 +150,18 @@ def test_freezing_by_parts_of_names_and_what_cannot_be_meant():
         freeze(TinyDetector(), ["weight", "bias"])
 
 
+def test_a_single_name_needs_no_list():
+    model = TinyDetector()
+    groups = param_groups(model, 1.0, [dict(names="backbone", factor=0.5)])
+    rates = {n: lr for n, (lr, _) in by_name(model, torch.optim.SGD(groups, lr=9)).items()}
+    assert {name for name, lr in rates.items() if lr == 0.5} == {"backbone.weight", "backbone.bias"}
+    freeze(model, "norm")
+    assert [n for n, p in model.named_parameters() if not p.requires_grad] == [
+        "norm.weight",
+        "norm.bias",
+    ]
+
+
 def test_frozen_batch_norm_uses_and_keeps_its_statistics():
     norms = [nn.BatchNorm1d(2), nn.BatchNorm1d(2)]
     model = nn.Sequential(*norms, nn.Linear(2, 1))

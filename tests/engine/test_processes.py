@@ -48,6 +48,41 @@ def test_stopped_then_restarted_by_torchrun_after_a_kill_two_processes_equal_one
     assert numbers[0].keys() == numbers[1].keys()
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_ctrl_c_in_a_terminal_saves_the_step(tiny_run, count):
+    options = [
+        "train.max_iter=2000",
+        "train.checkpointer.period=0",
+        "dataloader.train.num_workers=1",
+    ]
+    folder = tiny_run.folder / "a"
+    command = [sys.executable, TOOL, "--num-gpus", str(count), *tiny_run.args("a", *options)]
+    with (tiny_run.folder / "log").open("w") as log:
+        run = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    while processes.iterations(folder) < 3:
+        assert run.poll() is None
+        time.sleep(0.001)
+    os.killpg(run.pid, signal.SIGINT)  # workers and launcher, too
+    assert run.wait(timeout=60) == PREEMPTED
+    saved = tiny_run.checkpoint("a", "model_latest.pth")["iteration"]
+    text = (tiny_run.folder / "log").read_text()
+    assert f"stopped by a signal after iteration {saved}; --resume continues" in text
+    assert "Traceback" not in text
+
+
+def test_background_job_goes_on_when_a_terminal_interrupts(tiny_run):
+    command = tiny_run.args("a", "train.max_iter=200", "train.checkpointer.period=0")
+    run = subprocess.Popen(
+        [sys.executable, TOOL, *command],
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )
+    while processes.iterations(tiny_run.folder / "a") < 3:
+        assert run.poll() is None
+        time.sleep(0.001)
+    run.send_signal(signal.SIGINT)
+    assert run.wait(timeout=120) == 0
+
+
 def test_two_machines_with_two_processes_each_equal_one(tiny_run, tmp_path):
     """11 images on 4 processes: each is scored once."""
     tiny_run.data = write_data(tmp_path / "eleven", count=11)

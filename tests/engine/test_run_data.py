@@ -80,8 +80,8 @@ def test_ground_truth_is_not_read_before_it_is_needed(tiny_run, monkeypatch):
     "option, message",
     [
         ("dataloader.train.start_iteration=5", "start_iteration=5: leave it out"),
-        ("dataloader.train.total_batch_size=null", "total_batch_size=None: give the number"),
-        ("dataloader.train.total_batch_size=0", "total_batch_size=0: give the number"),
+        ("dataloader.train.total_batch_size=null", "total_batch_size=None: give a whole number"),
+        ("dataloader.train.total_batch_size=0", "total_batch_size=0: give 1 or more"),
         ("dataloader.train.dataset=null", "dataloader.train has no dataset"),
     ],
 )

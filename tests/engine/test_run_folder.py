@@ -3,6 +3,7 @@ import subprocess
 
 import pytest
 
+from detrex.engine.nan_guard import NonFiniteLoss
 from detrex.engine.run_folder import check_output_folder, read_record
 from detrex.utils.errors import InputError
 from tests.engine.runs import CONFIG, assert_equal
@@ -70,7 +71,7 @@ def changed(config, section, **values):
 
 def test_volatile_keys_may_change(used):
     folder, config = used
-    for key in ("max_iter", "eval_period", "output_dir", "seed", "device"):
+    for key in ("max_iter", "eval_period", "output_dir", "device"):
         check_output_folder(folder, changed(config, "train", **{key: 5}), False, False)
 
 
@@ -86,3 +87,39 @@ def test_everything_else_is_another_config(used, section):
 def test_new_folder_has_no_record(tmp_path):
     assert read_record(tmp_path / "none") == {}
     check_output_folder(tmp_path / "none", {}, False, False)
+
+
+def test_changed_seed_is_reported(used, caplog):
+    folder, config = used
+    check_output_folder(folder, changed(config, "train", seed=5), resume=True, reuse=False)
+    assert "resuming with a changed config: train.seed: 5, not None" in caplog.text
+
+
+def test_resumed_start_that_fails_at_once_leaves_the_record(tiny_run):
+    tiny_run("a", "train.max_iter=4")
+    folder = tiny_run.folder / "a"
+    before = {name: (folder / name).read_bytes() for name in ("run.json", "config.yaml")}
+    with pytest.raises(NonFiniteLoss):
+        tiny_run("a", "--resume", "optimizer.lr=0.5", "model.fail_at=4")
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    tiny_run("a", "--resume", "optimizer.lr=0.5")
+    assert read_record(folder)["config"]["optimizer"]["lr"] == 0.5
+
+
+def test_no_replaced_run_is_lost(tiny_run):
+    folder = tiny_run.folder / "a"
+    runs = []
+    for seed in (1, 2, 3):
+        tiny_run("a", "train.max_iter=2", f"train.seed={seed}", "--reuse-output")
+        runs.append({path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()})
+    for number, files in enumerate(runs[:2], start=1):
+        replaced = {p.name: p.read_bytes() for p in (folder / f"replaced/{number}").iterdir()}
+        assert {"run.json", "config.yaml", "metrics.json", "model_final.pth"} <= replaced.keys()
+        assert any(name.startswith("events.out") for name in replaced)
+        assert replaced.items() <= files.items()
+
+
+def test_continuing_and_starting_anew_exclude_each_other(tiny_run):
+    with pytest.raises(InputError, match="--resume continues a run, --reuse-output starts a new"):
+        tiny_run("a", "--resume", "--reuse-output")
+    assert not (tiny_run.folder / "a").exists()

@@ -124,6 +124,11 @@ def test_checkpoints_are_pruned(tiny_run):
     assert files == ["model_0000005.pth", "model_0000006.pth", "model_best.pth", "model_final.pth"]
 
 
+def test_all_checkpoints_can_be_kept(tiny_run):
+    tiny_run("a", "train.checkpointer.period=2", "train.checkpointer.max_to_keep=null")
+    assert len(list((tiny_run.folder / "a").glob("model_000*.pth"))) == 3
+
+
 def test_output_folder_is_protected(tiny_run, caplog):
     tiny_run("a")
     folder = tiny_run.folder / "a"
@@ -137,10 +142,54 @@ def test_output_folder_is_protected(tiny_run, caplog):
     assert json.loads((folder / "run.json").read_text())["config"]["model"]["dropout"] == 0.5
 
 
+def test_resumed_run_has_the_optimizer_values_of_its_config(tiny_run):
+    tiny_run("a", "train.max_iter=7")
+    changed = ["optimizer.lr=0.2", "optimizer.weight_decay=0.3", "optimizer.betas=[0.5,0.6]"]
+    tiny_run("a", *changed, "train.max_iter=8", "--resume")
+    tiny_run("b", *changed, "train.max_iter=8")
+    ours, theirs = (tiny_run.checkpoint(name)["trainer"] for name in "ab")
+    assert ours["hooks"] == theirs["hooks"]
+    assert ours["optimizer"]["param_groups"] == theirs["optimizer"]["param_groups"]
+    assert ours["optimizer"]["param_groups"][1]["initial_lr"] == 0.2
+
+
+class CountingSgd(torch.optim.SGD):
+    """Keeps a plain number per parameter, as some of timm's do."""
+
+    def step(self, closure=None):
+        super().step(closure)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                state = self.state[parameter]
+                state["count"] = state.get("count", 0) + 1
+
+
+def test_resume_of_an_optimizer_that_keeps_numbers(tiny_run, tmp_path):
+    config = tmp_path / "config.py"
+    config.write_text(
+        CONFIG.read_text()
+        + f"""
+from {__name__} import CountingSgd
+optimizer = L(CountingSgd)(params=optimizer.params, lr=0.01)
+"""
+    )
+    given = ["--config-file", str(config)]
+    tiny_run("a", *given, "train.max_iter=4")
+    tiny_run("a", *given, "train.max_iter=6", "--resume")
+    states = tiny_run.checkpoint("a")["trainer"]["optimizer"]["state"].values()
+    assert [state["count"] for state in states] == [6] * len(states)
+
+
 def test_resume_without_a_checkpoint_starts_from_the_beginning(tiny_run):
     tiny_run("a")
     tiny_run("b", "--resume")
     assert_equal(tiny_run.checkpoint("b")["model"], tiny_run.checkpoint("a")["model"])
+
+
+def test_resume_of_a_longer_run_is_refused(tiny_run):
+    tiny_run("a")
+    with pytest.raises(InputError, match=r"train.max_iter=7: .*model_final.pth has done 8 iter"):
+        tiny_run("a", "train.max_iter=7", "--resume")
 
 
 def test_resume_of_another_model_is_refused(tiny_run):

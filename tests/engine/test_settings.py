@@ -1,4 +1,5 @@
 import pytest
+from omegaconf import OmegaConf
 
 from detrex.engine.settings import load_config
 from detrex.utils.errors import InputError
@@ -101,3 +102,67 @@ def test_evaluator_writes_into_the_output_folder():
     assert cfg.dataloader.evaluator.output_dir == "/there"
     own = load_config(str(CONFIG), ["dataloader.evaluator.output_dir=/here"])
     assert own.dataloader.evaluator.output_dir == "/here"
+
+
+@pytest.mark.parametrize(
+    "override, advice",
+    [
+        ("dataloader.train.total_batch_size=0", "1 or more"),
+        ("dataloader.train.total_batch_size=4.0", "a whole number"),
+        ("dataloader.train.total_batch_size=null", "a whole number"),
+        ("train.log_period=0", "1 or more"),
+        ("train.log_period=null", "a whole number"),
+        ("train.seed=null", "a whole number"),
+        ("train.seed=x", "a whole number"),
+        ("train.seed=true", "a whole number"),
+        ("train.seed=4294967296", "4294967295 or less"),
+        ("train.freeze=null", "a list"),
+        ("train.accumulation_steps=null", "a whole number"),
+        ("train.checkpointer.max_to_keep=0", "1 or more"),
+        ("train.checkpointer.max_to_keep=-1", "1 or more"),
+        ("train.device=gpu", "cuda or cpu"),
+        ("train.device=null", "a text"),
+        ("train.output_dir=2024", "a text"),
+        ("train.output_dir=null", "a text"),
+        ("optimizer.lr=null", "a number"),
+        ("optimizer.lr=x", "a number"),
+        ("train.model_ema.decay=2", "1 or less"),
+        ("train.model_ema.decay=x", "a number"),
+        ("train.amp=null", "a group of keys"),
+        ("train.ddp=null", "a group of keys"),
+        ("train.amp.enabled=yes", "True or False"),
+    ],
+)
+def test_value_that_no_run_can_use_is_one_line(override, advice):
+    with pytest.raises(InputError) as error:
+        load_config(str(CONFIG), [override])
+    key, _, value = override.partition("=")
+    value = {"null": "None", "true": "True"}.get(value, value)
+    assert str(error.value) == f"{key}={value}: give {advice}"
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "train.checkpointer.max_to_keep=null",
+        "train.freeze=backbone",
+        "train.init_checkpoint=null",
+        "train.model_ema.decay=1",
+        "train.deterministic=1",
+        "train.device=cuda:1",
+        "train.clip_grad.params.norm_type=inf",
+        "train.eval_period=1ep",
+        "optimizer.lr=1",
+    ],
+)
+def test_values_of_other_types_that_mean_something(override):
+    load_config(str(CONFIG), [override])
+
+
+def test_home_is_expanded_in_paths(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/x")
+    keys = ["train.output_dir", "train.init_checkpoint", "dataloader.dataset.train.json"]
+    keys += ["dataloader.dataset.val.images"]
+    cfg = load_config(str(CONFIG), [f"{key}=~/data/a" for key in keys])
+    assert [OmegaConf.select(cfg, key) for key in keys] == ["/home/x/data/a"] * 4
+    assert cfg.dataloader.evaluator.output_dir == "/home/x/data/a"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from detrex.utils.errors import InputError
-from detrex.utils.slurm import submit
+from detrex.utils.slurm import TrainingJob, submit
 from tests.engine import processes
 from tests.engine.test_launch import TOOL
 
@@ -35,3 +35,23 @@ def test_preempted_job_is_requeued_and_ends_like_the_undisturbed_run(tiny_run):
 def test_unknown_parameter_is_one_line(tmp_path):
     with pytest.raises(InputError, match="slurm_partitoin"):
         submit([TOOL], tmp_path, "local", {"slurm_partitoin": "gpu"})
+
+
+def run_command_line(tmp_path, monkeypatch, **environment):
+    """Run a job whose script prints its arguments; return it and what it printed."""
+    script, printed = tmp_path / "script.py", tmp_path / "printed"
+    script.write_text(f"import sys; open({str(printed)!r}, 'w').write(' '.join(sys.argv[1:]))")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    job = TrainingJob([str(script), "--reuse-output", "a=1"])
+    job()
+    return job, printed.read_text()
+
+
+def test_only_a_requeued_job_resumes(tmp_path, monkeypatch):
+    job, first = run_command_line(tmp_path, monkeypatch)
+    assert first == "--reuse-output a=1"
+    monkeypatch.setattr(job, "_await_end", lambda: None)  # it has ended
+    assert job.checkpoint().function.command[1:] == ["a=1", "--resume"]
+    _, after_a_failed_node = run_command_line(tmp_path, monkeypatch, SLURM_RESTART_COUNT="1")
+    assert after_a_failed_node == "a=1 --resume"
