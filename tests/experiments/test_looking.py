@@ -86,6 +86,13 @@ def test_tiles_of_one_and_of_several_detectors(folder):
     assert two[1].title.endswith("/results") and two[4].predictions == one[1].predictions
 
 
+@pytest.mark.parametrize(
+    ("length", "count", "expected"), [(3, 16, "abc"), (3, 3, "abc"), (6, 2, "ad"), (0, 4, "")]
+)
+def test_spread_shows_no_entry_twice(length, count, expected):
+    assert pictures.spread("abcdef"[:length], count) == list(expected)
+
+
 def test_augmented_boxes_move_with_the_image(folder):
     mapper = DetrDatasetMapper([T.RandomFlip(prob=1.0)], None, img_format="BGR")
     files = str(folder / "data/val.json"), str(folder / "data/val")
