@@ -163,13 +163,15 @@ def test_a_tenth_is_held_out_where_there_is_no_validation_split(tmp_path):
     content["annotations"] = [
         {**content["annotations"][0], "id": i, "image_id": i} for i in range(30)
     ]
-    layouts.write_image(tmp_path / "0.jpg", layouts.SIZES["a"])
+    for i in range(29):  # the last one is missing
+        layouts.write_image(tmp_path / f"{i}.jpg", layouts.SIZES["a"])
     path = tmp_path / "data.json"
     path.write_text(json.dumps(content))
     parts = [read_layout(path)[1] for _ in range(2)]
     ids = [{split: [i["id"] for i in p.image_entries] for split, p in s.items()} for s in parts]
     assert ids[0] == ids[1] and len(ids[0]["val"]) == 3
-    assert sorted(ids[0]["train"] + ids[0]["val"]) == list(range(30))
+    assert sorted(ids[0]["train"] + ids[0]["val"]) == list(range(29))
+    assert parts[0]["train"].problems == {"images that are missing, left out": ["29.jpg"]}
     for part in parts[0].values():
         assert {a["image_id"] for a in part.annotations} == {i["id"] for i in part.image_entries}
 
