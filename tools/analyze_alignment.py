@@ -36,6 +36,7 @@ from detrex.evaluation.alignment.report import FILE_NAME
 from detrex.evaluation.alignment.tables import format_report
 from detrex.utils.cli import run_command
 from detrex.utils.errors import InputError
+from detrex.utils.files import check_writable
 
 
 def parse() -> tuple[argparse.Namespace, list[str]]:
@@ -85,6 +86,7 @@ def main() -> None:
     definitions = Definitions(
         **{field.name: getattr(args, field.name) for field in fields(Definitions)}
     )
+    check_writable(Path(args.output, FILE_NAME))
     if args.results is None:
         report = of_model(rest, args.output, definitions)
     elif rest:

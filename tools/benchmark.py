@@ -23,7 +23,7 @@ from benchmarks import NAMES, line, prepare
 from detrex.utils.cli import run_command
 from detrex.utils.collect_env import environment
 from detrex.utils.errors import InputError
-from detrex.utils.files import atomic_write
+from detrex.utils.files import atomic_write, check_writable
 
 OPTIONS = ("repeats", "config_file", "batch_sizes", "sizes")
 
@@ -50,6 +50,8 @@ def parse() -> argparse.Namespace:
         if any(value is not None and value < 1 for value in values or ()):
             text = " ".join(map(str, values))
             raise InputError(f"--{option} {text}: at least 1 is needed")
+    if args.json:
+        check_writable(args.json)
     return args
 
 

@@ -19,6 +19,7 @@ from detrex.engine.settings import load_config
 from detrex.experiments import dataset_check as check
 from detrex.utils.cli import run_command
 from detrex.utils.errors import InputError
+from detrex.utils.files import check_writable
 
 CONFIG = "projects/rank_detr/configs/rank_detr_r50_two_stage_12ep.py"
 
@@ -43,6 +44,7 @@ def main() -> None:
     target = output.resolve()
     if target.is_relative_to(data) or (data.is_file() and target == data.parent):
         raise InputError(f"{output}: is inside the data; choose another folder with -o")
+    check_writable(output / check.WRITTEN[0])
     if args.init_checkpoint and "://" not in args.init_checkpoint:
         existing_checkpoint(args.init_checkpoint)
     cfg = load_config(args.config_file)

@@ -21,7 +21,7 @@ from detrex.experiments import pictures, video
 from detrex.utils.cli import run_command
 from detrex.utils.contact_sheet import SheetItem, draw_item
 from detrex.utils.errors import InputError
-from detrex.utils.files import atomic_write
+from detrex.utils.files import atomic_write, check_writable
 from detrex.utils.images import open_image
 
 CHUNK = 32  # images that are read before the first of them is drawn
@@ -102,6 +102,8 @@ def main() -> None:
     targets = drawn_paths(sources, folder)
     clip = folder / f"{Path(args.video or '').stem}.mp4"
     keep(Path(args.video or ""), clip)
+    for path in (clip, *targets, *([args.json] if args.json else [])):
+        check_writable(path)
     predictor = Predictor(args.config, args.checkpoint, threshold=args.threshold)
     records = predict_images(predictor, sources, targets)
     if args.video:

@@ -9,9 +9,14 @@ from detrex.utils.errors import InputError
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Call ``main``; an ``InputError`` becomes one ``error:`` line on stderr and exit status 2."""
+    """Call ``main``; an ``InputError``, or a file that the system refuses, becomes one ``error:``
+    line on stderr and exit status 2."""
     try:
         main()
-    except InputError as error:
+    except (InputError, OSError) as error:
+        if isinstance(error, OSError):
+            if error.filename is None:
+                raise
+            error = f"{error.filename}: {error.strerror}"
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

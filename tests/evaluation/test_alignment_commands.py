@@ -201,6 +201,10 @@ def test_command_on_bad_input(analyze, data, tmp_path, tiny_run):
     results = ["--results", tmp_path / "empty.json"]
     config = tmp_path / "no_evaluator.py"
     config.write_text("from tests.engine.tiny_config import *\ndel dataloader.evaluator\n")
+    model = [*tiny_run.args("unused"), f"train.init_checkpoint={config}"]
+    for options in (model, [*results, "--annotations", tmp_path / "val.json"]):
+        code, _, error = analyze(*options, "-o", config)
+        assert code == 2 and error.count("\n") == 1 and "no_evaluator.py is not a folder" in error
     for arguments, message in (
         ([*results, "--annotations", tmp_path / "val.json"], "empty.json: no detections at all"),
         (results, "--annotations"),

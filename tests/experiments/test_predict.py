@@ -88,6 +88,8 @@ def test_video(folder, tmp_path, monkeypatch, capsys):
         ("{f}/val/0.jpg {f}/val", "0.jpg: several images of this name"),
         ("{f}/val/0.jpg -o {f}/val", "0.jpg: would be overwritten"),
         ("{f}/val/0.jpg --threshold 2", "threshold 2.0"),
+        ("{f}/val/0.jpg -o {f}/text.jpg", "text.jpg is not a folder"),
+        ("{f}/val/0.jpg --json {f}/empty", "empty is a folder: name a file"),
         ("--video {f}/text.jpg", "text.jpg: cannot be read as a video"),
         ("--video {f}/clip.mp4 -o {f}", "clip.mp4: would be overwritten"),
     ],
