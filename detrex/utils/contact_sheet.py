@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
 from detrex.utils.errors import InputError
@@ -55,14 +57,21 @@ def contact_sheet(
         sheet.paste("#dddddd", (*corner, corner[0] + tile, corner[1] + tile))
         sheet.paste(draw_item(item, tile), corner)
         below = corner[0], corner[1] + tile + 1
-        ImageDraw.Draw(sheet).text(below, item.title, TEXT, ImageFont.load_default(FONT_SIZE))
+        ImageDraw.Draw(sheet).text(below, item.title, TEXT, letters(FONT_SIZE))
     with atomic_write(path, "wb") as stream:
         sheet.save(stream, format="PNG")
 
 
+@functools.cache
+def letters(size: int) -> ImageFont.FreeTypeFont:
+    """A font of Latin, Greek and Cyrillic letters, ``size`` pixels high; PIL's own has ASCII's."""
+    path = os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    return ImageFont.truetype(path, size)
+
+
 def _header(draw: ImageDraw.ImageDraw, legend: Sequence[tuple[str, str]], title: str) -> None:
     """The legend, then the title: a narrow sheet cuts the title, never the legend."""
-    font = ImageFont.load_default(FONT_SIZE + 2)
+    font = letters(FONT_SIZE + 2)
     x = MARGIN
     for color, meaning in legend:
         draw.rectangle((x, 9, x + 16, 21), outline=color, width=3)
@@ -100,7 +109,7 @@ def _box(
     draw = ImageDraw.Draw(tile)
     x0, y0, x1, y1 = box
     draw.rectangle((x0, y0, max(x0, x1), max(y0, y1)), outline=color, width=text // 6)
-    font = ImageFont.load_default(text)
+    font = letters(text)
     width, height = font.getlength(label) + 4, text + text // 4
     left = max(0, min(x0, tile.width - width))
     top = max(0, min(y0 - height if above else y1, tile.height - height))

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from detrex.evaluation import COCOEvaluator
 from detrex.evaluation.alignment import alignment_of_results, load_report, with_layers
-from detrex.evaluation.alignment.plots import PANELS, save_plots
+from detrex.evaluation.alignment.plots import PANELS, overview, save_plots
 from detrex.evaluation.alignment.tables import format_report
 from detrex.utils.errors import InputError
 from tests.models import ROOT, image, tiny
@@ -75,6 +75,7 @@ def test_results_of_any_detector(data, tmp_path):
     assert "3 images, 9 objects" in text and "class4" in text and "nan" not in text
     paths = save_plots(report, tmp_path / "pictures")
     assert len(paths) == 2 * len(PANELS)  # one panel less, and the overview
+    assert not [ax for ax in overview(report).axes if ax.axison and not ax.has_data()]
     for path in paths:
         content = (tmp_path / "pictures" / path).read_bytes()
         assert content[:4] == b"\x89PNG" or b"<svg" in content[:1000]
