@@ -213,7 +213,16 @@ def test_command_on_bad_input(analyze, data, tmp_path, tiny_run):
         ([], "give a config file"),
         (["--config-file", config], "no_evaluator.py: without ground truth"),
         ([*tiny_run.args("unused"), "train.init_checkpoint=x.pth"], "x.pth"),
+        (tiny_run.args("unused"), "give train.init_checkpoint=FILE"),
     ):
         code, output, error = analyze(*arguments, "-o", tmp_path / "out")
         assert code == 2 and not (tmp_path / "out").exists()
         assert error.startswith("error: ") and message in error and error.count("\n") == 1
+
+
+def test_help_names_the_options_of_both_uses(analyze):
+    code, output, _ = analyze("--help")
+    text = " ".join(output.split())
+    for words in ("--config-file FILE", "key=value", "(default: 0.5)", "(default: argmax)"):
+        assert words in text
+    assert code == 0
