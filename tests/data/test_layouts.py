@@ -223,3 +223,20 @@ def test_unusable_yaml(tmp_path, text, message):
         read_layout(tmp_path)
     assert "data" in str(error.value) or str(tmp_path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_missing_images_of_voc_are_named_with_their_xml(tmp_path):
+    for name in ("a", "b"):
+        layouts.write_image(tmp_path / f"{name}.jpg", layouts.SIZES[name])
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.xml").write_text(layouts.voc_xml(name))
+    splits = read_layout(tmp_path)[1]
+    where = f"{tmp_path}/c.xml: c.jpg"
+    assert splits["train"].problems == {"images that are missing, left out": [where]}
+
+
+def test_a_folder_around_the_data_names_it(tmp_path):
+    layouts.write_voc(tmp_path / "files/VOCdevkit")
+    (tmp_path / "files/a").mkdir()
+    with pytest.raises(InputError, match=r"none of .*; is it .*/files/VOCdevkit, PASCAL VOC\?"):
+        read_layout(tmp_path / "files")
