@@ -20,7 +20,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks/ is not installed
 
 from benchmarks import NAMES, line, prepare
-from detrex.utils.cli import run_command
+from detrex.utils.cli import run_command, whole
 from detrex.utils.collect_env import environment
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write, check_writable
@@ -30,8 +30,10 @@ OPTIONS = ("repeats", "config_file", "batch_sizes", "sizes")
 
 def size(text: str) -> tuple[int, int]:
     """Height and width: "480x640"."""
-    height, width = map(int, text.split("x"))
-    return height, width
+    height, x, width = text.partition("x")
+    if not x:
+        raise argparse.ArgumentTypeError(f"{text!r}: write HxW, e.g. 480x640")
+    return whole()(height), whole()(width)
 
 
 def parse() -> argparse.Namespace:

@@ -6,6 +6,7 @@ import functools
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import matplotlib
 from PIL import Image, ImageDraw, ImageFont
@@ -38,12 +39,15 @@ def contact_sheet(
     title: str = "",
     legend: Sequence[tuple[str, str]] = LEGEND,
 ) -> None:
-    """Write the items as a PNG grid to ``path``, with a line of legend (colour, meaning) and title
-    on top.
+    """Write the items as a grid to ``path``, with a line of legend (colour, meaning) and title on
+    top; the ending says the format.
 
     ``tile`` is the side of the square an image is fitted into, pixels. Raises InputError when
-    there is nothing to show.
+    there is nothing to show, or for an ending that is no picture's.
     """
+    kind = Image.registered_extensions().get(Path(path).suffix.lower())
+    if kind not in Image.SAVE:
+        raise InputError(f"{path}: no known kind of picture: name it .png")
     items = list(items)
     if not items:
         raise InputError(f"{path}: no image to put on the contact sheet")
@@ -59,7 +63,7 @@ def contact_sheet(
         below = corner[0], corner[1] + tile + 1
         ImageDraw.Draw(sheet).text(below, item.title, TEXT, letters(FONT_SIZE))
     with atomic_write(path, "wb") as stream:
-        sheet.save(stream, format="PNG")
+        sheet.save(stream, format=kind)
 
 
 @functools.cache
