@@ -4,7 +4,7 @@ python tools/ablate.py --config-file projects/rank_detr/configs/rank_detr_r50_tw
     --grid "model.rank_adaptive_classhead=[False,True]" --seeds 3 --num-gpus 8
 
 The same command continues an interrupted ablation; equal configs are trained once. The first row is
-the baseline. Runs: DIR/runs/; tables: DIR/NAME.{md,csv,tex}.
+the baseline. Runs: DIR/runs/; tables: DIR/NAME_KEY.{md,csv,tex}, where KEY stands for the rows.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ def main() -> None:
     args = parse()
     plan = find_plan(args.preset, args.variants, args.config_file, bool(args.grid))
     plan = plan.resolve(args.set, args.grid)
-    table = args.output / (args.preset or Path(args.variants or args.config_file).stem)
+    name = args.preset or Path(args.variants or args.config_file).stem
+    table = args.output / f"{name}_{plan.key}"  # another plan's table stays
     if args.preset == OVERHEAD:
         return write(table, {"md": overhead_table(plan)})
     jobs = make_jobs(plan, range(args.seeds), args.num_gpus, args.output / "runs")

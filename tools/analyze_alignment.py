@@ -1,4 +1,4 @@
-"""Does the best box get the best score? Measure it, print tables, draw pictures.
+r"""Does the best box get the best score? Measure it, print tables, draw pictures.
 
 A model, with the queries of every decoder layer (options of train_net.py are understood):
     python tools/analyze_alignment.py --config-file projects/.../config.py \
@@ -36,24 +36,37 @@ from detrex.evaluation.alignment.report import FILE_NAME
 from detrex.evaluation.alignment.tables import format_report
 from detrex.utils.cli import run_command
 from detrex.utils.errors import InputError
+from detrex.utils.files import check_writable
+
+
+class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """The description as it is written, and the options' defaults."""
 
 
 def parse() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
+        usage="%(prog)s (--config-file FILE key=value ... | --results FILE --annotations FILE)"
+        " [options]",
         description=__doc__,
         allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     add = parser.add_argument
     add("-o", "--output", default="output/alignment", help="folder to write to")
     add("--results", help="detections in COCO's results format; no model is run")
     add("--annotations", help="COCO JSON of the data set of --results")
     default = Definitions()
-    add("--br-assign", dest="assign", choices=["argmax", "one-to-one"], default=default.assign)
-    add("--br-same-class", dest="same_class", action="store_true")
-    add("--br-min-iou", dest="min_iou", type=float, default=default.min_iou)
-    add("--br-average", dest="average", choices=["image", "object"], default=default.average)
-    add("--candidate-iou", type=float, default=default.candidate_iou)
+    text = "best-regressed: the sample of highest IoU, or of the assignment of greatest total IoU"
+    choices = ["argmax", "one-to-one"]
+    add("--br-assign", dest="assign", choices=choices, default=default.assign, help=text)
+    text = "only samples of the object's class can be its best-regressed one"
+    add("--br-same-class", dest="same_class", action="store_true", help=text)
+    text = "objects whose best sample has a lower IoU are left out"
+    add("--br-min-iou", dest="min_iou", type=float, default=default.min_iou, help=text)
+    text, choices = "mean of the images' recalls, or recall of all objects", ["image", "object"]
+    add("--br-average", dest="average", choices=choices, default=default.average, help=text)
+    text = "least IoU of the samples whose ranks are correlated"
+    add("--candidate-iou", type=float, default=default.candidate_iou, help=text)
     return parser.parse_known_args()
 
 
@@ -67,6 +80,8 @@ def of_model(arguments: list[str], output: str, definitions: Definitions) -> Ali
             f"{args.config_file}: without ground truth there is nothing to align with: set "
             "dataloader.evaluator to detrex.evaluation.COCOEvaluator"
         )
+    if not args.resume and not any(o.startswith("train.init_checkpoint=") for o in args.opts):
+        raise InputError("give train.init_checkpoint=FILE, the checkpoint to measure")
     given = json.dumps(vars(definitions)).replace('"', "")
     overrides = ["dataloader.evaluator.diagnose=" + given]
     overrides += [f"dataloader.evaluator.output_dir={output}"]
@@ -85,6 +100,7 @@ def main() -> None:
     definitions = Definitions(
         **{field.name: getattr(args, field.name) for field in fields(Definitions)}
     )
+    check_writable(Path(args.output, FILE_NAME))
     if args.results is None:
         report = of_model(rest, args.output, definitions)
     elif rest:

@@ -20,18 +20,20 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks/ is not installed
 
 from benchmarks import NAMES, line, prepare
-from detrex.utils.cli import run_command
+from detrex.utils.cli import run_command, whole
 from detrex.utils.collect_env import environment
 from detrex.utils.errors import InputError
-from detrex.utils.files import atomic_write
+from detrex.utils.files import atomic_write, check_writable
 
 OPTIONS = ("repeats", "config_file", "batch_sizes", "sizes")
 
 
 def size(text: str) -> tuple[int, int]:
     """Height and width: "480x640"."""
-    height, width = map(int, text.split("x"))
-    return height, width
+    height, x, width = text.partition("x")
+    if not x:
+        raise argparse.ArgumentTypeError(f"{text!r}: write HxW, e.g. 480x640")
+    return whole()(height), whole()(width)
 
 
 def parse() -> argparse.Namespace:
@@ -50,6 +52,8 @@ def parse() -> argparse.Namespace:
         if any(value is not None and value < 1 for value in values or ()):
             text = " ".join(map(str, values))
             raise InputError(f"--{option} {text}: at least 1 is needed")
+    if args.json:
+        check_writable(args.json)
     return args
 
 

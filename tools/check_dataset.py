@@ -10,17 +10,16 @@ is not (the images stay where they are). Nothing is written into DATA.
 from __future__ import annotations
 
 import argparse
-import json
-import re
 from pathlib import Path
 
+from detrex.checkpoint import existing_checkpoint
 from detrex.data.layouts import read_layout
 from detrex.engine.data import prepare_data
 from detrex.engine.settings import load_config
 from detrex.experiments import dataset_check as check
 from detrex.utils.cli import run_command
 from detrex.utils.errors import InputError
-from detrex.utils.files import atomic_write
+from detrex.utils.files import check_writable
 
 CONFIG = "projects/rank_detr/configs/rank_detr_r50_two_stage_12ep.py"
 
@@ -29,7 +28,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, metavar="DATA", help="folder, COCO JSON or YOLO's YAML")
     parser.add_argument("--images", type=Path, help="image folder of a COCO JSON, if not near it")
-    parser.add_argument("-o", "--output", type=Path, help="default: output/data/<name of DATA>")
+    parser.add_argument("-o", "--output", type=Path, help="default: output/data/NAME of DATA")
     parser.add_argument("--config-file", default=CONFIG, help="whose model the command trains")
     parser.add_argument(
         "--init-checkpoint", help="what the command starts from, e.g. rank_detr.pth"
@@ -39,27 +38,32 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     args = parse()
-    name = re.sub(r"\W+", "_", args.data.resolve().stem)
+    data = args.data.resolve()
+    name = check.data_name(data)
     output = args.output or Path("output/data") / name
-    data, target = args.data.resolve(), output.resolve()
+    target = output.resolve()
     if target.is_relative_to(data) or (data.is_file() and target == data.parent):
         raise InputError(f"{output}: is inside the data; choose another folder with -o")
+    check_writable(output / check.WRITTEN[0])
+    if args.init_checkpoint and "://" not in args.init_checkpoint:
+        existing_checkpoint(args.init_checkpoint)
     cfg = load_config(args.config_file)
     layout, splits = read_layout(args.data, args.images)
     print(f"{args.data}: {layout} layout")
+    check.claim_folder(output, data)
     reports = {
         split: check.check_split(part, part.saved(output / f"{split}.json"))
         for split, part in splits.items()
     }
     shared = check.shared_images(reports)
     print(check.as_text(reports, shared))
-    with atomic_write(output / "report.json") as stream:
-        json.dump(check.as_json(reports, shared), stream, indent=1)
+    check.write_report(output, {"data": str(data), **check.as_json(reports, shared)})
     settings = check.training_settings(reports, name, cfg, args.init_checkpoint)
-    # Whatever would stop the training stops this, with the same words.
-    prepare_data(load_config(args.config_file, settings), settings, ["train", "test"])
     check.write_pictures(reports, output)
     print(f"wrote {output}/: report.json, train.png, val.png, classes.png")
+    check.need_images(reports)
+    # Whatever else would stop the training stops this, with the same words.
+    prepare_data(load_config(args.config_file, settings), settings, ["train", "test"])
     print(f"train on it:\n\n{check.training_command(args.config_file, settings)}")
 
 

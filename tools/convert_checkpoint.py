@@ -23,9 +23,11 @@ from torch import nn
 from detrex.checkpoint import compare, read_checkpoint, save_checkpoint
 from detrex.checkpoint.convert import NAMES, RESNET, convert, detect_layout
 from detrex.checkpoint.layouts import LAYOUTS
+from detrex.checkpoint.weights import write_tensors
 from detrex.engine.settings import load_config
 from detrex.utils.cli import run_command
 from detrex.utils.errors import InputError
+from detrex.utils.files import check_writable
 
 
 def parse() -> argparse.Namespace:
@@ -34,11 +36,19 @@ def parse() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("source", metavar="IN", help="the official file")
-    add("target", metavar="OUT", type=Path, help="file to write")
+    add("target", metavar="OUT", type=Path, help="file to write: .pth or .safetensors")
     add("--from", dest="layout", choices=NAMES, help="its layout; default: told by its names")
     add("--config-file", metavar="FILE", help="a config that must fit; DC5 ones need it")
     add("opts", nargs="*", metavar="key=value", help="config overrides")
-    return parser.parse_intermixed_args()
+    args = parser.parse_intermixed_args()
+    if args.target.suffix not in (".pth", ".safetensors"):
+        raise InputError(f"{args.target}: name it .pth or .safetensors")
+    if args.target.resolve() == Path(args.source).resolve():
+        raise InputError(f"{args.target}: is the file to read; name another")
+    if args.opts and args.config_file is None:
+        raise InputError(f"{args.opts[0]}: goes with --config-file")
+    check_writable(args.target)
+    return args
 
 
 def build(args: argparse.Namespace) -> nn.Module | None:
@@ -65,7 +75,12 @@ def main() -> None:
             raise InputError(
                 f"{args.source} does not fit {args.config_file}: {report.differences()}"
             )
-    save_checkpoint({"model": found}, args.target)
+    if args.target.suffix == ".safetensors":
+        write_tensors(
+            {name: value.contiguous().clone() for name, value in found.items()}, args.target
+        )
+    else:
+        save_checkpoint({"model": found}, args.target)
     print(f"{layout}: {len(weights)} tensors read, {len(found)} written to {args.target}")
     if layout in LAYOUTS and LAYOUTS[layout].note:
         print(f"published with {LAYOUTS[layout].note}")

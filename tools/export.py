@@ -18,6 +18,7 @@ from detrex.checkpoint.weights import write_safetensors
 from detrex.export import portable_config, trace, write_onnx, write_program
 from detrex.utils.cli import run_command
 from detrex.utils.errors import InputError
+from detrex.utils.files import check_writable
 
 GRAPHS = {".onnx": write_onnx, ".pt2": write_program}
 
@@ -36,6 +37,7 @@ def parse() -> argparse.Namespace:
         raise InputError("--height and --width go together")
     if args.height is not None and min(args.height, args.width) < 1:
         raise InputError(f"--height {args.height} --width {args.width}: must be positive")
+    check_writable(args.output)
     return args
 
 

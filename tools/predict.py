@@ -4,27 +4,30 @@
     python tools/predict.py CONFIG CHECKPOINT --video clip.mp4 -o found
 
 A JSON entry is {"file", "width", "height", "detections": [{"class", "label", "score", "box"}]}, a
-box x0, y0, x1, y1 in pixels; frames of a video have their number as "frame".
+box x0, y0, x1, y1 in pixels; frames of a video have their number as "frame". The picture of a.jpg
+is a_found.jpg. Images that cannot be read are named and left out; the exit status is then 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from detrex import Predictor
+from detrex.data.image import as_pixels
 from detrex.experiments import pictures, video
 from detrex.utils.cli import run_command
 from detrex.utils.contact_sheet import SheetItem, draw_item
 from detrex.utils.errors import InputError
-from detrex.utils.files import atomic_write
-from detrex.utils.images import open_image
+from detrex.utils.files import atomic_write, check_writable
 
-CHUNK = 32  # images that are read before the first of them is drawn
+CHUNK = 16  # images that are read before the first of them is drawn
 
 
 def parse() -> argparse.Namespace:
@@ -43,40 +46,56 @@ def parse() -> argparse.Namespace:
 
 def drawn_paths(sources: list[Path], folder: Path) -> list[Path]:
     """Where each image's picture goes. Raises InputError where it cannot or must not go there."""
-    targets = [folder / source.name for source in sources]
-    twice = next((path for path, n in Counter(targets).items() if n > 1), None)
+    twice = next((n for n, k in Counter(source.name for source in sources).items() if k > 1), None)
     if twice:
-        raise InputError(f"{twice.name}: several images of this name: give one folder at a time")
-    for source, target in zip(sources, targets, strict=True):
+        raise InputError(f"{twice}: several images of this name: give one folder at a time")
+    targets = [check_writable(found_path(source, folder)) for source in sources]
+    written = {target.resolve() for target in targets}
+    for source in sources:
         if source.suffix.lower() not in pictures.ENDINGS:
             known = ", ".join(sorted(pictures.ENDINGS))
             raise InputError(f"{source}: not a known kind of image: {known}")
-        keep(source, target)
+        if source.resolve() in written:
+            raise InputError(f"{source}: would be overwritten: give another folder with -o")
     return targets
 
 
-def keep(source: Path, target: Path) -> None:
-    if source.resolve() == target.resolve():
-        raise InputError(f"{source}: would be overwritten: give another folder with -o")
+def found_path(source: Path, folder: Path) -> Path:
+    """A name of its own: the folder may hold the photographs themselves."""
+    return folder / f"{source.stem}_found{source.suffix}"
 
 
-def draw(source: Path, target: Path, boxes: list[tuple]) -> None:
-    image = open_image(source)
+def draw(image: Image.Image, target: Path, boxes: list[tuple]) -> None:
     picture = draw_item(SheetItem(image, predictions=boxes), max(image.size))
     with atomic_write(target, "wb") as stream:
         picture.save(stream, format=Image.registered_extensions()[target.suffix.lower()])
 
 
-def predict_images(predictor: Predictor, sources: list[Path], targets: list[Path]) -> list[dict]:
-    records = []
+def read(sources: list[Path], errors: list[InputError]) -> dict[Path, np.ndarray]:
+    """Pixels of the images that can be read; ``errors`` takes what is wrong with the others."""
+    images = {}
+    for source in sources:
+        try:
+            images[source] = as_pixels(source)
+        except InputError as error:
+            errors.append(error)
+    return images
+
+
+def predict_images(
+    predictor: Predictor, targets: dict[Path, Path], errors: list[InputError]
+) -> list[dict]:
+    """Draw each image to its target; return what was found."""
+    records, sources = [], list(targets)
     for i in range(0, len(sources), CHUNK):
-        chunk = slice(i, i + CHUNK)
-        found = predictor(sources[chunk])
-        for source, target, one in zip(sources[chunk], targets[chunk], found, strict=True):
-            draw(source, target, predictor.labelled(one))
+        images = read(sources[i : i + CHUNK], errors)
+        found = predictor(list(images.values()))
+        for (source, pixels), one in zip(images.items(), found, strict=True):
+            draw(Image.fromarray(pixels), targets[source], predictor.labelled(one))
             records.append({"file": str(source), **predictor.to_dict(one)})
             seen = Counter(name for _, name, _ in predictor.labelled(one))
-            print(f"{target}: " + (", ".join(f"{n} x {c}" for c, n in seen.items()) or "nothing"))
+            text = ", ".join(f"{n} x {c}" for c, n in seen.items()) or "nothing"
+            print(f"{targets[source]}: {text}")
     return records
 
 
@@ -99,17 +118,25 @@ def main() -> None:
     sources = [sample.path for sample in pictures.file_samples(args.images)]
     if not sources and not args.video:
         raise InputError("nothing to look at: give image files or folders, or --video FILE")
-    targets = drawn_paths(sources, folder)
-    clip = folder / f"{Path(args.video or '').stem}.mp4"
-    keep(Path(args.video or ""), clip)
+    targets = dict(zip(sources, drawn_paths(sources, folder), strict=True))
+    clip = found_path(Path(args.video or "").with_suffix(".mp4"), folder) if args.video else None
+    for path in filter(None, (clip, args.json)):
+        check_writable(path)
     predictor = Predictor(args.config, args.checkpoint, threshold=args.threshold)
-    records = predict_images(predictor, sources, targets)
+    errors: list[InputError] = []
+    records = predict_images(predictor, targets, errors)
     if args.video:
         records += predict_video(predictor, args.video, clip)
+    if errors and not records:
+        raise errors[0]
     if args.json:
         with atomic_write(args.json) as stream:
             json.dump(records, stream, indent=1)
         print(f"wrote {args.json}: {len(records)} images")
+    for error in errors:
+        print(f"warning: left out: {error}", file=sys.stderr)
+    if errors:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from detectron2.config import instantiate
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # a config's models may not be installed
 
-from detrex.checkpoint import load_weights
+from detrex.checkpoint import existing_checkpoint, load_weights
 from detrex.config import CONFIG_FILE
 from detrex.engine import load_config
 from detrex.engine.replay import replay
@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--config-file", help="default: config.yaml beside the snapshot")
     parser.add_argument("opts", nargs="*", metavar="key=value", help="config overrides")
     args = parser.parse_intermixed_args()
+    existing_checkpoint(args.snapshot)
     config = args.config_file or Path(args.snapshot).with_name(CONFIG_FILE)
     cfg = load_config(str(config), args.opts)
     model = instantiate(cfg.model)

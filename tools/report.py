@@ -10,16 +10,18 @@ import os
 
 from detrex.experiments.report import write_report
 from detrex.experiments.runs import read_run
-from detrex.utils.cli import run_command
+from detrex.utils.cli import run_command, score, whole
+from detrex.utils.files import check_writable
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", metavar="OUTPUT_DIR", help="output folder of a run")
     parser.add_argument("-o", "--output", required=True, help="HTML file to write")
-    parser.add_argument("--images", type=int, default=12, help="hardest images to show")
-    parser.add_argument("--threshold", type=float, default=0.3, help="least score shown on them")
+    parser.add_argument("--images", type=whole(0), default=12, help="hardest images to show")
+    parser.add_argument("--threshold", type=score, default=0.3, help="least score shown on them")
     args = parser.parse_args()
+    check_writable(args.output)
     runs = [read_run(folder) for folder in args.folders]
     for note in write_report(runs, args.output, args.images, args.threshold):
         print(f"note: {note}")

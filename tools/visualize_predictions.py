@@ -19,7 +19,7 @@ from detrex.data.annotation_files import annotation_files
 from detrex.engine.predictor import Predictor
 from detrex.evaluation.coco_json import load_ground_truth
 from detrex.experiments import pictures, video
-from detrex.utils.cli import run_command
+from detrex.utils.cli import run_command, score, whole
 from detrex.utils.contact_sheet import LEGEND, contact_sheet
 from detrex.utils.errors import InputError
 
@@ -31,11 +31,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--json", help="COCO ground truth; default: the first checkpoint's config")
     parser.add_argument("--images", nargs="+", help="with --json its folder, else files or folders")
     parser.add_argument("--layers", action="store_true", help="follow queries through the decoder")
-    parser.add_argument("--queries", type=int, default=6, help="queries to follow")
-    parser.add_argument("--count", type=int, default=16, help="images to show")
-    parser.add_argument("--threshold", type=float, default=0.3, help="least score to show")
-    parser.add_argument("--columns", type=int, default=4, help="columns for a single source")
-    parser.add_argument("-o", "--output", required=True, help="PNG, or MP4 of a video, to write")
+    parser.add_argument("--queries", type=whole(), default=6, help="queries to follow")
+    parser.add_argument("--count", type=whole(), default=16, help="images to show")
+    parser.add_argument("--threshold", type=score, default=0.3, help="least score to show")
+    parser.add_argument("--columns", type=whole(), default=4, help="columns for a single source")
+    parser.add_argument(
+        "-o", "--output", required=True, help="PNG, JPEG, or MP4 of a video, to write"
+    )
     return parser.parse_args()
 
 

@@ -138,9 +138,24 @@ def _local_path(path: str) -> Path:
         local = Path(PathManager.get_local_path(path))
     except Exception as error:  # whatever the network or the handler raises
         raise InputError(f"checkpoint {path} cannot be fetched: {error}") from error
-    if not local.is_file():
+    return existing_checkpoint(local)
+
+
+def existing_checkpoint(path: str | Path) -> Path:
+    """Return the path of a local file.
+
+    Raises:
+        InputError: there is none; names one in a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        inside = [p for p in path.iterdir() if p.suffix in (".pth", *_READERS)]
+        best = max(inside, key=lambda p: (p.stem == "model_final", p.name), default=None)
+        hint = best or "there is no .pth, .pkl or .safetensors in it"
+        raise InputError(f"checkpoint {path} is a folder: name a file in it: {hint}")
+    if not path.is_file():
         raise InputError(f"checkpoint {path} not found")
-    return local
+    return path
 
 
 def _read_torch(path: Path) -> dict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -23,15 +23,26 @@ def write_safetensors(
     Raises:
         InputError: safetensors is not installed.
     """
-    need_package("safetensors", "detrex[export]")
-    from safetensors.torch import save
-
     weights: dict[int, tuple[str, Tensor]] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
         weights.setdefault(id(tensor), (name, tensor.detach().cpu().contiguous()))
-    metadata = {"format": "pt", "config": config, "classes": json.dumps(classes)}
+    about = {"config": config, "classes": json.dumps(classes)}
+    write_tensors(dict(weights.values()), path, about)
+
+
+def write_tensors(
+    tensors: Mapping[str, Tensor], path: Path, about: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors, none of which shares its memory, with ``about`` as metadata.
+
+    Raises:
+        InputError: safetensors is not installed.
+    """
+    need_package("safetensors", "detrex[export]")
+    from safetensors.torch import save
+
     with atomic_write(path, "wb") as stream:
-        stream.write(save(dict(weights.values()), metadata))
+        stream.write(save(dict(tensors), {"format": "pt", **(about or {})}))
 
 
 def read_safetensors(path: Path) -> dict:

@@ -56,19 +56,25 @@ def existing_file(path: Path) -> Path:
     """Return ``path`` if it is a file.
 
     Raises:
-        InputError: it is not; names the most similar Python files nearby.
+        InputError: it is not; names the most similar configs nearby, or one in a folder.
     """
     if path.is_file():
         return path
+    if path.is_dir():
+        inside = sorted(_config_files(path))
+        hint = f", e.g. {inside[0]}" if inside else ""
+        raise InputError(f"config file {path} is a folder: name a file in it{hint}")
     folder = path.parent
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
     names = {str(file.relative_to(folder)): file for file in _config_files(folder)}
-    near = difflib.get_close_matches(str(path.relative_to(folder)), names, n=3, cutoff=0.4)
+    near = difflib.get_close_matches(str(path.relative_to(folder)), names, n=3, cutoff=0.6)
     hint = f"; did you mean {', '.join(str(folder / name) for name in near)}?" if near else ""
     raise InputError(f"config file {path} not found{hint}")
 
 
 def _config_files(folder: Path) -> list[Path]:
     # Two levels: a misspelt path must not make us walk a home folder.
-    return [file for pattern in ("*.py", "*/*.py") for file in folder.glob(pattern)]
+    found = [file for pattern in ("*.py", "*/*.py") for file in folder.glob(pattern)]
+    found = [f for f in found if "configs" in f.parts or f.parent == folder and f.stem != "setup"]
+    return [*found, *folder.glob("*.yaml")]

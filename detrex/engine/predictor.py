@@ -67,6 +67,8 @@ class Predictor(Pretrained):
         device: str | torch.device | None = None,
         threshold: float = 0.3,
     ) -> None:
+        if not isinstance(threshold, int | float):
+            raise InputError(f"threshold {threshold!r}: scores are numbers between 0 and 1")
         if not 0 <= threshold <= 1:
             raise InputError(f"threshold {threshold}: scores are between 0 and 1")
         self.threshold = threshold
@@ -98,10 +100,12 @@ class Predictor(Pretrained):
             Instances on the CPU, best score first, or a list of them in the order of the images.
 
         Raises:
-            InputError: an image that cannot be read.
+            InputError: an image that cannot be read, or a batch of none.
         """
         if not isinstance(images, list | tuple):
             return self([images])[0]
+        if batch_size < 1:
+            raise InputError(f"batch_size {batch_size}: give 1 or more")
         found: dict[int, Instances] = {}
         waiting = defaultdict(list)  # size of the model's input -> [(place in images, input)]
         for i, image in enumerate(images):

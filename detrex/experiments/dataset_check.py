@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import shlex
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,10 +26,14 @@ from detrex.utils.coco import annotation_fault, distinct_names, is_finite
 from detrex.utils.contact_sheet import LEGEND, contact_sheet
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
+from detrex.utils.text import first_few
 
 from .pictures import dataset_samples, side_by_side
 
 SHOWN, BARS = 3, 60  # examples of an oddity; classes in the picture
+WRITTEN = "report.json train.json val.json train.png val.png classes.png".split()
+# What files and folders of any data set are called: the folder above them tells it from others.
+GENERIC = r"_?(annotations(\.coco)?|instances_\w+|data(set)?|images|train|val(id)?|test)(20\d\d)?"
 LEAST_ITERATIONS, IMAGES_PER_GPU = 5000, 2  # of the training that is proposed
 
 
@@ -44,6 +51,36 @@ class SplitReport:
     sizes: tuple[int, int, int]
     classes: dict[str, int]
     oddities: Oddities
+
+
+def data_name(data: Path) -> str:
+    """A name for the data of a file or folder, letters and digits only."""
+    named = data.with_suffix("") if data.is_file() else data
+    while re.fullmatch(GENERIC, named.name) and named.parent.name:
+        named = named.parent
+    return re.sub(r"\W+", "_", named.name)
+
+
+def claim_folder(folder: Path, data: Path) -> None:
+    """Begin the folder's ``report.json``, which says what data it is of.
+
+    Raises:
+        InputError: files would be replaced that were not made of this data.
+    """
+    if found := next((name for name in WRITTEN if (folder / name).exists()), None):
+        source = None
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            source = json.loads((folder / WRITTEN[0]).read_text(encoding="utf-8"))["data"]
+        if source != str(data):
+            what = f"what was made of {source}" if source else f"a {found} of other origin"
+            raise InputError(f"{folder}: holds {what}: choose another folder with -o")
+    write_report(folder, {"data": str(data)})
+
+
+def write_report(folder: Path, content: dict) -> None:
+    """Write ``report.json``."""
+    with atomic_write(folder / WRITTEN[0]) as stream:
+        json.dump(content, stream, indent=1)
 
 
 def check_split(split: Split, json_file: Path) -> SplitReport:
@@ -145,8 +182,19 @@ def _draw_classes(reports: Mapping[str, SplitReport], path: Path) -> None:
         left = [a + b for a, b in zip(left, counts, strict=True)]
     ax.set(xlabel="boxes", title=f"{len(names)} of {len(total)} classes", ylim=(-1, len(names)))
     ax.legend()
-    with atomic_write(path, "wb") as stream:
+    with atomic_write(path, "wb") as stream, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # of names that the font has no letters for
         figure.savefig(stream, format="png", dpi=110)
+
+
+def need_images(reports: Mapping[str, SplitReport]) -> None:
+    """Raises InputError for a JSON that lists images which are missing, with what to do."""
+    for r in reports.values():
+        if missing := r.oddities.get("images that are missing"):
+            raise InputError(
+                f"{r.json_file}: {len(missing)} of {r.image_count} images are missing in "
+                f"{r.images}: put them there, or take them out of the JSON: {first_few(missing)}"
+            )
 
 
 def training_settings(

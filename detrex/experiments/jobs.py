@@ -79,6 +79,9 @@ def load_variant(variant: Variant) -> DictConfig:
     Raises:
         InputError: it cannot be loaded, or an override does not fit; names the variant.
     """
+    for text in variant.overrides:
+        if text.partition("=")[0] == "train.seed":
+            raise InputError(f"variant {variant.name!r}: override {text}: use --seeds")
     try:
         return load_config(variant.config_file, variant.overrides)
     except InputError as error:

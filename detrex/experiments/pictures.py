@@ -71,7 +71,8 @@ def augmented(
 
 def spread(entries: Sequence, count: int) -> list:
     """``count`` of the entries, or all, at equal distances."""
-    return [entries[i * len(entries) // count] for i in range(min(count, len(entries)))]
+    count = min(count, len(entries))
+    return [entries[i * len(entries) // count] for i in range(count)]
 
 
 def file_samples(paths: Sequence[str | os.PathLike], count: int | None = None) -> list[Sample]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,6 +51,11 @@ class Plan:
     variants: tuple[Variant, ...]
     common: tuple[str, ...] = ()
     source: str = ""
+
+    @property
+    def key(self) -> str:
+        """Six hexadecimal digits that tell its rows from those of another plan."""
+        return hashlib.sha256(repr(self.variants).encode()).hexdigest()[:6]
 
     def resolve(self, overrides: Sequence[str], grid: Sequence[str]) -> Plan:
         """Return the plan with every variant complete, at every point of a grid.

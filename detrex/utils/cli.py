@@ -1,7 +1,9 @@
-"""How a command ends when its input is wrong."""
+"""What commands have in common: kinds of numbers, and how they end when their input is wrong."""
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import sys
 from collections.abc import Callable
 
@@ -9,9 +11,33 @@ from detrex.utils.errors import InputError
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Call ``main``; an ``InputError`` becomes one ``error:`` line on stderr and exit status 2."""
+    """Call ``main``; an ``InputError``, or a file that the system refuses, becomes one ``error:``
+    line on stderr and exit status 2."""
     try:
         main()
-    except InputError as error:
+    except (InputError, OSError) as error:
+        if isinstance(error, OSError):
+            if error.filename is None:
+                raise
+            error = f"{error.filename}: {error.strerror}"
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def whole(least: int = 1) -> Callable[[str], int]:
+    """An argparse type: a whole number from ``least`` on."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on")
+        return int(text)
+
+    return parse
+
+
+def score(text: str) -> float:
+    """An argparse type: a detection's score."""
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a score from 0 to 1")

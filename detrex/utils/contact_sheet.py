@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
 from detrex.utils.errors import InputError
@@ -36,12 +39,15 @@ def contact_sheet(
     title: str = "",
     legend: Sequence[tuple[str, str]] = LEGEND,
 ) -> None:
-    """Write the items as a PNG grid to ``path``, with a line of legend (colour, meaning) and title
-    on top.
+    """Write the items as a grid to ``path``, with a line of legend (colour, meaning) and title on
+    top; the ending says the format.
 
     ``tile`` is the side of the square an image is fitted into, pixels. Raises InputError when
-    there is nothing to show.
+    there is nothing to show, or for an ending that is no picture's.
     """
+    kind = Image.registered_extensions().get(Path(path).suffix.lower())
+    if kind not in Image.SAVE:
+        raise InputError(f"{path}: no known kind of picture: name it .png")
     items = list(items)
     if not items:
         raise InputError(f"{path}: no image to put on the contact sheet")
@@ -55,14 +61,21 @@ def contact_sheet(
         sheet.paste("#dddddd", (*corner, corner[0] + tile, corner[1] + tile))
         sheet.paste(draw_item(item, tile), corner)
         below = corner[0], corner[1] + tile + 1
-        ImageDraw.Draw(sheet).text(below, item.title, TEXT, ImageFont.load_default(FONT_SIZE))
+        ImageDraw.Draw(sheet).text(below, item.title, TEXT, letters(FONT_SIZE))
     with atomic_write(path, "wb") as stream:
-        sheet.save(stream, format="PNG")
+        sheet.save(stream, format=kind)
+
+
+@functools.cache
+def letters(size: int) -> ImageFont.FreeTypeFont:
+    """A font of Latin, Greek and Cyrillic letters, ``size`` pixels high; PIL's own has ASCII's."""
+    path = os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    return ImageFont.truetype(path, size)
 
 
 def _header(draw: ImageDraw.ImageDraw, legend: Sequence[tuple[str, str]], title: str) -> None:
     """The legend, then the title: a narrow sheet cuts the title, never the legend."""
-    font = ImageFont.load_default(FONT_SIZE + 2)
+    font = letters(FONT_SIZE + 2)
     x = MARGIN
     for color, meaning in legend:
         draw.rectangle((x, 9, x + 16, 21), outline=color, width=3)
@@ -100,7 +113,7 @@ def _box(
     draw = ImageDraw.Draw(tile)
     x0, y0, x1, y1 = box
     draw.rectangle((x0, y0, max(x0, x1), max(y0, y1)), outline=color, width=text // 6)
-    font = ImageFont.load_default(text)
+    font = letters(text)
     width, height = font.getlength(label) + 4, text + text // 4
     left = max(0, min(x0, tile.width - width))
     top = max(0, min(y0 - height if above else y1, tile.height - height))

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from detrex.utils.errors import InputError
+
 
 @contextmanager
 def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
@@ -16,8 +18,11 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
 
     Parent folders are created. On an exception the temporary file is removed and whatever stood
     at ``path`` stays as it was. ``mode`` is "w" (UTF-8 text) or "wb".
+
+    Raises:
+        InputError: see :func:`check_writable`.
     """
-    path = Path(path)
+    path = check_writable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -30,6 +35,23 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def check_writable(path: str | os.PathLike) -> Path:
+    """Return ``path`` if a file can be written there; for use before the work that it is to hold.
+
+    Raises:
+        InputError: it is a folder, lies in a file, or nobody may write there.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: name a file")
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise InputError(f"{path} cannot be written: {above} is not a folder")
+    if not os.access(above, os.W_OK):
+        raise InputError(f"{path} cannot be written: no permission to write in {above}")
+    return path
 
 
 def _umask() -> int:

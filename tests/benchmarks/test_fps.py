@@ -58,6 +58,7 @@ def test_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture)
     [
         ("fps --batch-sizes 1 0", "--batch-sizes .*at least 1"),
         ("coco --sizes 64x96", "--sizes: benchmark coco does not take it"),
+        (f"fps --json {ROOT}", "is a folder: name a file"),
     ],
 )
 def test_wrong_options_are_named(monkeypatch: pytest.MonkeyPatch, line: str, message: str) -> None:

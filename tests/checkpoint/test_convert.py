@@ -10,8 +10,9 @@ import sys
 import pytest
 import torch
 import torchvision
+from safetensors import safe_open
 
-from detrex.checkpoint import compare, load_weights
+from detrex.checkpoint import compare, load_weights, read_checkpoint
 from detrex.checkpoint.convert import convert, detect_layout
 from detrex.modeling.backbone import TorchvisionResNet
 from detrex.utils.errors import InputError
@@ -248,7 +249,33 @@ def test_command(tmp_path) -> None:
     assert "dino: " in done.stdout and "temperature=20" in done.stdout
     report, _ = load_weights(model, str(target), strict=True)
     assert report
+    safe = tmp_path / "ours.safetensors"
+    assert command(source, safe).returncode == 0
+    written = read_checkpoint(target)["model"]
+    with safe_open(safe, "pt") as file:
+        assert set(file.keys()) == written.keys()
+        assert all(file.get_tensor(name).equal(value) for name, value in written.items())
     config = "projects/detr/configs/detr_r50_300ep.py"
     refused = command(source, tmp_path / "no.pth", "--config-file", config)
     assert refused.returncode == 2 and not (tmp_path / "no.pth").exists()
     assert refused.stderr.count("\n") == 1 and "does not fit" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("given.pth", "given.pth: is the file to read; name another"),
+        ("link.pth", "link.pth: is the file to read; name another"),
+        ("given.pth/x.pth", "given.pth is not a folder"),
+        ("ours.onnx", "ours.onnx: name it .pth or .safetensors"),
+        ("ours.pth model.x=1", "model.x=1: goes with --config-file"),
+    ],
+)
+def test_unusable_targets_are_named_before_the_work(tmp_path, target: str, message: str) -> None:
+    source = tmp_path / "given.pth"
+    source.write_text("not even a checkpoint")
+    (tmp_path / "link.pth").symlink_to(source)
+    refused = command(source, *f"{tmp_path}/{target}".split())
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1
+    assert message in refused.stderr
+    assert source.read_text() == "not even a checkpoint" and len([*tmp_path.iterdir()]) == 2

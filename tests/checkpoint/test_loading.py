@@ -142,6 +142,15 @@ def test_zoo_pickle_is_matched_by_suffix(tmp_path):
     assert_loaded(model, ["backbone.weight", "backbone.bias"])
 
 
+def test_a_folder_is_no_checkpoint_and_one_in_it_is_named(tmp_path):
+    with pytest.raises(InputError, match="is a folder: .*: there is no .pth"):
+        read_checkpoint(tmp_path)
+    for name in ("model_final.pth", "nan_state.pth", "log.txt"):
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match=f"{tmp_path} is a folder: .*/model_final.pth"):
+        read_checkpoint(tmp_path)
+
+
 class Evil:
     def __reduce__(self):
         return (print, ("executed",))

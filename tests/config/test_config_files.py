@@ -49,6 +49,26 @@ def test_missing_file_names_the_nearest():
         get_config("common/trian.py")
 
 
+def test_only_configs_are_named_instead_of_a_missing_one(tmp_path):
+    for name in ("setup.py", "tools/demos.py", "demo.yaml", "configs/demi.py", "my.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = {"setap.py": None, "toolz/demos.py": None, "demo.yml": "demo.yaml", "me.py": "my.py"}
+    for name, near in {**found, "configs/demo.py": "configs/demi.py"}.items():
+        with pytest.raises(InputError) as error:
+            config.existing_file(tmp_path / name)
+        hint = f"; did you mean {tmp_path / near}?" if near else ""
+        assert str(error.value) == f"config file {tmp_path / name} not found{hint}"
+
+
+def test_a_folder_is_no_config_and_one_in_it_is_named(tmp_path):
+    with pytest.raises(InputError, match=f"config file {tmp_path} is a folder: name a file in it$"):
+        load_config(str(tmp_path))
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(InputError, match=r"is a folder: name a file in it, e\.g\. .*config.yaml"):
+        load_config(str(tmp_path))
+
+
 def test_our_configs_hold_no_nameless_functions():
     files = sorted(Path(__file__).parents[2].glob("projects/*/configs/*.py"))
     assert len(files) > 15

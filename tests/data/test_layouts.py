@@ -163,13 +163,15 @@ def test_a_tenth_is_held_out_where_there_is_no_validation_split(tmp_path):
     content["annotations"] = [
         {**content["annotations"][0], "id": i, "image_id": i} for i in range(30)
     ]
-    layouts.write_image(tmp_path / "0.jpg", layouts.SIZES["a"])
+    for i in range(29):  # the last one is missing
+        layouts.write_image(tmp_path / f"{i}.jpg", layouts.SIZES["a"])
     path = tmp_path / "data.json"
     path.write_text(json.dumps(content))
     parts = [read_layout(path)[1] for _ in range(2)]
     ids = [{split: [i["id"] for i in p.image_entries] for split, p in s.items()} for s in parts]
     assert ids[0] == ids[1] and len(ids[0]["val"]) == 3
-    assert sorted(ids[0]["train"] + ids[0]["val"]) == list(range(30))
+    assert sorted(ids[0]["train"] + ids[0]["val"]) == list(range(29))
+    assert parts[0]["train"].problems == {"images that are missing, left out": ["29.jpg"]}
     for part in parts[0].values():
         assert {a["image_id"] for a in part.annotations} == {i["id"] for i in part.image_entries}
 
@@ -221,3 +223,20 @@ def test_unusable_yaml(tmp_path, text, message):
         read_layout(tmp_path)
     assert "data" in str(error.value) or str(tmp_path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_missing_images_of_voc_are_named_with_their_xml(tmp_path):
+    for name in ("a", "b"):
+        layouts.write_image(tmp_path / f"{name}.jpg", layouts.SIZES[name])
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.xml").write_text(layouts.voc_xml(name))
+    splits = read_layout(tmp_path)[1]
+    where = f"{tmp_path}/c.xml: c.jpg"
+    assert splits["train"].problems == {"images that are missing, left out": [where]}
+
+
+def test_a_folder_around_the_data_names_it(tmp_path):
+    layouts.write_voc(tmp_path / "files/VOCdevkit")
+    (tmp_path / "files/a").mkdir()
+    with pytest.raises(InputError, match=r"none of .*; is it .*/files/VOCdevkit, PASCAL VOC\?"):
+        read_layout(tmp_path / "files")

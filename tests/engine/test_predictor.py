@@ -100,6 +100,8 @@ def test_a_batch_is_of_one_size_and_results_keep_their_order(files, predictor, m
         return model(inputs)
 
     monkeypatch.setattr(predictor, "model", watched)
+    with pytest.raises(InputError, match="batch_size 0: give 1 or more"):
+        predictor(files, batch_size=0)
     together = predictor(files, batch_size=2)
     assert sorted(batches) == sorted([[(64, 96)] * 2, [(64, 96)], [(96, 64)], [(64, 64)]])
     for file, found in zip(files, together, strict=True):
@@ -185,6 +187,7 @@ def test_supervision(files, predictor):
         ("five.yaml", "other.pth", {}, r"of another shape \(.*is it of this config"),
         (None, "model.pth", {"device": "gpu7"}, "device gpu7: "),
         (None, "model.pth", {"threshold": 30}, "scores are between 0 and 1"),
+        (None, "model.pth", {"threshold": "0.5"}, "threshold '0.5': scores are numbers"),
         ("no_mapper.yaml", "model.pth", {}, "must be a DetrDatasetMapper: it is a NoneType"),
     ],
 )

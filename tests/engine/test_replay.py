@@ -53,3 +53,7 @@ def test_command(tiny_run, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="2"):
         runpy.run_path(tool, run_name="__main__")
     assert "b/model_final.pth is no snapshot" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", [tool, "nope.pth"])
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_path(tool, run_name="__main__")
+    assert capsys.readouterr().err == "error: checkpoint nope.pth not found\n"

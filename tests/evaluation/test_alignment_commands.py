@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from detrex.evaluation import COCOEvaluator
 from detrex.evaluation.alignment import alignment_of_results, load_report, with_layers
-from detrex.evaluation.alignment.plots import PANELS, save_plots
+from detrex.evaluation.alignment.plots import PANELS, overview, save_plots
 from detrex.evaluation.alignment.tables import format_report
 from detrex.utils.errors import InputError
 from tests.models import ROOT, image, tiny
@@ -75,6 +75,7 @@ def test_results_of_any_detector(data, tmp_path):
     assert "3 images, 9 objects" in text and "class4" in text and "nan" not in text
     paths = save_plots(report, tmp_path / "pictures")
     assert len(paths) == 2 * len(PANELS)  # one panel less, and the overview
+    assert not [ax for ax in overview(report).axes if ax.axison and not ax.has_data()]
     for path in paths:
         content = (tmp_path / "pictures" / path).read_bytes()
         assert content[:4] == b"\x89PNG" or b"<svg" in content[:1000]
@@ -201,6 +202,10 @@ def test_command_on_bad_input(analyze, data, tmp_path, tiny_run):
     results = ["--results", tmp_path / "empty.json"]
     config = tmp_path / "no_evaluator.py"
     config.write_text("from tests.engine.tiny_config import *\ndel dataloader.evaluator\n")
+    model = [*tiny_run.args("unused"), f"train.init_checkpoint={config}"]
+    for options in (model, [*results, "--annotations", tmp_path / "val.json"]):
+        code, _, error = analyze(*options, "-o", config)
+        assert code == 2 and error.count("\n") == 1 and "no_evaluator.py is not a folder" in error
     for arguments, message in (
         ([*results, "--annotations", tmp_path / "val.json"], "empty.json: no detections at all"),
         (results, "--annotations"),
@@ -208,7 +213,16 @@ def test_command_on_bad_input(analyze, data, tmp_path, tiny_run):
         ([], "give a config file"),
         (["--config-file", config], "no_evaluator.py: without ground truth"),
         ([*tiny_run.args("unused"), "train.init_checkpoint=x.pth"], "x.pth"),
+        (tiny_run.args("unused"), "give train.init_checkpoint=FILE"),
     ):
         code, output, error = analyze(*arguments, "-o", tmp_path / "out")
         assert code == 2 and not (tmp_path / "out").exists()
         assert error.startswith("error: ") and message in error and error.count("\n") == 1
+
+
+def test_help_names_the_options_of_both_uses(analyze):
+    code, output, _ = analyze("--help")
+    text = " ".join(output.split())
+    for words in ("--config-file FILE", "key=value", "(default: 0.5)", "(default: argmax)"):
+        assert words in text
+    assert code == 0

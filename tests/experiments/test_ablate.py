@@ -38,6 +38,8 @@ def ablate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_p
         (["--config-file", TINY, "--grid", "model.widht=[1]"], "did you mean model.width?"),
         (["--config-file", TINY, "--set", "model.width"], "write key=value"),
         (["--config-file", TINY, "--slurm", "partition"], "error: --slurm partition: write key="),
+        (["--config-file", TINY, "--set", "train.seed=3"], "train.seed=3: use --seeds"),
+        (["--config-file", TINY, "--grid", "train.seed=[3,4]"], "train.seed=3: use --seeds"),
         (["--config-file", "tiny_konfig.py"], "config file tiny_konfig.py not found"),
     ],
 )
@@ -51,8 +53,14 @@ def test_table_of_what_is_there(ablate, tmp_path: Path) -> None:
     grid = ["--config-file", TINY, "--grid", "model.width=[4,8]", "--seeds", "2", "--table-only"]
     code, output, _ = ablate(*grid)
     assert code == 0 and "| width=4   | 0 of 2 | -" in output
-    assert f"- width=8: `{TINY} model.width=8`" in (tmp_path / "tiny_config.md").read_text()
-    assert (tmp_path / "tiny_config.csv").exists() and (tmp_path / "tiny_config.tex").exists()
+    (table,) = tmp_path.glob("tiny_config_*.md")
+    assert f"- width=8: `{TINY} model.width=8`" in table.read_text()
+    assert table.with_suffix(".csv").exists() and table.with_suffix(".tex").exists()
+    before = table.read_text()
+    ablate("--config-file", TINY, "--grid", "model.width=[4]", "--table-only")
+    assert len([*tmp_path.glob("tiny_config_*.md")]) == 2 and table.read_text() == before
+    ablate(*grid)
+    assert len([*tmp_path.glob("tiny_config_*.md")]) == 2
 
 
 def test_failures_end_with_a_status_and_interrupts_with_another(

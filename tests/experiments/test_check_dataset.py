@@ -106,16 +106,79 @@ def test_unusable_arguments(tmp_path, check, arguments, message):
     assert not (tmp_path / "output").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["birds/data.yaml"], "birds"),
+        (["birds.v2"], "birds_v2"),
+        (["coco/annotations/instances_train2017.json"], "coco"),
+        (["bugs/train/_annotations.coco.json", "--images", "coco/train2017"], "bugs"),
+    ],
+)
+def test_the_output_folder_is_named_after_the_data(tmp_path, check, arguments, name):
+    layouts.write_yolo(tmp_path / "birds")
+    layouts.write_yolo(tmp_path / "birds.v2")
+    layouts.write_coco(tmp_path / "coco")
+    (tmp_path / "bugs/train").mkdir(parents=True)
+    file = tmp_path / "coco/annotations/instances_train2017.json"
+    shutil.copy(file, tmp_path / "bugs/train/_annotations.coco.json")
+    assert f"wrote output/data/{name}/" in check(*arguments)
+
+
+def test_another_data_set_is_not_overwritten(tmp_path, check):
+    for parent in ("a", "b"):
+        layouts.write_yolo(tmp_path / parent / "bugs")
+    check("a/bugs")
+    (tmp_path / "b/bugs/labels/train/a.txt").unlink()
+    converted = tmp_path / "output/data/bugs/train.json"
+    before = converted.read_text()
+    error = check("b/bugs", fails=True)
+    assert error.startswith("error: output/data/bugs: holds what was made of ") and "-o" in error
+    assert str(tmp_path / "a/bugs") in error and converted.read_text() == before
+    check("a/bugs")  # again, after changes to it
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/train.json").write_text("mine")
+    assert "mine: holds a train.json" in check("b/bugs", "-o", "mine", fails=True)
+    assert (tmp_path / "mine/train.json").read_text() == "mine"
+
+
 @pytest.mark.parametrize("fault", ["1 of 3 images are missing", "bbox is not four numbers: [1]"])
 def test_what_would_stop_a_training_stops_the_check(tmp_path, check, fault):
     layouts.write_coco(tmp_path / "data")
+    file = tmp_path / "data/annotations/instances_train2017.json"
     if "bbox" in fault:
-        file = tmp_path / "data/annotations/instances_train2017.json"
         file.write_text(file.read_text().replace("[4, 3, 10, 12]", "[1]"))
     else:
         (tmp_path / "data/train2017/b.jpg").unlink()
-    error = check("data", fails=True)
+    error = check("data", "-o", "out", fails=True)
     assert fault in error and error.count("\n") == 1
+    assert ("take them out of the JSON" in error) == ("missing" in fault)
+    if "missing" in fault:
+        assert Image.open(tmp_path / "out/train.png").size[0] > 300
+
+
+def test_missing_images_are_left_out_of_the_splits_it_makes(tmp_path, check):
+    layouts.write_coco(tmp_path / "bugs")
+    (tmp_path / "bugs/train2017/c.jpg").unlink()
+    text = check("bugs/annotations/instances_train2017.json", "-o", "out")
+    assert "1 images that are missing, left out: c.jpg" in text and "train on it:" in text
+    parts = [json.loads((tmp_path / f"out/{name}.json").read_text()) for name in ("train", "val")]
+    assert sorted(i["file_name"] for part in parts for i in part["images"]) == ["a.jpg", "b.jpg"]
+
+
+def test_a_checkpoint_that_is_not_there_is_named_at_once(tmp_path, check):
+    layouts.write_yolo(tmp_path / "bugs")
+    error = check("bugs", "--init-checkpoint", "gone.pth", fails=True)
+    assert error == "error: checkpoint gone.pth not found\n"
+    assert not (tmp_path / "output").exists()
+
+
+def test_names_without_glyphs_are_no_warning(tmp_path, check, recwarn):
+    layouts.write_yolo(tmp_path / "bugs")
+    file = tmp_path / "bugs/data.yaml"
+    file.write_text(file.read_text(encoding="utf-8").replace("ant", "\u8681"), encoding="utf-8")
+    check("bugs")
+    assert not [w for w in recwarn if "Glyph" in str(w.message)]
 
 
 def test_boxes_without_a_size_have_no_size_class(tmp_path, check):

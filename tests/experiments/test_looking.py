@@ -86,6 +86,13 @@ def test_tiles_of_one_and_of_several_detectors(folder):
     assert two[1].title.endswith("/results") and two[4].predictions == one[1].predictions
 
 
+@pytest.mark.parametrize(
+    ("length", "count", "expected"), [(3, 16, "abc"), (3, 3, "abc"), (6, 2, "ad"), (0, 4, "")]
+)
+def test_spread_shows_no_entry_twice(length, count, expected):
+    assert pictures.spread("abcdef"[:length], count) == list(expected)
+
+
 def test_augmented_boxes_move_with_the_image(folder):
     mapper = DetrDatasetMapper([T.RandomFlip(prob=1.0)], None, img_format="BGR")
     files = str(folder / "data/val.json"), str(folder / "data/val")
@@ -175,11 +182,41 @@ def test_bad_input_is_one_line(folder, tmp_path, monkeypatch, capsys, arguments,
     assert not (tmp_path / "x.png").exists()
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("visualize_data.py --columns 0 -o x.png", "--columns: '0' is not a whole number from 1"),
+        ("visualize_data.py --count -2 -o x.png", "--count: '-2' is not a whole number from 1"),
+        ("visualize_predictions.py a.pth --queries 0 -o x", "--queries: '0' is not a whole"),
+        ("visualize_predictions.py a.pth --threshold 5 -o x", "'5' is not a score from 0 to 1"),
+        ("report.py run --images -1 -o x.html", "--images: '-1' is not a whole number from 0"),
+        ("report.py run --threshold nan -o x.html", "'nan' is not a score from 0 to 1"),
+        ("benchmark.py fps --sizes 0x0", "--sizes: '0' is not a whole number from 1"),
+        ("benchmark.py fps --sizes 480", "--sizes: '480': write HxW, e.g. 480x640"),
+    ],
+)
+def test_numbers_out_of_range_are_named(monkeypatch, capsys, line, message):
+    with pytest.raises(SystemExit, match="2"):
+        command(monkeypatch, *line.split())
+    assert message in capsys.readouterr().err
+
+
+def test_the_ending_of_a_sheet_is_its_format(folder, tmp_path, monkeypatch, capsys):
+    data = "--json", folder / "data/val.json", "--images", folder / "data/val"
+    command(monkeypatch, "visualize_data.py", *data, "-o", tmp_path / "x.jpg")
+    with Image.open(tmp_path / "x.jpg") as sheet:
+        assert sheet.format == "JPEG"
+    with pytest.raises(SystemExit, match="2"):
+        command(monkeypatch, "visualize_data.py", *data, "-o", tmp_path / "x.sheet")
+    assert "x.sheet: no known kind of picture: name it .png" in capsys.readouterr().err
+
+
 def test_data_without_ground_truth_is_named(folder, tmp_path, monkeypatch, capsys):
     for arguments, message in (
         (["--json", folder / "data/val.json"], "give --config-file, or --json and --images"),
         (["--config-file", folder / "config.yaml", "dataloader.dataset.train.json=x"], "x: not fo"),
         (["--json", "x", "--images", "y", "--augmented"], "--augmented needs"),
+        (["a.b=1", "--json", "x", "--images", "y"], "a.b=1: goes with --config-file"),
     ):
         with pytest.raises(SystemExit):
             command(monkeypatch, "visualize_data.py", *arguments, "-o", tmp_path / "x.png")

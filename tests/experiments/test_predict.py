@@ -4,11 +4,13 @@ import importlib.util
 import json
 import os
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,9 +61,10 @@ def test_pictures_and_json(folder, tmp_path, monkeypatch, capsys):
     assert [record["file"] for record in records] == list(map(str, sources))
     assert (records[3]["width"], records[3]["height"]) == (90, 50)
     for source, record, one in zip(sources, records, expected, strict=True):
-        assert len(one) > 0 and drawn(tmp_path / source.name, source)
+        target = tmp_path / f"{source.stem}_found{source.suffix}"
+        assert len(one) > 0 and drawn(target, source)
         assert record["detections"] == predictor.to_dict(one)["detections"]
-        line = next(x for x in output.splitlines() if x.startswith(f"{tmp_path / source.name}: "))
+        line = next(x for x in output.splitlines() if x.startswith(f"{target}: "))
         assert f"{one.pred_classes.tolist().count(1)} x {CLASSES[1]}" in line
 
 
@@ -73,8 +76,26 @@ def test_video(folder, tmp_path, monkeypatch, capsys):
     records = json.loads(found.read_text())
     assert [(r["frame"], r["width"], r["height"]) for r in records] == [(0, 64, 48), (1, 64, 48)]
     assert records[0]["detections"] != records[1]["detections"]
-    with av.open(str(out / "clip.mp4")) as reader:
+    with av.open(str(out / "clip_found.mp4")) as reader:
         assert len(list(reader.decode(video=0))) == 2
+
+
+def test_unreadable_images_are_left_out_with_a_warning(folder, tmp_path, monkeypatch, capsys):
+    photos = tmp_path / "photos"
+    shutil.copytree(folder / "val", photos)
+    (photos / "1.jpg").write_text("text")
+    before = {path: path.read_bytes() for path in photos.iterdir()}
+    with pytest.raises(SystemExit, match="1"):  # into the folder of the photographs themselves
+        predict(monkeypatch, folder, photos, "-o", photos, "--json", tmp_path / "found.json")
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "1.jpg: not a readable image" in error
+    records = json.loads((tmp_path / "found.json").read_text())
+    assert [Path(record["file"]).name for record in records] == ["0.jpg", "2.jpg"]
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert {path.name for path in photos.iterdir()} - {path.name for path in before} == {
+        "0_found.jpg",
+        "2_found.jpg",
+    }
 
 
 @pytest.mark.parametrize(
@@ -86,14 +107,16 @@ def test_video(folder, tmp_path, monkeypatch, capsys):
         ("{f}/val.json", "val.json: not a known kind of image: .bmp"),
         ("{f}/empty", "no image in this folder"),
         ("{f}/val/0.jpg {f}/val", "0.jpg: several images of this name"),
-        ("{f}/val/0.jpg -o {f}/val", "0.jpg: would be overwritten"),
+        ("{f}/val/0.jpg {f}/0_found.jpg -o {f}", "0_found.jpg: would be overwritten"),
         ("{f}/val/0.jpg --threshold 2", "threshold 2.0"),
+        ("{f}/val/0.jpg -o {f}/text.jpg", "text.jpg is not a folder"),
+        ("{f}/val/0.jpg --json {f}/empty", "empty is a folder: name a file"),
         ("--video {f}/text.jpg", "text.jpg: cannot be read as a video"),
-        ("--video {f}/clip.mp4 -o {f}", "clip.mp4: would be overwritten"),
     ],
 )
 def test_bad_input_is_one_line(folder, tmp_path, monkeypatch, capsys, arguments, message):
-    (folder / "text.jpg").write_text("text")
+    for name in ("text.jpg", "0_found.jpg"):
+        (folder / name).write_text("text")
     (folder / "empty").mkdir(exist_ok=True)
     before = sorted(folder.rglob("*"))
     monkeypatch.chdir(tmp_path)

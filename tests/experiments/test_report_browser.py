@@ -68,6 +68,7 @@ def test_choosing_metric_and_axis_redraws(page):
     page.execute_script(axis, "#axis", "epoch")
     data = "return document.getElementById('plot-training').data[0]"
     assert page.execute_script(data)["x"] == [1, 2]  # iterations 10 and 20, 10 to the epoch
+    assert page.execute_script(data)["mode"] == "lines+markers"  # a lone point has no line
     page.execute_script(axis, "select[data-kind=training]", "loss_bbox")
     assert page.execute_script(data)["y"] == [1, 1]
 

@@ -122,6 +122,7 @@ def predictor_config(folder):
         (["c", "m", "-o", "model.engine"], "name it .onnx, .pt2 or .safetensors"),
         (["c", "m", "-o", "model.onnx", "--height", "640"], "go together"),
         (["c", "m", "-o", "model.onnx", "--height", "0", "--width", "1"], "must be positive"),
+        (["c", "m", "-o", f"{__file__}/x.onnx"], "test_weights.py is not a folder"),
     ],
 )
 def test_bad_commands(arguments, message, monkeypatch, capsys):

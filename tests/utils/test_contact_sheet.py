@@ -46,6 +46,13 @@ def test_labels_stay_inside_the_tile(tmp_path):
     assert (pixels[30:150, 6:126] == ImageColor.getrgb(PREDICTION)).all(-1).sum() > 500
 
 
+def test_letters_of_other_languages_are_drawn(tmp_path):
+    image = Image.new("RGB", (100, 50))
+    titles = ["é", "ü", "ñ", "ß", "ø", "ж"]
+    sheets = [_sheet(tmp_path / "x.png", [SheetItem(image, title=title)]) for title in titles]
+    assert len({sheet.tobytes() for sheet in sheets}) == len(titles)  # not the same empty box
+
+
 def test_other_boxes_have_their_own_colour(tmp_path):
     item = SheetItem(Image.new("RGB", (100, 100)), others=[((20, 40, 60, 80), "#1 cat", "#4dabf7")])
     pixels = _sheet(tmp_path / "sheet.png", [item], tile=100, legend=[("red", "a query")])

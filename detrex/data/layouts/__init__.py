@@ -56,9 +56,19 @@ def _read(path: Path, images: Path | None) -> tuple[str, dict[str, Split]]:
         return "YOLO", read_yolo(path)
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder")
-    for name, (marks, read) in LAYOUTS.items():
-        if any(next(path.glob(mark), None) for mark in marks):
-            return name, read(path)
+    if name := _layout(path):
+        return name, LAYOUTS[name][1](path)
+    inside = ((p, _layout(p)) for p in sorted(path.iterdir()) if p.is_dir())
+    hint = next((f"; is it {p}, {name}?" for p, name in inside if name), "")
     raise InputError(
         f"{path}: none of {', '.join(LAYOUTS)}: no JSON of annotations, data.yaml, XML or CSV files"
+        + hint
     )
+
+
+def _layout(path: Path) -> str | None:
+    """Name of the first layout that a folder's files tell."""
+    for name, (marks, _) in LAYOUTS.items():
+        if any(next(path.glob(mark), None) for mark in marks):
+            return name
+    return None

@@ -85,13 +85,18 @@ class Split:
 
 
 def hold_out(split: Split) -> tuple[Split, Split]:
-    """Divide a split in two, for training and validation, the same way every time.
+    """Divide a split in two, for training and validation, the same way every time; images that are
+    missing are in neither.
 
     Raises:
         InputError: fewer than two images.
     """
     content = split.content()
     names = {image["id"]: image["file_name"] for image in content["images"]}
+    gone = {key for key, name in names.items() if not (split.images / name).is_file()}
+    if gone:
+        missing = [names.pop(key) for key in sorted(gone)]
+        split.problems["images that are missing, left out"] += missing
     if len(names) < 2:
         raise InputError(f"{split.images}: {len(names)} images cannot be divided in two splits")
     order = sorted(names, key=lambda key: (zlib.crc32(str(names[key]).encode()), str(names[key])))
@@ -99,9 +104,8 @@ def hold_out(split: Split) -> tuple[Split, Split]:
     parts = Split(split.images), Split(split.images)
     for part, inside in zip(parts, (False, True), strict=True):
         part.categories = content["categories"]
-        part.image_entries = [i for i in content["images"] if (i["id"] in chosen) == inside]
-        part.annotations = [
-            a for a in content["annotations"] if (a["image_id"] in chosen) == inside
-        ]
+        other = gone | (names.keys() - chosen if inside else chosen)
+        part.image_entries = [i for i in content["images"] if i["id"] not in other]
+        part.annotations = [a for a in content["annotations"] if a["image_id"] not in other]
     parts[0].problems = split.problems
     return parts

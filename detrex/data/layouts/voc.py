@@ -95,7 +95,13 @@ def _add(split: Split, path: Path, tree: ET.Element | None, classes: Sequence[st
         stated = int(_text(tree, "size/width")), int(_text(tree, "size/height"))
     except ValueError:
         stated = None
-    image = split.add_image(_image(path, _text(tree, "filename")), stated)
+    name = _text(tree, "filename")
+    file = _image(path, name)
+    if file is None:
+        kind = "images that are missing, left out"
+        split.problems[kind].append(f"{path}: {name or path.stem + '.jpg'}")
+        return
+    image = split.add_image(file, stated)
     if image is None:
         return
     for item in _objects(tree):
@@ -112,9 +118,9 @@ def _add(split: Split, path: Path, tree: ET.Element | None, classes: Sequence[st
         split.add_box(image, number, corners)
 
 
-def _image(path: Path, stated: str) -> Path:
+def _image(path: Path, stated: str) -> Path | None:
     """The image of an XML file: of the same name, or of the one that it states."""
     ending = Path(stated).suffix or ".jpg"
     folders = [path.parent.parent / name for name in ("JPEGImages", "images")]
     places = [f / name for f in (*folders, path.parent) for name in (path.stem + ending, stated)]
-    return next((place for place in places if place.is_file()), places[0])
+    return next((place for place in places if place.is_file()), None)

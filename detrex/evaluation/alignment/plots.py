@@ -38,10 +38,10 @@ def save_plots(report: AlignmentReport, folder: str | os.PathLike) -> list[str]:
 def overview(report: AlignmentReport) -> Figure:
     """All panels on one sheet."""
     figure = Figure(figsize=(14, 7.5), layout="constrained")
-    axes = figure.subplots(2, 3).flat
-    for ax, panel in zip(axes, panels_of(report).values(), strict=False):
+    axes, panels = list(figure.subplots(2, 3).flat), list(panels_of(report).values())
+    for ax, panel in zip(axes, panels, strict=False):
         panel(ax, report)
-    for ax in axes:  # what is left over
+    for ax in axes[len(panels) :]:
         ax.axis("off")
     return figure
 

@@ -39,7 +39,8 @@ function drawCurves(kind) {
     if (!points) return [];
     const run = data.runs[i];
     const x = epochs ? points[0].map((value) => value / run.epoch) : points[0];
-    const mode = kind === "evaluation" ? "lines+markers" : "lines";
+    const dots = kind === "evaluation" || x.length < 3; // a lone point has no line
+    const mode = dots ? "lines+markers" : "lines";
     return [{ type: "scatter", mode, name: run.name, x, y: points[1], line: run.line }];
   });
   const layout = { xaxis: { title: { text: axis.value } }, yaxis: { title: { text: metric } } };
