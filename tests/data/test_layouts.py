@@ -46,6 +46,19 @@ def test_every_layout_gives_the_same_images_and_boxes(tmp_path, layout):
     assert before == {path: path.stat().st_mtime_ns for path in data.rglob("*")}
 
 
+@pytest.mark.parametrize("jsons", ["{}.json", "annotations/instances_{}2017.json"])
+@pytest.mark.parametrize("folders", ["{}", "images/{}2017"])
+def test_splits_that_number_their_images_alike_keep_their_folders(tmp_path, jsons, folders):
+    for split in ("train", "val"):
+        layouts.write_image(tmp_path / folders.format(split) / "a.jpg", layouts.SIZES["a"])
+        path = tmp_path / jsons.format(split)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(layouts.coco_content(["a"])))
+    splits = read_layout(tmp_path)[1]
+    for split in ("train", "val"):
+        assert splits[split].images == tmp_path / folders.format(split)
+
+
 def test_what_open_images_and_objects365_leave_out_is_said(tmp_path):
     for layout, missing in (("Open Images", "gone.jpg"), ("Objects365", "patch16/gone.jpg")):
         data = tmp_path / layout

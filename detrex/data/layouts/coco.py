@@ -39,7 +39,7 @@ def read_coco_layout(root: Path, images: Path | None = None) -> dict[str, Split]
             both = f"{found[name].json_file} and {file}"
             raise InputError(f"{root}: two JSONs for {name}: {both}; give one of them")
         names = [image.get("file_name") for image in content["images"] if isinstance(image, dict)]
-        found[name] = Split(images or _image_folder(file, names), json_file=file)
+        found[name] = Split(images or _image_folder(file, names, name), json_file=file)
     if not found:
         raise InputError(f"{root}: no JSON here has the lists images, annotations and categories")
     return found
@@ -48,19 +48,24 @@ def read_coco_layout(root: Path, images: Path | None = None) -> dict[str, Split]
 def _split_name(file: Path) -> str:
     """By the file's name; else by its folder's, as Roboflow has it."""
     words = [file.parent.name] if file.parent.name in ("train", "valid", "test") else []
-    words += re.findall(r"(?<![a-z])(train|val|test)", file.stem.lower())
+    words += _split_words(file.stem)
     return words[-1].replace("valid", "val") if words else "train"
 
 
-def _image_folder(file: Path, names: list) -> Path:
+def _split_words(name: str) -> list[str]:
+    return re.findall(r"(?<![a-z])(train|val|test)", name.lower())
+
+
+def _image_folder(file: Path, names: list, split: str) -> Path:
     """The folder under which most of a few images are: the JSON's, its subfolders, or those of the
-    folder above."""
+    folder above. Of equal ones, where splits number their images alike, the one named as it is."""
     sample = [name for name in names[:: max(1, len(names) // 20)] if isinstance(name, str)]
     for base in (file.parent, file.parent.parent):
         folders = [base, *_subfolders(base), *_subfolders(base / "images")]
         hits = [sum(os.path.isfile(folder / name) for name in sample) for folder in folders]
         if any(hits):
-            return folders[hits.index(max(hits))]
+            named = [split in _split_words(folder.name) for folder in folders]
+            return max(zip(hits, named, folders, strict=True), key=lambda x: x[:2])[2]
     where = f", under which {sample[0]} is" if sample else ""
     raise InputError(f"{file}: its images are not near it; give --images FOLDER{where}")
 
