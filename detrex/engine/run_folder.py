@@ -58,10 +58,11 @@ def check_output_folder(folder: Path, config: dict, resume: bool, reuse: bool) -
     Raises:
         InputError: the folder holds a run of another config, or checkpoints of this one.
     """
-    saved = read_record(folder).get("config")
-    differences = []
+    record = read_record(folder)
+    saved, differences = record.get("config"), []
     if saved is not None:
-        differences = list(config_differences(_lasting(config), _lasting(saved)))
+        drawn = record.get("seed")
+        differences = list(config_differences(_lasting(config, drawn), _lasting(saved, drawn)))
     shown = first_few(differences, separator="; ")
     if resume:
         if differences:
@@ -103,9 +104,11 @@ def write_record(folder: Path, cfg: DictConfig, record: dict, config_file: str) 
         json.dump(record, stream, indent=1, sort_keys=True)
 
 
-def _lasting(config: dict) -> dict:
-    """The config without its volatile keys, which are removed from a copy."""
+def _lasting(config: dict, drawn: int | None) -> dict:
+    """A copy of the config without its volatile keys; ``drawn`` is the seed where it gives none."""
     config = json.loads(json.dumps(config))
+    if config.get("train", {}).get("seed", 0) < 0:
+        config["train"]["seed"] = drawn
     for path, keys in _VOLATILE.items():
         node = config
         for part in path.split("."):

@@ -95,6 +95,17 @@ def test_changed_seed_is_reported(used, caplog):
     assert "resuming with a changed config: train.seed: 5, not None" in caplog.text
 
 
+@pytest.mark.parametrize("given", [-1, 7])
+def test_seed_that_the_run_has_drawn_is_no_change(used, caplog, given):
+    folder, config = used
+    record = {"config": changed(config, "train", seed=-1), "seed": 7}
+    (folder / "run.json").write_text(json.dumps(record))
+    check_output_folder(folder, changed(config, "train", seed=given), resume=True, reuse=False)
+    assert "changed config" not in caplog.text
+    check_output_folder(folder, changed(config, "train", seed=8), resume=True, reuse=False)
+    assert "resuming with a changed config: train.seed: 8, not 7" in caplog.text
+
+
 def test_resumed_start_that_fails_at_once_leaves_the_record(tiny_run):
     tiny_run("a", "train.max_iter=4")
     folder = tiny_run.folder / "a"
