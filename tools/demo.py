@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from detrex import Predictor
-from detrex.utils.cli import run_command
+from detrex.utils.cli import add_trust_config, run_command
 from detrex.utils.contact_sheet import SheetItem, draw_item
 from detrex.utils.errors import InputError
 from detrex.utils.optional import need_package
@@ -31,6 +31,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("checkpoint", help="its weights")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other computers in")
     parser.add_argument("--port", type=int, default=7860)
+    add_trust_config(parser)
     return parser.parse_args()
 
 
@@ -72,7 +73,8 @@ def main() -> None:
     need_package("gradio", "detrex[demo-web]")
     import gradio
 
-    blocks = page(gradio, Predictor(args.config, args.checkpoint, threshold=0))
+    predictor = Predictor(args.config, args.checkpoint, threshold=0, trust_config=args.trust_config)
+    blocks = page(gradio, predictor)
     # Fonts of the system: the default ones would be fetched from the internet.
     theme = gradio.themes.Default(font="system-ui", font_mono="monospace")
     look = dict(theme=theme, footer_links=[], ssr_mode=False)

@@ -22,7 +22,7 @@ from PIL import Image
 from detrex import Predictor
 from detrex.data.image import as_pixels
 from detrex.experiments import pictures, video
-from detrex.utils.cli import run_command
+from detrex.utils.cli import add_trust_config, run_command
 from detrex.utils.contact_sheet import SheetItem, draw_item
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write, check_writable
@@ -41,6 +41,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("-o", "--output", default="output/predictions", help="folder of pictures")
     parser.add_argument("--json", metavar="FILE", help="where to list the detections")
     parser.add_argument("--threshold", type=float, default=0.3, help="least score")
+    add_trust_config(parser)
     return parser.parse_args()
 
 
@@ -122,7 +123,9 @@ def main() -> None:
     clip = found_path(Path(args.video or "").with_suffix(".mp4"), folder) if args.video else None
     for path in filter(None, (clip, args.json)):
         check_writable(path)
-    predictor = Predictor(args.config, args.checkpoint, threshold=args.threshold)
+    predictor = Predictor(
+        args.config, args.checkpoint, threshold=args.threshold, trust_config=args.trust_config
+    )
     errors: list[InputError] = []
     records = predict_images(predictor, targets, errors)
     if args.video:

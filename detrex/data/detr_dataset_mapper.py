@@ -17,8 +17,9 @@ from detectron2.structures import Boxes, BoxMode, Instances, PolygonMasks
 from omegaconf import OmegaConf
 
 from detrex.utils.errors import InputError
+from detrex.utils.images import unreadable
 
-from .image import AugInput, FastAugInput, read_image, read_image_by_pil, to_tensor, unreadable
+from .image import AugInput, FastAugInput, read_image, read_image_by_pil, to_tensor
 
 EMPTY = 1e-5  # pixels; detectron2's limit: a box with a smaller side is empty
 

@@ -49,6 +49,7 @@ class Predictor(Pretrained):
             (upstream's), the names are those of the data set that the config names.
         device: None takes CUDA where there is a GPU, else the CPU.
         threshold: least score of a detection.
+        trust_config: run what a YAML config names outside of detrex and its libraries.
 
     Attributes:
         config: the resolved config.
@@ -66,6 +67,7 @@ class Predictor(Pretrained):
         checkpoint: str | Path,
         device: str | torch.device | None = None,
         threshold: float = 0.3,
+        trust_config: bool = False,
     ) -> None:
         if not isinstance(threshold, int | float):
             raise InputError(f"threshold {threshold!r}: scores are numbers between 0 and 1")
@@ -74,7 +76,8 @@ class Predictor(Pretrained):
         self.threshold = threshold
         content = read_checkpoint(checkpoint)
         metadata = content.get("metadata") or {}
-        self.config = load_config(str(config or _config_beside(checkpoint)))
+        path = str(config or _config_beside(checkpoint))
+        self.config = load_config(path, trust_config=trust_config)
         self.classes: list[str] | None = metadata.get("classes") or data_set_classes(self.config)
         if metadata.get("classes"):
             _take_classes(self.config, metadata["classes"], checkpoint)

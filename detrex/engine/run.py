@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> dict:
     if args.resume and args.reuse_output:
         raise InputError("--resume continues a run, --reuse-output starts a new one: give one")
     _log_to(None)
-    cfg = load_config(args.config_file, args.opts)
+    cfg = load_config(args.config_file, args.opts, args.trust_config)
     return evaluate_run(cfg, args) if args.eval_only else train_run(cfg, args)
 
 

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 
 from detrex.checkpoint.files import LAST, last_checkpoint
 from detrex.config import CONFIG_FILE, config_differences, config_yaml, is_reproducible
+from detrex.config.trust import remember
 from detrex.utils.collect_env import package_versions
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
@@ -92,7 +93,8 @@ def write_record(folder: Path, cfg: DictConfig, record: dict, config_file: str) 
             stream.write("# Not loadable: the config has functions without a name. Its source\n")
             stream.write("# files are in config_sources/, the overrides in run.json.\n")
             _copy_sources(Path(config_file).expanduser().resolve(), folder / _SOURCES)
-        stream.write(config_yaml(cfg))
+        stream.write(text := config_yaml(cfg))
+    remember(text)
     versions = {"python": platform.python_version(), **package_versions()}
     record = {**record, "command": shlex.join(sys.argv), "versions": versions}
     # A fork's configs may live in a repository of their own.

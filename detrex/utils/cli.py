@@ -24,6 +24,12 @@ def run_command(main: Callable[[], None]) -> None:
         raise SystemExit(2) from None
 
 
+def add_trust_config(parser: argparse.ArgumentParser) -> None:
+    """Add ``--trust-config``, for ``load_config``."""
+    text = "run what a YAML config names outside of detrex and its libraries"
+    parser.add_argument("--trust-config", action="store_true", help=text)
+
+
 def whole(least: int = 1) -> Callable[[str], int]:
     """An argparse type: a whole number from ``least`` on."""
 

@@ -163,7 +163,7 @@ def test_commands_write_sheets(folder, tmp_path, monkeypatch, capsys):
         ("{f}/results.json --json {f}/data/val.json", "--images FOLDER"),
         ("{f}/gone.pth", "gone.pth not found"),
         ("{f}/data/val.pth", "no config.yaml beside it"),
-        ("{f}/model.pth --images {f}/data/val.json", "cannot be read as an image"),
+        ("{f}/model.pth --images {f}/data/val.json", "not a readable image"),
         ("{f}/model.pth --images {f}/gone.mp4", "gone.mp4: cannot be read as a video"),
         ("{f}/model.pth --images {f}/data/empty", "no image in this folder"),
         ("{f}/model.pth {f}/none.json --layers", "exactly one checkpoint"),

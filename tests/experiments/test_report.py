@@ -154,7 +154,7 @@ def test_run_without_any_evaluation(tmp_path):
         ),
         ("a/coco_instances_results.json", '[{"image_id"', "not detections"),
         ("data/val.json", "{}", "not a COCO file"),
-        ("data/val/1.jpg", "no image", "cannot be read as an image"),
+        ("data/val/1.jpg", "no image", "not a readable image"),
         ("a/alignment.json", "{}", "not an alignment.json"),
         ("a/run.json", None, "no output folder of a training run"),
     ],

@@ -62,7 +62,7 @@ def test_other_boxes_have_their_own_colour(tmp_path):
 
 
 def test_wrong_input_is_named(tmp_path):
-    with pytest.raises(InputError, match="gone.png: cannot be read as an image"):
+    with pytest.raises(InputError, match="gone.png: not a readable image"):
         open_image(tmp_path / "gone.png")
     with pytest.raises(InputError, match="no image"):
         contact_sheet([], tmp_path / "sheet.png")
