@@ -47,10 +47,11 @@ def main() -> None:
     predictor = Predictor(args.config, args.checkpoint, "cpu", trust_config=args.trust_config)
     if args.output.suffix == ".safetensors":
         config = portable_config(predictor.config)
-        write_safetensors(predictor.model, args.output, config, predictor.classes)
+        known = predictor.classes, predictor.category_ids
+        write_safetensors(predictor.model, args.output, config, *known)
     else:
         program = trace(predictor.model, (args.height, args.width) if args.height else None)
-        about = {"classes": predictor.classes, "image_format": predictor.image_format}
+        about = predictor.about()
         GRAPHS[args.output.suffix](program, args.output, about)
     print(f"wrote {args.output}: {args.output.stat().st_size / 1e6:.1f} MB")
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import yaml
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from detrex.utils.errors import InputError
 from detrex.utils.safe_yaml import DEEPEST, MOST, read_yaml
@@ -27,9 +27,9 @@ from detrex.utils.small_files import read_text
 from detrex.utils.text import first_line, printable
 
 logger = logging.getLogger(__name__)
-_PACKAGES = tuple(
-    f"{name}."
-    for name in "detrex projects aligndetr timm torchvision detectron2 fvcore torch.nn torch.optim".split()
+_PACKAGES = (
+    *("detrex.", "projects.", "aligndetr.", "timm.", "torchvision.", "detectron2.", "fvcore."),
+    *("torch.nn.", "torch.optim."),
 )
 # Classes of these kinds, by the name that each has where it is defined.
 _KINDS = {
@@ -46,6 +46,7 @@ _FUNCTIONS = {
     "detectron2.data.build.build_detection_test_loader",
     "detectron2.data.build.get_detection_dataset_dicts",
     "detectron2.modeling.backbone.resnet.ResNet.make_default_stages",
+    "detectron2.modeling.backbone.resnet.ResNet.make_stage",
     "detrex.data.loader.build_train_loader",
     "detrex.engine.optim.param_groups",
     "detrex.modeling.backbone.resnet.make_stage",
@@ -151,7 +152,11 @@ def _foreign_targets(cfg: DictConfig) -> Iterator[str]:
     while waiting:
         prefix, node, depth = waiting.pop()
         for key in node if isinstance(node, DictConfig) else range(len(node)):
-            value, name, count = node[key], f"{prefix}{key}", count + 1
+            name, count = f"{prefix}{key}", count + 1
+            try:
+                value = node[key]
+            except InterpolationKeyError:  # a key that defaults will add, and none of this file's
+                value = None
             if key == "_target_" and not _is_known(value):
                 yield f"{name}: {value}"
             if isinstance(value, DictConfig | ListConfig):

@@ -28,6 +28,7 @@ class Pretrained:
     config: DictConfig
     model: nn.Module
     classes: list[str] | None
+    category_ids: list[int] | None
 
     @classmethod
     def from_pretrained(
@@ -57,7 +58,8 @@ class Pretrained:
             InputError: a config with functions that a file cannot name.
         """
         text = portable_config(self.config)
-        write_safetensors(self.model, Path(folder) / WEIGHTS, text, self.classes)
+        path = Path(folder) / WEIGHTS
+        write_safetensors(self.model, path, text, self.classes, self.category_ids)
         with atomic_write(Path(folder) / CONFIG_FILE) as stream:
             stream.write(text)
         remember(text)

@@ -16,6 +16,7 @@ from detrex.utils.files import atomic_write
 
 TRUTH, PREDICTION, PAPER, TEXT = "#2ecc40", "#ff851b", "white", "black"
 MARGIN, HEADER, FONT_SIZE = 6, 30, 13
+MIN_SIDE = 480  # pixels; labels would hide what is on a smaller picture
 LEGEND = ((TRUTH, "ground truth"), (PREDICTION, "prediction, score"))
 
 
@@ -101,6 +102,14 @@ def draw_item(item: SheetItem, side: int) -> Image.Image:
     for box, label, color in item.others:
         _box(tile, [v * scale for v in box], color, label, text)
     return tile
+
+
+def draw_found(
+    image: Image.Image, predictions: Sequence[tuple[Sequence[float], str, float]]
+) -> Image.Image:
+    """The image with predicted boxes (xyxy pixels, label, score), enlarged to at least
+    ``MIN_SIDE``."""
+    return draw_item(SheetItem(image, predictions=predictions), max(MIN_SIDE, *image.size))
 
 
 def _box(

@@ -41,15 +41,18 @@ _TRANSIENT = {
     ).split()
     if hasattr(errno, name)  # not every system has every one
 }
-_KINDS = {  # how files that are met under an image's name begin
+# How files that are met under an image's name begin, in lower case: pictures, then others.
+_PICTURES = {
     b"%!ps": "an EPS file",
     b"\xc5\xd0\xd3\xc6": "an EPS file",
     b"%pdf": "a PDF file",
     b"8bps": "a Photoshop file",
     b"\xff\x0a": "a JPEG XL file",
     b"\x00\x00\x00\x0cjxl ": "a JPEG XL file",
-    b"pk\x03\x04": "a ZIP archive",
     b"<svg": "an SVG file",
+}
+_OTHERS = {
+    b"pk\x03\x04": "a ZIP archive",
     b"<?xml": "an XML file",
     b"<html": "a web page",
     b"<!doctype": "a web page",
@@ -157,18 +160,46 @@ def _formats() -> list[str]:
     return [name for name in _FORMATS if name in Image.OPEN]  # AVIF: since Pillow 11.3
 
 
+def forget_other_formats() -> None:
+    """Take from PIL, for the rest of the process, the formats that are not opened here."""
+    for name in set(Image.OPEN) - set(_formats()):
+        del Image.OPEN[name]
+
+
 def _kind(head: bytes) -> str:
     """What a file is that PIL does not open, by its first bytes."""
     if not head:
         return "the file is empty"
-    kinds = [kind for start, kind in _KINDS.items() if head.lower().startswith(start)]
+    for name in _formats():
+        accepted = Image.OPEN[name][1](head)
+        if isinstance(accepted, str):
+            return f"a {name} file, for which this Pillow has no decoder"
+        if accepted:
+            return f"a damaged {name} file"
+    known = (_PICTURES | _OTHERS).items()
+    kinds = [kind for start, kind in known if head.lower().startswith(start)]
     if head[4:8] == b"ftyp":
         kinds = [_BRANDS.get(head[8:12], "a video")]
-    if head[:4] == b"RIFF":
-        kinds = ["a WebP file" if head[8:12] == b"WEBP" else "a video or sound"]
     if kinds:
         return f"{kinds[0]}, which is not decoded here: JPEG and PNG always are"
     return "no format that is decoded here: JPEG and PNG always are"
+
+
+def is_image(path: str | os.PathLike) -> bool:
+    """Whether a file is meant to be an image: by its ending, or as it begins as one does."""
+    if os.path.splitext(path)[1].lower() in ENDINGS:
+        return True
+    try:
+        head = from_file(path, lambda stream: stream.read(12))
+        return (
+            head.lower().startswith(tuple(_PICTURES))
+            or (head[4:8] == b"ftyp" and head[8:12] in _BRANDS)
+            or from_file(path, lambda stream: bool(opened(stream)))
+        )
+    except StorageError:
+        raise
+    except Exception:  # not a file, no permission, or whatever PIL's readers raise
+        return False
 
 
 def orientation(image: Image.Image) -> object:

@@ -10,12 +10,12 @@ import os
 import stat
 import types
 from collections.abc import Mapping
-from numbers import Real
-from typing import get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from detrex.utils.errors import InputError
 
 MEBIBYTE = 2**20
+_LARGEST_INTEGER = 2**63  # it fits into an array, and a float
 
 
 def read_text(path: str | os.PathLike, largest: int = MEBIBYTE) -> str:
@@ -73,8 +73,8 @@ def is_a(value: object, kind: object) -> bool:
     Args:
         value: as ``json`` reads it.
         kind: a type, ``list[...]``, ``dict[str, ...]``; or a dict: an object that has all these
-            keys, of these kinds; or a union or tuple of kinds. An integer is a float, too; a boolean is
-            neither.
+            keys, of these kinds; or a union or tuple of kinds. An integer is a float, too; a
+            boolean is neither, nor is an integer of more than 64 bits.
     """
     if isinstance(kind, Mapping):
         return isinstance(value, dict) and all(
@@ -87,8 +87,10 @@ def is_a(value: object, kind: object) -> bool:
         return isinstance(value, list) and all(is_a(item, parts[0]) for item in value)
     if get_origin(kind) is dict:
         return isinstance(value, dict) and all(is_a(item, parts[1]) for item in value.values())
-    if kind is object:
+    if kind in (object, Any):
         return True
+    if type(value) is int and abs(value) > _LARGEST_INTEGER:
+        return False
     if kind is float:
-        return isinstance(value, Real) and not isinstance(value, bool)
+        return type(value) in (int, float)
     return type(value) is (type(None) if kind is None else kind)

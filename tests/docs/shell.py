@@ -48,8 +48,9 @@ class Shell:
         patch.syspath_prepend(str(folder))
         real = settings._load
 
-        def small(path: Path):
-            return shrink(real(path)) if path.suffix == ".py" else real(path)
+        def small(path: Path, trust_config: bool):
+            cfg = real(path, trust_config)
+            return shrink(cfg) if path.suffix == ".py" else cfg
 
         patch.setattr(settings, "_load", small)
         patch.setattr(slurm, "submit", self._submit)

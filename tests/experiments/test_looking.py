@@ -121,9 +121,9 @@ def test_video_has_every_frame_and_a_view_for_each_detector(tmp_path):
     with av.open(str(tmp_path / "out.mp4")) as reader:
         frames = [np.asarray(f.to_image()).astype(int) for f in reader.decode(video=0)]
         assert reader.streams.video[0].average_rate == 10
-    assert len(frames) == 4 and frames[0].shape == (48, 128, 3)
-    assert frames[3][45, 60:68, 0].min() > 130  # both views show the frame
-    assert frames[3][32, 8:10, 1].max() > frames[3][32, 72:74, 1].max() + 40  # a box in one
+    assert len(frames) == 4 and frames[0].shape == (360, 960, 3)  # small ones are enlarged
+    assert frames[3][337, 450:510, 0].min() > 130  # both views show the frame
+    assert frames[3][240, 59:64, 1].max() > frames[3][240, 539:544, 1].max() + 40  # a box in one
 
 
 # --- the commands -----------------------------------------------------------------------------
