@@ -103,10 +103,11 @@ def test_large_files_are_not_read(tmp_path):
             read(tmp_path / "a.jpg")
     header = b"IHDR" + struct.pack(">2I5B", 2**16, 2**16, 8, 2, 0, 0, 0)
     start = b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + struct.pack(">I", zlib.crc32(header))
-    (tmp_path / "b.png").write_bytes(start)
+    data = struct.pack(">I4sI", 0, b"IDAT", zlib.crc32(b"IDAT"))
+    (tmp_path / "b.png").write_bytes(start + data)
     with pytest.raises(InputError, match=r"b.png: .*exceeds limit"):
         as_pixels(tmp_path / "b.png")
-    (tmp_path / "b.png").write_bytes(start[:-4] + b"crc?")
+    (tmp_path / "b.png").write_bytes(start[:-4] + b"crc?" + data)
     with pytest.raises(InputError, match=r"b.png: not a readable image \(a damaged PNG file\)"):
         as_pixels(tmp_path / "b.png")
 
