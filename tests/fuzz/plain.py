@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 SMALLEST, LARGEST_ID = 1e-3, 2**53
+FORMATS = "JPEG PNG BMP GIF WEBP TIFF PPM".split()
+LARGEST_FILE = 2**29  # bytes
 
 
 class Refused(Exception):
@@ -98,7 +100,9 @@ def picture(image: dict, root: Path) -> Picture:
 
 def pixels(path: Path, size: tuple[int, int]) -> np.ndarray | None:
     try:
-        with warnings.catch_warnings(), Image.open(path) as opened:
+        if path.stat().st_size > LARGEST_FILE:
+            return None
+        with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as opened:
             warnings.simplefilter("ignore")
             image = upright(opened)
             if image.mode in ("I", "F"):
