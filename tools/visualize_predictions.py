@@ -92,7 +92,7 @@ def main() -> None:
             raise InputError("--layers follows the queries of exactly one checkpoint")
         items = list(pictures.by_layer(samples, *models.values(), args.queries))
         legend, title = LEGEND[:1], "a colour is a query: #rank class score"
-        columns = len(items) // len(samples)
+        columns = len(items) // max(1, len(samples))
     else:
         items = list(pictures.side_by_side(samples, open_sources(args, models, truth)))
         legend, title = LEGEND, f"scores from {args.threshold}"

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from detrex.utils.errors import InputError
+from detrex.utils.text import printable
 
 
 def run_command(main: Callable[[], None]) -> None:
@@ -20,7 +21,7 @@ def run_command(main: Callable[[], None]) -> None:
             if error.filename is None:
                 raise
             error = f"{error.filename}: {error.strerror}"
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}"), file=sys.stderr)
         raise SystemExit(2) from None
 
 

@@ -138,7 +138,7 @@ def test_addresses(folder, tmp_path, monkeypatch, capsys):
     assert asked == addresses
     records = json.loads((tmp_path / "found.json").read_text())
     assert [record["file"] for record in records] == addresses
-    names = {"x_found.jpg", "_.._etc_found.png", "image_found.png", "found.json"}
+    names = {"x_found.jpg", "etc_found.png", "image_found.png", "found.json"}
     assert {path.name for path in tmp_path.iterdir()} == names
 
 
