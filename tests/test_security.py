@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from detrex.checkpoint import read_checkpoint
+from detrex.checkpoint.weights import write_safetensors
 from detrex.engine.predictor import Predictor
 from detrex.experiments.pictures import dataset_samples
 from detrex.experiments.runs import read_run
@@ -160,7 +161,7 @@ def test_a_config_beside_a_checkpoint_runs_no_code_of_others(tmp_path, monkeypat
             runpy.run_path(str(ROOT / "tools" / command.split()[0]), run_name="__main__")
         error = capsys.readouterr().err
         assert "config.yaml names code outside of detrex" in error and error.count("\n") == 1
-    (tmp_path / "model.safetensors").touch()
+    write_safetensors(torch.nn.Linear(1, 1), tmp_path / "model.safetensors", "", None)
     with pytest.raises(InputError, match="--trust-config"):
         Predictor.from_pretrained(tmp_path)
     assert not (tmp_path / "ran").exists()

@@ -1,4 +1,5 @@
 import json
+import os
 import runpy
 import sys
 
@@ -124,6 +125,19 @@ def test_video_has_every_frame_and_a_view_for_each_detector(tmp_path):
     assert len(frames) == 4 and frames[0].shape == (360, 960, 3)  # small ones are enlarged
     assert frames[3][337, 450:510, 0].min() > 130  # both views show the frame
     assert frames[3][240, 59:64, 1].max() > frames[3][240, 539:544, 1].max() + 40  # a box in one
+
+
+def test_only_containers_of_video_are_read(tmp_path):
+    """Playlists would have other files and addresses read."""
+    pytest.importorskip("av")
+    write_clip(tmp_path / "in.mp4", [0, 60])
+    lines = "#EXTM3U", "#EXT-X-TARGETDURATION:1", "#EXTINF:1,", "in.mp4", "#EXT-X-ENDLIST", ""
+    (tmp_path / "list.mp4").write_text("\n".join(lines))
+    os.mkfifo(tmp_path / "fifo.mp4")
+    for name, reason in (("list", "cannot be read as a video"), ("fifo", "a FIFO")):
+        with pytest.raises(InputError, match=f"{name}.mp4: {reason}"):
+            draw_video(tmp_path / f"{name}.mp4", tmp_path / "out.mp4", [])
+    assert not (tmp_path / "out.mp4").exists()
 
 
 # --- the commands -----------------------------------------------------------------------------

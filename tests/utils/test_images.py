@@ -12,7 +12,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from detrex.data.image import as_pixels, read_image
 from detrex.utils import images
@@ -76,6 +76,16 @@ def test_what_is_no_image_is_named_and_starts_nothing(tmp_path, monkeypatch, con
             read(tmp_path / "a.jpg")
     assert images.image_size(tmp_path / "a.jpg") is None
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_server_opens_no_other_formats(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
+    (tmp_path / "a.eps").write_bytes(EPS)
+    Image.open(tmp_path / "a.eps").close()
+    images.forget_other_formats()
+    with pytest.raises(UnidentifiedImageError):
+        Image.open(tmp_path / "a.eps")
+    assert Image.open(io.BytesIO(encoded("PNG"))).size == (12, 8)
 
 
 def test_only_regular_files_are_opened(tmp_path, monkeypatch):
