@@ -56,8 +56,8 @@ def load_config(
     path = existing_file(Path(config_file).expanduser())
     cfg = _load(path, trust_config)
     for key in ("model", "dataloader", "optimizer", "lr_multiplier", "train"):
-        if key not in cfg:
-            raise InputError(f"config file {path} does not define {key!r}")
+        if not isinstance(cfg.get(key), DictConfig):
+            raise InputError(f"config file {path} does not define {key!r}, a group of keys")
     defaults = get_config("common/train.py").train
     _add_defaults(cfg, defaults)
     _follow_output_dir(cfg)

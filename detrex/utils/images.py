@@ -162,8 +162,7 @@ def _formats() -> list[str]:
 
 def forget_other_formats() -> None:
     """Take from PIL, for the rest of the process, the formats that are not opened here."""
-    for name in set(Image.OPEN) - set(_formats()):
-        del Image.OPEN[name]
+    Image.ID[:] = _formats()
 
 
 def _kind(head: bytes) -> str:
