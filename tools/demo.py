@@ -56,17 +56,17 @@ def page(gradio: ModuleType, predictor: Predictor) -> object:
     def detect(image: Image.Image | None) -> tuple | None:
         if image is None:
             return None
-        if image.width * image.height > MAX_PIXELS:
-            raise gradio.Error(f"{image.width} x {image.height} pixels are too many")
         try:
+            if image.width * image.height > MAX_PIXELS:
+                raise InputError(f"{image.width} x {image.height} pixels are too many")
             pixels = as_pixels(image)
         except InputError as error:
-            raise gradio.Error(str(error)) from error
+            raise gradio.Error(str(error), print_exception=False) from error
         layers = [predictor.labelled(found) for found in predictor.layers(pixels)]
         return Image.fromarray(pixels), layers
 
-    cleared = AGE // 4, AGE  # how often, and what is older
-    with gradio.Blocks(title="detrex", analytics_enabled=False, delete_cache=cleared) as blocks:
+    private = dict(analytics_enabled=False, delete_cache=(AGE // 4, AGE))  # how often, older than
+    with gradio.Blocks(title="detrex", **private) as blocks:
         found = gradio.State(time_to_live=AGE)
         with gradio.Row():
             sources = ["upload", "clipboard"]

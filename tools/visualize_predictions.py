@@ -44,12 +44,8 @@ def parse() -> argparse.Namespace:
 
 def open_models(args: argparse.Namespace) -> dict[str, Predictor]:
     paths = [source for source in args.sources if not source.endswith(".json")]
-    return {
-        path: Predictor(
-            args.config_file, path, threshold=args.threshold, trust_config=args.trust_config
-        )
-        for path in paths
-    }
+    options = dict(threshold=args.threshold, trust_config=args.trust_config)
+    return {path: Predictor(args.config_file, path, **options) for path in paths}
 
 
 def read_samples(args: argparse.Namespace, models: dict) -> tuple[dict | None, list]:

@@ -17,6 +17,7 @@ from detrex.config.config import existing_file
 from detrex.config.trust import load_yaml
 from detrex.data.dataset_info import SPLITS
 from detrex.utils.errors import InputError
+from detrex.utils.images import is_address
 from detrex.utils.text import first_line
 
 from .instantiation import accepts, arguments
@@ -53,6 +54,8 @@ def load_config(
     """
     if not config_file:
         raise InputError("give a config file: --config-file projects/<name>/configs/<config>.py")
+    if is_address(config_file):
+        raise InputError(f"{config_file}: configs are read from files: download it and look at it")
     path = existing_file(Path(config_file).expanduser())
     cfg = _load(path, trust_config)
     for key in ("model", "dataloader", "optimizer", "lr_multiplier", "train"):

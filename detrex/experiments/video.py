@@ -12,7 +12,7 @@ from PIL import Image
 from detrex.utils.contact_sheet import draw_found
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
-from detrex.utils.images import check_regular
+from detrex.utils.images import check_regular, is_address
 from detrex.utils.optional import need_package
 
 from .pictures import Sample, Source
@@ -34,6 +34,8 @@ def draw_video(
     import av
 
     options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+    if is_address(str(source)):
+        raise InputError(f"{source}: videos are read from files: download it first")
     try:
         check_regular(source)  # a FIFO would wait for ever
         with av.open(str(source), options=options) as reader, atomic_write(path, "wb") as stream:

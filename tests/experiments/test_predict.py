@@ -175,6 +175,7 @@ def test_records_are_coco_results_of_the_data(folder, tmp_path):
         ("{f}/val/0.jpg --threshold 2", "threshold 2.0"),
         ("{f}/val/0.jpg -o {f}/text.jpg", "text.jpg is not a folder"),
         ("{f}/val/0.jpg --json {f}/empty", "empty is a folder: name a file"),
+        ("--video http://a/b.mp4", "http://a/b.mp4: videos are read from files: download it first"),
         ("--video {f}/text.jpg", "text.jpg: cannot be read as a video"),
     ],
 )
