@@ -1,6 +1,7 @@
 """Nothing in the repository runs code that came as data."""
 
 import ast
+import logging
 import pickle
 import runpy
 
@@ -12,6 +13,7 @@ from detrex.checkpoint.weights import write_safetensors
 from detrex.engine.predictor import Predictor
 from detrex.experiments.pictures import dataset_samples
 from detrex.experiments.runs import read_run
+from detrex.utils.cli import write_out
 from detrex.utils.errors import InputError
 from detrex.utils.text import printable
 from tests.experiments.fake_runs import write_model
@@ -167,7 +169,7 @@ def test_a_config_beside_a_checkpoint_runs_no_code_of_others(tmp_path, monkeypat
     assert not (tmp_path / "ran").exists()
 
 
-def test_names_do_not_move_the_cursor(capsys):
+def test_names_do_not_move_the_cursor():
     assert printable("Straße 道路 गाड़ी 👩‍🚒 C++") == "Straße 道路 गाड़ी 👩‍🚒 C++"
     odd = "a\x1b]0;b\a\r\n\u202ec\udcff\x9b"
     assert printable(odd) == r"a\x1b]0;b\x07\r\n\u202ec\udcff\x9b"
@@ -179,3 +181,8 @@ def test_pictures_show_no_file_outside_the_image_folder(tmp_path, name):
     truth = {"images": [{"id": 1, "file_name": name}], "annotations": [], "categories": []}
     with pytest.raises(InputError, match="is not inside"):
         dataset_samples(truth, tmp_path, 1)
+
+
+def test_names_in_logs_do_not_either():
+    record = logging.makeLogRecord({"msg": "class %s\nof\t2", "args": ("a\x1b[31m",)})
+    assert write_out(record) and record.getMessage() == "class a\\x1b[31m\nof\\t2"

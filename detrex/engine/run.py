@@ -18,6 +18,7 @@ from torch import nn
 from detrex.checkpoint import load_weights, read_checkpoint
 from detrex.config import config_yaml, json_config
 from detrex.data import DatasetInfo
+from detrex.utils.cli import write_out
 from detrex.utils.errors import InputError
 
 from .build import build_trainer
@@ -214,6 +215,8 @@ def _log_to(folder: Path | None) -> None:
     for name in _LOGGERS:
         output = None if folder is None else str(folder)
         log = setup_logger(output, comm.get_rank(), name=name, configure_stdout=folder is None)
-        if folder is None:
-            for handler in log.handlers:
+        for handler in log.handlers:
+            if folder is None:
                 handler.setLevel(logging.INFO)
+            if name in ("detrex", "projects"):  # the others' messages are coloured
+                handler.addFilter(write_out)

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import sys
 from collections.abc import Callable
 
 from detrex.utils.errors import InputError
-from detrex.utils.text import printable
+from detrex.utils.text import printable, printable_lines
+
+
+def write_out(record: logging.LogRecord) -> bool:
+    """A filter for handlers of logs: names in a message are a stranger's, see ``printable``."""
+    record.msg, record.args = printable_lines(record.getMessage()), ()
+    return True
 
 
 def run_command(main: Callable[[], None]) -> None:
     """Call ``main``; an ``InputError``, or a file that the system refuses, becomes one ``error:``
     line on stderr and exit status 2."""
+    logging.lastResort.addFilter(write_out)
     try:
         main()
     except (InputError, OSError) as error:

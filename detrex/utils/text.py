@@ -20,6 +20,11 @@ def printable(text: str) -> str:
     )
 
 
+def printable_lines(text: str) -> str:
+    """:func:`printable` for a text of several lines, which stay."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def first_few(names: Sequence[str], count: int = 3, separator: str = ", ") -> str:
     """The first ``count`` names, and an ellipsis where there are more: "a, b, c, ..."."""
     return separator.join([*names[:count], *(["..."] if len(names) > count else [])])
