@@ -30,7 +30,10 @@ class Model:
 
     def __call__(self, path: str, threshold: float = 0.3) -> list[dict]:
         with Image.open(path, formats=FORMATS) as opened:
-            image = ImageOps.exif_transpose(opened).convert("RGB")
+            image = ImageOps.exif_transpose(opened)
+        if image.mode.startswith("I;16"):  # by its upper 8 bits; Pillow would cut at 255
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        image = image.convert("RGB")
         small = image.resize(self.input_size(*image.size), Image.Resampling.BILINEAR)
         pixels = np.asarray(small)
         if self.about["image_format"] == "BGR":
@@ -63,6 +66,11 @@ class Model:
             fixed if isinstance(fixed, int) else side
             for fixed, side in zip(full, pixels.shape, strict=False)
         )
+        if height < pixels.shape[0] or width < pixels.shape[1]:
+            raise SystemExit(
+                f"error: the image is resized to {pixels.shape[0]} x {pixels.shape[1]} pixels, this "
+                f"model is for up to {height} x {width}: export it without --height and --width"
+            )
         batch = np.zeros((1, 3, height, width), np.uint8)
         batch[0, :, : pixels.shape[0], : pixels.shape[1]] = pixels.transpose(2, 0, 1)
         return batch

@@ -2,6 +2,7 @@
 
 import json
 import runpy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -76,6 +77,17 @@ def test_sizes_are_those_of_the_test_mapper(predictor, model, monkeypatch, augme
     for width, height in sizes:
         image = mapper.augment(np.zeros((height, width, 3), np.uint8))[0]
         assert model.input_size(width, height) == tuple(image.shape[:0:-1])
+
+
+def test_a_model_of_a_fixed_size_gets_padding(model, monkeypatch):
+    fixed = SimpleNamespace(get_inputs=lambda: [SimpleNamespace(shape=["batch", 3, 8, 10])])
+    monkeypatch.setattr(model, "session", fixed)
+    pixels = np.arange(8 * 7 * 3, dtype=np.uint8).reshape(8, 7, 3)
+    batch = model.padded(pixels)
+    assert batch.shape == (1, 3, 8, 10) and not batch[..., 7:].any()
+    assert np.array_equal(batch[0, :, :, :7].transpose(1, 2, 0), pixels)
+    with pytest.raises(SystemExit, match="resized to 9 x 7 pixels, this model is for up to 8 x 10"):
+        model.padded(np.zeros((9, 7, 3), np.uint8))
 
 
 def test_a_mapper_that_does_more_is_named(predictor, monkeypatch):

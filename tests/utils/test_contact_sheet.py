@@ -67,3 +67,9 @@ def test_wrong_input_is_named(tmp_path):
     with pytest.raises(InputError, match="no image"):
         contact_sheet([], tmp_path / "sheet.png")
     assert not (tmp_path / "sheet.png").exists()
+
+
+def test_names_of_several_lines_are_drawn_in_one(tmp_path):
+    image, box = Image.new("RGB", (100, 50)), (10, 10, 40, 30)
+    item = SheetItem(image, [(box, "a\nb")], [(box, "c\r\nd", 0.5)], "e\nf", [(box, "g\n", "red")])
+    _sheet(tmp_path / "sheet.png", [item], title="h\ni")
