@@ -68,8 +68,8 @@ class Model:
         )
         if height < pixels.shape[0] or width < pixels.shape[1]:
             raise SystemExit(
-                f"error: the image is resized to {pixels.shape[0]} x {pixels.shape[1]} pixels, this "
-                f"model is for up to {height} x {width}: export it without --height and --width"
+                f"error: the image is resized to {pixels.shape[0]} x {pixels.shape[1]} pixels, "
+                f"this model is for up to {height} x {width}: export it without --height --width"
             )
         batch = np.zeros((1, 3, height, width), np.uint8)
         batch[0, :, : pixels.shape[0], : pixels.shape[1]] = pixels.transpose(2, 0, 1)

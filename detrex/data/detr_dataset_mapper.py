@@ -98,6 +98,8 @@ class DetrDatasetMapper:
             detection_utils.check_image_size(record, image)
         except detection_utils.SizeMismatchError as error:
             raise InputError(str(error)) from error
+        except InputError:
+            raise
         except Exception as error:  # decoders raise anything: OSError, SyntaxError, IndexError ...
             raise unreadable(record["file_name"], error) from error
         return image

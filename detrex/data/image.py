@@ -18,6 +18,7 @@ from detectron2.data import transforms as T
 from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
+from detrex.utils.errors import InputError
 from detrex.utils.images import from_file, opened, orientation, unreadable, upright_8bit
 
 try:
@@ -107,6 +108,8 @@ def as_pixels(image: object, name: str = "image") -> np.ndarray:
         image = name = os.fspath(image)
     try:
         return _as_pixels(image)
+    except InputError:
+        raise
     except Exception as error:  # decoders raise anything: OSError, SyntaxError, IndexError ...
         raise unreadable(name, error) from error
 

@@ -232,8 +232,6 @@ def upright_8bit(image: Image.Image) -> Image.Image:
 
 def unreadable(name: object, error: Exception) -> InputError:
     """Return what to raise instead of what reading an image raised."""
-    if isinstance(error, InputError):
-        return error
     reason = error.strerror if isinstance(error, OSError) and error.strerror else error
     return InputError(f"{name}: not a readable image ({' '.join(str(reason).split())})")
 
@@ -242,6 +240,8 @@ def open_image(path: str | os.PathLike) -> Image.Image:
     """The image in RGB, turned as its EXIF data says. Raises InputError if it cannot be read."""
     try:
         return from_file(path, lambda stream: upright_8bit(opened(stream)).convert("RGB"))
+    except InputError:
+        raise
     except Exception as error:  # decoders raise anything: OSError, SyntaxError, IndexError ...
         raise unreadable(path, error) from error
 
