@@ -99,7 +99,7 @@ def is_address(name: str) -> bool:
 
 
 def _stream(name: str) -> BinaryIO:
-    if name.startswith(("http://", "https://", "ftp://")):
+    if name.lower().startswith(("http://", "https://", "ftp://")):
         return io.BytesIO(_fetch(name))
     if is_address(name):
         return PathManager.open(name, "rb")
