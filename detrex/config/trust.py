@@ -13,6 +13,7 @@ import inspect
 import logging
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from detrex.utils.small_files import read_text
 from detrex.utils.text import first_line, printable
 
 logger = logging.getLogger(__name__)
+LONGEST = 20  # seconds that following a config's references may take; usual are 0.1
 _PACKAGES = (
     *("detrex.", "projects.", "aligndetr.", "timm.", "torchvision.", "detectron2.", "fvcore."),
     *("torch.nn.", "torch.optim."),
@@ -148,7 +150,7 @@ def _texts(value: object) -> Iterator[str]:
 
 def _foreign_targets(cfg: DictConfig) -> Iterator[str]:
     """What is called that is none of the known parts, or that the walk does not come to an end."""
-    waiting, count = [("", cfg, 0)], 0
+    waiting, count, end = [("", cfg, 0)], 0, time.monotonic() + LONGEST
     while waiting:
         prefix, node, depth = waiting.pop()
         for key in node if isinstance(node, DictConfig) else range(len(node)):
@@ -161,7 +163,7 @@ def _foreign_targets(cfg: DictConfig) -> Iterator[str]:
                 yield f"{name}: {value}"
             if isinstance(value, DictConfig | ListConfig):
                 waiting.append((f"{name}.", value, depth + 1))
-            if count > MOST or depth > DEEPEST:
+            if count > MOST or depth > DEEPEST or time.monotonic() > end:
                 yield f"{name}: references that go on and on"
 
 
