@@ -53,11 +53,11 @@ def main() -> None:
     print(f"{args.data}: {layout} layout")
     check.claim_folder(output, data)
     reports = {
-        split: check.check_split(part, part.saved(output / f"{split}.json"))
+        split: check.check_split(part, part.saved(output / f"{split}.json"), split == "train")
         for split, part in splits.items()
     }
     shared = check.shared_images(reports)
-    print(check.as_text(reports, shared))
+    print(check.as_text(reports, shared, cfg))
     check.write_report(output, {"data": str(data), **check.as_json(reports, shared)})
     settings = check.training_settings(reports, name, cfg, args.init_checkpoint)
     check.write_pictures(reports, output)

@@ -28,11 +28,12 @@ def annotation_files(config: Mapping, split: str = "val") -> tuple[str, str]:
         metadata = metadata_of_first(names)
         json_file = metadata and metadata.get("json_file")
         images = metadata and metadata.get("image_root")
-    if not json_file or not images:
+    if not (isinstance(json_file, str) and isinstance(images, str)):
         raise InputError(
-            f"the config names no ground truth: set dataloader.dataset.{split}.{{json,images}}"
+            f"the config names no ground truth in one JSON: set dataloader.dataset.{split}."
+            "{json,images}"
         )
     for path in (json_file, images):
         if not os.path.exists(path):
             raise InputError(f"{path}: not found from here; the config names it as its data")
-    return str(json_file), str(images)
+    return json_file, images

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from typing import NamedTuple
 
 from detrex.utils.coco import annotation_fault, is_finite
@@ -24,25 +25,34 @@ class CocoEntries(NamedTuple):
     annotations: dict[int, dict]
 
 
-def clip_box(box: list[float], width: int, height: int) -> tuple[str | None, list[float]]:
+class BoxFault(StrEnum):
+    """Why a box cannot be used."""
+
+    NOT_FINITE = "not finite"
+    NO_SIZE = "without a positive size"
+    OUTSIDE = "outside the image"
+
+
+def clip_box(box: list[float], width: int, height: int) -> tuple[BoxFault | None, list[float]]:
     """Return why the x, y, w, h box is unusable or None, and its part inside the image (xyxy)."""
     if not all(map(is_finite, box)):
-        return "not finite", []
+        return BoxFault.NOT_FINITE, []
     x, y, w, h = box
     if w < MIN_SIDE or h < MIN_SIDE:
-        return "without a positive size", []
+        return BoxFault.NO_SIZE, []
     x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)
     if x1 - x0 < MIN_SIDE or y1 - y0 < MIN_SIDE:
-        return "outside the image", []
+        return BoxFault.OUTSIDE, []
     return None, [x0, y0, x1, y1]
 
 
-def is_usable(annotation: dict, entries: CocoEntries) -> bool:
-    """Whether an annotation has a sound box of an image and a class that are listed."""
+def is_trained_on(annotation: dict, entries: CocoEntries) -> bool:
+    """Whether an annotation has a sound box of an image and a class that are listed, and is no
+    crowd region."""
     image = entries.images.get(annotation["image_id"])
     if image is None or annotation["category_id"] not in entries.categories:
         return False
-    if annotation_fault(annotation) is not None:
+    if annotation_fault(annotation) is not None or annotation.get("iscrowd"):
         return False
     return clip_box(annotation["bbox"], image["width"], image["height"])[0] is None
 
@@ -50,35 +60,34 @@ def is_usable(annotation: dict, entries: CocoEntries) -> bool:
 def are_parts(entries: CocoEntries) -> bool:
     """Whether all boxes lie within the first pixel: parts of the image instead of pixels."""
     boxes = [0, 0]
-    for (x, y, w, h), width, height in _boxes(entries):
+    for _, (x, y, w, h), width, height in _boxes(entries):
         if max(x + w, y + h) > 1.01:
             return False
         boxes[min(width, height) > 2] += w > 0 and h > 0
     return boxes[True] > 0
 
 
-def look_like_corners(entries: CocoEntries) -> int:
-    """How many boxes leave their image as x, y, width, height, if all would fit as x0, y0, x1, y1.
-
-    0 if they are too few to say so.
-    """
-    count = outside = 0
-    for (x, y, w, h), width, height in _boxes(entries):
+def look_like_corners(entries: CocoEntries) -> list[int]:
+    """Ids of the boxes that leave their image as x, y, width, height, if all boxes would fit as
+    x0, y0, x1, y1; none if they are too few to say so."""
+    count, leaving = 0, []
+    for key, (x, y, w, h), width, height in _boxes(entries):
         if not (x < w <= width + ROUNDING and y < h <= height + ROUNDING):
-            return 0
+            return []
         count += 1
-        outside += x + w > width + ROUNDING or y + h > height + ROUNDING
-    return outside if outside >= CORNERS * count else 0
+        if x + w > width + ROUNDING or y + h > height + ROUNDING:
+            leaving.append(key)
+    return leaving if len(leaving) >= CORNERS * count else []
 
 
-def _boxes(entries: CocoEntries) -> Iterator[tuple[list[float], int, int]]:
-    """The boxes that are finite numbers, each with the width and height of its image."""
-    for annotation in entries.annotations.values():
+def _boxes(entries: CocoEntries) -> Iterator[tuple[int, list[float], int, int]]:
+    """The boxes that are finite numbers, each with its id and its image's width and height."""
+    for key, annotation in entries.annotations.items():
         image = entries.images.get(annotation["image_id"])
         if image is None or annotation_fault(annotation) is not None:
             continue
         if all(map(is_finite, annotation["bbox"])):
-            yield annotation["bbox"], image["width"], image["height"]
+            yield key, annotation["bbox"], image["width"], image["height"]
 
 
 def shared_files(files: Mapping[int, str]) -> dict[str, list[int]]:

@@ -74,7 +74,7 @@ class DetrDatasetMapper:
             InputError: the file does not decode or has another size than its annotation says.
         """
         record = dict(dataset_dict)
-        record["image"], transforms = self.augment(self._read(record))
+        record["image"], transforms = self.augment(self.read(record))
         annotations = record.pop("annotations", None)
         if self.is_train and annotations is not None:
             size = tuple(record["image"].shape[1:])
@@ -91,7 +91,8 @@ class DetrDatasetMapper:
         image = to_tensor(inputs.image)
         return image if self._fast else image.contiguous(), transforms
 
-    def _read(self, record: dict) -> np.ndarray:  # (H, W, 3)
+    def read(self, record: dict) -> np.ndarray:
+        """Read a record's file, uint8 (H, W, 3). Raises what calling the mapper raises."""
         read = read_image if self._fast else read_image_by_pil
         try:
             image = read(record["file_name"], self.img_format)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 
 from detectron2.config import instantiate
-from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
+from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
 from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from detrex.data.custom_coco import given_splits
 from detrex.evaluation.alignment import with_layers
+from detrex.evaluation.coco_scores import score_text
 from detrex.modeling.ema import ModelEma
 from detrex.utils.errors import InputError
 
@@ -61,8 +63,17 @@ def evaluate(cfg: DictConfig, model: nn.Module, subfolder: str = "") -> dict:
         model = with_layers(model)
     results = inference_on_dataset(model, loader, evaluator)
     if comm.is_main_process():
-        print_csv_format(results)
+        _log_for_spreadsheets(results)
     return results
+
+
+def _log_for_spreadsheets(results: Mapping[str, Mapping[str, float]]) -> None:
+    """detectron2's lines of names and scores to copy, without those of single classes."""
+    for task, scores in results.items():
+        main = {name: score for name, score in scores.items() if "-" not in name}
+        logger.info("copypaste: Task: %s", task)
+        logger.info("copypaste: %s", ",".join(main))
+        logger.info("copypaste: %s", ",".join(score_text(s, ".4f") for s in main.values()))
 
 
 def _evaluator(cfg: DictConfig, subfolder: str) -> DatasetEvaluator:

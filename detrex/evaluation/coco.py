@@ -78,7 +78,7 @@ class COCOEvaluator(DatasetEvaluator):
             self._alignment = AlignmentDiagnosis(self.json_file, self._definitions, self.max_dets)
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Keep what the model finds in images. Raises InputError for numbers that are not finite."""
+        """Keep what the model finds. Raises InputError for numbers that are not finite."""
         for image, output in zip(inputs, outputs, strict=True):
             found, image_id = output["instances"].to("cpu"), whole(image["image_id"])
             boxes, scores = found.pred_boxes.tensor.float(), found.scores.float()  # may be bf16

@@ -14,6 +14,7 @@ from detrex.utils.coco import (
     check_entry,
     is_finite,
     normalise,
+    object_area,
     read_json,
     whole,
 )
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 # What is read of each entry: evaluators stumble over odd values of keys that they do not need.
 _READ = {
     "images": ("id", "file_name", "width", "height"),
-    "annotations": ("image_id", "category_id", "bbox", "area", "iscrowd"),
+    "annotations": ("image_id", "category_id", "bbox"),
     "categories": ("id", "name"),
 }
 
@@ -80,9 +81,9 @@ def _scored(name: str | os.PathLike, annotations: list, images: dict[int, dict])
             left_out += 1
             continue
         odd_areas += area_is_odd(entry)
-        area, crowd = float(entry["bbox"][2]) * entry["bbox"][3], int(entry.get("iscrowd", 0))
-        read = {"area": area, **_read(entry, "annotations")}
-        scored.append({**read, "iscrowd": crowd, "id": len(scored) + 1})
+        added = {"id": len(scored) + 1, "area": object_area(entry)}
+        added["iscrowd"] = int(entry.get("iscrowd", 0))
+        scored.append({**_read(entry, "annotations"), **added})
     if left_out:
         logger.warning("%s: %d boxes that are not finite are not scored", name, left_out)
     if odd_areas:

@@ -10,7 +10,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from numbers import Integral, Real
 
 from detrex.utils.coco_masks import mask_area, mask_box
@@ -229,10 +229,10 @@ def area_is_odd(annotation: dict) -> bool:
     return area <= 0 or not least <= area <= 1.1 * (width + 1) * (height + 1)
 
 
-def sound_boxes(annotations: Iterable[dict]) -> Iterable[list[float]]:
-    """The boxes (x, y, width, height) of those annotations whose values are finite numbers."""
-    sound = (a["bbox"] for a in annotations if annotation_fault(a) is None)
-    return (box for box in sound if all(map(is_finite, box)))
+def object_area(annotation: dict) -> float:
+    """The area of a sound annotation that evaluation goes by: as stated, else its box's."""
+    width, height = annotation["bbox"][2:]
+    return annotation["area"] if "area" in annotation else float(width) * height
 
 
 def distinct_names(categories: Collection[dict]) -> dict[int, str]:
