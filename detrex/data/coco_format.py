@@ -118,8 +118,8 @@ def _check_conventions(json_file: str, entries: CocoEntries, files: Mapping[int,
         )
     if corners := look_like_corners(entries):
         logger.warning(
-            f"{json_file}: {len(corners)} boxes leave their image, and all would fit as x0, y0, x1, "
-            "y1: a COCO bbox is x, y, width, height"
+            f"{json_file}: {len(corners)} boxes leave their image, and all would fit as corners "
+            "x0, y0, x1, y1: a COCO bbox is x, y, width, height"
         )
     if shared := shared_files(files):
         shown = first_few(

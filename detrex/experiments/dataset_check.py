@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
 from detrex.data.coco_format import read_entries
-from detrex.data.coco_rules import CocoEntries, is_trained_on
+from detrex.data.coco_rules import CocoEntries, image_file, is_trained_on
 from detrex.data.layouts import Split
 from detrex.data.oddities import Oddities, Oddity, equal_files, find_oddities
 from detrex.evaluation.coco_json import load_ground_truth
@@ -133,7 +133,10 @@ def _classes(entries: CocoEntries) -> dict[str, int]:
 def shared_images(reports: Mapping[str, SplitReport]) -> Oddities:
     """Images that are there more than once, within a split and, worse, in both."""
     files = {
-        split: [Path(r.images, i["file_name"]) for i in read_entries(r.json_file).images.values()]
+        split: [
+            Path(image_file(r.json_file, r.images, image["file_name"]))
+            for image in read_entries(r.json_file).images.values()
+        ]
         for split, r in reports.items()
     }
     found: Oddities = {}

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from pathlib import Path
 
-from detrex.data.coco_rules import image_file
 from detrex.utils.coco import read_json
 from detrex.utils.errors import InputError
-from detrex.utils.text import first_few
 
 from .split import Split
 
@@ -30,14 +27,12 @@ def read_coco_layout(root: Path, images: Path | None = None) -> dict[str, Split]
     files = [root] if root.is_file() else [p for place in PLACES for p in sorted(root.glob(place))]
     files = [p for p in dict.fromkeys(files) if p.name.startswith("instances_")] or files
     found: dict[str, Split] = {}
-    reasons = []
     for file in dict.fromkeys(files):
         try:
             content = read_json(str(file))
-        except InputError as error:
+        except InputError:
             if root.is_file():
                 raise
-            reasons.append(str(error))
             continue  # some other JSON
         name = "train" if root.is_file() else _split_name(file)
         if name in found:
@@ -46,8 +41,7 @@ def read_coco_layout(root: Path, images: Path | None = None) -> dict[str, Split]
         names = [image.get("file_name") for image in content["images"] if isinstance(image, dict)]
         found[name] = Split(images or _image_folder(file, names, name), json_file=file)
     if not found:
-        why = first_few(reasons, separator="; ")
-        raise InputError(f"{root}: no JSON here is in COCO format: {why}")
+        raise InputError(f"{root}: no JSON here has the lists images, annotations and categories")
     return found
 
 
@@ -68,18 +62,12 @@ def _image_folder(file: Path, names: list, split: str) -> Path:
     sample = [name for name in names[:: max(1, len(names) // 20)] if isinstance(name, str)]
     for base in (file.parent, file.parent.parent):
         folders = [base, *_subfolders(base), *_subfolders(base / "images")]
-        hits = [sum(_is_in(folder, name) for name in sample) for folder in folders]
+        hits = [sum(os.path.isfile(folder / name) for name in sample) for folder in folders]
         if any(hits):
             named = [split in _split_words(folder.name) for folder in folders]
             return max(zip(hits, named, folders, strict=True), key=lambda x: x[:2])[2]
     where = f", under which {sample[0]} is" if sample else ""
     raise InputError(f"{file}: its images are not near it; give --images FOLDER{where}")
-
-
-def _is_in(folder: Path, name: str) -> bool:
-    with contextlib.suppress(InputError):
-        return os.path.isfile(image_file("", folder, name))
-    return False
 
 
 def _subfolders(base: Path) -> list[Path]:
