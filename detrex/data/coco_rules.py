@@ -108,8 +108,9 @@ def untrained_classes(
         trained: boxes that are trained on, by the same key.
         crowds: crowd regions, by the same key.
     """
+    reasons = {key: f"its {count} boxes are crowd regions" for key, count in crowds.items()}
     return [
-        f"{name!r}: {f'its {crowds[key]} boxes are crowd regions' if crowds[key] else 'no boxes'}"
+        f"{name!r}: {reasons.get(key, 'no usable boxes')}"
         for key, name in names.items()
         if not trained[key]
     ]

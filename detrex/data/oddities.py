@@ -50,6 +50,7 @@ class Oddity(StrEnum):
     ONE_PIXEL = "boxes of a pixel or less"
     TWICE = "boxes that are there twice, class included"
     AREA = "areas that are not the object's, by which scores call it small, medium or large"
+    NO_NAME = "classes without a name"
     UNTRAINED = "classes that are never trained on"
     NOTHING_TO_SCORE = "validation splits without objects, nothing can be scored"
 
@@ -80,7 +81,10 @@ def find_oddities(entries: CocoEntries, images: Path, training: bool = True) -> 
     for path, ids in shared_files(files).items():
         odd[Oddity.SHARED_FILE].append(f"{os.path.relpath(path, images)}: ids {_listed(ids)}")
     for kind, number in _box_oddities(entries):
-        odd[kind].append(_place(number, entries))
+        odd[kind].append(_place(kind, number, entries))
+    for key, category in entries.categories.items():
+        if not category["name"].strip():
+            odd[Oddity.NO_NAME].append(f"id {key}")
     if training:
         odd[Oddity.UNTRAINED] = untrained(entries)
     elif not any(is_trained_on(a, entries) for a in entries.annotations.values()):
@@ -128,13 +132,15 @@ def _listed(ids: Iterable[int]) -> str:
     return ", ".join(map(str, ids))
 
 
-def _place(number: int, entries: CocoEntries) -> str:
+def _place(kind: Oddity, number: int, entries: CocoEntries) -> str:
     annotation = entries.annotations[number]
     name = entries.images.get(annotation["image_id"], {}).get("file_name", "no image")
-    text = f"annotation {number} of {name}: {annotation['bbox']}"
-    if fault := annotation_fault(annotation):
-        return f"annotation {number} of {name}: {fault}"
-    return f"{text}, area {annotation['area']}" if area_is_odd(annotation) else text
+    what = annotation["bbox"]
+    if kind == Oddity.NO_NUMBERS:
+        what = annotation_fault(annotation)
+    elif kind == Oddity.AREA:
+        what = f"{what}, area {annotation['area']}"
+    return f"annotation {number} of {name}: {what}"
 
 
 def _box_oddities(entries: CocoEntries) -> Iterator[tuple[Oddity, int]]:

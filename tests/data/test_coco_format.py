@@ -195,7 +195,7 @@ def test_what_a_person_should_see_is_warned_of(coco, caplog):
         annotation["bbox"] = [12, 5, 29, 18]
     load_coco(coco.save(), str(coco.images), training=True)
     for part in (
-        "never trained on: 'animal': no boxes, 'crow': its 1 boxes are crowd regions",
+        "never trained on: 'animal': no usable boxes, 'crow': its 1 boxes are crowd regions",
         "1 image files have several image ids: ",
         "sub0/0.jpg': 0, 10",
         "boxes leave their image, and all would fit as corners x0, y0, x1, y1",

@@ -54,7 +54,7 @@ def test_every_oddity_is_named_once(coco):
             f"annotation 113 {at}: [6, 5, 20, 20], area 120",
         ],
         "classes that are never trained on": [
-            "'none': no boxes",
+            "'none': no usable boxes",
             "'flock': its 1 boxes are crowd regions",
         ],
         "boxes of images that are not listed": ["annotation 107 of no image: [1, 1, 5, 5]"],
