@@ -28,12 +28,11 @@ def annotation_files(config: Mapping, split: str = "val") -> tuple[str, str]:
         metadata = metadata_of_first(names)
         json_file = metadata and metadata.get("json_file")
         images = metadata and metadata.get("image_root")
-    if not (isinstance(json_file, str) and isinstance(images, str)):
+    if not json_file or not images:
         raise InputError(
-            f"the config names no ground truth in one JSON: set dataloader.dataset.{split}."
-            "{json,images}"
+            f"the config names no ground truth: set dataloader.dataset.{split}.{{json,images}}"
         )
     for path in (json_file, images):
         if not os.path.exists(path):
             raise InputError(f"{path}: not found from here; the config names it as its data")
-    return json_file, images
+    return str(json_file), str(images)

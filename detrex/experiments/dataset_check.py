@@ -29,17 +29,13 @@ from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
 from detrex.utils.text import first_few
 
+from .object_limits import limit_lines
 from .pictures import dataset_samples, side_by_side
 
 SHOWN, BARS = 3, 60  # examples of an oddity; classes in the picture
 WRITTEN = "report.json train.json val.json train.png val.png classes.png".split()
 # What files and folders of any data set are called: the folder above them tells it from others.
 GENERIC = r"_?(annotations(\.coco)?|instances_\w+|data(set)?|images|train|val(id)?|test)(20\d\d)?"
-# How many objects of an image a model looks for, returns, and has scored.
-QUERIES = ("model.num_queries_one2one", "model.num_queries")
-PROPOSALS = "model.transformer.two_stage_num_proposals"
-SELECTED = "model.select_box_nums_for_evaluation"
-COUNTED, COUNTED_IF_NOT_SET = "dataloader.evaluator.max_dets", 100
 LEAST_ITERATIONS, IMAGES_PER_GPU = 5000, 2  # of the training that is proposed
 
 
@@ -165,7 +161,8 @@ def as_text(reports: Mapping[str, SplitReport], shared: Oddities, cfg: DictConfi
     lines += [f"{len(counts)} classes, boxes in {', '.join(reports)}:"]
     lines += [f"  {c:<{width}}" + "".join(f"{n:>9}" for n in row) for c, row in counts.items()]
     odd = _oddity_lines({**{f"{s}: ": r.oddities for s, r in reports.items()}, "": shared})
-    odd += limit_lines(reports, cfg)
+    most = max(r.most for r in reports.values())
+    odd += limit_lines(cfg, most, max(r.most_of_a_class for r in reports.values()))
     return "\n".join([*lines, *(odd or ["nothing odd"])])
 
 
@@ -209,25 +206,6 @@ def _draw_classes(reports: Mapping[str, SplitReport], path: Path) -> None:
     with atomic_write(path, "wb") as stream, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # of names that the font has no letters for
         figure.savefig(stream, format="png", dpi=110)
-
-
-def limit_lines(reports: Mapping[str, SplitReport], cfg: DictConfig) -> list[str]:
-    """What to set in a config whose model or evaluation stops before all objects of an image."""
-    most = max(r.most for r in reports.values())
-    of_a_class = max(r.most_of_a_class for r in reports.values())
-    now = {key: OmegaConf.select(cfg, key) for key in (*QUERIES, SELECTED)}
-    if OmegaConf.select(cfg, "dataloader.evaluator") is not None:
-        now[COUNTED] = OmegaConf.select(cfg, COUNTED) or COUNTED_IF_NOT_SET
-    least = {key: of_a_class if key == COUNTED else most for key in now}
-    told = {key: n for key, n in least.items() if now[key] is not None and now[key] < n}
-    if not told:
-        return []
-    proposals = OmegaConf.select(cfg, PROPOSALS)
-    if QUERIES[0] in told and proposals is not None:  # the two groups together
-        told[PROPOSALS] = proposals + most - now[QUERIES[0]]
-    has = ", ".join(f"{key}={now[key]}" for key in told if key in now)
-    settings = " ".join(f"{key}={n}" for key, n in told.items())
-    return [f"! up to {most} objects in an image, {of_a_class} of one class, but {has}: {settings}"]
 
 
 def need_images(reports: Mapping[str, SplitReport]) -> None:

@@ -127,7 +127,7 @@ def test_page_without_data_says_so(runs, tmp_path):
 def test_a_config_without_ground_truth_is_a_note(runs, tmp_path):
     (tmp_path / "a" / "config.yaml").write_text("dataloader: {}\n")
     notes = write_report([read_run(tmp_path / "a")], tmp_path / "report.html")
-    assert "the config names no ground truth in one JSON: set dataloader.dataset.val" in notes[0]
+    assert "the config names no ground truth: set dataloader.dataset.val" in notes[0]
 
 
 def test_runs_on_other_data_are_not_compared(runs, tmp_path):
