@@ -31,4 +31,5 @@ def limit_lines(cfg: DictConfig, most: int, of_a_class: int) -> list[str]:
         told[PROPOSALS] = proposals + most - now[QUERIES[0]]
     has = ", ".join(f"{key}={now[key]}" for key in told if key in now)
     settings = " ".join(f"{key}={n}" for key, n in told.items())
-    return [f"! up to {most} objects in an image, {of_a_class} of one class, but {has}: {settings}"]
+    there = f"up to {most} objects in an image, {of_a_class} of one class"
+    return [f"! {there}, but {has}: set {settings}"]

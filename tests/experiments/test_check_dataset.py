@@ -188,7 +188,7 @@ def test_more_objects_than_the_model_looks_for(tmp_path, check):
     (line,) = [line for line in check("data").splitlines() if line.startswith("! up to")]
     most = 182
     assert line.startswith(f"! up to {most} objects in an image, {most - 1} of one class, but ")
-    settings = line.rsplit(": ", 1)[1].split()
+    settings = line.rsplit(": set ", 1)[1].split()
     cfg = load_config(str(ROOT / SMALL), settings)
     assert cfg.model.num_queries_one2one == cfg.model.select_box_nums_for_evaluation == most
     assert cfg.dataloader.evaluator.max_dets == most - 1
