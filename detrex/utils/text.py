@@ -10,6 +10,6 @@ def first_few(names: Sequence[str], count: int = 3, separator: str = ", ") -> st
     return separator.join([*names[:count], *(["..."] if len(names) > count else [])])
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: Exception | str) -> str:
     """The first line of what an exception says; empty if it says nothing."""
     return (str(error).splitlines() or [""])[0]
