@@ -21,6 +21,7 @@ from detrex.config import CONFIG_FILE, config_differences, config_yaml, is_repro
 from detrex.utils.collect_env import package_versions
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
+from detrex.utils.small_files import is_a, read_json_object
 from detrex.utils.text import first_few
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,19 @@ RECORD = "run.json"
 BEST = "best.json"
 METRICS = "metrics.json"
 _SOURCES = "config_sources"
+_GIT = {"commit": str, "changed_files": list[str]}
+# What run.json holds, as far as it is read again.
+_KINDS = {
+    "config": dict,
+    "seed": int,
+    "command": str,
+    "overrides": list[str],
+    "matcher_change_iter": list[int | None],
+    "epoch_length": int | None,
+    "versions": dict[str, str],
+    "git": (_GIT, None),
+    "config_git": (_GIT, None),
+}
 # May change from one start of a run to the next: they do not say what is trained on what.
 _VOLATILE = {
     "train": (
@@ -41,9 +55,13 @@ _VOLATILE = {
 
 
 def read_record(folder: Path) -> dict:
-    """Return the record of the run that the folder holds; empty if there is none."""
+    """Return the record of the run that the folder holds; empty if there is none.
+
+    Raises:
+        InputError: it is damaged.
+    """
     path = folder / RECORD
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return read_json_object(path, _KINDS) if path.exists() else {}
 
 
 def check_output_folder(folder: Path, config: dict, resume: bool, reuse: bool) -> None:
@@ -181,14 +199,20 @@ def rewind_metrics(folder: Path, step: int, evaluation: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not path.is_file():
         return
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    entries = [(line, _numbers(line)) for line in lines]
+    if damaged := sum(numbers is None for _, numbers in entries[:-1]):
+        logger.warning("%s: %d damaged lines are left out", path, damaged)
     with atomic_write(path) as stream:
-        stream.writelines(line for line in lines if _is_before(line, step, evaluation))
+        for line, numbers in entries:
+            if numbers and numbers["iteration"] < (step if "total_loss" in numbers else evaluation):
+                stream.write(line)
 
 
-def _is_before(line: str, step: int, evaluation: int) -> bool:
+def _numbers(line: str) -> dict | None:
+    """A line of metrics; None for half a line of a killed process and other damage."""
     try:
         numbers = json.loads(line)
-    except json.JSONDecodeError:  # the process was killed while it wrote
-        return False
-    return numbers["iteration"] < (step if "total_loss" in numbers else evaluation)
+    except (ValueError, RecursionError):
+        return None
+    return numbers if is_a(numbers, {"iteration": int}) else None

@@ -10,12 +10,12 @@ import os
 import stat
 import types
 from collections.abc import Mapping
-from numbers import Real
-from typing import get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from detrex.utils.errors import InputError
 
 MEBIBYTE = 2**20
+_LARGEST_INTEGER = 2**63  # it fits into an array, and a float
 
 
 def read_text(path: str | os.PathLike, largest: int = MEBIBYTE) -> str:
@@ -39,7 +39,7 @@ def read_text(path: str | os.PathLike, largest: int = MEBIBYTE) -> str:
         raise InputError(f"{path}: not a text file (damaged, or not in UTF-8)") from None
 
 
-def read_record(
+def read_json_object(
     path: str | os.PathLike, kinds: Mapping[str, object], largest: int = 16 * MEBIBYTE
 ) -> dict:
     """The JSON object that a file holds.
@@ -72,23 +72,25 @@ def is_a(value: object, kind: object) -> bool:
 
     Args:
         value: as ``json`` reads it.
-        kind: a type, ``list[...]``, ``dict[str, ...]`` or a union of such; or a dict: an object
-            that has all these keys, of these kinds. An integer is a float, too; a boolean is
-            neither.
+        kind: a type, ``list[...]``, ``dict[str, ...]``; or a dict: an object that has all these
+            keys, of these kinds; or a union or tuple of kinds. An integer is a float, too; a
+            boolean is neither, nor is an integer of more than 64 bits.
     """
     if isinstance(kind, Mapping):
         return isinstance(value, dict) and all(
             name in value and is_a(value[name], part) for name, part in kind.items()
         )
-    parts = get_args(kind)
-    if isinstance(kind, types.UnionType):
+    parts = kind if isinstance(kind, tuple) else get_args(kind)
+    if isinstance(kind, tuple | types.UnionType):
         return any(is_a(value, part) for part in parts)
     if get_origin(kind) is list:
         return isinstance(value, list) and all(is_a(item, parts[0]) for item in value)
     if get_origin(kind) is dict:
         return isinstance(value, dict) and all(is_a(item, parts[1]) for item in value.values())
-    if kind is object:
+    if kind in (object, Any):
         return True
+    if type(value) is int and abs(value) > _LARGEST_INTEGER:
+        return False
     if kind is float:
-        return isinstance(value, Real) and not isinstance(value, bool)
+        return type(value) in (int, float)
     return type(value) is (type(None) if kind is None else kind)

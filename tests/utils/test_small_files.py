@@ -6,7 +6,7 @@ import pytest
 
 from detrex.utils.errors import InputError
 from detrex.utils.safe_yaml import LONGEST_NUMBER, read_yaml
-from detrex.utils.small_files import is_a, read_record, read_text
+from detrex.utils.small_files import is_a, read_json_object, read_text
 
 NINE = 9 * "{0},"
 LISTS = "".join(f"a{i}: &a{i} [{NINE.format(f'*a{i - 1}')}]\n" for i in range(1, 7))
@@ -30,7 +30,7 @@ def test_damaged_records_are_one_line(tmp_path, content, message):
     path = tmp_path / "run.json"
     path.write_bytes(content)
     with pytest.raises(InputError, match=rf"run.json: {message}") as error:
-        read_record(path, {"seed": int}, largest=2**20)
+        read_json_object(path, {"seed": int}, largest=2**20)
     assert "\n" not in str(error.value)
 
 
@@ -48,6 +48,7 @@ def test_kinds_of_values():
     assert not any(is_a(value, float) for value in (True, "1", None, [1]))
     assert not is_a({"commit": "1"}, git) and not is_a({"a": 1}, dict[str, str])
     assert not is_a(True, int) and not is_a("x", git) and not is_a({}, list[int])
+    assert is_a(None, (git, None)) and not is_a([], (git, None))
 
 
 @dataclass

@@ -10,14 +10,16 @@ import json
 import math
 import os
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
 from detrex.utils.misc import finite
+from detrex.utils.small_files import is_a, read_json_object
 
 FORMAT = 1
 FILE_NAME = "alignment.json"
+HISTOGRAMS = {"best_regressed", "high_confidence", "unmatched"}
 
 
 @dataclass(frozen=True)
@@ -128,18 +130,33 @@ class AlignmentReport:
 
 def load_report(path: str | os.PathLike) -> AlignmentReport:
     """Read ``alignment.json``. Raises InputError when it is not one of this version."""
+    content = _with_nan(read_json_object(path, {"format": int}))
+    if content.get("format") not in (None, FORMAT):
+        raise InputError(f"{path}: format {content['format']}, this version reads {FORMAT}")
+    parts = {"layers": LayerAlignment, "classes": GroupAlignment, "sizes": GroupAlignment}
+    kinds = get_type_hints(AlignmentReport) | {key: list[dict] for key in parts}
+    for key, kind in kinds.items():
+        if not is_a(content.get(key), kind):
+            raise InputError(f"{path}: not an alignment.json: {key} is missing or damaged")
     try:
-        with open(path, encoding="utf-8") as stream:
-            content = json.load(stream)
-        if content["format"] != FORMAT:
-            raise InputError(f"{path}: format {content['format']}, this version reads {FORMAT}")
-        parts = {"layers": LayerAlignment, "classes": GroupAlignment, "sizes": GroupAlignment}
-        made = {key: [kind(**_with_nan(x)) for x in content[key]] for key, kind in parts.items()}
-        return AlignmentReport(**{**content, **made})
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: not an alignment.json: {error!r}") from None
+        made = {key: [_entry(kind, x) for x in content[key]] for key, kind in parts.items()}
+    except InputError as error:
+        raise InputError(f"{path}: not an alignment.json: {error}") from None
+    return AlignmentReport(**{key: made.get(key, content[key]) for key in kinds})
+
+
+def _entry(kind: type, content: dict) -> Any:
+    kinds = get_type_hints(kind)
+    for key, part in kinds.items():
+        if not is_a(content.get(key), part):
+            raise InputError(f"{key} of a {kind.__name__} is missing or damaged")
+    if kind is LayerAlignment and not _is_complete(content):
+        raise InputError("a LayerAlignment lacks its AP or a histogram")
+    return kind(**{key: content[key] for key in kinds})
+
+
+def _is_complete(layer: dict) -> bool:
+    return "AP" in layer["scores"] and HISTOGRAMS <= layer["histograms"].keys()
 
 
 def _with_nan(value: Any) -> Any:
