@@ -71,15 +71,16 @@ def load_detections(source: str | os.PathLike, ground_truth: dict) -> list[dict]
         with open(source, encoding="utf-8") as stream:
             detections = json.load(stream)
         for detection in detections:
-            _, _, _, _ = detection["bbox"]
-            float(detection["score"])
+            x, y, width, height = detection["bbox"]
+            if not all(map(is_finite, (x, y, width, height, detection["score"]))):
+                raise ValueError(f"{detection!r:.150} is not finite")
         check_known(detections, "image_id", ground_truth["images"])
         check_known(detections, "category_id", ground_truth["categories"])
     except OSError as error:
         raise InputError(f"{source}: cannot be read: {error.strerror}") from None
     except InputError as error:
         raise InputError(f"{source}: detections of another data set: {error}") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{source}: not detections in COCO's results format: {error!r}") from None
     return detections
 

@@ -128,6 +128,9 @@ def test_a_config_without_ground_truth_is_a_note(runs, tmp_path):
     (tmp_path / "a" / "config.yaml").write_text("dataloader: {}\n")
     notes = write_report([read_run(tmp_path / "a")], tmp_path / "report.html")
     assert "the config names no ground truth: set dataloader.dataset.val" in notes[0]
+    for odd in ("dataloader: 5", "dataloader: {test: {dataset: {names: 5}}}", "dataloader: []"):
+        (tmp_path / "a" / "config.yaml").write_text(odd)
+        assert notes == write_report([read_run(tmp_path / "a")], tmp_path / "report.html")
 
 
 def test_runs_on_other_data_are_not_compared(runs, tmp_path):
@@ -153,8 +156,16 @@ def test_run_without_any_evaluation(tmp_path):
             "unknown image",
         ),
         ("a/coco_instances_results.json", '[{"image_id"', "not detections"),
+        (
+            "a/coco_instances_results.json",
+            json.dumps([{**GOOD[0], "score": float("nan")}]),
+            "not detections.* is not finite",
+        ),
+        ("a/coco_instances_results.json", json.dumps([{**GOOD[0], "image_id": []}]), "not detect"),
+        ("a/coco_instances_results.json", json.dumps([{**GOOD[0], "bbox": "abcd"}]), "not detect"),
         ("data/val.json", "{}", "not a COCO file"),
         ("data/val/1.jpg", "no image", "cannot be read as an image"),
+        ("data/val.json", {"width": "60"}, "images: .*needs file_name, width, height"),
         ("a/alignment.json", "{}", "not an alignment.json"),
         ("a/run.json", None, "no output folder of a training run"),
     ],
@@ -162,6 +173,10 @@ def test_run_without_any_evaluation(tmp_path):
 def test_bad_input_is_one_line_and_nothing_is_written(runs, tmp_path, name, content, message):
     (tmp_path / "a/coco_instances_results.json").write_text("[]")  # every object is missed
     path = tmp_path / name
+    if isinstance(content, dict):
+        truth = json.loads(path.read_text())
+        truth["images"][0] |= content
+        content = json.dumps(truth)
     path.unlink()
     if content is not None:
         path.write_text(content)

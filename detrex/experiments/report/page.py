@@ -17,11 +17,16 @@ from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
 from detrex.utils.misc import finite
 from detrex.utils.optional import need_package
+from detrex.utils.small_files import is_a
 
 from . import compare, figures
 from .hardest import data_uri, hardest_images
 
 HERE = Path(__file__).parent
+_SHOWN = {
+    "images": {"file_name": str, "width": int, "height": int},
+    "categories": {"id": int, "name": str},
+}
 
 
 @dataclass
@@ -106,7 +111,7 @@ def read_evaluated(runs: Sequence[Run], names: Sequence[str], threshold: float) 
             continue
         if found.truth is None:
             found.json_file, found.images = files
-            found.truth = load_ground_truth(found.json_file)
+            found.truth = _shown_truth(found.json_file)
         if not os.path.samefile(files[0], found.json_file):
             found.notes.append(f"{name}: other data ({files[0]}), left out of classes and images")
             continue
@@ -114,6 +119,15 @@ def read_evaluated(runs: Sequence[Run], names: Sequence[str], threshold: float) 
         found.scores[-1] = evaluate_detections(found.truth, detections, per_class=True)
         found.confident[-1] = [d for d in detections if d["score"] >= threshold]
     return found
+
+
+def _shown_truth(json_file: str) -> dict:
+    truth = load_ground_truth(json_file)
+    for section, kinds in _SHOWN.items():
+        for entry in truth[section]:
+            if not is_a(entry, kinds):
+                raise InputError(f"{json_file}: {section}: {entry!r:.80}: needs {', '.join(kinds)}")
+    return truth
 
 
 def _scores(runs: Sequence[Run], names: Sequence[str]) -> dict:
@@ -148,7 +162,11 @@ def _path(evaluated: Evaluated, image: dict) -> Path:
 
 def _figures(runs: Sequence[Run], names: Sequence[str]) -> list[dict]:
     entries = zip(runs, names, strict=True)
-    named = [(i, n, r.alignment) for i, (r, n) in enumerate(entries) if r.alignment is not None]
+    named = [
+        (i, n, r.alignment)
+        for i, (r, n) in enumerate(entries)
+        if r.alignment and r.alignment.layers
+    ]
     return figures.alignment_figures(named) if named else []
 
 
