@@ -38,6 +38,7 @@ _KINDS = {
     "overrides": list[str],
     "matcher_change_iter": list[int | None],
     "epoch_length": int | None,
+    "data": dict,
     "versions": dict[str, str],
     "git": (_GIT, None),
     "config_git": (_GIT, None),
