@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from detrex.checkpoint.files import LAST, last_checkpoint
+from detrex.checkpoint.files import LAST
 from detrex.config import CONFIG_FILE, config_differences, config_yaml, is_reproducible
 from detrex.utils.collect_env import package_versions
 from detrex.utils.errors import InputError
@@ -29,6 +30,7 @@ RECORD = "run.json"
 BEST = "best.json"
 METRICS = "metrics.json"
 _SOURCES = "config_sources"
+_CHECKPOINT = re.compile(r"model_(\d{7,}|final|latest|best)\.pth")
 _GIT = {"commit": str, "changed_files": list[str]}
 # What run.json holds, as far as it is read again.
 _KINDS = {
@@ -65,6 +67,27 @@ def read_record(folder: Path) -> dict:
     return read_json_object(path, _KINDS) if path.exists() else {}
 
 
+def read_best(folder: Path) -> dict:
+    """Return what ``best.json`` says about ``model_best.pth``: metric, value, iteration and, of
+    the validation data, "val"; empty if there is none.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    path = folder / BEST
+    if not path.exists():
+        return {}
+    best = read_json_object(path, {})
+    if not is_a(best, {"value": float}):
+        raise InputError(f"{path}: has no value: remove it, and the next evaluation is the best")
+    return best
+
+
+def saved_checkpoints(folder: Path) -> list[Path]:
+    """Every checkpoint that a run has left in the folder; in no order."""
+    return [path for path in folder.glob("model_*.pth") if _CHECKPOINT.fullmatch(path.name)]
+
+
 def check_output_folder(folder: Path, config: dict, resume: bool, reuse: bool) -> None:
     """Refuse to mix two runs in one folder.
 
@@ -75,8 +98,13 @@ def check_output_folder(folder: Path, config: dict, resume: bool, reuse: bool) -
         reuse: whatever is there may be replaced.
 
     Raises:
-        InputError: the folder holds a run of another config, or checkpoints of this one.
+        InputError: the folder holds a run of another config, or checkpoints of this one, or what
+            is to be continued is damaged.
     """
+    if reuse:
+        return
+    if resume:
+        read_best(folder)  # before the work that it could end
     record = read_record(folder)
     saved, differences = record.get("config"), []
     if saved is not None:
@@ -87,17 +115,16 @@ def check_output_folder(folder: Path, config: dict, resume: bool, reuse: bool) -
         if differences:
             logger.warning("resuming with a changed config: %s", shown)
         return
-    if reuse:
-        return
     if differences:
         raise InputError(
             f"output folder {folder} holds a run of another config ({shown}): give another "
             "train.output_dir, or --reuse-output to start a new run in it"
         )
-    if last_checkpoint(folder) is not None:
+    if saved := saved_checkpoints(folder):
+        names = first_few([path.name for path in saved])
         raise InputError(
-            f"output folder {folder} holds checkpoints: give --resume to continue, another "
-            "train.output_dir, or --reuse-output to start a new run in it"
+            f"output folder {folder} holds checkpoints ({names}): give --resume to continue, "
+            "another train.output_dir, or --reuse-output to start a new run in it"
         )
 
 
