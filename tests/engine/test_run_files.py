@@ -24,7 +24,7 @@ def copy_as(run, name, iteration):
     torch.save({**content, "iteration": iteration}, run.folder / "a" / name)
 
 
-def test_a_finished_model_is_not_replaced_when_last_checkpoint_is_lost(tiny_run, caplog):
+def test_a_finished_model_is_not_replaced_when_last_checkpoint_is_lost(tiny_run):
     tiny_run("a", NO_PERIOD)
     folder = tiny_run.folder / "a"
     (folder / "last_checkpoint").unlink()
@@ -35,7 +35,8 @@ def test_a_finished_model_is_not_replaced_when_last_checkpoint_is_lost(tiny_run,
         assert contents(folder) == before
         if name == "model_final.pth":
             tiny_run("a", NO_PERIOD, "train.max_iter=10", "--resume")
-            assert f"resuming from the newest checkpoint, {folder / name}" in caplog.text
+            log = (folder / "log.txt").read_text()
+            assert f"resuming from the newest checkpoint, {folder / name}" in log
             assert tiny_run.checkpoint("a")["iteration"] == 9
             (folder / "last_checkpoint").unlink()
             (folder / name).unlink()
@@ -81,14 +82,15 @@ def test_a_damaged_file_ends_a_resumed_start_with_one_line(tmp_path, file, conte
     check_output_folder(tmp_path, {}, resume=False, reuse=True)
 
 
-def test_damaged_lines_of_metrics_are_left_out_and_counted(tiny_run, caplog):
+def test_damaged_lines_of_metrics_are_left_out_and_counted(tiny_run):
     tiny_run("a", "train.max_iter=4")
     path = tiny_run.folder / "a" / "metrics.json"
     first, *others = path.read_bytes().splitlines(keepends=True)
     odd = [b"[1]\n", b"\xff\xfe\n", b'{"iteration": "3"}\n', b'{"it\n']
     path.write_bytes(b"".join([first, *odd, *others, b'{"iteration": 9, "tot']))
     tiny_run("a", "train.max_iter=6", "--resume")
-    assert "metrics.json: 4 damaged lines are left out" in caplog.text
+    log = (tiny_run.folder / "a/log.txt").read_text()
+    assert "metrics.json: 4 damaged lines are left out" in log
     iterations = [json.loads(line)["iteration"] for line in path.open()]
     assert iterations == [1, 3, 4, 5, 6]
 

@@ -121,7 +121,7 @@ def test_a_run_is_not_resumed_with_other_classes(tiny_run, tmp_path, function, m
     assert {p: p.read_bytes() for p in folder.iterdir() if p.suffix != ".txt"} == before
 
 
-def test_data_that_has_changed_is_told_and_noted(tiny_run, tmp_path, caplog):
+def test_data_that_has_changed_is_told_and_noted(tiny_run, tmp_path):
     tiny_run.data = write_data(tmp_path / "own")
     tiny_run("a", "train.max_iter=4")
     folder = tiny_run.folder / "a"
@@ -130,11 +130,13 @@ def test_data_that_has_changed_is_told_and_noted(tiny_run, tmp_path, caplog):
     assert record["classes"] == ["dark", "bright"] and record["train"]["images"] == 12
     assert record == {key: metadata[key] for key in record} and record["val"] == record["train"]
     tiny_run("a", "train.max_iter=6", "--resume")
-    assert "changed data" not in caplog.text and read_record(folder)["data"] == record
+    assert "changed data" not in (folder / "log.txt").read_text()
+    assert read_record(folder)["data"] == record
     change(tmp_path / "own", lambda content: content["annotations"].pop())
     tiny_run("a", "train.max_iter=8", "--resume")
     size = "11 images with 11 boxes, not 12 images with 12 boxes"
-    assert f"resuming on changed data: train data of {size}; val data of 12 im" in caplog.text
+    log = (folder / "log.txt").read_text()
+    assert f"resuming on changed data: train data of {size}; val data of 12 im" in log
     now = read_record(folder)["data"]
     assert now["train"]["images"] == 11
     assert now["earlier"] == [{"train": record["train"], "val": record["val"]}]
