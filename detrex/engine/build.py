@@ -109,7 +109,7 @@ def _hooks(
         scheduler = LRMultiplier(trainer.optimizer, scheduler, cfg.train.max_iter)
     if cfg.train.wandb.enabled and not wandb_installed():
         raise InputError("train.wandb.enabled is set, but wandb is missing: pip install wandb")
-    evaluation = functools.partial(evaluate_both, cfg, trainer.network, trainer.ema)
+    evaluation = functools.partial(evaluate_both, cfg, trainer)
     best = "bbox/AP" if trainer.ema is None else "ema_bbox/AP"
     period, eval_period = cfg.train.log_period, cfg.train.eval_period
     make_writers = functools.partial(_writers, cfg, trainer)

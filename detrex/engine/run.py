@@ -24,7 +24,7 @@ from detrex.utils.errors import InputError
 from .build import build_trainer
 from .checkpoints import newest_checkpoint, next_iteration, restore
 from .data import build_loader, prepare_data, read_train_set
-from .evaluate import check_evaluation, evaluate, is_evaluated
+from .evaluate import check_evaluation, evaluate, is_evaluated, own_folder
 from .folder_lock import only_run
 from .hooks import AfterFirstStep
 from .matcher_switch import keep_matcher_switch, resolve_matcher_switch, switch_values
@@ -65,9 +65,15 @@ def evaluate_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
     info = on_all_processes(lambda: prepare_data(cfg, args.opts, ["test"]))
     check_processes_agree(on_all_processes(lambda: describe_data(cfg, info, None, True)))
     content = read_checkpoint(path, args.trust_checkpoint)
+    ema, done = cfg.train.model_ema, content.get("iteration")
+    weights = {
+        "checkpoint": str(path),
+        "iteration": done + 1 if isinstance(done, int) else None,
+        "averaged": ema.enabled and ema.use_ema_weights_for_eval_only and "ema_state" in content,
+    }
     model = trained_model(cfg, path, content, args.allow_partial)
     _check_classes(path, content.get("metadata"), info, args.allow_partial)
-    return evaluate(cfg, model.to(cfg.train.device))
+    return evaluate(cfg, model.to(cfg.train.device), own_folder(cfg, path), weights)
 
 
 def trained_model(

@@ -19,6 +19,8 @@ from omegaconf import DictConfig
 
 from detrex.checkpoint.files import LAST
 from detrex.config import CONFIG_FILE, config_differences, config_yaml, is_reproducible
+from detrex.evaluation.coco import RESULTS
+from detrex.evaluation.origin import ORIGIN
 from detrex.utils.collect_env import package_versions
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
@@ -45,6 +47,12 @@ _KINDS = {
     "git": (_GIT, None),
     "config_git": (_GIT, None),
 }
+# Patterns of the files and folders of a run, its evaluations and their diagnosis; its log goes on.
+_LEFT_BY_RUNS = (
+    *(LAST, BEST, METRICS, RECORD, CONFIG_FILE, _SOURCES, RESULTS, ORIGIN),
+    *("*.pth", "events.out.tfevents.*", "alignment.json", "alignment", "ema", "inference"),
+    "eval_*",
+)
 # May change from one start of a run to the next: they do not say what is trained on what.
 _VOLATILE = {
     "train": (
@@ -86,6 +94,11 @@ def read_best(folder: Path) -> dict:
 def saved_checkpoints(folder: Path) -> list[Path]:
     """Every checkpoint that a run has left in the folder; in no order."""
     return [path for path in folder.glob("model_*.pth") if _CHECKPOINT.fullmatch(path.name)]
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a training run has left something in the folder."""
+    return (folder / RECORD).exists() or bool(saved_checkpoints(folder))
 
 
 def check_output_folder(folder: Path, config: dict, resume: bool, reuse: bool) -> None:
@@ -202,12 +215,10 @@ def _sources(file: Path) -> Iterator[Path]:
 def set_aside(folder: Path) -> None:
     """Move an earlier run to ``replaced/1``, the next one to ``replaced/2``: nothing is lost.
 
-    Left where they are, its checkpoints would count when old ones are deleted, and --resume might
-    take one of them for its own.
+    Left where they are, its checkpoints would count when old ones are deleted, --resume might take
+    one of them for its own, and its detections would pass for the new run's.
     """
-    names = (LAST, BEST, METRICS, RECORD, CONFIG_FILE, _SOURCES)
-    files = [*folder.glob("*.pth"), *folder.glob("events.out.tfevents.*")]
-    files += [path for name in names if (path := folder / name).exists()]
+    files = [path for pattern in _LEFT_BY_RUNS for path in folder.glob(pattern)]
     targets = (folder / "replaced" / str(i) for i in itertools.count(1))
     target = next(path for path in targets if not path.exists())
     for path in files:

@@ -12,6 +12,7 @@ from detrex.data.annotation_files import annotation_files
 from detrex.data.coco_format import image_file
 from detrex.evaluation.coco_json import load_detections, load_ground_truth
 from detrex.evaluation.coco_scores import SCORES, evaluate_detections
+from detrex.evaluation.origin import foreign
 from detrex.experiments.runs import Run
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
@@ -108,6 +109,9 @@ def read_evaluated(runs: Sequence[Run], names: Sequence[str], threshold: float) 
             files = annotation_files(run.config)
         except InputError as error:
             found.notes.append(f"{name}: left out of classes and images: {error}")
+            continue
+        if fault := foreign(run.folder, files[0], next(reversed(run.evaluations), None)):
+            found.notes.append(f"{name}: left out of classes and images: {fault}")
             continue
         if found.truth is None:
             found.json_file, found.images = files
