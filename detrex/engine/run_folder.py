@@ -32,6 +32,7 @@ RECORD = "run.json"
 BEST = "best.json"
 METRICS = "metrics.json"
 _SOURCES = "config_sources"
+_EVENTS = "events.out.tfevents."
 _CHECKPOINT = re.compile(r"model_(\d{7,}|final|latest|best)\.pth")
 _GIT = {"commit": str, "changed_files": list[str]}
 # What run.json holds, as far as it is read again.
@@ -50,7 +51,7 @@ _KINDS = {
 # Patterns of the files and folders of a run, its evaluations and their diagnosis; its log goes on.
 _LEFT_BY_RUNS = (
     *(LAST, BEST, METRICS, RECORD, CONFIG_FILE, _SOURCES, RESULTS, ORIGIN),
-    *("*.pth", "events.out.tfevents.*", "alignment.json", "alignment", "ema", "inference"),
+    *("*.pth", f"{_EVENTS}*", "alignment.json", "alignment", "ema", "inference"),
     "eval_*",
 )
 # May change from one start of a run to the next: they do not say what is trained on what.
@@ -224,6 +225,20 @@ def set_aside(folder: Path) -> None:
     for path in files:
         target.mkdir(parents=True, exist_ok=True)
         path.replace(target / path.name)
+
+
+def put_events_in_order(folder: Path, now: int) -> None:
+    """Rename TensorBoard's files of a clock that was ahead: it reads files in the order of the
+    seconds in their names, and would take what a resumed run adds for the older part.
+
+    Args:
+        folder: the run's.
+        now: seconds, as in the names of the files to come.
+    """
+    for number, path in enumerate(sorted(folder.glob(f"{_EVENTS}*"))):
+        seconds, _, rest = path.name.removeprefix(_EVENTS).partition(".")
+        if seconds.isdigit() and int(seconds) >= now:
+            path.rename(folder / f"{_EVENTS}{now - 1:010d}.{number:04d}.{rest}")
 
 
 def rewind_metrics(folder: Path, step: int, evaluation: int) -> None:

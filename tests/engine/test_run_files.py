@@ -5,6 +5,7 @@ import logging
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from detrex.engine.checkpoints import newest_checkpoint
 from detrex.engine.run_folder import check_output_folder
@@ -109,3 +110,14 @@ def test_the_best_score_on_other_validation_data_is_not_compared(tiny_run):
         path.write_text(json.dumps({**best, "value": 1000.0, "val": val}))
         tiny_run("a", "--resume", "train.max_iter=8" if expected else "train.max_iter=9")
         assert (json.loads(path.read_text())["value"] == 1000.0) == bool(expected)
+
+
+def test_tensorboard_shows_all_of_a_run_whose_clock_was_set_back(tiny_run):
+    folder = tiny_run.folder / "a"
+    for end, ahead in (("4", 9_000_000_000), ("6", 8_000_000_000), ("8", None)):
+        tiny_run("a", f"train.max_iter={end}", "train.log_period=1", "--resume")
+        newest = sorted(folder.glob("events*"))[-1]
+        if ahead:
+            newest.rename(folder / newest.name.replace(newest.name.split(".")[3], str(ahead)))
+    events = EventAccumulator(str(folder)).Reload()
+    assert [event.step for event in events.Scalars("total_loss")] == [*range(8)]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from detrex.evaluation.coco_json import load_ground_truth
+from detrex.evaluation.origin import write_origin
 from detrex.experiments.report import compare, write_report
 from detrex.experiments.report.figures import thinned
 from detrex.experiments.report.hardest import hardest_images, judge
@@ -138,6 +139,21 @@ def test_runs_on_other_data_are_not_compared(runs, tmp_path):
     write_run(tmp_path / "d", tmp_path / "other", GOOD)
     notes = write_report([runs[0], read_run(tmp_path / "d")], tmp_path / "report.html")
     assert len(notes) == 1 and "d: other data" in notes[0]
+
+
+def test_detections_that_are_not_the_runs_are_left_out(runs, tmp_path):
+    data = tmp_path / "data/val.json"
+    weights = {"checkpoint": None, "iteration": 20, "averaged": False}
+    write_origin(tmp_path / "a", data, weights)
+    assert write_report(runs[:1], tmp_path / "report.html") == []
+    write_origin(tmp_path / "a", data, {**weights, "checkpoint": "other.pth"})
+    notes = write_report(runs[:1], tmp_path / "report.html")
+    assert notes == [
+        "a: left out of classes and images: its detections are of other.pth, scored by itself"
+    ]
+    (tmp_path / "a/evaluation.json").write_text('{"annotations": "x"}')
+    with pytest.raises(InputError, match="evaluation.json: annotations is damaged"):
+        write_report(runs[:1], tmp_path / "report.html")
 
 
 def test_run_without_any_evaluation(tmp_path):
