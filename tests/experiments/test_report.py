@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import runpy
 import sys
@@ -116,6 +117,18 @@ def test_page_of_three_runs(runs, tmp_path):
     assert "alert(1)</script>" not in page and "<b>a</b>" not in page  # everything is escaped
     assert page.count('<image id="photo-') == 2 and "data:image/jpeg;base64," in page
     assert "Does the best box get the best score?" in page and "optimizer.lr" in page
+
+
+def test_the_page_says_why_the_best_boxes_are_less_often_the_confident_ones(runs, tmp_path):
+    report = alignment()
+    first, last = report.layers
+    sentence = "ever more queries fit an object almost as well"
+    for recall, told in ((60.0, False), (40.0, True)):
+        last = dataclasses.replace(last, br_recall={"1": recall, "2": 80.0})
+        dataclasses.replace(report, layers=[first, last]).save(tmp_path / "a")
+        write_report([read_run(tmp_path / "a")], tmp_path / "report.html")
+        page = (tmp_path / "report.html").read_text()
+        assert (sentence in page) == told and ("a at N, by layer: 50.0, 40.0 %" in page) == told
 
 
 def test_page_without_data_says_so(runs, tmp_path):

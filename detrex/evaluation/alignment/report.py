@@ -19,6 +19,10 @@ from detrex.utils.small_files import is_a, read_json_object
 
 FORMAT = 1
 FILE_NAME = "alignment.json"
+WHY_RECALL_FALLS = (
+    "Recall at N falls from layer to layer because ever more queries fit an object almost as well "
+    "as the best one, so that another of them is the most confident; AP need not suffer."
+)
 HISTOGRAMS = {"best_regressed", "high_confidence", "unmatched"}
 
 
@@ -109,6 +113,12 @@ class AlignmentReport:
     def last(self) -> LayerAlignment:
         return self.layers[-1]
 
+    @property
+    def recall_falls(self) -> bool:
+        """Whether the last layer's best-regressed queries are less often among the N most confident
+        than the first one's."""
+        return self.kind == "queries" and self.last.br_recall["1"] < self.layers[0].br_recall["1"]
+
     def scalars(self) -> dict[str, float]:
         """The last layer's main numbers and AP by layer, for TensorBoard."""
         last = self.last
@@ -151,12 +161,14 @@ def _entry(kind: type, content: dict) -> Any:
         if not is_a(content.get(key), part):
             raise InputError(f"{key} of a {kind.__name__} is missing or damaged")
     if kind is LayerAlignment and not _is_complete(content):
-        raise InputError("a LayerAlignment lacks its AP or a histogram")
+        raise InputError("a LayerAlignment lacks its AP, a recall or a histogram")
     return kind(**{key: content[key] for key in kinds})
 
 
 def _is_complete(layer: dict) -> bool:
-    return "AP" in layer["scores"] and HISTOGRAMS <= layer["histograms"].keys()
+    multiples = layer["br_recall"]
+    complete = HISTOGRAMS <= layer["histograms"].keys() and {"1", "2"} <= multiples.keys()
+    return complete and all(map(str.isdecimal, multiples)) and "AP" in layer["scores"]
 
 
 def _with_nan(value: Any) -> Any:
