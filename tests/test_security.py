@@ -33,7 +33,6 @@ ALLOWED = {
     ("detrex/checkpoint/files.py", "pickle.load"),
     # Safe loaders: one takes tags of Python's for text (see the test below), one knows names of
     # classes of detrex and its libraries.
-    ("detrex/experiments/runs.py", "yaml.load"),
     ("detrex/utils/safe_yaml.py", "yaml.load"),
     ("detrex/config/trust.py", "yaml.load"),
     # What this user's own run has written, or what --trust-config was given for.
