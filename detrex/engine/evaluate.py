@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from detrex.data.custom_coco import given_splits
+from detrex.data.workers import guard_workers
 from detrex.evaluation.alignment import with_layers
 from detrex.modeling.ema import ModelEma
 from detrex.utils.errors import InputError
@@ -56,7 +57,8 @@ def evaluate(cfg: DictConfig, model: nn.Module, subfolder: str = "") -> dict:
     """
     if cfg.dataloader.get("evaluator") is None:
         raise InputError("dataloader.evaluator is not set: there is nothing that could evaluate")
-    loader, evaluator = instantiate(cfg.dataloader.test), _evaluator(cfg, subfolder)
+    loader = guard_workers(instantiate(cfg.dataloader.test))
+    evaluator = _evaluator(cfg, subfolder)
     if getattr(evaluator, "diagnose", False):
         model = with_layers(model)
     results = inference_on_dataset(model, loader, evaluator)
