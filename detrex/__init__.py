@@ -1,7 +1,12 @@
 """Detection transformers whose scores rank well."""
 
+import os
 import sys
 import warnings
+
+# Threads that wait for work sleep: spinning beside other programs they take the time of those that
+# work, and a step takes ten times as long. OpenMP reads it when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # fvcore, through detectron2, uses a function that torch deprecates: nothing a user can act on.
 warnings.filterwarnings("ignore", "`torch.jit.script`", FutureWarning)

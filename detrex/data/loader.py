@@ -14,9 +14,9 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
 from detrex.utils.errors import InputError, StorageError
-from detrex.utils.signals import shield_worker
 
 from .sampler import GlobalBatches, SampleKey, seed_words
+from .workers import guard_workers
 
 logger = logging.getLogger(__name__)
 
@@ -104,11 +104,10 @@ class TrainLoader:
             num_workers=self.num_workers,
             pin_memory=self.pin_memory,
             collate_fn=_identity,
-            worker_init_fn=shield_worker,
             # Its own generator: the default one would draw from the model's random stream.
             generator=torch.Generator(),
         )
-        for batch, broken in loader:
+        for batch, broken in guard_workers(loader):
             self._count(broken)
             if isinstance(batch, InputError):
                 raise batch

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import signal
 import sys
 from collections.abc import Sequence
 
 from detrex.utils.cli import add_trust_config
+from detrex.utils.signals import STOP_SIGNALS
+from detrex.utils.streams import outlive_readers
 
 from .failures import describe_failure
 from .launch import Machines, launch
+from .preemption import end_at_signals
 from .run import run
 from .settings import load_config
 
@@ -41,12 +46,20 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     Exit status: 0, 2 for bad input, 75 if a signal stopped the run, 1 for anything else.
     """
+    outlive_readers()
+    # The interpreter takes the handlers away before it ends: the status is known by then.
+    atexit.register(signal.pthread_sigmask, signal.SIG_BLOCK, STOP_SIGNALS)
     args = default_argument_parser().parse_intermixed_args(argv)
     try:
         device = load_config(args.config_file, args.opts, args.trust_config).train.device
         machines = Machines(args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
-        launch(run, (args,), machines, device)
+        launch(_run, (args,), machines, device)
     except Exception as error:
         code, text = describe_failure(error)
         print(text, file=sys.stderr)
         raise SystemExit(code) from None
+
+
+def _run(args: argparse.Namespace) -> None:
+    end_at_signals()
+    run(args)

@@ -18,6 +18,7 @@ from detrex.data import (
     dataset_info,
 )
 from detrex.data.dataset_info import SPLITS
+from detrex.data.workers import guard_workers
 from detrex.utils.errors import InputError
 
 from .instantiation import accepts, call_with
@@ -100,4 +101,4 @@ def build_loader(cfg: DictConfig, records: Sequence[dict] | None, start_iteratio
     elif start_iteration:
         logger.warning("dataloader.train has no start_iteration: its images come in a new order")
         seed_all_rng(cfg.train.seed + start_iteration)  # else it would begin as the run began
-    return call_with(node, **given)
+    return guard_workers(call_with(node, **given))

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from detrex.data.custom_coco import given_splits
+from detrex.data.workers import guard_workers
 from detrex.evaluation.alignment import with_layers
 from detrex.evaluation.coco import COCOEvaluator
 from detrex.evaluation.coco_scores import score_text
@@ -67,7 +68,8 @@ def evaluate(
     """
     if cfg.dataloader.get("evaluator") is None:
         raise InputError("dataloader.evaluator is not set: there is nothing that could evaluate")
-    loader, evaluator = instantiate(cfg.dataloader.test), _evaluator(cfg, subfolder)
+    loader = guard_workers(instantiate(cfg.dataloader.test))
+    evaluator = _evaluator(cfg, subfolder)
     if getattr(evaluator, "diagnose", False):
         model = with_layers(model)
     results = inference_on_dataset(model, loader, evaluator)

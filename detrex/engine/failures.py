@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 import errno
+import re
+import signal
+import time
 import traceback
+
+import torch.distributed as dist
 
 from detrex.utils.errors import InputError
 
+from .heartbeat import SilentProcess
+
+_MEMORY = (
+    "perhaps by the system, for want of memory (see dmesg): a smaller batch, smaller images or "
+    "fewer dataloader.train.num_workers need less"
+)
+_HINTS = {
+    signal.SIGKILL: _MEMORY,
+    signal.SIGBUS: "perhaps because /dev/shm is full: a container gets more by --shm-size=8g",
+}
+_WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*)")
+_TIMED_OUT = re.compile(r"DataLoader timed out after (\d+)")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -17,10 +34,22 @@ class NonFiniteLoss(ArithmeticError):
 def describe_failure(error: BaseException) -> tuple[int, str]:
     """Return (exit status, text for stderr): 2 for bad input, 1 for anything else.
 
-    A file or a disk that cannot be used needs no traceback either, only its name.
+    A file or a disk that cannot be used needs no traceback either, only its name, nor does another
+    process that has ended.
     """
+    try:
+        if isinstance(error, ConnectionError | EOFError):
+            time.sleep(1)  # perhaps to a loading process that has just been killed
+        return _describe(error)
+    except RuntimeError as cause:  # torch raises the end of a loading process wherever it hears it
+        return _describe(cause)
+
+
+def _describe(error: BaseException) -> tuple[int, str]:
     if isinstance(error, InputError | NonFiniteLoss):
         return (2 if isinstance(error, InputError) else 1), f"error: {_one_line(error)}"
+    if (line := _of_loading(error) or _of_others(error)) is not None:
+        return 1, f"error: {line}"
     if isinstance(error, OSError) and error.filename:
         return 1, f"error: {error}"
     cause: BaseException | None = error
@@ -35,3 +64,65 @@ def _one_line(error: BaseException) -> str:
     """Undo the traceback that a DataLoader worker wraps around its error's message."""
     text = str(error).strip()
     return text.splitlines()[-1].partition("Error: ")[2] if text.startswith("Caught ") else text
+
+
+def is_consequence(error: BaseException) -> bool:
+    """Whether it may only say that another process of the run has failed."""
+    return isinstance(error, dist.DistError | SilentProcess) or "gloo/" in str(error)
+
+
+def ended_by(number: int) -> str:
+    """What a signal has done to a process, e.g. "was killed by SIGKILL, perhaps by ..."."""
+    hint = _HINTS.get(number)
+    return f"was killed by {signal.Signals(number).name}" + (f", {hint}" if hint else "")
+
+
+def _of_loading(error: BaseException) -> str | None:
+    """Of a loading process that has ended or is stuck: torch's word, which has no type, as a line.
+
+    A signal's handler may raise it anywhere, so also while another error is handled.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        text = str(cause)
+        if match := _TIMED_OUT.match(text):
+            return (
+                f"no batch from the loading processes for {int(match[1]) // 60} minutes: a disk "
+                "does not answer, or they are stopped; dataloader.train.num_workers=0 shows where"
+            )
+        if text.startswith("Too many open files"):  # of what loading processes send
+            return "too many open files: raise `ulimit -n`, or take fewer dataloader.*.num_workers"
+        if match := _WORKER.match(text):
+            return f"loading process {match[1]} {_end_of_worker(match[2])}"
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _end_of_worker(text: str) -> str:
+    for number in signal.valid_signals():
+        name = signal.strsignal(number)
+        if name and text.startswith(f"is killed by signal: {name}"):
+            return ended_by(number)
+    code = re.search(r"exit code (\d+)", text)
+    return f"has ended with exit code {code[1]}" if code else f"was killed, {_MEMORY}"
+
+
+def _of_others(error: BaseException) -> str | None:
+    """Of a process of the run that no longer answers."""
+    if not is_consequence(error):
+        return None
+    if isinstance(error, SilentProcess):
+        return str(error)
+    text = str(error).lower()
+    if "timed out" in text or "timeout" in text:
+        return (
+            "waited for another process of the run in vain: it is stopped, or busy with something "
+            f"else; torch says: {_shortened(error)}"
+        )
+    if any(word in text for word in ("closed by peer", "reset by peer", "broken pipe")):
+        return "another process of the run has ended; what it said before is the reason"
+    return None
+
+
+def _shortened(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

@@ -2,53 +2,22 @@
 
 from __future__ import annotations
 
-import atexit
-import json
-import logging
 import os
-import signal
 import socket
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
+from collections.abc import Callable
 from typing import NoReturn
 
 import torch
 import torch.distributed as dist
-from detectron2.utils import comm
-from torch import multiprocessing as mp
-from torch.multiprocessing.spawn import ProcessExitedException
 
 from detrex.utils.errors import InputError
-from detrex.utils.signals import heeded_signals
 
-from .failures import describe_failure
-from .preemption import PREEMPTED
+from .failures import describe_failure, is_consequence
+from .group import TIMEOUT, Machines, end_process, run_in_group
 from .rendezvous import rendezvous
-
-_TIMEOUT = timedelta(minutes=30)
-
-
-@dataclass(frozen=True)
-class Machines:
-    """Where a run's processes are.
-
-    Attributes:
-        processes: on this machine; one per GPU.
-        count: machines.
-        rank: this machine's number, from 0.
-        url: where rank 0 listens, e.g. "tcp://10.0.0.1:29500"; "auto" on one machine.
-    """
-
-    processes: int = 1
-    count: int = 1
-    rank: int = 0
-    url: str = "auto"
+from .spawn import spawn
 
 
 def launch(function: Callable, args: tuple, machines: Machines, device: str) -> None:
@@ -77,7 +46,11 @@ def launch(function: Callable, args: tuple, machines: Machines, device: str) -> 
             torch.cuda.set_device(device)
         function(*args)
     else:
-        _spawn(function, args, machines, device)
+        if machines.url == "auto":
+            if machines.count > 1:
+                raise InputError("--num-machines: give --dist-url tcp://HOST:PORT of machine 0")
+            machines = Machines(machines.processes, url=f"tcp://127.0.0.1:{_free_port()}")
+        spawn(function, args, machines, device)
 
 
 def check_devices(device: str, processes: int) -> None:
@@ -104,133 +77,21 @@ def check_devices(device: str, processes: int) -> None:
         )
 
 
-def _join_group(rank: int, local_rank: int, local: int, device: str, **where: object) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.set_device(local_rank)
-    backend = "nccl" if device.startswith("cuda") else "gloo"
-    dist.init_process_group(backend, rank=rank, timeout=_TIMEOUT, **where)
-    comm.create_local_process_group(local)
-    comm.synchronize()
-
-
-def _call_in_group(function: Callable, args: tuple) -> NoReturn:
-    try:
-        function(*args)
-        status = 0
-    except SystemExit as end:  # preempted, in all processes
-        status = end.code or 0
-    dist.destroy_process_group()
-    end_process(status)
-
-
-def end_process(status: int) -> NoReturn:
-    """End this process of a group, without the interpreter's finalization.
-
-    During that, a thread of gloo's that lets go of its last tensor may abort the process (Python
-    before 3.14 ends threads that wait for its lock), and a finished run would count as failed.
-    """
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
 def _run_under_torchrun(function: Callable, args: tuple, local: int, device: str) -> NoReturn:
-    rank, local_rank = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
-    try:
-        world = int(os.environ["WORLD_SIZE"])
-        store = rendezvous(rank, world, _TIMEOUT)
-        _join_group(rank, local_rank, local, device, store=store, world_size=world)
-        _call_in_group(function, args)
-    except Exception as error:
-        code, text = describe_failure(error)
-        # All ranks meet bad input alike; torchrun ends the others once rank 0 has said it.
-        time.sleep(5 if rank and isinstance(error, InputError) else 0)
+    rank, world, local_rank = (int(os.environ[n]) for n in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+
+    def meet() -> dist.Store:
+        return rendezvous(rank, world, TIMEOUT)
+
+    def fail(error: Exception) -> NoReturn:
+        status, text = describe_failure(error)
+        # torchrun ends the others once one has said it: all ranks meet bad input alike, and a
+        # closed connection is not the cause.
+        time.sleep(5 if (rank and isinstance(error, InputError)) or is_consequence(error) else 0)
         print(text, file=sys.stderr, flush=True)
-        end_process(code)
+        end_process(status)
 
-
-def _spawn(function: Callable, args: tuple, machines: Machines, device: str) -> None:
-    if machines.url == "auto":
-        if machines.count > 1:
-            raise InputError("--num-machines: give --dist-url tcp://HOST:PORT of machine 0")
-        machines = Machines(machines.processes, url=f"tcp://127.0.0.1:{_free_port()}")
-    # It warns of every process that it ends after another's failure.
-    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory() as folder:
-        context = mp.start_processes(
-            _spawned,
-            args=(function, args, machines, device, folder),
-            nprocs=machines.processes,
-            join=False,
-            start_method="spawn",
-        )
-        signals = _forward_signals(context.pids())
-        try:
-            while not context.join():
-                pass
-        except ProcessExitedException as error:
-            failures = _failures(Path(folder))
-            # Without a failure of its own a signalled process was still starting: nothing is lost.
-            if error.exit_code == PREEMPTED or (signals and not failures):
-                raise SystemExit(PREEMPTED) from None
-            raise SystemExit(_print_first(failures, error)) from None
-
-
-def _forward_signals(processes: Sequence[int]) -> list[int]:
-    """Pass stop signals on to the started processes; return a list to which they are added."""
-    received = []
-
-    def forward(number: int, _: object) -> None:
-        received.append(number)
-        for process in processes:
-            with suppress(ProcessLookupError):
-                os.kill(process, number)
-
-    for number in heeded_signals():
-        signal.signal(number, forward)
-    return received
-
-
-def _spawned(
-    local_rank: int, function: Callable, args: tuple, machines: Machines, device: str, folder: str
-) -> NoReturn:
-    """The life of one started process."""
-    if signal.SIGINT in heeded_signals():  # until the run listens, Ctrl-C ends it without a word
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    rank = machines.rank * machines.processes + local_rank
-    world = machines.processes * machines.count
-    if not device.startswith("cuda"):
-        torch.set_num_threads(max(1, torch.get_num_threads() // machines.processes))
-    try:
-        _join_group(
-            rank,
-            local_rank,
-            machines.processes,
-            device,
-            init_method=machines.url,
-            world_size=world,
-        )
-        _call_in_group(function, args)
-    except Exception as error:
-        code, text = describe_failure(error)
-        record = {"time": time.time(), "code": code, "text": text}
-        Path(folder, f"{rank}.json").write_text(json.dumps(record), encoding="utf-8")
-        end_process(code)
-
-
-def _failures(folder: Path) -> list[dict]:
-    return [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
-
-
-def _print_first(failures: list[dict], error: ProcessExitedException) -> int:
-    """Print the earliest error: the others' are its consequences, e.g. a closed connection."""
-    if not failures:  # killed from outside
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    first = min(failures, key=lambda record: record["time"])
-    print(first["text"], file=sys.stderr)
-    return first["code"]
+    run_in_group(function, args, (rank, world, local_rank, local), device, meet, fail)
 
 
 def _free_port() -> int:

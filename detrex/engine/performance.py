@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from detrex.layers import TransformerLayerSequence
 from detrex.utils.errors import InputError
 
+logger = logging.getLogger(__name__)
 _PRECISIONS = ("highest", "high", "medium")
 
 
@@ -30,6 +32,8 @@ def apply_performance(train: DictConfig, model: nn.Module) -> None:
             f"train.float32_matmul_precision={train.float32_matmul_precision}: "
             f"give one of {', '.join(_PRECISIONS)}"
         )
+    if train.device == "cpu":
+        logger.info("%d CPU threads (OMP_NUM_THREADS sets them)", torch.get_num_threads())
     torch.set_float32_matmul_precision(train.float32_matmul_precision)
     torch.backends.cudnn.benchmark = train.cudnn_benchmark and not train.deterministic
     _set_deterministic(train.deterministic)

@@ -21,7 +21,7 @@ _COPIES = 3.0  # seconds: a cluster and the launcher may both deliver the same r
 
 
 class Preemption(HookBase):
-    """Listens for SIGTERM, SIGUSR1, SIGUSR2 and SIGINT while it is open as a context.
+    """Listens for SIGTERM, SIGUSR1, SIGUSR2, SIGINT and SIGHUP while it is open as a context.
 
     A request during a step sets ``stopping`` at the end of this step or the next, of the same one
     in all processes. While everything is on disk (setting up, evaluating) a request ends the
@@ -105,3 +105,10 @@ class Preemption(HookBase):
 def _leave() -> None:
     logger.warning("ended by a signal; --resume continues from the last checkpoint")
     os._exit(PREEMPTED)  # not SystemExit: the main thread may be stuck
+
+
+def end_at_signals() -> None:
+    """For the rest of this process a stop signal ends it at once with status ``PREEMPTED`` while no
+    run listens: before it does, and on the way out."""
+    for number in heeded_signals():
+        signal.signal(number, lambda *_: os._exit(PREEMPTED))

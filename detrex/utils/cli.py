@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 from detrex.utils.errors import InputError
+from detrex.utils.streams import outlive_readers
 from detrex.utils.text import printable, printable_lines
 
 
@@ -20,7 +21,9 @@ def write_out(record: logging.LogRecord) -> bool:
 
 def run_command(main: Callable[[], None]) -> None:
     """Call ``main``; an ``InputError``, or a file that the system refuses, becomes one ``error:``
-    line on stderr and exit status 2."""
+    line on stderr and exit status 2. Where nobody reads the output any more, as `head` does not,
+    the work is done all the same."""
+    outlive_readers()
     logging.lastResort.addFilter(write_out)
     try:
         main()

@@ -6,21 +6,41 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
+from collections.abc import Callable
 
 # SIGTERM: schedulers and torchrun; SIGUSR1: Slurm's --signal by custom; SIGUSR2: submitit;
-# SIGINT: Ctrl-C, which a terminal sends to all processes of the run.
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+# SIGINT: Ctrl-C, which a terminal sends to all processes of the run; SIGHUP: the terminal is gone.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP)
+_OFTEN_IGNORED = (signal.SIGINT, signal.SIGHUP)  # in the background, under nohup
+_GLANCE = 1.0  # seconds between two looks for the parent
 
 
 def heeded_signals() -> list[signal.Signals]:
-    """Return the stop signals, without Ctrl-C where a shell has started this process to ignore it:
-    in the background."""
-    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-    return [number for number in STOP_SIGNALS if number != signal.SIGINT or not ignored]
+    """Return the stop signals, without Ctrl-C and SIGHUP where this process was started to ignore
+    them: in the background, under nohup."""
+    ignored = {n for n in _OFTEN_IGNORED if signal.getsignal(n) == signal.SIG_IGN}
+    return [number for number in STOP_SIGNALS if number not in ignored]
 
 
-def shield_worker(worker: int) -> None:
-    """For a data loading worker (``worker_init_fn``): only its parent may stop it.
+def watch_parent(orphaned: Callable[[], None]) -> None:
+    """Call ``orphaned``, in a thread, within seconds after the process that started this one ended.
+
+    Not the kernel's parent-death signal: it follows the thread that started the process, and a
+    process may ignore it.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_GLANCE)
+        orphaned()
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def shield_worker() -> None:
+    """For a data loading worker: only its parent may stop it, and it ends with its parent.
 
     Clusters signal all processes of a job, and a run whose workers die has no step to finish. A
     worker inherits its parent's wakeup descriptor too, and must not write to it.
@@ -28,6 +48,7 @@ def shield_worker(worker: int) -> None:
     signal.set_wakeup_fd(-1)
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     threading.Thread(target=_obey_parent, daemon=True).start()
+    watch_parent(lambda: os._exit(1))
 
 
 def _obey_parent() -> None:

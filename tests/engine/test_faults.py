@@ -51,7 +51,7 @@ def test_killed_in_a_step_and_in_a_checkpoint_a_run_ends_like_the_undisturbed_on
     assert not any(folder.glob(".model_*"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP])
 def test_asked_to_stop_a_run_saves_the_step_it_is_in(runs, number):
     name = f"stopped{number}"
     process = start(runs, name, "train.checkpointer.period=0")

@@ -1,7 +1,9 @@
 """Several real processes: preempted, killed, crashed, on two machines; nothing is lost."""
 
+import fcntl
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,10 +12,11 @@ import time
 import pytest
 import torch
 
+from detrex.engine.folder_lock import LOCK
 from detrex.engine.launch import _free_port
 from detrex.engine.preemption import PREEMPTED
 from tests.engine import processes
-from tests.engine.test_launch import TOOL, call
+from tests.engine.test_launch import STARTERS, TOOL, call
 from tests.engine.tiny import write_data
 
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -62,24 +65,28 @@ def test_ctrl_c_in_a_terminal_saves_the_step(tiny_run, count):
     while processes.iterations(folder) < 3:
         assert run.poll() is None
         time.sleep(0.001)
-    os.killpg(run.pid, signal.SIGINT)  # workers and launcher, too
-    assert run.wait(timeout=60) == PREEMPTED
+    while run.poll() is None:  # until the very end; workers and launcher, too
+        os.killpg(run.pid, signal.SIGINT)
+        time.sleep(0.05)
+    assert run.wait() == PREEMPTED
     saved = tiny_run.checkpoint("a", "model_latest.pth")["iteration"]
     text = (tiny_run.folder / "log").read_text()
     assert f"stopped by a signal after iteration {saved}; --resume continues" in text
     assert "Traceback" not in text
 
 
-def test_background_job_goes_on_when_a_terminal_interrupts(tiny_run):
+def test_background_job_goes_on_when_a_terminal_interrupts_and_goes(tiny_run):
+    ignored = [signal.SIGINT, signal.SIGHUP]  # as by nohup and &
     command = tiny_run.args("a", "train.max_iter=200", "train.checkpointer.period=0")
     run = subprocess.Popen(
         [sys.executable, TOOL, *command],
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        preexec_fn=lambda: [signal.signal(number, signal.SIG_IGN) for number in ignored],
     )
     while processes.iterations(tiny_run.folder / "a") < 3:
         assert run.poll() is None
         time.sleep(0.001)
-    run.send_signal(signal.SIGINT)
+    for number in ignored:
+        run.send_signal(number)
     assert run.wait(timeout=120) == 0
 
 
@@ -99,6 +106,43 @@ def test_two_machines_with_two_processes_each_equal_one(tiny_run, tmp_path):
     assert [r["image_id"] for r in results[0]] == list(range(11))
     for ours, theirs in zip(*results, strict=True):
         assert ours["bbox"] == pytest.approx(theirs["bbox"], rel=1e-3)
+
+
+@pytest.mark.parametrize("starter", STARTERS.values(), ids=STARTERS)
+def test_processes_end_by_themselves_when_their_launcher_is_killed(tiny_run, starter):
+    options = ["train.max_iter=1000000", "train.checkpointer.period=0"]
+    run = subprocess.Popen(
+        [sys.executable, *starter, *tiny_run.args("a", *options)],
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        start_new_session=True,
+    )
+    while processes.iterations(tiny_run.folder / "a") < 3:
+        assert run.poll() is None
+        time.sleep(0.001)
+    run.kill()
+    run.wait()
+    lock = (tiny_run.folder / "a" / LOCK).open("a")
+    fcntl.lockf(lock, fcntl.LOCK_EX)  # the run holds it as long as it lives
+    assert tiny_run.checkpoint("a", "model_latest.pth")["iteration"] >= 3
+
+
+def test_killed_process_is_named(tiny_run):
+    killed = ["model.fail_at=3", "model.fail_rank=1", "model.fail_how=die"]
+    result = call(TOOL, "--num-gpus", "2", *tiny_run.args("a", *killed))
+    assert result.returncode == 1
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("error: rank 1 of the run was killed by SIGKILL, perhaps by the system")
+
+
+def test_closed_streams_and_broken_pipes_end_nothing(tiny_run):
+    command = [sys.executable, TOOL, "--num-gpus", "2", *tiny_run.args("closed")]
+    closed = subprocess.run(["bash", "-c", f"exec {shlex.join(command)} >&- 2>&-"], timeout=300)
+    assert closed.returncode == 0
+    command = [sys.executable, TOOL, *tiny_run.args("pipe", "train.log_period=1")]
+    lines = f"set -o pipefail; {shlex.join(command)} | head -1"
+    broken = subprocess.run(["bash", "-c", lines], capture_output=True, text=True, timeout=300)
+    assert (broken.returncode, broken.stderr) == (0, "")
+    assert len(processes.metrics(tiny_run.folder / "pipe")) > 8
 
 
 def test_crash_of_one_process_ends_all_with_its_traceback_last(tiny_run):

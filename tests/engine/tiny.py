@@ -27,6 +27,10 @@ def die_once():
     return 1.0
 
 
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def hang():
     print("hangs", flush=True)
     time.sleep(100)
@@ -48,6 +52,7 @@ def abort_in_finalization():
 FAILURES = {
     "nan": lambda: float("nan"),
     "crash": crash,
+    "die": die,
     "die_once": die_once,
     "hang": hang,
     "trap": abort_in_finalization,

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from detectron2.data import MetadataCatalog
 from detectron2.structures import Boxes, Instances
 
-from detrex.engine.launch import end_process
+from detrex.engine.group import end_process
 from detrex.evaluation import COCOEvaluator, evaluate_detections
 from detrex.evaluation.alignment import alignment_of_results
 from detrex.utils.errors import InputError

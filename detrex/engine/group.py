@@ -1,0 +1,114 @@
+"""A process's place among those of its run: meeting them, watching them, and ending."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import NoReturn
+
+import torch
+import torch.distributed as dist
+from detectron2.utils import comm
+
+from detrex.utils.signals import watch_parent
+
+from .heartbeat import Heartbeat
+
+TIMEOUT = timedelta(minutes=30)  # for all to start, and for one operation of theirs
+_NOTICE = 60.0  # seconds of waiting for the others until it is said
+_FAREWELL = 30.0  # seconds that a run without its launcher has to save its step
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Where a run's processes are.
+
+    Attributes:
+        processes: on this machine; one per GPU.
+        count: machines.
+        rank: this machine's number, from 0.
+        url: where rank 0 listens, e.g. "tcp://10.0.0.1:29500"; "auto" on one machine.
+    """
+
+    processes: int = 1
+    count: int = 1
+    rank: int = 0
+    url: str = "auto"
+
+
+def run_in_group(
+    function: Callable,
+    args: tuple,
+    place: tuple[int, int, int, int],
+    device: str,
+    meet: Callable[[], dist.Store],
+    fail: Callable[[Exception], NoReturn],
+) -> NoReturn:
+    """Call ``function(*args)`` as one process of a run, and end this process.
+
+    It ends with its parent, too: as a signal would end it, or at the latest after half a minute.
+
+    Args:
+        function: raises ``SystemExit`` where the run is preempted.
+        args: of the function.
+        place: rank, number of processes, and both on this machine.
+        device: "cuda" or "cpu".
+        meet: returns the store through which the processes find each other; may take long.
+        fail: ends this process with an error.
+    """
+    rank, world, local_rank, local = place
+    watch_parent(_end_as_orphan)
+    try:
+        store = _patiently(meet, rank, world)
+        if device.startswith("cuda"):
+            torch.cuda.set_device(local_rank)
+        backend = "nccl" if device.startswith("cuda") else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=TIMEOUT)
+        comm.create_local_process_group(local)
+        comm.synchronize()
+        heartbeat = Heartbeat(store, rank, world, fail)
+        function(*args)
+        status = 0
+    except SystemExit as end:  # preempted, in all processes
+        status = end.code or 0
+    except Exception as error:
+        fail(error)
+    heartbeat.stop()
+    dist.destroy_process_group()
+    end_process(status)
+
+
+def _patiently(meet: Callable[[], dist.Store], rank: int, world: int) -> dist.Store:
+    text = f"process {rank} still waits for all {world} processes of the run to start"
+    notice = threading.Timer(_NOTICE, print, (text,), {"file": sys.stderr, "flush": True})
+    notice.daemon = True
+    notice.start()
+    try:
+        return meet()
+    finally:
+        notice.cancel()
+
+
+def _end_as_orphan() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_FAREWELL)
+    os._exit(1)
+
+
+def end_process(status: int) -> NoReturn:
+    """End this process of a group, without the interpreter's finalization.
+
+    During that, a thread of gloo's that lets go of its last tensor may abort the process (Python
+    before 3.14 ends threads that wait for its lock), and a finished run would count as failed.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
