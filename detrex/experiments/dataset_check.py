@@ -39,11 +39,13 @@ LEAST_ITERATIONS, IMAGES_PER_GPU = 5000, 2  # of the training that is proposed
 
 @dataclass(frozen=True)
 class SplitReport:
-    """Counts of a split. ``sizes``: boxes that are small, medium and large as COCO has it;
-    ``most``: boxes in its fullest image; ``classes``: boxes by class name."""
+    """Counts of a split. ``origin``: which files say that these are its images; ``sizes``: boxes
+    that are small, medium and large as COCO has it; ``most``: boxes in its fullest image;
+    ``classes``: boxes by class name."""
 
     json_file: str
     images: str
+    origin: str
     image_count: int
     without_objects: int
     boxes: int
@@ -91,6 +93,7 @@ def check_split(split: Split, json_file: Path) -> SplitReport:
     return SplitReport(
         json_file=str(json_file),
         images=str(split.images),
+        origin=split.origin,
         image_count=len(entries.images),
         without_objects=len(entries.images.keys() - per_image.keys()),
         boxes=len(entries.annotations),
@@ -135,6 +138,7 @@ def as_text(reports: Mapping[str, SplitReport], shared: Oddities) -> str:
             f"{name}: {r.image_count} images ({r.without_objects} without objects), {r.boxes} boxes"
             f" (at most {r.most} in an image); small {r.sizes[0]}, medium {r.sizes[1]},"
             f" large {r.sizes[2]}",
+            f"  {r.origin}",
             f"  {r.json_file}",
         ]
     counts = {c: [r.classes.get(c, 0) for r in reports.values()] for c in _all_classes(reports)}
@@ -227,9 +231,9 @@ def training_settings(
     return [*settings, f"train.output_dir=output/{name}_run"]
 
 
-def training_command(config_file: str, settings: Sequence[str]) -> str:
+def training_command(script: str, config_file: str, settings: Sequence[str]) -> str:
     """The shell command that trains with these overrides."""
-    words = ["python", "tools/train_net.py", "--config-file", config_file]
+    words = ["python", script, "--config-file", config_file]
     if torch.cuda.device_count() > 1:
         words += ["--num-gpus", str(torch.cuda.device_count())]
     return " \\\n    ".join([shlex.join(words), *map(shlex.quote, settings)])

@@ -10,7 +10,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from detrex.utils.errors import InputError
 
-ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 _DECODERS_RAISE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 

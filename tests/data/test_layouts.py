@@ -65,7 +65,7 @@ def test_what_open_images_and_objects365_leave_out_is_said(tmp_path):
         data.mkdir()
         layouts.WRITERS[layout](data)
         train = read_layout(data)[1]["train"]
-        assert train.problems == {"images that are missing, left out": [missing]}
+        assert train.problems["images that are missing, left out"] == [missing]
     groups = [a["iscrowd"] for a in read_layout(tmp_path / "Open Images")[1]["train"].annotations]
     assert groups == [0, 1, 0]  # the crow's box is one around a group
 
