@@ -85,6 +85,8 @@ def _lists(files: Files) -> dict[str, str]:
     main = [path for path in sets if posixpath.dirname(path).lower().endswith("/main")]
     lists = {path: set_name(path) for path in main or sets or texts}
     named = {path: name for path, name in lists.items() if name}
+    for path in sets:  # those of a class, or of segmentation, repeat the names
+        files.use(path)
     # CVAT has one list, default.txt.
     return named or ({path: "train" for path in sets} if len(sets) == 1 else {})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -74,14 +75,24 @@ def _config_files(files: Files) -> list[Path]:
     return [files.root / path for path in sorted(paths, key=lambda p: (p.count("/"), p))]
 
 
+class _AsWritten(yaml.BaseLoader):
+    """Values stay as they are written: the class "no" is not False, nor 007 the number 7; a key
+    that is there twice, as 0 and as "0", is an error."""
+
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
+        times = Counter(str(key.value) for key, _ in node.value)
+        if double := next((key for key, count in times.items() if count > 1), None):
+            raise yaml.YAMLError(f"the key {double!r} is there twice")
+        return super().construct_mapping(node, deep)
+
+
 def _content(file: Path) -> object:
-    """Values stay as they are written: the class "no" is not False, nor 007 the number 7."""
     text = read_text(file)
     if file.suffix.lower() == ".data":
         pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
         return {key.strip(): value.strip() for key, _, value in pairs}
     try:
-        return yaml.load(text, Loader=yaml.BaseLoader)
+        return yaml.load(text, Loader=_AsWritten)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{file}: not a YAML file ({first_line(error)})") from None
 
