@@ -6,7 +6,7 @@ stopping at the first one or dropping it, and image sets and splits belong to th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from .split import Split, hold_out
 from .unused import note_unused
 from .voc import is_voc, read_voc
 from .yolo import is_yolo, read_yolo
+from .yolo_config import has_config
 
 __all__ = ["LAYOUTS", "Split", "hold_out", "read_layout"]
 
@@ -60,21 +61,25 @@ def read_layout(path: Path, images: Path | None = None) -> tuple[str, dict[str, 
         InputError: nothing that is known, or files that contradict each other.
     """
     files = _files(path)
-    if files.given or images:
-        name = _ENDINGS.get(path.suffix.lower(), "COCO")
-    else:
-        name = next((name for name, layout in LAYOUTS.items() if layout.tells(files)), None)
-    if name is None:
-        raise refusal(files, list(LAYOUTS))
-    if images and name not in ("COCO", "CSV"):
-        raise InputError(f"{path}: an image folder belongs to a COCO JSON or a CSV")
+    name = _name(files, ("COCO", "CSV") if images else LAYOUTS)
     splits = LAYOUTS[name].read(files, *[images] if images else [])
     splits = _train_and_val(path, splits)
     if not files.given:
         note_unused(files)
     for kind, places in files.notes.items():
-        splits["train"].problems[kind] += places
+        splits["train"].problems[kind] += dict.fromkeys(places)
     return name, splits
+
+
+def _name(files: Files, names: Collection[str]) -> str:
+    if files.given:
+        name = _ENDINGS[files.given.suffix.lower()]
+    else:
+        name = next((name for name in names if LAYOUTS[name].tells(files)), None)
+        name = name or ("YOLO" if has_config(files) else None)  # images and labels are elsewhere
+    if name not in names:
+        raise refusal(files, names)
+    return name
 
 
 def _files(path: Path) -> Files:

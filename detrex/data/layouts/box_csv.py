@@ -76,12 +76,20 @@ def read_box_csv(files: Files, images: Path | None = None) -> dict[str, Split]:
     if not by_split:
         raise InputError(f"{files.given}: no columns for image, class and box corners")
     rows = {path: list(_rows(files.use(path))) for path in by_split.values()}
+    for path in rows:
+        files.note_encoding(path)
     classes = sorted({row.label for part in rows.values() for row in part} - {""})
     near = Files(images) if images else files
     return {
-        split: _split(near, files.root / path, rows[path], classes, f"from {path}")
+        split: _split(near, files.root / path, rows[path], classes, _origin(files, path))
         for split, path in by_split.items()
     }
+
+
+def _origin(files: Files, path: str) -> str:
+    if _columns(files.root / path).label < 0:
+        return f"from {path}, which has no column of classes: all are called object"
+    return f"from {path}"
 
 
 class _Row(NamedTuple):
@@ -135,6 +143,13 @@ def _are_parts(rows: Sequence[_Row]) -> bool:
     return all(0 <= v <= 1 for v in values) and any(v % 1 for v in values)
 
 
+def _box(cells: list[str], columns: list[int]) -> list[str]:
+    """The four cells of a box, or what stands in one: "[834.0, 222.0, 56.0, 36.0]"."""
+    if len(columns) > 1 or not cells[columns[0]]:
+        return [cells[i] for i in columns]
+    return cells[columns[0]].strip("[]() ").replace(",", " ").split()
+
+
 def _rows(file: Path) -> Iterator[_Row]:
     columns = _columns(file)
     with open_text(file) as stream:
@@ -148,7 +163,7 @@ def _rows(file: Path) -> Iterator[_Row]:
                 cells[columns.image],
                 cells[columns.label] if columns.label >= 0 else "object",
                 [cells[i] for i in columns.size],
-                [cells[i] for i in columns.box],
+                _box(cells, columns.box),
                 columns.sides,
             )
 
@@ -164,7 +179,8 @@ def _columns(file: Path) -> _Columns | None:
 
 def _by_header(cells: list[str], delimiter: str) -> _Columns | None:
     header = {re.sub(r"[\W_]", "", cell).lower(): i for i, cell in reversed([*enumerate(cells)])}
-    box = next((b for b in (*_CORNERS, *_SIDES) if header.keys() >= set(b.split())), None)
+    forms = *_CORNERS, *_SIDES, "bbox"
+    box = next((form for form in forms if header.keys() >= set(form.split())), None)
     image = next((name for name in _IMAGE if name in header), None)
     if box is None or image is None:
         return None
@@ -177,7 +193,7 @@ def _by_header(cells: list[str], delimiter: str) -> _Columns | None:
         image=header[image],
         label=-1 if label is None else header[label],
         box=[header[name] for name in box.split()],
-        sides=box in _SIDES,
+        sides=box not in _CORNERS,
         size=[header[name] for name in size],
         header=True,
         delimiter=delimiter,

@@ -38,9 +38,13 @@ def read_coco_layout(files: Files, images: Path | None = None) -> dict[str, Spli
         if kind.name != COCO:
             raise refused_json(files.given, kind)
         return {"train": _split(files, files.given, kind, images, "train")}
+    by_split = _by_split(files)
+    for path, kind in files.jsons.items():
+        if kind.damaged and split_of(path) in {"train", "val"} - by_split.keys():
+            raise InputError(kind.reason)
     return {
         name: _split(files, files.use(path), files.jsons[path], images, name)
-        for name, path in _by_split(files).items()
+        for name, path in by_split.items()
     }
 
 
@@ -71,14 +75,12 @@ def _name(path: str) -> str:
 
 def _split(files: Files, file: Path, kind: JsonKind, images: Path | None, name: str) -> Split:
     folder = images or _image_folder(file, kind.names, name)
-    if folder is None and files.given:
-        files = Files(file.parent.parent)
-    elif images:
-        files = Files(images)
-    origin = f"from {file.relative_to(files.root) if file.is_relative_to(files.root) else file}"
+    origin = f"from {file.relative_to(files.root)}"
     exact = [name for name in kind.names if folder and os.path.isfile(folder / name)]
     for image in exact:
         files.use(folder / image)
+    if images or (folder is None and files.given):
+        files = Files(images or file.parent.parent)
     if len(exact) < len(kind.names):
         # The split's name beside the JSON's: other splits may number their images alike.
         source = f"{name}/{file.name}" if split_of(origin) else file.name

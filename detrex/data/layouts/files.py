@@ -10,11 +10,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
+from urllib.parse import unquote
 
 from detrex.utils.images import ENDINGS
 from detrex.utils.text import first_few
 
 from .json_kinds import JsonKind, json_kind
+from .text import GUESS, encoding
 
 # What folders and files of a split are called, in any case, with years or other words around.
 _WORDS = {
@@ -107,6 +109,11 @@ class Files:
         self._used.add(str(whole).removeprefix(f"{self.root}/"))
         return whole
 
+    def note_encoding(self, path: str | Path) -> None:
+        """Add a file that is read as Windows-1252 to the notes: its letters are a guess."""
+        if encoding(self.root / path) == GUESS:
+            self.notes["files that are not UTF-8, read as Windows-1252"].append(str(path))
+
     def unused(self) -> list[str]:
         """Those that nobody has read."""
         return [path for path in self.paths if path not in self._used]
@@ -147,7 +154,8 @@ class Files:
         """(closeness, path) of the image that is meant."""
         stated = stated.replace("\\", "/").strip()
         name = stem(stated)
-        candidates = self._by_stem.get(name) or self._by_stem.get(os.path.splitext(name)[0], ())
+        others = name, os.path.splitext(name)[0], unquote(name)  # of another ending; of an address
+        candidates = next(filter(None, (self._by_stem.get(other) for other in others)), ())
         split = split_of(posixpath.dirname(source))
         scored = (
             (_closeness(path, stated, source), path)

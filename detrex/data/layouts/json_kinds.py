@@ -12,14 +12,17 @@ from detrex.utils.errors import InputError
 from .text import load_json
 
 COCO, LABELME = "COCO", "LabelMe"
+_OTHERS = "annotations", "categories"  # lists of COCO's beside the images
 
 
 class JsonKind(NamedTuple):
-    """A JSON file's format; ``names``: what it calls its images; ``reason``: why it has none."""
+    """A JSON file's format; ``names``: what it calls its images; ``reason``: why it has none;
+    ``damaged``: cut off, or COCO's but for a list."""
 
     name: str | None
     names: list[str]
     reason: str = ""
+    damaged: bool = False
 
 
 def json_kind(path: Path) -> JsonKind:
@@ -27,7 +30,7 @@ def json_kind(path: Path) -> JsonKind:
     try:
         content = load_json(path)
     except InputError as error:
-        return JsonKind(None, [], str(error))
+        return JsonKind(None, [], str(error), damaged=True)
     name = next((name for name, tells in _KINDS.items() if tells(content)), None)
     if name == COCO:
         images = [image for image in content["images"] if isinstance(image, dict)]
@@ -38,7 +41,8 @@ def json_kind(path: Path) -> JsonKind:
     try:
         read_json(path)
     except InputError as error:
-        return JsonKind(None, [], str(error))
+        damaged = _has(content, images=list) and not content.keys().isdisjoint(_OTHERS)
+        return JsonKind(None, [], str(error), damaged)
     return JsonKind(None, [], f"{path}: not a COCO file")
 
 

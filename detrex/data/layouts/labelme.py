@@ -52,7 +52,8 @@ def _names(path: str, content: dict) -> list[str]:
 
 
 def _add(split: Split, image: Path, content: dict, file: Path) -> None:
-    entry = split.add_image(image)
+    size = content.get("imageWidth"), content.get("imageHeight")
+    entry = split.add_image(image, size if all(type(side) is int for side in size) else None)
     for count, shape in enumerate(content["shapes"] if entry else (), 1):
         try:
             box = _box(shape.get("shape_type") or "polygon", shape.get("points"))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 from detrex.utils.errors import InputError
@@ -35,7 +36,7 @@ ADVICE = {
 }
 
 
-def refusal(files: Files, layouts: Sequence[str]) -> InputError:
+def refusal(files: Files, layouts: Collection[str]) -> InputError:
     """The error that says why nothing in a folder can be read."""
     if name := _format(files):
         return InputError(f"{files.root}: {name}, which is not read: {ADVICE[name]}")
@@ -51,15 +52,11 @@ def _format(files: Files) -> str | None:
     for kind in files.jsons.values():
         if kind.name in ADVICE:
             return kind.name
-    for name, endings in {
-        "TFRecord": (".tfrecord", ".tfrecords", ".record"),
-        "VoTT": (".vott",),
-        "Parquet": (".parquet",),
-    }.items():
-        if files.ending(*endings) or (
-            name == "TFRecord" and any(".tfrecord-" in p for p in files.paths)
-        ):
+    for name, endings in {"VoTT": (".vott",), "Parquet": (".parquet",)}.items():
+        if files.ending(*endings):
             return name
+    if any(re.search(r"\.(tf)?records?(-\d+-of-\d+)?$", path) for path in files.paths):
+        return "TFRecord"
     if any(_root_tag(files.root / path) == "annotations" for path in files.ending(".xml")[:3]):
         return "CVAT for images"
     texts = (read_lines(files.root / path)[:4] for path in files.ending(".txt")[:100])

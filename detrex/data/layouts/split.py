@@ -108,8 +108,7 @@ def hold_out(split: Split) -> list[Split]:
     chosen = set(order[: -(-len(order) // HELD_OUT)]) if len(order) > 1 else set()
     origins = [split.origin]
     if chosen:
-        held_out = f"held out: 1 image in {HELD_OUT} of train"
-        origins = [f"{split.origin}, without what is held out", held_out]
+        origins = [f"{split.origin}, without what is held out", "a tenth of train, held out"]
     parts = [Split(split.images, origin=origin) for origin in origins]
     for part, inside in zip(parts, (False, True), strict=False):
         part.categories = content["categories"]

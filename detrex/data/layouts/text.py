@@ -20,6 +20,7 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+GUESS = "cp1252"  # of text that says nothing and is not UTF-8
 _LARGEST = 1e9  # of a coordinate; what is beyond is no pixel and may overflow later
 
 
@@ -28,10 +29,11 @@ def open_text(path: str | os.PathLike) -> IO[str]:
 
     Ends of lines stay as they are.
     """
-    return open(path, encoding=_encoding(path), errors="replace", newline="")
+    return open(path, encoding=encoding(path), errors="replace", newline="")
 
 
-def _encoding(path: str | os.PathLike) -> str:
+def encoding(path: str | os.PathLike) -> str:
+    """The encoding that :func:`open_text` takes."""
     with open(path, "rb") as stream:
         start = stream.read(1 << 20)
         if name := next((name for mark, name in _MARKS.items() if start.startswith(mark)), None):
@@ -43,7 +45,7 @@ def _encoding(path: str | os.PathLike) -> str:
                 start = stream.read(1 << 20)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
-            return "cp1252"
+            return GUESS
     return "utf-8"
 
 

@@ -21,5 +21,6 @@ def note_unused(files: Files) -> None:
             files.notes["images in no split, left out"].append(path)
         elif not name.startswith(_TEXTS) and ending not in _NO_DATA.split():
             kind = files.jsons[path] if ending == ".json" else None
-            reason = f" ({kind.name})" if kind and kind.name else ""
-            files.notes["other files, not read"].append(path + reason)
+            where = kind.reason if kind and kind.damaged else path
+            where += f" ({kind.name})" if kind and kind.name else ""
+            files.notes["other files, not read"].append(where)

@@ -20,7 +20,7 @@ Sets = dict[str, tuple[list[str], str]]  # split -> (XML files, where that is sa
 
 def is_voc(files: Files) -> bool:
     """Whether there are XML files of VOC, or such as do not parse and are nothing else."""
-    tags = [_tag(_parse(files.root / path)) for path in files.ending(".xml")[:20]]
+    tags = [_tag(_parse(files, path)) for path in files.ending(".xml")[:20]]
     return "annotation" in tags or (bool(tags) and not any(tags))
 
 
@@ -31,7 +31,7 @@ def read_voc(files: Files) -> dict[str, Split]:
     07+12, with 2007's test); else train and val are what they say. Objects marked difficult count
     as any other. Classes are in alphabetical order.
     """
-    trees = {path: _parse(files.root / path) for path in files.ending(".xml")}
+    trees = {path: _parse(files, path) for path in files.ending(".xml")}
     for path in [path for path, tree in trees.items() if _tag(tree) not in (None, "annotation")]:
         del trees[path]
     sets = _image_sets(files, trees) or by_folder(files, trees)
@@ -109,16 +109,25 @@ def _listed(files: Files, file: str, by_stem: dict[str, list[str]]) -> list[str]
     return list(dict.fromkeys(paths))
 
 
-def _parse(path: Path) -> ET.Element | None:
+def _parse(files: Files, path: str) -> ET.Element | None:
     """The XML's root; None if it is none."""
     try:
-        return ET.parse(path).getroot()
+        return ET.parse(files.root / path).getroot()
     except (ET.ParseError, ValueError, LookupError):
         pass
-    try:  # an encoding that is not declared, or that the parser lacks
-        return ET.fromstring(re.sub(r"^\s*<\?xml.*?\?>", "", read_text(path), flags=re.DOTALL))
-    except (ET.ParseError, ValueError):
+    # An encoding that is not declared, or that the parser lacks.
+    head = re.compile(r"\s*<\?xml[^>]*?(?:encoding=[\"']([\w.-]+)[\"'][^>]*)?\?>")
+    text = read_text(files.root / path)
+    declared = head.match(text)
+    try:
+        if declared and declared[1]:
+            text = (files.root / path).read_bytes().decode(declared[1])
+        tree = ET.fromstring(head.sub("", text, count=1))
+    except (ET.ParseError, ValueError, LookupError):
         return None
+    if not (declared and declared[1]):
+        files.note_encoding(path)
+    return tree
 
 
 def _tag(tree: ET.Element | None) -> str | None:

@@ -17,15 +17,13 @@ from detrex.utils.errors import InputError
 from .files import Files, by_folder, set_name, stem
 from .split import Split
 from .text import is_number, number, read_lines
-from .yolo_config import YoloConfig, has_config, read_config, resolve
+from .yolo_config import YoloConfig, read_config, resolve
 
 Sets = dict[str, tuple[list[Path], str]]  # split -> (images, where that is said)
 
 
 def is_yolo(files: Files) -> bool:
-    """Whether a YAML says so, or text files of images' names hold labels."""
-    if has_config(files):
-        return True
+    """Whether text files of images' names hold labels."""
     images = {stem(path) for path in files.images}
     texts = [path for path in files.ending(".txt") if stem(path) in images][:50]
     return any(_is_label_file(files.root / path) for path in texts)
@@ -51,8 +49,10 @@ def read_yolo(files: Files) -> dict[str, Split]:
     config = read_config(files)
     sets = _config_sets(files, config) or _list_sets(files)
     everything = {path for paths, _ in sets.values() for path in paths}
-    labels = _label_files(files, everything or {files.root / path for path in files.images})
-    sets = sets or _folder_sets(files, labels)
+    if not files.given:
+        everything.update(files.root / path for path in files.images)
+    labels = _label_files(files, everything)
+    sets |= _folder_sets(files, labels, sets)
     if not labels:
         image = min(everything, default=files.root / "images/x.jpg")
         places = f"{_in_labels(image)} and {image.with_suffix('.txt')}"
@@ -64,8 +64,8 @@ def read_yolo(files: Files) -> dict[str, Split]:
         splits[split_name] = split = Split(folder, list(names.values()), origin=origin)
         for path in paths:
             _add(split, files, path, labels.get(path), _Line(list(names), config.values))
-    unused = set(files.unused())
-    for path in files.ending(".txt"):
+    unused = set() if files.given else set(files.unused())
+    for path in files.ending(".txt") if unused else ():
         if path in unused and _is_label_file(files.root / path):
             files.notes["label files without an image, left out"].append(str(files.use(path)))
     return splits
@@ -129,13 +129,19 @@ def _listed(files: Files, file: Path, base: Path) -> list[Path]:
     return paths
 
 
-def _folder_sets(files: Files, labels: Mapping[Path, Path]) -> Sets:
-    """Images by their folders, of folders that have labels at all."""
+def _folder_sets(files: Files, labels: Mapping[Path, Path], sets: Sets) -> Sets:
+    """Images by their folders, of folders that have labels at all: all, or the splits that others
+    do not name."""
+    if files.given:
+        return {}
+    taken = {path for paths, _ in sets.values() for path in paths}
     folders = {image.parent for image in labels}
-    images = [path for path in files.images if (files.root / path).parent in folders]
+    paths = {path: files.root / path for path in files.images}
+    images = [p for p, path in paths.items() if path.parent in folders and path not in taken]
     return {
         name: ([files.root / path for path in paths], origin)
         for name, (paths, origin) in by_folder(files, images).items()
+        if name not in sets and (name != "train" or not sets)
     }
 
 

@@ -144,6 +144,7 @@ def _names_nearby(files: Files) -> list[str] | None:
         name = posixpath.basename(path).lower()
         if name.endswith(_NAMES) or any(word in name for word in ("classes", "labels", "names")):
             found[path] = read_names(files.use(path))
+            files.note_encoding(path)
     longest = max(found.values(), key=len, default=None)
     for path, names in found.items():
         if names != longest[: len(names)]:
