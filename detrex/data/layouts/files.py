@@ -76,8 +76,12 @@ class Files:
             relative = os.path.relpath(folder, self.root)
             start = "" if relative == os.curdir else f"{relative}/"
             for name in names:
-                if name[0] != "." and os.path.isfile(os.path.join(folder, name)):
+                if name[0] == ".":
+                    continue
+                if os.path.isfile(os.path.join(folder, name)):
                     yield start + name
+                else:
+                    self.notes["links to nothing, or no regular files"].append(start + name)
 
     def _cannot_list(self, error: OSError) -> None:
         self.notes["folders that cannot be listed"].append(f"{error.filename}: {error.strerror}")
@@ -211,6 +215,7 @@ def _closeness(path: str, stated: str, source: str) -> tuple[int, ...]:
         len({f.lower() for f in folders} & {f.lower() for f in near}),
         common - len(folders),
         (name == stated_name) + (name.lower() == stated_name.lower()),
+        stem(path) == stem(source),
     )
 
 

@@ -38,7 +38,7 @@ def read_config(files: Files) -> YoloConfig:
     Raises:
         InputError: a given file, or the only one, that is none; classes that are not 0, 1, 2, ...
     """
-    broken = []
+    configs, broken = {}, []
     for file in _config_files(files):
         try:
             content = _content(file)
@@ -46,8 +46,13 @@ def read_config(files: Files) -> YoloConfig:
             broken.append(error)
             continue
         if _is_config(content):
-            files.use(file)
-            return _config(files, file, content)
+            configs[file] = content
+    if configs:
+        file, *others = configs
+        other = next((o for o in others if len(o.parts) == len(file.parts)), file)
+        if other.parent != file.parent:
+            raise InputError(f"{files.root}: two data sets, {file} and {other}; give one of them")
+        return _config(files, files.use(file), configs[file])
     if broken:
         raise broken[0]
     if files.given:
