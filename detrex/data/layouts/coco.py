@@ -39,6 +39,9 @@ def read_coco_layout(files: Files, images: Path | None = None) -> dict[str, Spli
             raise refused_json(files.given, kind)
         return {"train": _split(files, files.given, kind, images, "train")}
     by_split = _by_split(files)
+    if "test" in by_split and not files.jsons[by_split["test"]].boxes:
+        test = files.use(by_split.pop("test"))
+        files.notes["test sets without boxes, not used"].append(str(test))
     for path, kind in files.jsons.items():
         if kind.damaged and split_of(path) in {"train", "val"} - by_split.keys():
             raise InputError(kind.reason)

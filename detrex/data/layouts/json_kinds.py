@@ -17,12 +17,13 @@ _OTHERS = "annotations", "categories"  # lists of COCO's beside the images
 
 class JsonKind(NamedTuple):
     """A JSON file's format; ``names``: what it calls its images; ``reason``: why it has none;
-    ``damaged``: cut off, or COCO's but for a list."""
+    ``damaged``: cut off, or COCO's but for a list; ``boxes``: how many of COCO's there are."""
 
     name: str | None
     names: list[str]
     reason: str = ""
     damaged: bool = False
+    boxes: int = 0
 
 
 def json_kind(path: Path) -> JsonKind:
@@ -35,7 +36,8 @@ def json_kind(path: Path) -> JsonKind:
     if name == COCO:
         images = [image for image in content["images"] if isinstance(image, dict)]
         names = [image.get("file_name") for image in images]
-        return JsonKind(name, [name for name in names if isinstance(name, str)])
+        names = [name for name in names if isinstance(name, str)]
+        return JsonKind(name, names, boxes=len(content.get("annotations", ())))
     if name is not None:
         return JsonKind(name, [], f"{path}: {name}")
     try:
@@ -66,7 +68,9 @@ def _has(content: object, **kinds: type | tuple[type, ...]) -> bool:
 # Formats by name. The first that fits.
 _KINDS: dict[str, Callable[[object], bool]] = {
     "COCO Panoptic": lambda c: "segments_info" in _first(c, "annotations"),
-    COCO: lambda c: _has(c, images=list, annotations=list, categories=list),
+    COCO: lambda c: (
+        _has(c, images=list, categories=list) and isinstance(c.get("annotations", []), list)
+    ),
     LABELME: lambda c: _has(c, shapes=list),
     "CreateML": lambda c: "coordinates" in _first(_first(c), "annotations"),
     "VoTT": lambda c: _has(c, asset=dict, regions=list) or _has(c, assets=dict),
