@@ -133,6 +133,8 @@ def _size(texts: list[str]) -> tuple[int, int] | None:
 
 
 def _corners(row: _Row, scale: Sequence[float]) -> list[float]:
+    if len(row.box) != 4:
+        raise ValueError(f"a box of {len(row.box)} numbers")
     x0, y0, x1, y1 = (number(text) * factor for text, factor in zip(row.box, scale, strict=True))
     return [x0, y0, x0 + x1, y0 + y1] if row.sides else [x0, y0, x1, y1]
 
