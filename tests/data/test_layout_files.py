@@ -57,7 +57,7 @@ def test_lists_of_a_class_are_no_lists_of_a_split():
 
 
 def test_the_image_that_is_meant(tmp_path):
-    for name in ("train/img/1.JPG", "val/img/1.jpg", "b/1.png", "b/x.y.jpeg"):
+    for name in ("train/img/0.jpg", "train/img/1.JPG", "val/img/1.jpg", "b/1.png", "b/x.y.jpeg"):
         write(tmp_path / name, "")
     files = Files(tmp_path)
 

@@ -174,6 +174,22 @@ def one_csv_per_split_with_semicolons(root: Path) -> None:
         write(root / split / "boxes.csv", f"Image_ID;Label;x;y;Width;Height\r\n{rows}", "utf-8-sig")
 
 
+def one_csv_for_folders_of_splits(root: Path) -> None:
+    layouts.write_images({split: root / "images" / split for split in SPLITS})
+    write(root / "all.csv", layouts.CSV_HEADER + "".join(map(layouts.csv_rows, SPLITS)))
+
+
+def csv_per_split_for_one_folder(root: Path) -> None:
+    """All images are in a folder called train."""
+    layouts.write_images({split: root / "train" for split in SPLITS})
+    for split in SPLITS:
+        write(root / f"{split}.csv", layouts.CSV_HEADER + layouts.csv_rows(split))
+
+
+def xml_files_together(root: Path) -> None:
+    voc(root, "images/{split}", "xml", stated="{}.jpg")
+
+
 VARIANTS: dict[Callable, str] = {
     roboflow_yolo: "YOLO",
     yaml_of_another_machine: "YOLO",
@@ -188,7 +204,10 @@ VARIANTS: dict[Callable, str] = {
     roboflow_coco: "COCO",
     fiftyone_coco: "COCO",
     coco_of_windows: "COCO",
+    xml_files_together: "PASCAL VOC",
     keras_retinanet: "CSV",
+    one_csv_for_folders_of_splits: "CSV",
+    csv_per_split_for_one_folder: "CSV",
     one_csv_per_split_with_semicolons: "CSV",
 }
 

@@ -85,8 +85,9 @@ def _name(files: Files, names: Collection[str]) -> str:
 def _files(path: Path) -> Files:
     if path.is_dir():
         return Files(_unpacked(path))
-    if not path.exists():
-        raise InputError(f"{path}: no such file or folder")
+    if not path.is_file():
+        what = "not a regular file" if path.exists() else "no such file or folder"
+        raise InputError(f"{path}: {what}")
     if path.suffix.lower() not in _ENDINGS:
         raise InputError(f"{path}: give the folder of the data, or a {', '.join(_ENDINGS)} file")
     return Files(path.parent, path)

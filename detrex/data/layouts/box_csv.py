@@ -10,7 +10,8 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ _LABEL = (
     "class classname label labelname category categoryname objectclass objectname object".split()
 )
 _LABEL += ["type", "name"]
+_SPLIT = "split set subset partition".split()
 # x and y of the first corner; then of the second, or width and height
 _CORNERS = ("xmin ymin xmax ymax", "x0 y0 x1 y1", "x1 y1 x2 y2", "left top right bottom")
 _SIDES = ("x y w h", "x y width height", "left top width height", "xmin ymin width height")
@@ -41,6 +43,7 @@ class _Columns(NamedTuple):
     box: list[int]
     sides: bool
     size: list[int]  # of the image; may be empty
+    split: int
     header: bool
     delimiter: str
 
@@ -76,14 +79,29 @@ def read_box_csv(files: Files, images: Path | None = None) -> dict[str, Split]:
     if not by_split:
         raise InputError(f"{files.given}: no columns for image, class and box corners")
     rows = {path: list(_rows(files.use(path))) for path in by_split.values()}
-    for path in rows:
-        files.note_encoding(path)
     classes = sorted({row.label for part in rows.values() for row in part} - {""})
     near = Files(images) if images else files
-    return {
-        split: _split(near, files.root / path, rows[path], classes, _origin(files, path))
-        for split, path in by_split.items()
-    }
+    splits: dict[str, Split] = {}
+    for name, path in by_split.items():
+        files.note_encoding(path)
+        source = f"{name}/{path}" if split_of(path) else path
+        paths, _ = near.pair({row.image: [row.image] for row in rows[path]}, source)
+        said = name if split_of(path) else None
+        for part, group in _by_row(near, said, rows[path], paths).items():
+            split = splits.setdefault(part, Split(near.root, classes, origin=_origin(files, path)))
+            _add(split, near, files.root / path, group, paths)
+    return splits
+
+
+def _by_row(
+    files: Files, said: str | None, rows: Sequence[_Row], paths: Mapping[str, Path]
+) -> dict[str, list[_Row]]:
+    """Rows by the split that a column says; else the CSV, in ``said``; else its image's folder."""
+    groups: dict[str, list[_Row]] = defaultdict(list)
+    for row in rows:
+        folder = files.folder(paths[row.image]) if row.image in paths else ""
+        groups[split_of(row.split) or said or split_of(folder) or "train"].append(row)
+    return groups
 
 
 def _origin(files: Files, path: str) -> str:
@@ -99,12 +117,12 @@ class _Row(NamedTuple):
     size: list[str]
     box: list[str]
     sides: bool
+    split: str
 
 
-def _split(files: Files, file: Path, rows: list[_Row], classes: list[str], origin: str) -> Split:
-    split = Split(files.root, classes, origin=origin)
-    source = f"{split_of(file.name) or ''}/{file.name}".lstrip("/")
-    paths, _ = files.pair({row.image: [row.image] for row in rows}, source)
+def _add(
+    split: Split, files: Files, file: Path, rows: Sequence[_Row], paths: Mapping[str, Path]
+) -> None:
     entries: dict[str, dict | None] = {}
     parts = _are_parts(rows)
     for row in rows:
@@ -121,7 +139,6 @@ def _split(files: Files, file: Path, rows: list[_Row], classes: list[str], origi
             except ValueError as error:
                 kind = "rows without a class or a box, left out"
                 split.problems[kind].append(f"{file}:{row.line}: {error}")
-    return split
 
 
 def _size(texts: list[str]) -> tuple[int, int] | None:
@@ -156,7 +173,7 @@ def _rows(file: Path) -> Iterator[_Row]:
     columns = _columns(file)
     with open_text(file) as stream:
         reader = csv.reader(stream, delimiter=columns.delimiter)
-        for cells in reader:
+        for cells in _checked(reader, file):
             if not any(cells) or (columns.header and reader.line_num == 1):
                 continue
             cells = [cell.strip() for cell in cells] + [""] * 20
@@ -167,15 +184,27 @@ def _rows(file: Path) -> Iterator[_Row]:
                 [cells[i] for i in columns.size],
                 _box(cells, columns.box),
                 columns.sides,
+                cells[columns.split] if columns.split >= 0 else "",
             )
+
+
+def _checked(reader: Iterator[list[str]], file: Path) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise InputError(f"{file}: line {reader.line_num}: {error}") from None
 
 
 def _columns(file: Path) -> _Columns | None:
     """The columns by the first row; None if it has none of boxes."""
     with open_text(file) as stream:
         first = next((line for line in stream if line.strip()), "")
-    rows = {mark: [c.strip() for c in next(csv.reader([first], delimiter=mark))] for mark in ",;\t"}
+    try:
+        rows = {mark: next(csv.reader([first], delimiter=mark)) for mark in ",;\t"}
+    except csv.Error:
+        return None
     delimiter, cells = max(rows.items(), key=lambda item: len(item[1]))
+    cells = [cell.strip() for cell in cells]
     return _by_header(cells, delimiter) or _by_order(cells, delimiter)
 
 
@@ -197,6 +226,7 @@ def _by_header(cells: list[str], delimiter: str) -> _Columns | None:
         box=[header[name] for name in box.split()],
         sides=box not in _CORNERS,
         size=[header[name] for name in size],
+        split=next((header[name] for name in _SPLIT if name in header), -1),
         header=True,
         delimiter=delimiter,
     )
@@ -208,7 +238,7 @@ def _by_order(cells: list[str], delimiter: str) -> _Columns | None:
         return None
     is_image = [os.path.splitext(cell)[1].lower() in ENDINGS for cell in cells]
     if is_image[0]:
-        return _Columns(0, 5, [1, 2, 3, 4], False, [], False, delimiter)
+        return _Columns(0, 5, [1, 2, 3, 4], False, [], -1, False, delimiter)
     if is_image[5] and len(cells) == 8:
-        return _Columns(5, 0, [1, 2, 3, 4], True, [6, 7], False, delimiter)
+        return _Columns(5, 0, [1, 2, 3, 4], True, [6, 7], -1, False, delimiter)
     return None

@@ -39,14 +39,14 @@ def read_coco_layout(files: Files, images: Path | None = None) -> dict[str, Spli
             raise refused_json(files.given, kind)
         return {"train": _split(files, files.given, kind, images, "train")}
     by_split = _by_split(files)
-    if "test" in by_split and not files.jsons[by_split["test"]].boxes:
+    if "test" in by_split and not files.json(by_split["test"]).boxes:
         test = files.use(by_split.pop("test"))
         files.notes["test sets without boxes, not used"].append(str(test))
     for path, kind in files.jsons.items():
         if kind.damaged and split_of(path) in {"train", "val"} - by_split.keys():
             raise InputError(kind.reason)
     return {
-        name: _split(files, files.use(path), files.jsons[path], images, name)
+        name: _split(files, files.use(path), files.json(path), images, name)
         for name, path in by_split.items()
     }
 

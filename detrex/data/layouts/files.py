@@ -57,6 +57,7 @@ class Files:
         self.notes: dict[str, list[str]] = defaultdict(list)  # kind of problem -> where
         self.reasons: list[str] = []  # why files that look like data are none
         self._used: set[str] = set()
+        self._jsons: dict[str, JsonKind] = {}
 
     @cached_property
     def paths(self) -> list[str]:
@@ -95,10 +96,16 @@ class Files:
         """Those that can be read as images, by their endings."""
         return self.ending(*ENDINGS)
 
-    @cached_property
+    @property
     def jsons(self) -> dict[str, JsonKind]:
         """What each of the JSON files is."""
-        return {path: json_kind(self.root / path) for path in self.ending(".json")}
+        return {path: self.json(path) for path in self.ending(".json")}
+
+    def json(self, path: str) -> JsonKind:
+        """What a JSON file is; each is read once."""
+        if path not in self._jsons:
+            self._jsons[path] = json_kind(self.root / path)
+        return self._jsons[path]
 
     @cached_property
     def _by_stem(self) -> dict[str, list[str]]:
@@ -107,11 +114,19 @@ class Files:
             stems[stem(path)].append(path)
         return stems
 
+    @cached_property
+    def _image_splits(self) -> set[str | None]:
+        return {split_of(posixpath.dirname(path)) for path in self.images}
+
     def use(self, path: str | Path) -> Path:
         """Mark a file as read, by its relative or whole path; return the whole one."""
         whole = path if isinstance(path, Path) else self.root / path
         self._used.add(str(whole).removeprefix(f"{self.root}/"))
         return whole
+
+    def folder(self, path: Path) -> str:
+        """The folder of a whole path, relative."""
+        return posixpath.dirname(str(path).removeprefix(f"{self.root}/"))
 
     def note_encoding(self, path: str | Path) -> None:
         """Add a file that is read as Windows-1252 to the notes: its letters are a guess."""
@@ -126,7 +141,7 @@ class Files:
         """The image that an annotation file names, which stands at ``source``.
 
         Case, ending, slashes and folders above may differ. Among those of one name the folders
-        decide; the image of another split is never meant.
+        decide; the image of another split is not meant, if there are folders of splits.
         """
         return self.pair({source: [stated]})[0].get(source)
 
@@ -161,6 +176,7 @@ class Files:
         others = name, os.path.splitext(name)[0], unquote(name)  # of another ending; of an address
         candidates = next(filter(None, (self._by_stem.get(other) for other in others)), ())
         split = split_of(posixpath.dirname(source))
+        split = split if split in self._image_splits else None  # all images may be in one folder
         scored = (
             (_closeness(path, stated, source), path)
             for path in candidates
@@ -169,17 +185,22 @@ class Files:
         return max(scored, key=lambda pair: pair[0], default=None)
 
 
-def by_folder(files: Files, paths: Iterable[str]) -> dict[str, tuple[list[str], str]]:
-    """Split -> (paths, where that is said): the split that a folder above names, else "train"."""
+def by_folder(
+    files: Files, paths: Iterable[str], images: Mapping[str, Path] | None = None
+) -> dict[str, tuple[list[str], str]]:
+    """Split -> (paths, where that is said): the split that a folder above names, or one above the
+    path's image, else "train"."""
     splits: dict[str, list[str]] = defaultdict(list)
+    folders: dict[str, dict[str, None]] = defaultdict(dict)
     for path in paths:
-        splits[split_of(posixpath.dirname(path)) or "train"].append(path)
-    return {name: (group, _from_folders(files, group)) for name, group in splits.items()}
-
-
-def _from_folders(files: Files, paths: Iterable[str]) -> str:
-    folders = dict.fromkeys(posixpath.dirname(path) or files.root.name for path in paths)
-    return f"from {first_few([f'{folder}/' for folder in folders])}"
+        folder = posixpath.dirname(path)
+        if images and path in images and split_of(folder) is None:
+            near = files.folder(images[path])
+            folder = near if split_of(near) else folder
+        name = split_of(folder) or "train"
+        splits[name].append(path)
+        folders[name][f"{folder or files.root.name}/"] = None
+    return {name: (splits[name], f"from {first_few([*folders[name]])}") for name in splits}
 
 
 def set_name(path: str) -> str | None:

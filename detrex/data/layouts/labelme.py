@@ -31,7 +31,7 @@ def read_labelme(files: Files) -> dict[str, Split]:
     labels = {str(s.get("label") or "") for c in contents.values() for s in c["shapes"]}
     images, rivals = files.pair({path: _names(path, c) for path, c in contents.items()})
     splits = {}
-    for name, (group, origin) in by_folder(files, paths).items():
+    for name, (group, origin) in by_folder(files, paths, images).items():
         splits[name] = split = Split(files.root, sorted(labels - {""}), origin=origin)
         for path in group:
             where = f"{files.root / path}: {contents[path].get('imagePath')}"

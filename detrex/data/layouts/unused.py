@@ -20,7 +20,7 @@ def note_unused(files: Files) -> None:
         if ending in ENDINGS:
             files.notes["images in no split, left out"].append(path)
         elif not name.startswith(_TEXTS) and ending not in _NO_DATA.split():
-            kind = files.jsons[path] if ending == ".json" else None
+            kind = files.json(path) if ending == ".json" else None
             where = kind.reason if kind and kind.damaged else path
             where += f" ({kind.name})" if kind and kind.name else ""
             files.notes["other files, not read"].append(where)

@@ -34,10 +34,10 @@ def read_voc(files: Files) -> dict[str, Split]:
     trees = {path: _parse(files, path) for path in files.ending(".xml")}
     for path in [path for path, tree in trees.items() if _tag(tree) not in (None, "annotation")]:
         del trees[path]
-    sets = _image_sets(files, trees) or by_folder(files, trees)
+    images, rivals = files.pair({path: _names(path, tree) for path, tree in trees.items()})
+    sets = _image_sets(files, trees) or by_folder(files, trees, images)
     classes = sorted({_text(o, "name") for paths, _ in sets.values() for path in paths
                       for o in _objects(trees[path])} - {""})  # fmt: skip
-    images, rivals = files.pair({path: _names(path, tree) for path, tree in trees.items()})
     splits = {}
     for name, (paths, origin) in sets.items():
         splits[name] = split = Split(files.root, classes, origin=origin)
