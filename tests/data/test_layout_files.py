@@ -74,6 +74,27 @@ def test_the_image_that_is_meant(tmp_path):
     assert Files(tmp_path).image("1.jpg", "train/ann/1.xml") is None  # val's is another
 
 
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path):
+    write(tmp_path / "all/1.jpg", "")
+    (tmp_path / "set").mkdir()
+    for name, target in {"train": "../all", "val": "../all", "round": "."}.items():
+        os.symlink(target, tmp_path / "set" / name)
+    os.symlink("..", tmp_path / "all/up")
+    paths = Files(tmp_path / "set").paths
+    assert {"train/1.jpg", "val/1.jpg"} <= {*paths} and not any("round" in path for path in paths)
+    assert max(path.count("/") for path in paths) < 6
+
+
+def test_outlines_in_xml(tmp_path):
+    layouts.write_image(tmp_path / "a.jpg", (40, 30))
+    points = "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in ((3, 4), (9, 5), (6, 20)))
+    item = f"<object><name>ant</name><deleted>{{}}</deleted><polygon>{points}</polygon></object>"
+    text = f"<annotation><filename>a</filename>{item.format(0)}{item.format(1)}</annotation>"
+    write(tmp_path / "a.xml", text)
+    train = read_layout(tmp_path)[1]["train"]
+    assert [a["bbox"] for a in train.annotations] == [[3, 4, 6, 16]] and not train.problems
+
+
 def test_files_that_nobody_reads_are_named(tmp_path):
     yolo(tmp_path, "images", "labels")
     write(tmp_path / "classes.txt", "ant\nbee\ncrow\n")
@@ -212,6 +233,18 @@ def test_the_reason_is_in_the_message(tmp_path, name, text, reason):
     write(tmp_path / name, text)
     with pytest.raises(InputError, match=f"it holds 1 .*: .*{reason}"):
         read_layout(tmp_path)
+
+
+def test_data_without_its_images_says_so(tmp_path):
+    write(tmp_path / "voc/a.xml", layouts.voc_xml("a"))
+    write(tmp_path / "cvat/obj.data", "train = data/train.txt\nnames = data/obj.names")
+    write(tmp_path / "cvat/obj.names", "ant")
+    write(tmp_path / "cvat/train.txt", "data/obj_train_data/a.jpg")
+    write(tmp_path / "cvat/obj_train_data/a.txt", "0 .5 .5 .1 .1")
+    write(tmp_path / "labelme/a.json", json.dumps({"shapes": [SHAPE], "imagePath": "a.jpg"}))
+    for folder in ("voc", "cvat", "labelme"):
+        with pytest.raises(InputError, match="train has no images; 1 images that are missing"):
+            read_layout(tmp_path / folder)
 
 
 def test_sets_that_contradict_themselves(tmp_path):

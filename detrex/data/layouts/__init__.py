@@ -68,7 +68,17 @@ def read_layout(path: Path, images: Path | None = None) -> tuple[str, dict[str, 
         note_unused(files)
     for kind, places in files.notes.items():
         splits["train"].problems[kind] += dict.fromkeys(places)
+    for split, part in splits.items():
+        if part.json_file is None and not (part.image_entries and part.categories):
+            raise _nothing_left(path, split, part)
     return name, splits
+
+
+def _nothing_left(path: Path, split: str, part: Split) -> InputError:
+    """The error that says why a split has no images, or no classes."""
+    reasons = [f"{len(where)} {kind}: {where[0]}" for kind, where in part.problems.items() if where]
+    what = "classes" if part.image_entries else "images"
+    return InputError(f"{path}: {split} has no {what}; {'; '.join(reasons) or part.origin}")
 
 
 def _name(files: Files, names: Collection[str]) -> str:

@@ -65,15 +65,16 @@ class Files:
         return sorted(self._walk())
 
     def _walk(self) -> Iterator[str]:
-        visited = set()  # links may lead round in circles
+        above: dict[str, frozenset[str]] = {}  # links may lead round in circles
         walk = os.walk(self.root, followlinks=True, onerror=self._cannot_list)
         for folder, folders, names in walk:
             real = os.path.realpath(folder)
             folders[:] = [f for f in folders if f[0] != "." and f not in _NOT_DATA]
-            if real in visited:
+            parents = above.get(os.path.dirname(folder), frozenset())
+            if real in parents:
                 folders.clear()
                 continue
-            visited.add(real)
+            above[folder] = parents | {real}
             relative = os.path.relpath(folder, self.root)
             start = "" if relative == os.curdir else f"{relative}/"
             for name in names:

@@ -32,6 +32,7 @@ ADVICE = {
     "CVAT for images": _EXPORT + " 1.0",
     "DOTA": "convert it with Ultralytics' convert_dota_to_yolo_obb",
     "MOT": _DATUM.format("mot"),
+    "JSON Lines": "write its boxes to a CSV or a COCO JSON",
     "Parquet": "write its images to files and its boxes to a CSV or a COCO JSON",
 }
 
@@ -52,7 +53,8 @@ def _format(files: Files) -> str | None:
     for kind in files.jsons.values():
         if kind.name in ADVICE:
             return kind.name
-    for name, endings in {"VoTT": (".vott",), "Parquet": (".parquet",)}.items():
+    formats = {"VoTT": (".vott",), "Parquet": (".parquet",), "JSON Lines": (".jsonl", ".ndjson")}
+    for name, endings in formats.items():
         if files.ending(*endings):
             return name
     if any(re.search(r"\.(tf)?records?(-\d+-of-\d+)?$", path) for path in files.paths):

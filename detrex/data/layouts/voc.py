@@ -135,7 +135,8 @@ def _tag(tree: ET.Element | None) -> str | None:
 
 
 def _objects(tree: ET.Element | None) -> list[ET.Element]:
-    return [] if tree is None else tree.findall("object")
+    objects = [] if tree is None else tree.findall("object")
+    return [item for item in objects if _text(item, "deleted") != "1"]  # of LabelMe's older XML
 
 
 def _text(node: ET.Element | None, path: str) -> str:
@@ -164,14 +165,21 @@ def _add(split: Split, path: Path, tree: ET.Element | None, image: Path | None) 
     entry = split.add_image(image, size)
     for count, item in enumerate(_objects(tree) if entry else (), 1):
         try:
-            corners = [
-                number(_text(item, f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax")
-            ]
+            corners = _corners(item)
             category_id = split.category_id(_text(item, "name"))
         except ValueError as error:
             kind = "objects without a name or a box, left out"
             split.problems[kind].append(f"{path}: object {count}: {error}")
             continue
-        # The devkit counts pixels from 1 and the last one is inside.
-        corners[:2] = (max(0.0, value - 1) for value in corners[:2])
         split.add_box(entry, category_id, corners)
+
+
+def _corners(item: ET.Element) -> list[float]:
+    """x0, y0, x1, y1 of an object. Raises ValueError."""
+    outline = item.findall("polygon/pt")
+    if outline and item.find("bndbox") is None:  # LabelMe's older XML
+        xs, ys = ([number(_text(point, axis)) for point in outline] for axis in "xy")
+        return [min(xs), min(ys), max(xs), max(ys)]
+    x0, y0, x1, y1 = (number(_text(item, f"bndbox/{k}")) for k in ("xmin", "ymin", "xmax", "ymax"))
+    # The devkit counts pixels from 1 and the last one is inside.
+    return [max(0.0, x0 - 1), max(0.0, y0 - 1), x1, y1]

@@ -53,8 +53,8 @@ def read_yolo(files: Files) -> dict[str, Split]:
         everything.update(files.root / path for path in files.images)
     labels = _label_files(files, everything)
     sets |= _folder_sets(files, labels, sets)
-    if not labels:
-        image = min(everything, default=files.root / "images/x.jpg")
+    if not labels and any(path.is_file() for path in everything):
+        image = min(everything)
         places = f"{_in_labels(image)} and {image.with_suffix('.txt')}"
         raise InputError(f"{files.root}: no label file of any image; looked for {places}")
     names = _numbers(files, labels) if config.names is None else dict(enumerate(config.names))
