@@ -16,8 +16,11 @@ install: $(READY)
 
 $(READY): setup.py $(wildcard requirements/*.txt) tools/install_detectron2.sh
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "1/3 torch and torchvision, unless $(VENV) has them (the default build: about 5 GB)"
 	$(BIN)/python -m pip install --quiet torch torchvision
+	@echo "2/3 detrex from this folder and what it needs for demo, documentation, report and tests"
 	$(BIN)/python -m pip install --quiet --editable ".[demo,docs,report,test]"
+	@echo "3/3 detectron2, the pinned wheel"
 	bash tools/install_detectron2.sh $(BIN)/python
 	touch $@
 

@@ -24,6 +24,7 @@ PAGES = {
     "ARCHITECTURE.md": "architecture.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security.md",
     "detrex/modeling/losses/README.md": "losses.md",
     **{
         str(path.relative_to(ROOT)): f"projects/{path.parent.name}.md"

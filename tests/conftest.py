@@ -27,6 +27,14 @@ def tiny_data(tmp_path_factory):
     return write_data(tmp_path_factory.mktemp("tiny_data"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state_folder(tmp_path_factory):
+    """Where runs of the tests note what they wrote; not the user's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture
 def tiny_run(tmp_path, tiny_data):
     return TinyRuns(tmp_path, tiny_data)

@@ -73,7 +73,7 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
 def of_model(arguments: list[str], output: str, definitions: Definitions) -> AlignmentReport:
     """Evaluate as ``train_net.py --eval-only`` does, with the evaluator's diagnosis on."""
     args = default_argument_parser().parse_intermixed_args(arguments)
-    cfg = load_config(args.config_file, args.opts)
+    cfg = load_config(args.config_file, args.opts, args.trust_config)
     evaluator = cfg.dataloader.get("evaluator")
     if evaluator is None or not accepts(evaluator, "diagnose"):
         raise InputError(

@@ -26,7 +26,7 @@ from detrex.modeling.analysis import (
     parameters,
     parameters_by_part,
 )
-from detrex.utils.cli import run_command
+from detrex.utils.cli import add_trust_config, run_command
 from detrex.utils.errors import InputError
 
 
@@ -38,6 +38,7 @@ def parse() -> argparse.Namespace:
     add("--config-file", required=True, metavar="FILE")
     add("--size", nargs=2, type=int, default=[800, 1333], metavar=("H", "W"), help="of the image")
     add("opts", nargs="*", metavar="key=value", help="config overrides")
+    add_trust_config(parser)
     args = parser.parse_intermixed_args()
     if min(args.size) < 32:
         raise InputError(f"--size {args.size[0]} {args.size[1]}: give at least 32 pixels a side")
@@ -57,7 +58,7 @@ def one_image(height: int, width: int) -> list[dict]:
 
 def main() -> None:
     args = parse()
-    model = instantiate(load_config(args.config_file, args.opts).model).eval()
+    model = instantiate(load_config(args.config_file, args.opts, args.trust_config).model).eval()
     batch = one_image(*args.size)
     counted, operations = parameters_by_part(model), flops_by_part(model, batch)
     columns = [sum(column) for column in zip(*counted.values(), strict=True)]

@@ -31,7 +31,7 @@ from detrex.data.layouts import read_layout
 from detrex.engine.data import prepare_data
 from detrex.engine.settings import load_config
 from detrex.experiments import dataset_check as check
-from detrex.utils.cli import run_command
+from detrex.utils.cli import add_trust_config, run_command
 from detrex.utils.errors import InputError
 from detrex.utils.files import check_writable
 
@@ -52,6 +52,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--init-checkpoint", help="what the command starts from, e.g. rank_detr.pth"
     )
+    add_trust_config(parser)
     return parser.parse_args()
 
 
@@ -66,16 +67,16 @@ def main() -> None:
     check_writable(output / check.WRITTEN[0])
     if args.init_checkpoint and "://" not in args.init_checkpoint:
         existing_checkpoint(args.init_checkpoint)
-    cfg = load_config(args.config_file)
+    cfg = load_config(args.config_file, trust_config=args.trust_config)
     layout, splits = read_layout(args.data, args.images)
     print(f"{args.data}: {layout} layout")
     check.claim_folder(output, data)
     reports = {
-        split: check.check_split(part, part.saved(output / f"{split}.json"))
+        split: check.check_split(part, part.saved(output / f"{split}.json"), split == "train")
         for split, part in splits.items()
     }
     shared = check.shared_images(reports)
-    print(check.as_text(reports, shared))
+    print(check.as_text(reports, shared, cfg))
     check.write_report(output, {"data": str(data), **check.as_json(reports, shared)})
     settings = check.training_settings(reports, name, cfg, args.init_checkpoint)
     check.write_pictures(reports, output)
@@ -85,7 +86,8 @@ def main() -> None:
     # Whatever else would stop the training stops this, with the same words.
     if "val" not in splits:
         raise InputError(f"{args.data}: one image cannot be trained and validated on: add another")
-    prepare_data(load_config(args.config_file, settings), settings, ["train", "test"])
+    cfg = load_config(args.config_file, settings, args.trust_config)
+    prepare_data(cfg, settings, ["train", "test"])
     print(f"train on it:\n\n{check.training_command(TRAIN, args.config_file, settings)}")
 
 

@@ -25,7 +25,7 @@ from detrex.checkpoint.convert import NAMES, RESNET, convert, detect_layout
 from detrex.checkpoint.layouts import LAYOUTS
 from detrex.checkpoint.weights import write_tensors
 from detrex.engine.settings import load_config
-from detrex.utils.cli import run_command
+from detrex.utils.cli import add_trust_config, run_command
 from detrex.utils.errors import InputError
 from detrex.utils.files import check_writable
 
@@ -40,6 +40,7 @@ def parse() -> argparse.Namespace:
     add("--from", dest="layout", choices=NAMES, help="its layout; default: told by its names")
     add("--config-file", metavar="FILE", help="a config that must fit; DC5 ones need it")
     add("opts", nargs="*", metavar="key=value", help="config overrides")
+    add_trust_config(parser)
     args = parser.parse_intermixed_args()
     if args.target.suffix not in (".pth", ".safetensors"):
         raise InputError(f"{args.target}: name it .pth or .safetensors")
@@ -54,7 +55,7 @@ def parse() -> argparse.Namespace:
 def build(args: argparse.Namespace) -> nn.Module | None:
     if args.config_file is None:
         return None
-    return instantiate(load_config(args.config_file, args.opts).model)
+    return instantiate(load_config(args.config_file, args.opts, args.trust_config).model)
 
 
 def main() -> None:

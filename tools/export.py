@@ -16,7 +16,7 @@ from pathlib import Path
 from detrex import Predictor
 from detrex.checkpoint.weights import write_safetensors
 from detrex.export import portable_config, trace, write_onnx, write_program
-from detrex.utils.cli import run_command
+from detrex.utils.cli import add_trust_config, run_command
 from detrex.utils.errors import InputError
 from detrex.utils.files import check_writable
 
@@ -30,6 +30,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("-o", "--output", required=True, type=Path, help=".onnx .pt2 .safetensors")
     parser.add_argument("--height", type=int, help="fixes the images' height; default: any")
     parser.add_argument("--width", type=int, help="fixes the images' width; default: any")
+    add_trust_config(parser)
     args = parser.parse_args()
     if args.output.suffix not in (*GRAPHS, ".safetensors"):
         raise InputError(f"{args.output}: name it .onnx, .pt2 or .safetensors")
@@ -43,13 +44,14 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     args = parse()
-    predictor = Predictor(args.config, args.checkpoint, device="cpu")
+    predictor = Predictor(args.config, args.checkpoint, "cpu", trust_config=args.trust_config)
     if args.output.suffix == ".safetensors":
         config = portable_config(predictor.config)
-        write_safetensors(predictor.model, args.output, config, predictor.classes)
+        known = predictor.classes, predictor.category_ids
+        write_safetensors(predictor.model, args.output, config, *known)
     else:
         program = trace(predictor.model, (args.height, args.width) if args.height else None)
-        about = {"classes": predictor.classes, "image_format": predictor.image_format}
+        about = predictor.about()
         GRAPHS[args.output.suffix](program, args.output, about)
     print(f"wrote {args.output}: {args.output.stat().st_size / 1e6:.1f} MB")
 

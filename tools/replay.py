@@ -17,7 +17,7 @@ from detrex.checkpoint import existing_checkpoint, load_weights
 from detrex.config import CONFIG_FILE
 from detrex.engine import load_config
 from detrex.engine.replay import replay
-from detrex.utils.cli import run_command
+from detrex.utils.cli import add_trust_config, run_command
 from detrex.utils.errors import InputError
 
 
@@ -26,10 +26,11 @@ def main() -> None:
     parser.add_argument("snapshot", help="nan_state.pth of a run")
     parser.add_argument("--config-file", help="default: config.yaml beside the snapshot")
     parser.add_argument("opts", nargs="*", metavar="key=value", help="config overrides")
+    add_trust_config(parser)
     args = parser.parse_intermixed_args()
     existing_checkpoint(args.snapshot)
     config = args.config_file or Path(args.snapshot).with_name(CONFIG_FILE)
-    cfg = load_config(str(config), args.opts)
+    cfg = load_config(str(config), args.opts, args.trust_config)
     model = instantiate(cfg.model)
     _, snapshot = load_weights(model, args.snapshot, strict=True)
     if "earlier_inputs" not in snapshot:

@@ -14,7 +14,7 @@ from detrex.data.annotation_files import annotation_files
 from detrex.engine.settings import load_config
 from detrex.evaluation.coco_json import load_ground_truth
 from detrex.experiments.pictures import augmented, dataset_samples, side_by_side
-from detrex.utils.cli import run_command, whole
+from detrex.utils.cli import add_trust_config, run_command, whole
 from detrex.utils.contact_sheet import LEGEND, contact_sheet
 from detrex.utils.errors import InputError
 
@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--columns", type=whole(), default=4)
     parser.add_argument("-o", "--output", required=True, help="PNG or JPEG to write")
     parser.add_argument("overrides", nargs="*", help="key=value, of the config")
+    add_trust_config(parser)
     args = parser.parse_args()
     if bool(args.config_file) == bool(args.json and args.images):
         raise InputError("give --config-file, or --json and --images")
@@ -37,7 +38,11 @@ def main() -> None:
         raise InputError("--augmented needs the augmentations of a --config-file")
     if args.overrides and not args.config_file:
         raise InputError(f"{args.overrides[0]}: goes with --config-file")
-    config = load_config(args.config_file, args.overrides) if args.config_file else None
+    config = (
+        load_config(args.config_file, args.overrides, args.trust_config)
+        if args.config_file
+        else None
+    )
     files = (args.json, args.images) if config is None else annotation_files(config, args.split)
     if args.augmented:
         items = list(augmented(instantiate(config.dataloader.train.mapper), *files, args.count))

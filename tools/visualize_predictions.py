@@ -19,7 +19,7 @@ from detrex.data.annotation_files import annotation_files
 from detrex.engine.predictor import Predictor
 from detrex.evaluation.coco_json import load_ground_truth
 from detrex.experiments import pictures, video
-from detrex.utils.cli import run_command, score, whole
+from detrex.utils.cli import add_trust_config, run_command, score, whole
 from detrex.utils.contact_sheet import LEGEND, contact_sheet
 from detrex.utils.errors import InputError
 
@@ -38,12 +38,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "-o", "--output", required=True, help="PNG, JPEG, or MP4 of a video, to write"
     )
+    add_trust_config(parser)
     return parser.parse_args()
 
 
 def open_models(args: argparse.Namespace) -> dict[str, Predictor]:
     paths = [source for source in args.sources if not source.endswith(".json")]
-    return {path: Predictor(args.config_file, path, threshold=args.threshold) for path in paths}
+    options = dict(threshold=args.threshold, trust_config=args.trust_config)
+    return {path: Predictor(args.config_file, path, **options) for path in paths}
 
 
 def read_samples(args: argparse.Namespace, models: dict) -> tuple[dict | None, list]:
@@ -86,7 +88,7 @@ def main() -> None:
             raise InputError("--layers follows the queries of exactly one checkpoint")
         items = list(pictures.by_layer(samples, *models.values(), args.queries))
         legend, title = LEGEND[:1], "a colour is a query: #rank class score"
-        columns = len(items) // len(samples)
+        columns = len(items) // max(1, len(samples))
     else:
         items = list(pictures.side_by_side(samples, open_sources(args, models, truth)))
         legend, title = LEGEND, f"scores from {args.threshold}"

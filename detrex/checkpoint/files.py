@@ -18,6 +18,7 @@ from detectron2.utils.file_io import PathManager
 
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
+from detrex.utils.small_files import read_text
 from detrex.utils.text import first_line
 
 from .weights import read_safetensors
@@ -77,9 +78,19 @@ def tag_last_checkpoint(path: Path) -> None:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """Return the file that the folder's ``last_checkpoint`` names, or None."""
+    """Return the file that the folder's ``last_checkpoint`` names; None without one, or, with a
+    warning, if it is damaged."""
     tag = folder / LAST
-    return folder / tag.read_text(encoding="utf-8").strip() if tag.is_file() else None
+    if not tag.exists():
+        return None
+    try:
+        name = Path(read_text(tag, 4096).strip()).name
+        if Path(name).suffix != ".pth" or not name.isprintable():
+            raise InputError(f"{tag}: names no checkpoint: {name!r:.40}")
+    except InputError as error:
+        logger.warning("%s: looking for the newest checkpoint", error)
+        return None
+    return folder / name
 
 
 def check_archive(path: Path) -> None:

@@ -13,9 +13,14 @@ from detrex.utils.optional import need_package
 
 
 def write_safetensors(
-    model: nn.Module, path: Path, config: str, classes: Sequence[str] | None
+    model: nn.Module,
+    path: Path,
+    config: str,
+    classes: Sequence[str] | None,
+    category_ids: Sequence[int] | None = None,
 ) -> None:
-    """Write a model's weights, with its config (YAML) and its classes' names as metadata.
+    """Write a model's weights, with its config (YAML), its classes' names and their numbers in the
+    data set's JSON as metadata.
 
     A tensor that the model has under several names is written under the first one only, by which
     loading finds the others.
@@ -27,6 +32,7 @@ def write_safetensors(
     for name, tensor in model.state_dict(keep_vars=True).items():
         weights.setdefault(id(tensor), (name, tensor.detach().cpu().contiguous()))
     about = {"config": config, "classes": json.dumps(classes)}
+    about["category_ids"] = json.dumps(category_ids)
     write_tensors(dict(weights.values()), path, about)
 
 
@@ -46,8 +52,8 @@ def write_tensors(
 
 
 def read_safetensors(path: Path) -> dict:
-    """Return ``{"model": state dict, "metadata": {"config": YAML, "classes": names}}``; the last
-    two are None in a file of other origin.
+    """Return ``{"model": state dict, "metadata": {"config": YAML, "classes": names,
+    "category_ids": numbers}}``; the last three are None in a file of other origin.
 
     Raises:
         InputError: safetensors is not installed.
@@ -58,5 +64,5 @@ def read_safetensors(path: Path) -> dict:
     with safe_open(path, "pt") as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}
         written = file.metadata() or {}
-    classes = json.loads(written.get("classes", "null"))
-    return {"model": weights, "metadata": {"config": written.get("config"), "classes": classes}}
+    about = {key: json.loads(written.get(key, "null")) for key in ("classes", "category_ids")}
+    return {"model": weights, "metadata": {"config": written.get("config"), **about}}

@@ -20,15 +20,14 @@ def annotation_files(config: Mapping, split: str = "val") -> tuple[str, str]:
     Raises:
         InputError: the config names no data with ground truth, or its files are not here.
     """
-    dataloader = config.get("dataloader") or {}
-    own = (dataloader.get("dataset") or {}).get(split) or {}
+    own = _section(config, "dataloader", "dataset", split)
     json_file, images = own.get("json"), own.get("images")
     if not json_file:
-        names = ((dataloader.get(SPLITS[split]) or {}).get("dataset") or {}).get("names")
-        metadata = metadata_of_first(names)
+        dataset = _section(config, "dataloader", SPLITS[split], "dataset")
+        metadata = metadata_of_first(dataset.get("names"))
         json_file = metadata and metadata.get("json_file")
         images = metadata and metadata.get("image_root")
-    if not json_file or not images:
+    if not all(path and isinstance(path, str | os.PathLike) for path in (json_file, images)):
         raise InputError(
             f"the config names no ground truth: set dataloader.dataset.{split}.{{json,images}}"
         )
@@ -36,3 +35,12 @@ def annotation_files(config: Mapping, split: str = "val") -> tuple[str, str]:
         if not os.path.exists(path):
             raise InputError(f"{path}: not found from here; the config names it as its data")
     return str(json_file), str(images)
+
+
+def _section(config: Mapping, *keys: str) -> Mapping:
+    """The config's section at these keys; empty if there is none."""
+    for key in keys:
+        config = config.get(key)
+        if not isinstance(config, Mapping):
+            return {}
+    return config

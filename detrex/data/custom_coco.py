@@ -92,6 +92,12 @@ def _paths(dataset_cfg: DictConfig, split: str) -> dict[str, str | None]:
 def _path_pair(dataset_cfg: DictConfig, split: str) -> tuple[str, str] | None:
     """Return (JSON, image folder), or None if neither is given."""
     paths = _paths(dataset_cfg, split)
+    for key, path in paths.items():
+        if path and not isinstance(path, str):
+            raise InputError(
+                f"dataloader.dataset.{split}.{key}={path} is not one path: join the files into one "
+                "JSON, with one image folder"
+            )
     missing = [key for key, path in paths.items() if not path]
     if len(missing) == 1:
         raise InputError(

@@ -44,8 +44,9 @@ def dataset_info(names: str | Sequence[str]) -> DatasetInfo:
 
 def metadata_of_first(names: str | Sequence[str] | None) -> Metadata | None:
     """Return the metadata of the first data set; None if there is none, or it is not registered."""
-    first = _as_list(names)[0] if names else None
-    return MetadataCatalog.get(first) if first in MetadataCatalog else None
+    first = _as_list(names)[0] if names and isinstance(names, Sequence) else None
+    known = isinstance(first, str) and first in MetadataCatalog
+    return MetadataCatalog.get(first) if known else None
 
 
 def check_dataset_files(names: str | Sequence[str]) -> None:

@@ -17,8 +17,9 @@ from detectron2.structures import Boxes, BoxMode, Instances, PolygonMasks
 from omegaconf import OmegaConf
 
 from detrex.utils.errors import InputError
+from detrex.utils.images import unreadable
 
-from .image import AugInput, FastAugInput, read_image, read_image_by_pil, to_tensor, unreadable
+from .image import AugInput, FastAugInput, read_image, read_image_by_pil, to_tensor
 
 EMPTY = 1e-5  # pixels; detectron2's limit: a box with a smaller side is empty
 
@@ -73,7 +74,7 @@ class DetrDatasetMapper:
             InputError: the file does not decode or has another size than its annotation says.
         """
         record = dict(dataset_dict)
-        record["image"], transforms = self.augment(self._read(record))
+        record["image"], transforms = self.augment(self.read(record))
         annotations = record.pop("annotations", None)
         if self.is_train and annotations is not None:
             size = tuple(record["image"].shape[1:])
@@ -90,13 +91,16 @@ class DetrDatasetMapper:
         image = to_tensor(inputs.image)
         return image if self._fast else image.contiguous(), transforms
 
-    def _read(self, record: dict) -> np.ndarray:  # (H, W, 3)
+    def read(self, record: dict) -> np.ndarray:
+        """Read a record's file, uint8 (H, W, 3). Raises what calling the mapper raises."""
         read = read_image if self._fast else read_image_by_pil
         try:
             image = read(record["file_name"], self.img_format)
             detection_utils.check_image_size(record, image)
         except detection_utils.SizeMismatchError as error:
             raise InputError(str(error)) from error
+        except InputError:
+            raise
         except Exception as error:  # decoders raise anything: OSError, SyntaxError, IndexError ...
             raise unreadable(record["file_name"], error) from error
         return image

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import io
 import os
+from typing import BinaryIO
 
 import numpy as np
 import torch
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
-from detectron2.utils.file_io import PathManager
 from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
 from detrex.utils.errors import InputError
-from detrex.utils.images import orientation, upright_8bit
+from detrex.utils.images import from_file, opened, orientation, unreadable, upright_8bit
 
 try:
     from torchvision.io import decode_jpeg
@@ -43,27 +43,35 @@ def read_image(file_name: str, image_format: str) -> np.ndarray:
     """Read a file as detectron2's ``read_image`` does, EXIF orientation applied.
 
     Args:
-        file_name: a path, or a URL that detectron2's ``PathManager`` knows.
+        file_name: a path or address; see :func:`detrex.utils.images.from_file`.
         image_format: "RGB" or "BGR"; any other format of detectron2 goes through PIL.
 
-    Returns uint8 (H, W, 3). Raises what the file system or PIL raises, also for a header that
+    Returns uint8 (H, W, 3). Raises what ``from_file`` or PIL raises, also for a header that
     announces more pixels than PIL's limit, before memory for them is taken.
     """
-    if image_format in ("RGB", "BGR"):
-        with PathManager.open(file_name, "rb") as stream:
-            image = _decode(stream.read())
-        if image is not None:
-            return image if image_format == "RGB" else image[:, :, ::-1]
-    return read_image_by_pil(file_name, image_format)
+
+    def decode(stream: BinaryIO) -> np.ndarray:
+        start = stream.read(len(_JPEG_START))
+        if start == _JPEG_START and image_format in ("RGB", "BGR"):
+            image = _decode(start + stream.read())
+            if image is not None:
+                return image if image_format == "RGB" else image[:, :, ::-1]
+        stream.seek(0)
+        return _decode_by_pil(stream, image_format)
+
+    return from_file(file_name, decode)
 
 
 def read_image_by_pil(file_name: str, image_format: str) -> np.ndarray:
     """detectron2's ``read_image``, but damaged files raise, and 16-bit grey gives its upper 8 bits.
 
-    Arguments and what is returned are ``read_image``'s. Raises what the file system or PIL raises.
+    Arguments, what is returned and what is raised are :func:`read_image`'s.
     """
-    with PathManager.open(file_name, "rb") as stream, Image.open(stream) as image:
-        return detection_utils.convert_PIL_to_numpy(upright_8bit(image), image_format)
+    return from_file(file_name, lambda stream: _decode_by_pil(stream, image_format))
+
+
+def _decode_by_pil(stream: BinaryIO, image_format: str) -> np.ndarray:
+    return detection_utils.convert_PIL_to_numpy(upright_8bit(opened(stream)), image_format)
 
 
 def _decode(content: bytes) -> np.ndarray | None:
@@ -72,8 +80,7 @@ def _decode(content: bytes) -> np.ndarray | None:
         return None
     # PIL's limit and orientation: torchvision takes memory for whatever the header says, and
     # disagrees on unusual EXIF data.
-    with Image.open(io.BytesIO(content)) as header:
-        turn = _TURNS.get(orientation(header))
+    turn = _TURNS.get(orientation(opened(io.BytesIO(content))))
     try:
         encoded = torch.frombuffer(bytearray(content), dtype=torch.uint8)
         pixels = decode_jpeg(encoded)  # (C, H, W), channels last
@@ -89,7 +96,7 @@ def as_pixels(image: object, name: str = "image") -> np.ndarray:
     """Any image as RGB uint8 (H, W, 3), as :func:`read_image` would read it from a file.
 
     Args:
-        image: a path (or URL that detectron2 knows); an encoded file's bytes; a PIL image of any
+        image: a path or address; an encoded file's bytes; a PIL image of any
             mode; a uint8 array (H, W, 3), RGB, or (H, W), grey; a uint8 tensor (3, H, W), RGB,
             or (1, H, W), grey.
         name: what an error calls an image that has no file name.
@@ -101,13 +108,10 @@ def as_pixels(image: object, name: str = "image") -> np.ndarray:
         image = name = os.fspath(image)
     try:
         return _as_pixels(image)
+    except InputError:
+        raise
     except Exception as error:  # decoders raise anything: OSError, SyntaxError, IndexError ...
         raise unreadable(name, error) from error
-
-
-def unreadable(name: str, error: Exception) -> InputError:
-    """Return what to raise instead of a decoder's error."""
-    return InputError(f"{name}: not a readable image ({' '.join(str(error).split())})")
 
 
 def _as_pixels(image: object) -> np.ndarray:
@@ -115,7 +119,7 @@ def _as_pixels(image: object) -> np.ndarray:
         return read_image(image, "RGB")
     if isinstance(image, bytes | bytearray):
         pixels = _decode(bytes(image))
-        image = Image.open(io.BytesIO(image)) if pixels is None else pixels
+        image = opened(io.BytesIO(image)) if pixels is None else pixels
     if isinstance(image, Image.Image):
         return np.asarray(upright_8bit(image).convert("RGB"))
     if isinstance(image, torch.Tensor) and image.ndim == 3:

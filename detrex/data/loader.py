@@ -13,7 +13,7 @@ from detectron2.data import DatasetFromList
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
-from detrex.utils.errors import InputError
+from detrex.utils.errors import InputError, StorageError
 from detrex.utils.signals import shield_worker
 
 from .sampler import GlobalBatches, SampleKey, seed_words
@@ -71,7 +71,7 @@ class MappedBatches(Dataset):
                     raise InputError(f"{name}: the mapper returned no sample")
                 return sample
             except InputError as error:
-                if not self.skip_broken:
+                if not self.skip_broken or isinstance(error, StorageError):
                     raise
                 broken.append((name, str(error)))
         raise InputError(f"no usable image in the training set; the last one: {broken[-1][1]}")

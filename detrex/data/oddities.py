@@ -4,66 +4,179 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from enum import StrEnum
 from pathlib import Path
 
-from detrex.utils.coco import annotation_fault
+from detrex.utils.coco import annotation_fault, area_is_odd, distinct_names
+from detrex.utils.errors import InputError
 from detrex.utils.images import image_size
 
-from .coco_format import CocoEntries, clip_box, image_file
+from .coco_rules import (
+    ROUNDING,
+    BoxFault,
+    CocoEntries,
+    are_parts,
+    clip_box,
+    image_file,
+    is_trained_on,
+    look_like_corners,
+    shared_files,
+    untrained_classes,
+)
+from .detr_dataset_mapper import DetrDatasetMapper
 
-Oddities = dict[str, list[str]]  # kind -> where
+READERS = 8  # threads that decode images
 
 
-def find_oddities(entries: CocoEntries, images: Path) -> Oddities:
+class Oddity(StrEnum):
+    """A kind of oddity; its value is what is said, behind a number."""
+
+    MISSING = "images that are missing"
+    UNREADABLE = "images that do not open"
+    OTHER_SIZE = "sizes that are not the image's"
+    SHARED_FILE = "image files with several image ids"
+    PARTS = "boxes within 0 to 1, as parts of the image instead of pixels"
+    CORNERS = "boxes that leave the image and would fit as x0, y0, x1, y1"
+    NO_IMAGE = "boxes of images that are not listed"
+    NO_CLASS = "boxes of classes that are not listed"
+    NO_NUMBERS = "annotations with a value that is not of its kind"
+    NOT_FINITE = "boxes not finite, not trained on"
+    NO_SIZE = "boxes without a positive size, not trained on"
+    OUTSIDE = "boxes outside the image, not trained on"
+    CUT_OFF = "boxes partly outside the image, cut off"
+    ONE_PIXEL = "boxes of a pixel or less"
+    TWICE = "boxes that are there twice, class included"
+    AREA = "areas that are not the object's, by which scores call it small, medium or large"
+    NO_NAME = "classes without a name"
+    UNTRAINED = "classes that are never trained on"
+    NOTHING_TO_SCORE = "validation splits without objects, nothing can be scored"
+
+
+Oddities = dict[str, list[str]]  # kind, an Oddity or a layout's own -> where
+_FAULTS = {
+    BoxFault.NOT_FINITE: Oddity.NOT_FINITE,
+    BoxFault.NO_SIZE: Oddity.NO_SIZE,
+    BoxFault.OUTSIDE: Oddity.OUTSIDE,
+}
+
+
+def find_oddities(entries: CocoEntries, images: Path, training: bool = True) -> Oddities:
     """Images and boxes of a COCO JSON that are not what they should be.
 
-    Only headers of images are read. Raises InputError for image names that leave the folder.
+    Every image is decoded, as a run does it. ``training``: whether the split is for training.
+    Raises InputError for image names that leave the folder.
     """
-    found: Oddities = defaultdict(list)
-    for image in entries.images.values():
-        name = image["file_name"]
-        path, stated = Path(image_file("the JSON", str(images), name)), _size(image)
-        if not os.path.isfile(path):
-            found["images that are missing"].append(name)
-        elif (size := image_size(path)) is None:
-            found["images that do not open"].append(name)
-        elif size != stated:
-            where = f"{name}: {stated[0]}x{stated[1]}, the file {size[0]}x{size[1]}"
-            found["sizes that are not the image's"].append(where)
-    seen = set()
-    for number, annotation in entries.annotations.items():
-        kinds = _box_oddities(annotation, entries)
-        key = annotation["image_id"], annotation["category_id"], str(annotation["bbox"])
-        if key in seen:
-            kinds.append("boxes that are there twice, class included")
-        seen.add(key)
-        name = entries.images.get(annotation["image_id"], {}).get("file_name", "no image")
-        for kind in kinds:
-            found[kind].append(f"annotation {number} of {name}: {annotation['bbox']}")
-    return dict(found)
+    files = {
+        key: image_file("the JSON", images, image["file_name"])
+        for key, image in entries.images.items()
+    }
+    odd: dict[Oddity, list[str]] = defaultdict(list)
+    with ThreadPoolExecutor(READERS) as threads:
+        looks = threads.map(_image_oddity, entries.images.values(), files.values())
+        for kind, where in filter(None, looks):
+            odd[kind].append(where)
+    for path, ids in shared_files(files).items():
+        odd[Oddity.SHARED_FILE].append(f"{os.path.relpath(path, images)}: ids {_listed(ids)}")
+    for kind, number in _box_oddities(entries):
+        odd[kind].append(_place(kind, number, entries))
+    for key, category in entries.categories.items():
+        if not category["name"].strip():
+            odd[Oddity.NO_NAME].append(f"id {key}")
+    if training:
+        odd[Oddity.UNTRAINED] = untrained(entries)
+    elif not any(is_trained_on(a, entries) for a in entries.annotations.values()):
+        odd[Oddity.NOTHING_TO_SCORE].append(f"{len(entries.annotations)} boxes or crowd regions")
+    return {kind: odd[kind] for kind in Oddity if odd.get(kind)}
+
+
+def untrained(entries: CocoEntries) -> list[str]:
+    """The classes that no box is trained on, each with the reason."""
+    trained, crowds = Counter(), Counter()
+    for annotation in entries.annotations.values():
+        if is_trained_on(annotation, entries):
+            trained[annotation["category_id"]] += 1
+        elif annotation.get("iscrowd"):
+            crowds[annotation["category_id"]] += 1
+    return untrained_classes(distinct_names(entries.categories.values()), trained, crowds)
+
+
+def _image_oddity(image: dict, path: str) -> tuple[Oddity, str] | None:
+    name, stated = image["file_name"], _size(image)
+    if not os.path.isfile(path):
+        return Oddity.MISSING, name
+    try:
+        _MAPPER.read({"file_name": path, "width": stated[0], "height": stated[1]})
+    except InputError as error:
+        size = image_size(path)
+        if size is None:
+            return Oddity.UNREADABLE, name
+        if size == stated:
+            return Oddity.UNREADABLE, f"{name}: {str(error).removeprefix(f'{path}: ')}"
+        turned = ", upright as its EXIF data says" if size[::-1] == stated else ""
+        where = f"{name}: {stated[0]}x{stated[1]}, the file {size[0]}x{size[1]}{turned}"
+        return Oddity.OTHER_SIZE, where
+    return None
+
+
+_MAPPER = DetrDatasetMapper(augmentation=[], augmentation_with_crop=None)
 
 
 def _size(image: dict) -> tuple[int, int]:
     return image["width"], image["height"]
 
 
-def _box_oddities(annotation: dict, entries: CocoEntries) -> list[str]:
+def _listed(ids: Iterable[int]) -> str:
+    return ", ".join(map(str, ids))
+
+
+def _place(kind: Oddity, number: int, entries: CocoEntries) -> str:
+    annotation = entries.annotations[number]
+    name = entries.images.get(annotation["image_id"], {}).get("file_name", "no image")
+    what = annotation["bbox"]
+    if kind == Oddity.NO_NUMBERS:
+        what = annotation_fault(annotation)
+    elif kind == Oddity.AREA:
+        what = f"{what}, area {annotation['area']}"
+    return f"annotation {number} of {name}: {what}"
+
+
+def _box_oddities(entries: CocoEntries) -> Iterator[tuple[Oddity, int]]:
+    """(what, annotation) of every oddity of a box."""
+    parts = are_parts(entries)
+    yield from ((Oddity.CORNERS, number) for number in look_like_corners(entries))
+    seen = set()
+    for number, annotation in entries.annotations.items():
+        if (kind := _box_oddity(annotation, entries)) is not None:
+            yield kind, number
+        elif parts:
+            yield Oddity.PARTS, number
+        elif min(annotation["bbox"][2:]) <= 1:
+            yield Oddity.ONE_PIXEL, number
+        if kind not in (Oddity.NO_NUMBERS, Oddity.NOT_FINITE) and area_is_odd(annotation):
+            yield Oddity.AREA, number
+        key = annotation["image_id"], annotation["category_id"], str(annotation["bbox"])
+        if key in seen:
+            yield Oddity.TWICE, number
+        seen.add(key)
+
+
+def _box_oddity(annotation: dict, entries: CocoEntries) -> Oddity | None:
     if annotation["image_id"] not in entries.images:
-        return ["boxes of images that are not listed"]
+        return Oddity.NO_IMAGE
     if annotation["category_id"] not in entries.categories:
-        return ["boxes of classes that are not listed"]
-    if fault := annotation_fault(annotation):
-        return [fault.split(":")[0]]
+        return Oddity.NO_CLASS
+    if annotation_fault(annotation):
+        return Oddity.NO_NUMBERS
     width, height = _size(entries.images[annotation["image_id"]])
     x, y, w, h = annotation["bbox"]
     fault, _ = clip_box([x, y, w, h], width, height)
     if fault:
-        return [f"boxes {fault}, not trained on"]
-    if min(x, y, width - x - w, height - y - h) < -1:  # a pixel is rounding
-        return ["boxes partly outside the image, cut off"]
-    return []
+        return _FAULTS[fault]
+    cut = min(x, y, width - x - w, height - y - h) < -ROUNDING
+    return Oddity.CUT_OFF if cut else None
 
 
 def equal_files(splits: Mapping[str, Iterable[Path]]) -> list[list[tuple[str, Path]]]:

@@ -31,7 +31,7 @@ class TorchvisionMapper(DetrDatasetMapper):
     def __call__(self, dataset_dict: dict) -> dict:
         """As :class:`DetrDatasetMapper`."""
         record = dict(dataset_dict)
-        pixels = to_tensor(self._read(record))
+        pixels = to_tensor(self.read(record))
         kept = [x for x in record.pop("annotations", []) if not x.get("iscrowd", 0)]
         boxes = tv_tensors.BoundingBoxes(
             torch.from_numpy(corners(kept).astype(np.float32)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,7 +37,7 @@ from .hooks import (
 )
 from .optim import build_optimizer
 from .preemption import Preemption
-from .run_folder import METRICS, rewind_metrics
+from .run_folder import METRICS, put_events_in_order, rewind_metrics
 from .trainer import StepOptions, Trainer
 
 AMP_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -109,7 +110,7 @@ def _hooks(
         scheduler = LRMultiplier(trainer.optimizer, scheduler, cfg.train.max_iter)
     if cfg.train.wandb.enabled and not wandb_installed():
         raise InputError("train.wandb.enabled is set, but wandb is missing: pip install wandb")
-    evaluation = functools.partial(evaluate_both, cfg, trainer.network, trainer.ema)
+    evaluation = functools.partial(evaluate_both, cfg, trainer)
     best = "bbox/AP" if trainer.ema is None else "ema_bbox/AP"
     period, eval_period = cfg.train.log_period, cfg.train.eval_period
     make_writers = functools.partial(_writers, cfg, trainer)
@@ -132,6 +133,7 @@ def _writers(cfg: DictConfig, trainer: Trainer) -> list[EventWriter]:
     # An evaluation is noted under the number of iterations done: no step's number yet.
     again = start == end or evaluation_due(start, cfg.train.eval_period)
     rewind_metrics(folder, start, start if again else start + 1)
+    put_events_in_order(folder, int(time.time()))
     writers = [
         ConsoleWriter(cfg.train.max_iter),
         JSONWriter(str(folder / METRICS)),

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from detectron2.utils import comm
 
-from detrex.checkpoint import check_archive, last_checkpoint, save_checkpoint
-from detrex.checkpoint.files import tag_last_checkpoint
+from detrex.checkpoint import check_archive, last_checkpoint, read_checkpoint, save_checkpoint
+from detrex.checkpoint.files import LAST, tag_last_checkpoint
 from detrex.utils.errors import InputError
+from detrex.utils.small_files import is_a
 
+from .run_folder import saved_checkpoints
 from .trainer import Trainer
 
 logger = logging.getLogger(__name__)
-FINAL = "model_final"
-_PERIODIC = re.compile(r"model_\d{7}\.pth")
+FINAL, LATEST, BEST_WEIGHTS = "model_final", "model_latest", "model_best"
+_PERIODIC = re.compile(r"model_(\d{7,})\.pth")
 
 
 class TrainingCheckpoints:
@@ -64,15 +67,21 @@ class TrainingCheckpoints:
         logger.info("saved %s", path)
 
     def prune(self) -> None:
-        """Delete the oldest periodic checkpoints beyond ``max_to_keep``."""
-        if comm.is_main_process() and self.max_to_keep is not None:
-            files = sorted(p for p in self.folder.iterdir() if _PERIODIC.fullmatch(p.name))
-            for path in files[: -self.max_to_keep]:
+        """Delete the oldest periodic checkpoints beyond ``max_to_keep``, and ``model_latest`` once
+        there is a later one."""
+        if not comm.is_main_process():
+            return
+        if last_checkpoint(self.folder) != (latest := self.folder / f"{LATEST}.pth"):
+            latest.unlink(missing_ok=True)
+        if self.max_to_keep is not None:
+            files = [p for p in saved_checkpoints(self.folder) if _number(p) is not None]
+            for path in sorted(files, key=_number)[: -self.max_to_keep]:
                 path.unlink()
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """Return the file to resume from: the last one, or if it is damaged the newest sound one.
+    """Return the file to resume from: the last one, or if it is damaged or not known the newest
+    sound one.
 
     The main process decides for all, and removes what interrupted writes have left.
 
@@ -89,22 +98,53 @@ def newest_checkpoint(folder: Path) -> Path | None:
 def _choose(folder: Path) -> Path | InputError | None:
     for leftover in folder.glob(".*.pth.*"):  # of atomic_write
         leftover.unlink()
-    files = sorted((p for p in folder.glob("*.pth") if _PERIODIC.fullmatch(p.name)), reverse=True)
-    last = last_checkpoint(folder)
-    candidates = [last, *(p for p in files if p != last)] if last else files
-    for path in candidates:
+    last, tried = last_checkpoint(folder), 0
+    for path in _candidates(folder, last):
+        tried += 1
         try:
             check_archive(path)
         except InputError as error:
             logger.warning("%s; trying the one before", error)
         else:
+            if last is None:
+                logger.warning("no %s: resuming from the newest checkpoint, %s", LAST, path)
             return path
-    if not candidates:
+    if tried:
+        fault = f"none of its {tried} checkpoints is sound"
+    elif saved_checkpoints(folder):
+        fault = f"of {BEST_WEIGHTS}.pth no run can go on, and there is no other checkpoint"
+    else:
         return None
     return InputError(
-        f"output folder {folder}: none of its {len(candidates)} checkpoints is sound: start again "
-        "with --reuse-output, or resume from a copy"
+        f"output folder {folder}: {fault}: start again with --reuse-output, or resume from a copy"
     )
+
+
+def _candidates(folder: Path, last: Path | None) -> Iterator[Path]:
+    """The last checkpoint, then the others, newest first."""
+    if last is not None:
+        yield last
+    # Of the best weights nobody says which iteration comes next.
+    none = (last, folder / f"{BEST_WEIGHTS}.pth")
+    others = [path for path in saved_checkpoints(folder) if path not in none]
+    yield from sorted(others, key=_age)
+
+
+def _number(path: Path) -> int | None:
+    """The iteration in the name of a periodic checkpoint."""
+    match = _PERIODIC.fullmatch(path.name)
+    return match and int(match[1])
+
+
+def _age(path: Path) -> float:
+    """Grows with a checkpoint's age. A damaged one is new: it is named before an older is taken."""
+    iteration = _number(path)
+    if iteration is None:
+        try:
+            iteration = read_checkpoint(path).get("iteration")
+        except InputError:
+            iteration = float("inf")
+    return -iteration if is_a(iteration, float) else float("inf")
 
 
 def next_iteration(content: dict, path: Path, max_iter: int) -> int:
@@ -113,7 +153,7 @@ def next_iteration(content: dict, path: Path, max_iter: int) -> int:
     Raises:
         InputError: the file holds weights without a training state, or of a longer run.
     """
-    if "trainer" not in content or "iteration" not in content:
+    if "trainer" not in content or not is_a(content.get("iteration"), int):
         raise InputError(f"checkpoint {path} has no training state to resume from")
     done = content["iteration"] + 1
     if done > max_iter:

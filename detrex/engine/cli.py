@@ -6,6 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from detrex.utils.cli import add_trust_config
+
 from .failures import describe_failure
 from .launch import Machines, launch
 from .run import run
@@ -13,7 +15,7 @@ from .settings import load_config
 
 
 def default_argument_parser() -> argparse.ArgumentParser:
-    """Return the parser of ``train_net.py``; upstream's flags and four of our own."""
+    """Return the parser of ``train_net.py``; upstream's flags and five of our own."""
     parser = argparse.ArgumentParser(
         description="Train or evaluate a detection transformer.",
         epilog="Overrides may stand anywhere: train.max_iter=12ep dataloader.train.num_workers=4",
@@ -28,6 +30,7 @@ def default_argument_parser() -> argparse.ArgumentParser:
     add("--eval-only", action="store_true", help="score train.init_checkpoint; no training")
     add("--allow-partial", action="store_true", help="score a model that is loaded only partly")
     add("--trust-checkpoint", action="store_true", help="run code that init_checkpoint holds")
+    add_trust_config(parser)
     add("--reuse-output", action="store_true", help="start a new run where another one was")
     add("opts", nargs="*", metavar="key=value", help="config overrides")
     return parser
@@ -40,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     args = default_argument_parser().parse_intermixed_args(argv)
     try:
-        device = load_config(args.config_file, args.opts).train.device
+        device = load_config(args.config_file, args.opts, args.trust_config).train.device
         machines = Machines(args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
         launch(run, (args,), machines, device)
     except Exception as error:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
 
 from detectron2.config import instantiate
-from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
+from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
 from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from detrex.data.custom_coco import given_splits
 from detrex.evaluation.alignment import with_layers
-from detrex.modeling.ema import ModelEma
+from detrex.evaluation.coco import COCOEvaluator
+from detrex.evaluation.coco_scores import score_text
+from detrex.evaluation.origin import write_origin
 from detrex.utils.errors import InputError
 
 from .instantiation import call_with
+from .run_folder import holds_run
+from .trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -40,13 +47,17 @@ def check_evaluation(cfg: DictConfig) -> None:
     instantiate(OmegaConf.select(cfg, "dataloader.test.mapper"))
 
 
-def evaluate(cfg: DictConfig, model: nn.Module, subfolder: str = "") -> dict:
+def evaluate(
+    cfg: DictConfig, model: nn.Module, subfolder: str = "", weights: dict | None = None
+) -> dict:
     """Run the config's evaluator; every process must call this.
 
     Args:
         cfg: its ``dataloader.test`` and ``dataloader.evaluator`` are used.
         model: without the wrapper of distributed training; its mode is restored.
         subfolder: of the evaluator's output folder; its files go there.
+        weights: what the model's weights are, as :func:`write_origin` takes it; noted beside
+            detections.
 
     Returns:
         Task -> metric -> score, on the main process; empty on the others.
@@ -61,8 +72,19 @@ def evaluate(cfg: DictConfig, model: nn.Module, subfolder: str = "") -> dict:
         model = with_layers(model)
     results = inference_on_dataset(model, loader, evaluator)
     if comm.is_main_process():
-        print_csv_format(results)
+        _log_for_spreadsheets(results)
+        if weights and isinstance(evaluator, COCOEvaluator) and evaluator.output_dir:
+            write_origin(evaluator.output_dir, evaluator.json_file, weights)
     return results
+
+
+def _log_for_spreadsheets(results: Mapping[str, Mapping[str, float]]) -> None:
+    """detectron2's lines of names and scores to copy, without those of single classes."""
+    for task, scores in results.items():
+        main = {name: score for name, score in scores.items() if "-" not in name}
+        logger.info("copypaste: Task: %s", task)
+        logger.info("copypaste: %s", ",".join(main))
+        logger.info("copypaste: %s", ",".join(score_text(s, ".4f") for s in main.values()))
 
 
 def _evaluator(cfg: DictConfig, subfolder: str) -> DatasetEvaluator:
@@ -73,11 +95,24 @@ def _evaluator(cfg: DictConfig, subfolder: str) -> DatasetEvaluator:
     return call_with(node, output_dir=os.path.join(folder, subfolder))
 
 
-def evaluate_both(cfg: DictConfig, model: nn.Module, ema: ModelEma | None) -> dict:
+def evaluate_both(cfg: DictConfig, trainer: Trainer) -> dict:
     """Score the model and, as ``ema_<task>`` and with files in ``ema/``, its averaged weights."""
-    results = evaluate(cfg, model)
+    weights = {"checkpoint": None, "iteration": trainer.iter, "averaged": False}
+    model, ema = trainer.network, trainer.ema
+    results = evaluate(cfg, model, weights=weights)
     if ema is not None:
         with ema.applied(model):
-            averaged = evaluate(cfg, model, "ema")
+            averaged = evaluate(cfg, model, "ema", {**weights, "averaged": True})
         results = {**results, **{f"ema_{task}": scores for task, scores in averaged.items()}}
     return results
+
+
+def own_folder(cfg: DictConfig, checkpoint: str) -> str:
+    """Where in the evaluator's output folder the files of ``--eval-only`` go: ``eval_<name>/`` if
+    a run is in it, whose own files stay."""
+    folder = cfg.dataloader.evaluator and cfg.dataloader.evaluator.get("output_dir")
+    if not folder or not holds_run(Path(folder)):
+        return ""
+    subfolder = "eval_" + re.sub(r"[^\w.-]+", "_", Path(checkpoint).stem)
+    logger.info("%s holds a run: detections go to its %s/", folder, subfolder)
+    return subfolder

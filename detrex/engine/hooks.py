@@ -12,9 +12,9 @@ from torch import nn
 
 from detrex.utils.files import atomic_write
 
-from .checkpoints import FINAL, TrainingCheckpoints
+from .checkpoints import BEST_WEIGHTS, FINAL, LATEST, TrainingCheckpoints
 from .preemption import Preemption
-from .run_folder import BEST
+from .run_folder import BEST, read_best
 
 
 class MatcherIteration(HookBase):
@@ -175,7 +175,7 @@ class PeriodicCheckpoint(HookBase):
         if self._period > 0 and done % self._period == 0:
             return f"model_{self.trainer.iter:07d}"
         if evaluation_due(done, self._eval_period) or self._preemption.stopping:
-            return "model_latest"
+            return LATEST
         return None
 
 
@@ -191,13 +191,14 @@ class BestCheckpoint(HookBase):
 
     def __init__(self, checkpoints: TrainingCheckpoints, metric: str) -> None:
         self._checkpoints, self._metric = checkpoints, metric
-        self._file = checkpoints.folder / BEST
+        self._val = checkpoints.metadata.get("val")  # fingerprint of the validation data
         self._seen = -1
 
     def before_train(self) -> None:
-        """Continue from the best score of the run that is resumed."""
-        resumed = self.trainer.start_iter > 0 and self._file.is_file()
-        self._best = json.loads(self._file.read_text())["value"] if resumed else float("-inf")
+        """Continue from the best score of the run that is resumed, if it is of the same data."""
+        saved = read_best(self._checkpoints.folder) if self.trainer.start_iter > 0 else {}
+        comparable = saved and saved.get("val", self._val) == self._val
+        self._best = saved["value"] if comparable else float("-inf")
 
     def before_step(self) -> None:
         """Save if the latest evaluation is the best one."""
@@ -214,6 +215,7 @@ class BestCheckpoint(HookBase):
         self._seen = iteration
         if value > self._best:
             self._best = value
-            self._checkpoints.save("model_best", resumable=False)
-            with atomic_write(self._file) as stream:
-                json.dump({"metric": self._metric, "value": value, "iteration": iteration}, stream)
+            self._checkpoints.save(BEST_WEIGHTS, resumable=False)
+            best = {"metric": self._metric, "value": value, "iteration": iteration}
+            with atomic_write(self._checkpoints.folder / BEST) as stream:
+                json.dump({**best, "val": self._val}, stream)

@@ -5,6 +5,7 @@ Boxes are x0, y0, x1, y1 in pixels of the given image.
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from detectron2.config import instantiate
+from detectron2.data import transforms as T
 from detectron2.data.detection_utils import convert_PIL_to_numpy
 from detectron2.structures import Instances
 from omegaconf import DictConfig, OmegaConf
@@ -22,7 +24,7 @@ from detrex.checkpoint.files import read_checkpoint
 from detrex.config import CONFIG_FILE
 from detrex.data import DetrDatasetMapper
 from detrex.data.custom_coco import PUBLISHED_CLASSES
-from detrex.data.dataset_info import metadata_of_first, num_classes_fields
+from detrex.data.dataset_info import dataset_info, metadata_of_first, num_classes_fields
 from detrex.data.image import as_pixels
 from detrex.evaluation.alignment import with_layers
 from detrex.export import Pretrained
@@ -49,11 +51,13 @@ class Predictor(Pretrained):
             (upstream's), the names are those of the data set that the config names.
         device: None takes CUDA where there is a GPU, else the CPU.
         threshold: least score of a detection.
+        trust_config: run what a YAML config names outside of detrex and its libraries.
 
     Attributes:
         config: the resolved config.
         model: in evaluation mode.
         classes: name of each class, or None.
+        category_ids: number of each class in the data set's JSON, or None.
 
     Raises:
         InputError: files that are missing, unreadable or do not belong together; a device that is
@@ -66,6 +70,7 @@ class Predictor(Pretrained):
         checkpoint: str | Path,
         device: str | torch.device | None = None,
         threshold: float = 0.3,
+        trust_config: bool = False,
     ) -> None:
         if not isinstance(threshold, int | float):
             raise InputError(f"threshold {threshold!r}: scores are numbers between 0 and 1")
@@ -74,8 +79,11 @@ class Predictor(Pretrained):
         self.threshold = threshold
         content = read_checkpoint(checkpoint)
         metadata = content.get("metadata") or {}
-        self.config = load_config(str(config or _config_beside(checkpoint)))
+        path = str(config or _config_beside(checkpoint))
+        self.config = load_config(path, trust_config=trust_config)
         self.classes: list[str] | None = metadata.get("classes") or data_set_classes(self.config)
+        ids = metadata.get("category_ids")
+        self.category_ids: list[int] | None = ids or _data_set_ids(self.config, self.classes)
         if metadata.get("classes"):
             _take_classes(self.config, metadata["classes"], checkpoint)
         self._mapper = _test_mapper(self.config)
@@ -135,6 +143,16 @@ class Predictor(Pretrained):
         height, width = pixels.shape[:2]
         return {"image": self._mapper.augment(ordered)[0], "height": height, "width": width}
 
+    def about(self) -> dict:
+        """What a program needs that runs the exported model: classes, category_ids, image_format;
+        and to what images are resized: short_edge and longest_side (None: no limit), or size
+        (height, width).
+
+        Raises InputError for a test mapper that does more, or something else, than resize.
+        """
+        known = {"classes": self.classes, "category_ids": self.category_ids}
+        return {**known, "image_format": self.image_format, **_resizing(self._mapper.augmentation)}
+
     def name(self, label: int) -> str:
         """Of a class; its number if nobody knows its name."""
         return self.classes[label] if self.classes else str(label)
@@ -146,13 +164,19 @@ class Predictor(Pretrained):
         return list(zip(boxes, names, scores, strict=True))
 
     def to_dict(self, found: Instances) -> dict:
-        """Plain values for JSON: width, height, detections of class, label, score and box."""
+        """Plain values for JSON: width, height, detections of class, label, score and box; and, as
+        COCO's results have them, bbox (x0, y0, width, height) and category_id, None if unknown."""
         height, width = found.image_size
-        labels = found.pred_classes.tolist()
-        detections = [
-            {"class": name, "label": label, "score": score, "box": box}
-            for label, (box, name, score) in zip(labels, self.labelled(found), strict=True)
-        ]
+        detections = []
+        for label, (box, name, score) in zip(
+            found.pred_classes.tolist(), self.labelled(found), strict=True
+        ):
+            x0, y0, x1, y1 = box
+            entry = {"class": name, "label": label, "score": score, "box": box}
+            category = self.category_ids[label] if self.category_ids else None
+            detections.append(
+                {**entry, "category_id": category, "bbox": [x0, y0, x1 - x0, y1 - y0]}
+            )
         return {"width": width, "height": height, "detections": detections}
 
     def to_supervision(self, found: Instances) -> supervision.Detections:
@@ -206,6 +230,14 @@ def data_set_classes(config: DictConfig) -> list[str] | None:
     return list(known) if known and counts == {len(known)} else None
 
 
+def _data_set_ids(config: DictConfig, classes: list[str] | None) -> list[int] | None:
+    """Category ids of the config's data set, if it is a known one of these classes."""
+    metadata = metadata_of_first(OmegaConf.select(config, "dataloader.test.dataset.names"))
+    if metadata is None or classes is None or metadata.get("thing_classes") != classes:
+        return None
+    return dataset_info(metadata.name).category_ids
+
+
 def _test_mapper(config: DictConfig) -> DetrDatasetMapper:
     node = OmegaConf.select(config, "dataloader.test.mapper")
     mapper = node and instantiate(node)
@@ -215,6 +247,21 @@ def _test_mapper(config: DictConfig) -> DetrDatasetMapper:
             f"DetrDatasetMapper: it is a {type(mapper).__name__}"
         )
     return mapper
+
+
+def _resizing(augmentation: Sequence[T.Augmentation]) -> dict:
+    kinds = [type(one) for one in augmentation]
+    if kinds == [T.Resize]:
+        return {"size": list(augmentation[0].shape)}
+    if kinds == [T.ResizeShortestEdge] and len(set(augmentation[0].short_edge_length)) == 1:
+        longest = augmentation[0].max_size
+        limit = {"longest_side": None if longest == sys.maxsize else longest}
+        return {"short_edge": augmentation[0].short_edge_length[0], **limit}
+    names = ", ".join(kind.__name__ for kind in kinds) or "nothing"
+    raise InputError(
+        f"dataloader.test.mapper.augmentation is {names}: a file can say how images are resized "
+        "for one Resize, or one ResizeShortestEdge of one length"
+    )
 
 
 def _moved(model: torch.nn.Module, device: str | torch.device | None) -> torch.nn.Module:

@@ -6,6 +6,7 @@ import argparse
 import functools
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from detectron2.config import instantiate
@@ -18,12 +19,13 @@ from torch import nn
 from detrex.checkpoint import load_weights, read_checkpoint
 from detrex.config import config_yaml, json_config
 from detrex.data import DatasetInfo
+from detrex.utils.cli import write_out
 from detrex.utils.errors import InputError
 
 from .build import build_trainer
 from .checkpoints import newest_checkpoint, next_iteration, restore
 from .data import build_loader, prepare_data, read_train_set
-from .evaluate import check_evaluation, evaluate, is_evaluated
+from .evaluate import check_evaluation, evaluate, is_evaluated, own_folder
 from .folder_lock import only_run
 from .hooks import AfterFirstStep
 from .matcher_switch import keep_matcher_switch, resolve_matcher_switch, switch_values
@@ -33,6 +35,7 @@ from .preemption import Preemption
 from .run_folder import check_output_folder, read_record, set_aside, write_record
 from .schedule import resolve_schedule
 from .settings import load_config
+from .trained_on import check_processes_agree, check_resumed, describe_data, on_all_processes
 
 logger = logging.getLogger(__name__)
 _LOGGERS = ("detrex", "projects", "detectron2", "fvcore")
@@ -51,7 +54,7 @@ def run(args: argparse.Namespace) -> dict:
     if args.resume and args.reuse_output:
         raise InputError("--resume continues a run, --reuse-output starts a new one: give one")
     _log_to(None)
-    cfg = load_config(args.config_file, args.opts)
+    cfg = load_config(args.config_file, args.opts, args.trust_config)
     return evaluate_run(cfg, args) if args.eval_only else train_run(cfg, args)
 
 
@@ -60,11 +63,18 @@ def evaluate_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
     path = cfg.train.init_checkpoint
     if not path:
         raise InputError("--eval-only: name the weights with train.init_checkpoint=/path/to.pth")
-    info = prepare_data(cfg, args.opts, ["test"])
+    info = on_all_processes(lambda: prepare_data(cfg, args.opts, ["test"]))
+    check_processes_agree(on_all_processes(lambda: describe_data(cfg, info, None, True)))
     content = read_checkpoint(path, args.trust_checkpoint)
+    ema, done = cfg.train.model_ema, content.get("iteration")
+    weights = {
+        "checkpoint": str(path),
+        "iteration": done + 1 if isinstance(done, int) else None,
+        "averaged": ema.enabled and ema.use_ema_weights_for_eval_only and "ema_state" in content,
+    }
     model = trained_model(cfg, path, content, args.allow_partial)
     _check_classes(path, content.get("metadata"), info, args.allow_partial)
-    return evaluate(cfg, model.to(cfg.train.device))
+    return evaluate(cfg, model.to(cfg.train.device), own_folder(cfg, path), weights)
 
 
 def trained_model(
@@ -96,7 +106,7 @@ def train_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
     """
     with Preemption() as preemption:
         parts = ["train", "test"] if is_evaluated(cfg) else ["train"]
-        info = prepare_data(cfg, args.opts, parts)
+        info = on_all_processes(lambda: prepare_data(cfg, args.opts, parts))
         with only_run(Path(cfg.train.output_dir)):
             _train(cfg, args, info, preemption)
     return {}
@@ -107,20 +117,21 @@ def _train(
 ) -> None:
     folder = Path(cfg.train.output_dir)
     as_given = json_config(cfg)
-    check_output_folder(folder, as_given, args.resume, args.reuse_output)
-    comm.synchronize()  # nobody writes before everybody has looked
+    # Nobody writes before everybody has looked.
+    on_all_processes(lambda: check_output_folder(folder, as_given, args.resume, args.reuse_output))
     _log_to(folder)
-    check_evaluation(cfg)
-    records = read_train_set(cfg)
+    records, data = on_all_processes(lambda: _read_data(cfg, info))
+    check_processes_agree(data)
     saved = read_record(folder) if args.resume else {}
     batch = cfg.dataloader.train.total_batch_size
     epoch_length = None if records is None else math.ceil(len(records) / batch)
     _resolve(cfg, args, epoch_length, saved)
     model = _build_model(cfg).to(cfg.train.device)
     freeze(model, cfg.train.freeze)
-    checkpoint, content = _load(cfg, args, model, info)
+    checkpoint = newest_checkpoint(folder) if args.resume else None
+    content, data = on_all_processes(lambda: _load(cfg, args, model, data, checkpoint))
     start = next_iteration(content, checkpoint, cfg.train.max_iter) if checkpoint else 0
-    loader, metadata = build_loader(cfg, records, start), _metadata(cfg, info)
+    loader, metadata = build_loader(cfg, records, start), _metadata(cfg, data)
     trainer = build_trainer(cfg, model, loader, metadata, preemption)
     if checkpoint:
         restore(trainer, content, checkpoint)
@@ -130,12 +141,20 @@ def _train(
             set_aside(folder)
         record = dict(config=as_given, seed=cfg.train.seed, overrides=list(args.opts))
         record |= dict(matcher_change_iter=switch_values(cfg), epoch_length=epoch_length)
+        record["data"] = data
         write = functools.partial(write_record, folder, cfg, record, args.config_file)
         if checkpoint:  # the earlier start's files stay if this one fails at once
             trainer.register_hooks([AfterFirstStep(write)])
         else:
             write()
     trainer.train(start, cfg.train.max_iter)
+
+
+def _read_data(cfg: DictConfig, info: DatasetInfo | None) -> tuple[Sequence[dict] | None, dict]:
+    """The training set's records, and what this process has read."""
+    check_evaluation(cfg)
+    records = read_train_set(cfg)
+    return records, describe_data(cfg, info, records, is_evaluated(cfg))
 
 
 def _build_model(cfg: DictConfig) -> nn.Module:
@@ -165,28 +184,28 @@ def _resolve(
 
 
 def _load(
-    cfg: DictConfig, args: argparse.Namespace, model: nn.Module, info: DatasetInfo | None
-) -> tuple[Path | None, dict]:
-    """Load the weights to start from; return the checkpoint to resume from and its content."""
-    checkpoint = newest_checkpoint(Path(cfg.train.output_dir)) if args.resume else None
+    cfg: DictConfig,
+    args: argparse.Namespace,
+    model: nn.Module,
+    data: dict,
+    checkpoint: Path | None,
+) -> tuple[dict, dict]:
+    """Load the weights to start from; return the content of the checkpoint that is resumed, and
+    what the run is trained on."""
     if checkpoint:
-        return checkpoint, load_weights(model, checkpoint, strict=True)[1]
+        content = read_checkpoint(checkpoint)
+        data = check_resumed(data, content.get("metadata"), checkpoint)
+        return load_weights(model, checkpoint, strict=True, content=content)[1], data
     if args.resume:
         logger.info("no checkpoint in %s: starting from the beginning", cfg.train.output_dir)
     if cfg.train.init_checkpoint:
-        path, trusted = cfg.train.init_checkpoint, args.trust_checkpoint
-        classes = info.classes if info else None
+        path, trusted, classes = cfg.train.init_checkpoint, args.trust_checkpoint, data["classes"]
         load_weights(model, path, strict=False, trusted=trusted, classes=classes)
-    return None, {}
+    return {}, data
 
 
-def _metadata(cfg: DictConfig, info: DatasetInfo | None) -> dict:
-    return {
-        "format": 1,
-        "classes": info.classes if info else None,
-        "category_ids": info.category_ids if info else None,
-        "config": config_yaml(cfg),
-    }
+def _metadata(cfg: DictConfig, data: dict) -> dict:
+    return {"format": 1, "config": config_yaml(cfg), **data}
 
 
 def _check_classes(
@@ -214,6 +233,8 @@ def _log_to(folder: Path | None) -> None:
     for name in _LOGGERS:
         output = None if folder is None else str(folder)
         log = setup_logger(output, comm.get_rank(), name=name, configure_stdout=folder is None)
-        if folder is None:
-            for handler in log.handlers:
+        for handler in log.handlers:
+            if folder is None:
                 handler.setLevel(logging.INFO)
+            if name in ("detrex", "projects"):  # the others' messages are coloured
+                handler.addFilter(write_out)

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -16,11 +17,15 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from detrex.checkpoint.files import LAST, last_checkpoint
+from detrex.checkpoint.files import LAST
 from detrex.config import CONFIG_FILE, config_differences, config_yaml, is_reproducible
+from detrex.config.trust import remember
+from detrex.evaluation.coco import RESULTS
+from detrex.evaluation.origin import ORIGIN
 from detrex.utils.collect_env import package_versions
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
+from detrex.utils.small_files import is_a, read_json_object
 from detrex.utils.text import first_few
 
 logger = logging.getLogger(__name__)
@@ -28,6 +33,28 @@ RECORD = "run.json"
 BEST = "best.json"
 METRICS = "metrics.json"
 _SOURCES = "config_sources"
+_EVENTS = "events.out.tfevents."
+_CHECKPOINT = re.compile(r"model_(\d{7,}|final|latest|best)\.pth")
+_GIT = {"commit": str, "changed_files": list[str]}
+# What run.json holds, as far as it is read again.
+_KINDS = {
+    "config": dict,
+    "seed": int,
+    "command": str,
+    "overrides": list[str],
+    "matcher_change_iter": list[int | None],
+    "epoch_length": int | None,
+    "data": dict,
+    "versions": dict[str, str],
+    "git": (_GIT, None),
+    "config_git": (_GIT, None),
+}
+# Patterns of the files and folders of a run, its evaluations and their diagnosis; its log goes on.
+_LEFT_BY_RUNS = (
+    *(LAST, BEST, METRICS, RECORD, CONFIG_FILE, _SOURCES, RESULTS, ORIGIN),
+    *("*.pth", f"{_EVENTS}*", "alignment.json", "alignment", "ema", "inference"),
+    "eval_*",
+)
 # May change from one start of a run to the next: they do not say what is trained on what.
 _VOLATILE = {
     "train": (
@@ -41,9 +68,39 @@ _VOLATILE = {
 
 
 def read_record(folder: Path) -> dict:
-    """Return the record of the run that the folder holds; empty if there is none."""
+    """Return the record of the run that the folder holds; empty if there is none.
+
+    Raises:
+        InputError: it is damaged.
+    """
     path = folder / RECORD
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return read_json_object(path, _KINDS) if path.exists() else {}
+
+
+def read_best(folder: Path) -> dict:
+    """Return what ``best.json`` says about ``model_best.pth``: metric, value, iteration and, of
+    the validation data, "val"; empty if there is none.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    path = folder / BEST
+    if not path.exists():
+        return {}
+    best = read_json_object(path, {})
+    if not is_a(best, {"value": float}):
+        raise InputError(f"{path}: has no value: remove it, and the next evaluation is the best")
+    return best
+
+
+def saved_checkpoints(folder: Path) -> list[Path]:
+    """Every checkpoint that a run has left in the folder; in no order."""
+    return [path for path in folder.glob("model_*.pth") if _CHECKPOINT.fullmatch(path.name)]
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a training run has left something in the folder."""
+    return (folder / RECORD).exists() or bool(saved_checkpoints(folder))
 
 
 def check_output_folder(folder: Path, config: dict, resume: bool, reuse: bool) -> None:
@@ -56,8 +113,13 @@ def check_output_folder(folder: Path, config: dict, resume: bool, reuse: bool) -
         reuse: whatever is there may be replaced.
 
     Raises:
-        InputError: the folder holds a run of another config, or checkpoints of this one.
+        InputError: the folder holds a run of another config, or checkpoints of this one, or what
+            is to be continued is damaged.
     """
+    if reuse:
+        return
+    if resume:
+        read_best(folder)  # before the work that it could end
     record = read_record(folder)
     saved, differences = record.get("config"), []
     if saved is not None:
@@ -68,17 +130,16 @@ def check_output_folder(folder: Path, config: dict, resume: bool, reuse: bool) -
         if differences:
             logger.warning("resuming with a changed config: %s", shown)
         return
-    if reuse:
-        return
     if differences:
         raise InputError(
             f"output folder {folder} holds a run of another config ({shown}): give another "
             "train.output_dir, or --reuse-output to start a new run in it"
         )
-    if last_checkpoint(folder) is not None:
+    if saved := saved_checkpoints(folder):
+        names = first_few([path.name for path in saved])
         raise InputError(
-            f"output folder {folder} holds checkpoints: give --resume to continue, another "
-            "train.output_dir, or --reuse-output to start a new run in it"
+            f"output folder {folder} holds checkpoints ({names}): give --resume to continue, "
+            "another train.output_dir, or --reuse-output to start a new run in it"
         )
 
 
@@ -92,7 +153,8 @@ def write_record(folder: Path, cfg: DictConfig, record: dict, config_file: str) 
             stream.write("# Not loadable: the config has functions without a name. Its source\n")
             stream.write("# files are in config_sources/, the overrides in run.json.\n")
             _copy_sources(Path(config_file).expanduser().resolve(), folder / _SOURCES)
-        stream.write(config_yaml(cfg))
+        stream.write(text := config_yaml(cfg))
+    remember(text)
     versions = {"python": platform.python_version(), **package_versions()}
     record = {**record, "command": shlex.join(sys.argv), "versions": versions}
     # A fork's configs may live in a repository of their own.
@@ -156,17 +218,29 @@ def _sources(file: Path) -> Iterator[Path]:
 def set_aside(folder: Path) -> None:
     """Move an earlier run to ``replaced/1``, the next one to ``replaced/2``: nothing is lost.
 
-    Left where they are, its checkpoints would count when old ones are deleted, and --resume might
-    take one of them for its own.
+    Left where they are, its checkpoints would count when old ones are deleted, --resume might take
+    one of them for its own, and its detections would pass for the new run's.
     """
-    names = (LAST, BEST, METRICS, RECORD, CONFIG_FILE, _SOURCES)
-    files = [*folder.glob("*.pth"), *folder.glob("events.out.tfevents.*")]
-    files += [path for name in names if (path := folder / name).exists()]
+    files = [path for pattern in _LEFT_BY_RUNS for path in folder.glob(pattern)]
     targets = (folder / "replaced" / str(i) for i in itertools.count(1))
     target = next(path for path in targets if not path.exists())
     for path in files:
         target.mkdir(parents=True, exist_ok=True)
         path.replace(target / path.name)
+
+
+def put_events_in_order(folder: Path, now: int) -> None:
+    """Rename TensorBoard's files of a clock that was ahead: it reads files in the order of the
+    seconds in their names, and would take what a resumed run adds for the older part.
+
+    Args:
+        folder: the run's.
+        now: seconds, as in the names of the files to come.
+    """
+    for number, path in enumerate(sorted(folder.glob(f"{_EVENTS}*"))):
+        seconds, _, rest = path.name.removeprefix(_EVENTS).partition(".")
+        if seconds.isdigit() and int(seconds) >= now:
+            path.rename(folder / f"{_EVENTS}{now - 1:010d}.{number:04d}.{rest}")
 
 
 def rewind_metrics(folder: Path, step: int, evaluation: int) -> None:
@@ -181,14 +255,20 @@ def rewind_metrics(folder: Path, step: int, evaluation: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not path.is_file():
         return
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    entries = [(line, _numbers(line)) for line in lines]
+    if damaged := sum(numbers is None for _, numbers in entries[:-1]):
+        logger.warning("%s: %d damaged lines are left out", path, damaged)
     with atomic_write(path) as stream:
-        stream.writelines(line for line in lines if _is_before(line, step, evaluation))
+        for line, numbers in entries:
+            if numbers and numbers["iteration"] < (step if "total_loss" in numbers else evaluation):
+                stream.write(line)
 
 
-def _is_before(line: str, step: int, evaluation: int) -> bool:
+def _numbers(line: str) -> dict | None:
+    """A line of metrics; None for half a line of a killed process and other damage."""
     try:
         numbers = json.loads(line)
-    except json.JSONDecodeError:  # the process was killed while it wrote
-        return False
-    return numbers["iteration"] < (step if "total_loss" in numbers else evaluation)
+    except (ValueError, RecursionError):
+        return None
+    return numbers if is_a(numbers, {"iteration": int}) else None

@@ -14,8 +14,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from detrex.config import get_config
 from detrex.config.config import existing_file
+from detrex.config.trust import load_yaml
 from detrex.data.dataset_info import SPLITS
 from detrex.utils.errors import InputError
+from detrex.utils.images import is_address
 from detrex.utils.text import first_line
 
 from .instantiation import accepts, arguments
@@ -35,23 +37,30 @@ _PATHS = (
 )
 
 
-def load_config(config_file: str, overrides: Sequence[str] = ()) -> DictConfig:
+def load_config(
+    config_file: str, overrides: Sequence[str] = (), trust_config: bool = False
+) -> DictConfig:
     """Load a config file, add what older ones lack, and apply overrides.
 
     Args:
         config_file: a LazyConfig python file, or a saved ``config.yaml``.
         overrides: "a.b.c=value" strings; the key must exist.
+        trust_config: run what a YAML file names outside of detrex and its libraries; else only
+            a file that this user's own run has written may name it. A python file is code.
 
     Raises:
-        InputError: no such file, a file that is not a config, an unusable override or value.
+        InputError: no such file, a file that is not a config or names code of others, an unusable
+            override or value.
     """
     if not config_file:
         raise InputError("give a config file: --config-file projects/<name>/configs/<config>.py")
+    if is_address(config_file):
+        raise InputError(f"{config_file}: configs are read from files: download it and look at it")
     path = existing_file(Path(config_file).expanduser())
-    cfg = _load(path)
+    cfg = _load(path, trust_config)
     for key in ("model", "dataloader", "optimizer", "lr_multiplier", "train"):
-        if key not in cfg:
-            raise InputError(f"config file {path} does not define {key!r}")
+        if not isinstance(cfg.get(key), DictConfig):
+            raise InputError(f"config file {path} does not define {key!r}, a group of keys")
     defaults = get_config("common/train.py").train
     _add_defaults(cfg, defaults)
     _follow_output_dir(cfg)
@@ -96,8 +105,10 @@ def _apply(cfg: DictConfig, text: str) -> None:
         raise InputError(f"override {text!r} cannot be applied: {first_line(error)}") from error
 
 
-def _load(path: Path) -> DictConfig:
+def _load(path: Path, trust_config: bool) -> DictConfig:
     try:
+        if path.suffix in (".yaml", ".yml"):
+            return load_yaml(path, trust_config)
         return LazyConfig.load(str(path))
     except InputError:
         raise

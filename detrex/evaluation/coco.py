@@ -13,13 +13,14 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
+from detrex.utils.coco import whole
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
 
 from .alignment.definitions import read_definitions
 from .alignment.evaluator import AlignmentDiagnosis
-from .coco_json import load_ground_truth
-from .coco_scores import SCORES, check_options, evaluate_detections, format_table
+from .coco_json import has_objects, load_ground_truth
+from .coco_scores import SCORES, check_options, evaluate_detections, format_table, score_text
 
 logger = logging.getLogger(__name__)
 
@@ -77,19 +78,26 @@ class COCOEvaluator(DatasetEvaluator):
             self._alignment = AlignmentDiagnosis(self.json_file, self._definitions, self.max_dets)
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
+        """Keep what the model finds. Raises InputError for numbers that are not finite."""
         for image, output in zip(inputs, outputs, strict=True):
-            found = output["instances"].to("cpu")
+            found, image_id = output["instances"].to("cpu"), whole(image["image_id"])
             boxes, scores = found.pred_boxes.tensor.float(), found.scores.float()  # may be bf16
+            if not (boxes.isfinite().all() and scores.isfinite().all()):
+                raise InputError(
+                    f"image {image_id}: the model's boxes or scores are not finite: its weights "
+                    "are damaged or its training has diverged"
+                )
             fields = boxes.numpy(), scores.numpy(), found.pred_classes.numpy()
-            self._predictions[image["image_id"]] = fields
+            self._predictions[image_id] = fields
             if self._alignment is not None:
                 ids = self._category_ids(self._alignment.ground_truth["categories"])
-                self._alignment.add(image["image_id"], output, ids)
+                self._alignment.add(image_id, output, ids)
 
     def evaluate(self) -> OrderedDict | None:
         """{"bbox": percentages by name} on the main process, None on the others.
 
-        With ``diagnose`` also {"alignment": :meth:`AlignmentReport.scalars`}.
+        With ``diagnose`` also {"alignment": :meth:`AlignmentReport.scalars`}. Without objects in
+        the JSON, as for COCO's test images, detections are written and the result is empty.
 
         Raises InputError for predictions of images or classes that the JSON does not have.
         """
@@ -107,6 +115,11 @@ class COCOEvaluator(DatasetEvaluator):
         if self.output_dir is not None:
             with atomic_write(os.path.join(self.output_dir, RESULTS)) as stream:
                 json.dump(detections, stream)
+        if not has_objects(gt):
+            where = f", {len(detections)} detections are in {self.output_dir}/{RESULTS}"
+            written = where if self.output_dir is not None else ""
+            logger.warning(f"{self.json_file} has no objects: nothing to score{written}")
+            return OrderedDict()
         scores = evaluate_detections(gt, detections, self.backend, self.max_dets, self.per_class)
         logger.info("boxes:\n%s", format_table(scores, self.max_dets))
         if self.per_class:
@@ -121,7 +134,7 @@ class COCOEvaluator(DatasetEvaluator):
         mapping = self.metadata.get("thing_dataset_id_to_contiguous_id")
         if mapping is None:  # data that was registered but never loaded: detectron2's rule
             mapping = {id_: i for i, id_ in enumerate(sorted(c["id"] for c in categories))}
-        return {i: id_ for id_, i in mapping.items()}
+        return {i: whole(id_) for id_, i in mapping.items()}
 
     def _to_coco(self, predictions: dict, categories: list[dict]) -> list[dict]:
         """COCO results with the data set's own category ids."""
@@ -146,4 +159,4 @@ class COCOEvaluator(DatasetEvaluator):
 def _class_table(scores: dict[str, float]) -> str:
     rows = [(name[len("AP-") :], ap) for name, ap in scores.items() if name not in SCORES]
     width = max(len(name) for name, _ in rows)
-    return "\n".join(f" {name:<{width}s}  {ap:6.2f}" for name, ap in rows)
+    return "\n".join(f" {name:<{width}s}  {score_text(ap, '6.2f')}" for name, ap in rows)

@@ -5,9 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from detrex.utils.coco import annotation_fault, is_finite, read_json
+from detrex.utils.coco import (
+    annotation_fault,
+    area_is_odd,
+    by_id,
+    check_entry,
+    is_finite,
+    normalise,
+    object_area,
+    read_json,
+    whole,
+)
 from detrex.utils.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -15,7 +25,7 @@ logger = logging.getLogger(__name__)
 # What is read of each entry: evaluators stumble over odd values of keys that they do not need.
 _READ = {
     "images": ("id", "file_name", "width", "height"),
-    "annotations": ("id", "image_id", "category_id", "bbox", "area", "iscrowd"),
+    "annotations": ("image_id", "category_id", "bbox"),
     "categories": ("id", "name"),
 }
 
@@ -24,42 +34,69 @@ def load_ground_truth(source: str | os.PathLike | dict) -> dict:
     """COCO ground truth with all that box scores need, and no more; ``source`` is not changed.
 
     Annotations are renumbered from 1: COCO's matching takes the id 0 for "unmatched". Boxes that
-    are not finite are left out with a warning; all others count, as COCO has it.
+    are not finite are left out with a warning; all others count, as COCO has it. Areas count as
+    they are written; a warning says so if they are not the objects'.
     Raises InputError when the file cannot be read, lacks a key or has a value of a wrong kind.
     """
-    name = "ground truth" if isinstance(source, dict) else source
+    if isinstance(source, dict):
+        name, content = "ground truth", normalise("ground truth", _copied(source))
+    else:
+        name, content = source, read_json(source)
+    images = by_id(name, content, "images", {})
+    categories = by_id(name, content, "categories", {"name": str})
+    annotations = _scored(name, content["annotations"], images)
     try:
-        if not isinstance(source, dict):
-            source = read_json(source)
-        sections = {key: _kept(source[key], keys) for key, keys in _READ.items()}
-        annotations = _finite(name, sections)
-        check_known(annotations, "category_id", source["categories"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{name}: not in COCO format: {error!r}") from None
-    return {"info": {}, "licenses": [], **sections, "annotations": annotations}
+        check_known(annotations, "category_id", categories.values())
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+    return {
+        "info": {},
+        "licenses": [],
+        "images": [_read(image, "images") for image in content["images"]],
+        "annotations": annotations,
+        "categories": [_read(category, "categories") for category in content["categories"]],
+    }
 
 
-def _kept(entries: list[dict], keys: Sequence[str]) -> list[dict]:
-    return [{key: entry[key] for key in keys if key in entry} for entry in entries]
+def _copied(source: dict) -> dict:
+    lists = {key: source[key] for key in _READ if isinstance(source.get(key), list)}
+    copies = {k: [dict(e) if isinstance(e, dict) else e for e in v] for k, v in lists.items()}
+    return {**source, **copies}
 
 
-def _finite(name: str | os.PathLike, sections: dict[str, list[dict]]) -> list[dict]:
+def _read(entry: dict, section: str) -> dict:
+    return {key: entry[key] for key in _READ[section] if key in entry}
+
+
+def _scored(name: str | os.PathLike, annotations: list, images: dict[int, dict]) -> list[dict]:
     """The annotations of listed images whose boxes are finite, complete."""
-    images = {image["id"] for image in sections["images"]}
-    found, left_out = [], 0
-    for a in sections["annotations"]:
-        if a["image_id"] not in images:
+    scored, left_out, odd_areas = [], 0, 0
+    for number, entry in enumerate(annotations):
+        check_entry(name, "annotations", number, entry, {"image_id": int, "category_id": int})
+        if entry["image_id"] not in images:
             continue
-        if fault := annotation_fault(a):
-            raise InputError(f"{name}: annotation {a.get('id')}: {fault}")
-        if not all(map(is_finite, a["bbox"])):
+        if fault := annotation_fault(entry):
+            raise InputError(f"{name}: annotation {entry.get('id', number)!r:.20}: {fault}")
+        if not all(map(is_finite, entry["bbox"])):
             left_out += 1
             continue
-        area = float(a["bbox"][2]) * a["bbox"][3]
-        found.append({"area": area, **a, "iscrowd": int(a.get("iscrowd", 0)), "id": len(found) + 1})
+        odd_areas += area_is_odd(entry)
+        added = {"id": len(scored) + 1, "area": object_area(entry)}
+        added["iscrowd"] = int(entry.get("iscrowd", 0))
+        scored.append({**_read(entry, "annotations"), **added})
     if left_out:
         logger.warning("%s: %d boxes that are not finite are not scored", name, left_out)
-    return found
+    if odd_areas:
+        logger.warning(
+            f"{name}: {odd_areas} of {len(scored)} areas are not their objects': scores of small, "
+            "medium and large objects go by them"
+        )
+    return scored
+
+
+def has_objects(ground_truth: dict) -> bool:
+    """Whether there is anything to score: an annotation that is no crowd region."""
+    return any(not annotation["iscrowd"] for annotation in ground_truth["annotations"])
 
 
 def load_detections(source: str | os.PathLike, ground_truth: dict) -> list[dict]:
@@ -68,18 +105,21 @@ def load_detections(source: str | os.PathLike, ground_truth: dict) -> list[dict]
     Raises InputError naming the file: not such a list, or of another data set.
     """
     try:
-        with open(source, encoding="utf-8") as stream:
-            detections = json.load(stream)
-        for detection in detections:
-            _, _, _, _ = detection["bbox"]
-            float(detection["score"])
+        with open(source, "rb") as stream:
+            detections = json.loads(stream.read())
+        for number, detection in enumerate(detections):
+            x, y, w, h = detection["bbox"]
+            if not all(map(is_finite, (x, y, w, h, detection["score"]))):
+                raise ValueError(f"entry {number} has a bbox or score that is not finite")
+            for key in ("image_id", "category_id"):
+                detection[key] = whole(detection[key])
         check_known(detections, "image_id", ground_truth["images"])
         check_known(detections, "category_id", ground_truth["categories"])
     except OSError as error:
         raise InputError(f"{source}: cannot be read: {error.strerror}") from None
     except InputError as error:
         raise InputError(f"{source}: detections of another data set: {error}") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{source}: not detections in COCO's results format: {error!r}") from None
     return detections
 

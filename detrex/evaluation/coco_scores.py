@@ -3,7 +3,7 @@
 hotcoco, faster-coco-eval and pycocotools compute the same precision and recall arrays; the
 scores are read off those arrays here, so all three give the same numbers for any ``max_dets``.
 
-T IoU thresholds, R recall levels, K classes, A area ranges, M limits on detections per image.
+T IoU thresholds, K classes, A area ranges, M limits on detections per image.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ logger = logging.getLogger(__name__)
 
 AREAS = ("all", "small", "medium", "large")  # COCO's order: axis A
 SIZE_LIMITS = (32**2, 96**2)  # square pixels of the annotation's area: medium from, large from
-IOU_INDEX = {None: slice(None), 0.5: 0, 0.75: 5}  # axis T: 0.50, 0.55 ... 0.95
+CLASSES_AT_ONCE = 500  # an evaluator takes 300 KB for each
+IOUS = 10  # axis T: 0.50, 0.55 ... 0.95
+IOU_INDEX = {None: slice(None), 0.5: 0, 0.75: 5}
 # name: (array, IoU threshold or None for the mean, area, index of the detection limit)
 SCORES = {
     "AP": ("precision", None, "all", 2),
@@ -81,7 +83,9 @@ def evaluate_detections(
 def precision_and_recall(
     gt: dict, detections: list[dict] | np.ndarray, backend: str = "auto", max_dets: int = 100
 ) -> dict[str, np.ndarray]:
-    """COCO's {"precision": (T, R, K, A, M), "recall": (T, 1, K, A, M)}; -1 where nothing counts.
+    """COCO's {"precision": (T, K, A, M), "recall": (T, K, A, M)}; -1 where nothing counts.
+
+    Precision is the mean over COCO's 101 recall levels.
 
     gt: of :func:`load_ground_truth`; the rest, and what is raised, as :func:`evaluate_detections`.
     """
@@ -105,7 +109,7 @@ def main_scores(arrays: dict[str, np.ndarray]) -> dict[str, float]:
 def class_score(arrays: dict[str, np.ndarray], k: int, name: str = "AP") -> float:
     """A score of the class at place ``k`` by category id."""
     array = SCORES[name][0]
-    return _score({array: arrays[array][:, :, [k]]}, *SCORES[name])
+    return _score({array: arrays[array][:, [k]]}, *SCORES[name])
 
 
 def scores_by_iou(arrays: dict[str, np.ndarray]) -> list[float]:
@@ -168,6 +172,10 @@ def _accumulate(
 ) -> dict[str, np.ndarray]:
     name, index, evaluator = _open_backend(backend)
     logger.info(f"COCO evaluation of {len(detections)} boxes by {name}")
+    place = {id_: k for k, id_ in enumerate(sorted(c["id"] for c in gt["categories"]))}
+    shape = IOUS, len(place), len(AREAS), 3
+    precision, recall = np.full(shape, -1.0), np.full(shape, -1.0)
+    scored = sorted({a["category_id"] for a in gt["annotations"]})
     with contextlib.redirect_stdout(io.StringIO()):  # the evaluators print every step
         coco = index(gt)
         if isinstance(detections, np.ndarray) and len(detections):
@@ -176,12 +184,16 @@ def _accumulate(
             found = coco.loadRes([dict(d) for d in detections])  # it writes into what it is given
         else:
             found = index({**gt, "annotations": []})  # pycocotools cannot load an empty list
-        run = evaluator(coco, found, "bbox")
-        run.params.maxDets = [1, 10, max_dets]
-        run.evaluate()
-        run.accumulate()
-    precision, recall = np.asarray(run.eval["precision"]), np.asarray(run.eval["recall"])
-    return {"precision": precision, "recall": recall[:, None]}
+        for start in range(0, len(scored), CLASSES_AT_ONCE):
+            run = evaluator(coco, found, "bbox")
+            run.params.maxDets = [1, 10, max_dets]
+            run.params.catIds = scored[start : start + CLASSES_AT_ONCE]
+            run.evaluate()
+            run.accumulate()
+            classes = [place[id_] for id_ in run.params.catIds]
+            precision[:, classes] = np.asarray(run.eval["precision"]).mean(1)
+            recall[:, classes] = np.asarray(run.eval["recall"])
+    return {"precision": precision, "recall": recall}
 
 
 def _score(arrays: dict, array: str, iou: float | None, area: str, limit: int) -> float:
@@ -191,14 +203,19 @@ def _score(arrays: dict, array: str, iou: float | None, area: str, limit: int) -
 
 
 def format_table(scores: dict[str, float], max_dets: int = 100) -> str:
-    """The twelve lines that every COCO evaluator prints, with scores in [0, 1] and -1 for none."""
+    """The twelve lines that every COCO evaluator prints, with scores in [0, 1]; "no objects"
+    where there are none of that size."""
     lines = []
     for name, (array, iou, area, limit) in SCORES.items():
         kind = "Precision  (AP)" if array == "precision" else "Recall     (AR)"
         thresholds = "0.50:0.95" if iou is None else f"{iou:0.2f}"
-        value = -1 if np.isnan(scores[name]) else scores[name] / 100
         lines.append(
             f" Average {kind} @[ IoU={thresholds:<9} | area={area:>6s} "
-            f"| maxDets={(1, 10, max_dets)[limit]:>3d} ] = {value:0.3f}"
+            f"| maxDets={(1, 10, max_dets)[limit]:>3d} ] = {score_text(scores[name] / 100, '0.3f')}"
         )
     return "\n".join(lines)
+
+
+def score_text(score: float, form: str) -> str:
+    """A score as tables have it: "no objects" for NaN."""
+    return "no objects" if np.isnan(score) else format(score, form)

@@ -17,17 +17,19 @@ import torch
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
-from detrex.data.coco_format import CocoEntries, read_entries
+from detrex.data.coco_format import read_entries
+from detrex.data.coco_rules import CocoEntries, image_file, is_trained_on
 from detrex.data.layouts import Split
-from detrex.data.oddities import Oddities, equal_files, find_oddities
+from detrex.data.oddities import Oddities, Oddity, equal_files, find_oddities
 from detrex.evaluation.coco_json import load_ground_truth
 from detrex.evaluation.coco_scores import SIZE_LIMITS
-from detrex.utils.coco import annotation_fault, distinct_names, is_finite
+from detrex.utils.coco import distinct_names, object_area
 from detrex.utils.contact_sheet import LEGEND, contact_sheet
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
 from detrex.utils.text import first_few
 
+from .object_limits import limit_lines
 from .pictures import dataset_samples, side_by_side
 
 SHOWN, BARS = 3, 60  # examples of an oddity; classes in the picture
@@ -39,9 +41,14 @@ LEAST_ITERATIONS, IMAGES_PER_GPU = 5000, 2  # of the training that is proposed
 
 @dataclass(frozen=True)
 class SplitReport:
-    """Counts of a split. ``origin``: which files say that these are its images; ``sizes``: boxes
-    that are small, medium and large as COCO has it; ``most``: boxes in its fullest image;
-    ``classes``: boxes by class name."""
+    """Counts of a split.
+
+    ``origin``: which files say that these are its images. ``trained``: boxes that a training uses,
+    which are neither crowd regions nor without an area in their image; ``without_objects``: images
+    that have none of these, ``most``: of the fullest image, ``most_of_a_class``: of one class in an
+    image. ``sizes``: those that are small, medium and large as COCO's scores have it; ``classes``:
+    all boxes by class name.
+    """
 
     json_file: str
     images: str
@@ -49,7 +56,10 @@ class SplitReport:
     image_count: int
     without_objects: int
     boxes: int
+    trained: int
+    crowds: int
     most: int
+    most_of_a_class: int
     sizes: tuple[int, int, int]
     classes: dict[str, int]
     oddities: Oddities
@@ -85,11 +95,13 @@ def write_report(folder: Path, content: dict) -> None:
         json.dump(content, stream, indent=1)
 
 
-def check_split(split: Split, json_file: Path) -> SplitReport:
-    """Count and check a split that is saved as ``json_file``. Raises InputError for a JSON that is
-    not in COCO format."""
+def check_split(split: Split, json_file: Path, training: bool = True) -> SplitReport:
+    """Count and check a split that is saved as ``json_file``, for training or validation. Raises
+    InputError for a JSON that is not in COCO format."""
     entries = read_entries(str(json_file))
-    per_image = Counter(a["image_id"] for a in entries.annotations.values())
+    trained = [a for a in entries.annotations.values() if is_trained_on(a, entries)]
+    per_image = Counter(a["image_id"] for a in trained)
+    per_class = Counter((a["image_id"], a["category_id"]) for a in trained)
     return SplitReport(
         json_file=str(json_file),
         images=str(split.images),
@@ -97,16 +109,17 @@ def check_split(split: Split, json_file: Path) -> SplitReport:
         image_count=len(entries.images),
         without_objects=len(entries.images.keys() - per_image.keys()),
         boxes=len(entries.annotations),
+        trained=len(trained),
+        crowds=sum(bool(a.get("iscrowd")) for a in entries.annotations.values()),
         most=max(per_image.values(), default=0),
-        sizes=_sizes(entries),
+        most_of_a_class=max(per_class.values(), default=0),
+        sizes=_sizes([object_area(a) for a in trained]),
         classes=_classes(entries),
-        oddities={**split.problems, **find_oddities(entries, split.images)},
+        oddities={**split.problems, **find_oddities(entries, split.images, training)},
     )
 
 
-def _sizes(entries: CocoEntries) -> tuple[int, int, int]:
-    sound = (a["bbox"] for a in entries.annotations.values() if annotation_fault(a) is None)
-    areas = [box[2] * box[3] for box in sound if all(map(is_finite, box))]
+def _sizes(areas: list[float]) -> tuple[int, int, int]:
     small, large = sum(a < SIZE_LIMITS[0] for a in areas), sum(a >= SIZE_LIMITS[1] for a in areas)
     return small, len(areas) - small - large, large
 
@@ -119,7 +132,10 @@ def _classes(entries: CocoEntries) -> dict[str, int]:
 def shared_images(reports: Mapping[str, SplitReport]) -> Oddities:
     """Images that are there more than once, within a split and, worse, in both."""
     files = {
-        split: [Path(r.images, i["file_name"]) for i in read_entries(r.json_file).images.values()]
+        split: [
+            Path(image_file(r.json_file, r.images, image["file_name"]))
+            for image in read_entries(r.json_file).images.values()
+        ]
         for split, r in reports.items()
     }
     found: Oddities = {}
@@ -130,8 +146,8 @@ def shared_images(reports: Mapping[str, SplitReport]) -> Oddities:
     return found
 
 
-def as_text(reports: Mapping[str, SplitReport], shared: Oddities) -> str:
-    """The report to read."""
+def as_text(reports: Mapping[str, SplitReport], shared: Oddities, cfg: DictConfig) -> str:
+    """The report to read, with what the config that will be trained has too little of."""
     lines = []
     for name, r in reports.items():
         lines += [
@@ -141,12 +157,17 @@ def as_text(reports: Mapping[str, SplitReport], shared: Oddities) -> str:
             f"  {r.origin}",
             f"  {r.json_file}",
         ]
+        if r.trained < r.boxes:
+            left_out = f"{r.boxes - r.trained} boxes are not trained on"
+            lines.insert(-1, f"  {left_out}, {r.crowds} are crowd regions")
     counts = {c: [r.classes.get(c, 0) for r in reports.values()] for c in _all_classes(reports)}
     width = max(map(len, counts))
     lines += [f"{len(counts)} classes, boxes in {', '.join(reports)}:"]
     lines += [f"  {c:<{width}}" + "".join(f"{n:>9}" for n in row) for c, row in counts.items()]
-    lines += _oddity_lines({**{f"{s}: ": r.oddities for s, r in reports.items()}, "": shared})
-    return "\n".join(lines)
+    odd = _oddity_lines({**{f"{s}: ": r.oddities for s, r in reports.items()}, "": shared})
+    most = max(r.most for r in reports.values())
+    odd += limit_lines(cfg, most, max(r.most_of_a_class for r in reports.values()))
+    return "\n".join([*lines, *(odd or ["nothing odd"])])
 
 
 def _all_classes(reports: Mapping[str, SplitReport]) -> list[str]:
@@ -159,7 +180,7 @@ def _oddity_lines(oddities: Mapping[str, Oddities]) -> list[str]:
         for kind, places in kinds.items():
             more = f", and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
             lines.append(f"! {prefix}{len(places)} {kind}: {'; '.join(places[:SHOWN])}{more}")
-    return lines or ["nothing odd"]
+    return lines
 
 
 def write_pictures(reports: Mapping[str, SplitReport], folder: Path) -> None:
@@ -192,13 +213,26 @@ def _draw_classes(reports: Mapping[str, SplitReport], path: Path) -> None:
 
 
 def need_images(reports: Mapping[str, SplitReport]) -> None:
-    """Raises InputError for a JSON that lists images which are missing, with what to do."""
-    for r in reports.values():
-        if missing := r.oddities.get("images that are missing"):
-            raise InputError(
-                f"{r.json_file}: {len(missing)} of {r.image_count} images are missing in "
-                f"{r.images}: put them there, or take them out of the JSON: {first_few(missing)}"
-            )
+    """Raises InputError for images that would end a run when it comes to them, with what to do."""
+    for split, r in reports.items():
+        skip = ", or train without them by dataloader.dataset.skip_broken_images=True"
+        skip = skip if split == "train" else ""
+        for kind, todo in (
+            (
+                Oddity.MISSING,
+                f"are missing in {r.images}: put them there, or take them out of the JSON",
+            ),
+            (Oddity.UNREADABLE, f"do not open, which ends a run: mend or remove them{skip}"),
+            (
+                Oddity.OTHER_SIZE,
+                f"have another size than stated, which ends a run: mend the JSON{skip}",
+            ),
+        ):
+            if names := r.oddities.get(kind):
+                raise InputError(
+                    f"{r.json_file}: {len(names)} of {r.image_count} images {todo}: "
+                    f"{first_few(names)}"
+                )
 
 
 def training_settings(

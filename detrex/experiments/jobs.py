@@ -12,10 +12,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from detrex.config import json_config
+from detrex.config import CONFIG_FILE, json_config
 from detrex.engine.checkpoints import FINAL
 from detrex.engine.settings import load_config
 from detrex.utils.errors import InputError
+from detrex.utils.small_files import is_a
 
 from .plan import Plan, Variant
 from .runs import read_run
@@ -42,11 +43,18 @@ class Job:
         return f"{self.variant.name}, seed {self.seed}"
 
     def scores(self) -> dict[str, float]:
-        """Final scores by metric name; empty while the run has not finished."""
+        """Final scores by metric name; empty while the run has not finished.
+
+        Raises:
+            InputError: a file of the run is damaged.
+        """
         if not (self.folder / f"{FINAL}.pth").is_file():
             return {}
         run = read_run(self.folder)
-        return run.evaluations.get(run.config["train"]["max_iter"], {})
+        train = run.config.get("train")
+        if not is_a(train, {"max_iter": int}):
+            raise InputError(f"{self.folder / CONFIG_FILE}: train.max_iter is missing or damaged")
+        return run.evaluations.get(train["max_iter"], {})
 
 
 def make_jobs(plan: Plan, seeds: Sequence[int], num_gpus: int, root: Path) -> list[Job]:

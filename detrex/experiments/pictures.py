@@ -14,7 +14,7 @@ from detrex.engine.predictor import Predictor
 from detrex.evaluation.coco_json import load_detections
 from detrex.utils.contact_sheet import SheetItem
 from detrex.utils.errors import InputError
-from detrex.utils.images import ENDINGS, open_image
+from detrex.utils.images import is_address, is_image, open_image
 
 from .query_paths import query_paths
 
@@ -25,9 +25,9 @@ Labelled = tuple[Sequence[float], str, float]  # box (xyxy pixels), label, score
 
 @dataclass(frozen=True)
 class Sample:
-    """An image file; its COCO id and true boxes (xyxy pixels, label) where they are known."""
+    """An image file or address; its COCO id and true boxes (xyxy pixels, label), if known."""
 
-    path: Path
+    path: Path | str
     title: str
     image_id: int | None = None
     truth: Sequence[tuple[Sequence[float], str]] = ()
@@ -75,18 +75,30 @@ def spread(entries: Sequence, count: int) -> list:
     return [entries[i * len(entries) // count] for i in range(count)]
 
 
+def image_files(paths: Sequence[str | os.PathLike]) -> tuple[list[Path | str], list[Path]]:
+    """The images of files, folders and addresses, and what else is in the folders.
+
+    Raises InputError for a folder without an image.
+    """
+    images: list[Path | str] = []
+    others: list[Path] = []
+    for path in paths:
+        if is_address(str(path)):
+            images.append(str(path))
+        elif not Path(path).is_dir():
+            images.append(Path(path))
+        else:
+            inside = {entry: is_image(entry) for entry in sorted(Path(path).iterdir())}
+            if not any(inside.values()):
+                raise InputError(f"{path}: no image in this folder")
+            images += [entry for entry, yes in inside.items() if yes]
+            others += [entry for entry, yes in inside.items() if not yes]
+    return images, others
+
+
 def file_samples(paths: Sequence[str | os.PathLike], count: int | None = None) -> list[Sample]:
-    """The images of files and folders, at most ``count``. Raises InputError where there is none."""
-    found = []
-    for path in map(Path, paths):
-        if not path.is_dir():
-            found.append(path)
-            continue
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in ENDINGS)
-        if not inside:
-            raise InputError(f"{path}: no image in this folder")
-        found += inside
-    return [Sample(path, path.name) for path in found[:count]]
+    """At most ``count`` of :func:`image_files`."""
+    return [Sample(path, Path(path).name) for path in image_files(paths)[0][:count]]
 
 
 def results_source(path: str | os.PathLike, ground_truth: dict | None, threshold: float) -> Source:

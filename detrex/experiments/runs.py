@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from detrex.config import CONFIG_FILE
-from detrex.engine.run_folder import METRICS, RECORD
+from detrex.config.references import follow_references
+from detrex.engine.run_folder import METRICS, RECORD, read_record
 from detrex.evaluation.alignment import AlignmentReport, load_report
 from detrex.evaluation.alignment.report import FILE_NAME
 from detrex.evaluation.coco import RESULTS
+from detrex.utils.coco import is_id
 from detrex.utils.errors import InputError
-from detrex.utils.text import first_line
+from detrex.utils.safe_yaml import read_yaml
+from detrex.utils.small_files import MEBIBYTE, is_a, read_text
+
+LARGEST_METRICS = 512 * MEBIBYTE
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Run:
     Attributes:
         name: the folder's name.
         folder: where the run is.
-        config: ``config.yaml`` as plain dicts, interpolations resolved.
+        config: ``config.yaml`` as plain dicts, its references followed.
         record: ``run.json``: command, config as given, overrides, versions, seed, git, ...
         curves: training metric -> (iterations (P,) int, values (P,)), iterations ascending.
         evaluations: iteration -> metric -> score, ascending. Boxes have COCO's names ("AP",
@@ -66,8 +68,8 @@ def read_run(folder: str | os.PathLike) -> Run:
         if not (folder / name).is_file():
             raise InputError(f"{folder}: no output folder of a training run, {name} is missing")
     curves, evaluations = _read_metrics(folder / METRICS)
-    record, detections = _read_json(folder / RECORD), folder / RESULTS
-    found = [p for p in (folder / FILE_NAME, folder / "alignment" / FILE_NAME) if p.exists()]
+    record, detections = read_record(folder), folder / RESULTS
+    found = [p for p in (folder / FILE_NAME, folder / "alignment" / FILE_NAME) if p.is_file()]
     return Run(
         name=folder.resolve().name,
         folder=folder,
@@ -81,35 +83,12 @@ def read_run(folder: str | os.PathLike) -> Run:
     )
 
 
-def _read_json(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not a JSON file ({error})") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: holds a {type(content).__name__}, not a record")
-    return content
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """Reads the classes that a config names as their names: comparing runs imports nothing."""
-
-
-def _as_plain(loader: yaml.Loader, tag: str, node: yaml.Node) -> list | str:
-    if isinstance(node, yaml.SequenceNode):
-        return loader.construct_sequence(node, deep=True)
-    return tag.partition(":")[2]
-
-
-_PlainLoader.add_multi_constructor("tag:yaml.org,2002:python/", _as_plain)
-
-
 def _read_config(path: Path) -> dict:
+    content = read_yaml(path)
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)
-        return OmegaConf.to_container(OmegaConf.create(content or {}), resolve=True)
-    except (yaml.YAMLError, OmegaConfBaseException, OSError) as error:
-        raise InputError(f"{path}: not a run's config ({first_line(error)})") from None
+        return follow_references(content)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _read_metrics(path: Path) -> tuple[dict, dict]:
@@ -127,14 +106,18 @@ def _read_metrics(path: Path) -> tuple[dict, dict]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    lines = read_text(path, LARGEST_METRICS).split("\n") if path.exists() else []
     for number, line in enumerate(lines, 1):
         try:
-            numbers = json.loads(line)
-            yield numbers.pop("iteration"), numbers
-        except (ValueError, KeyError, TypeError, AttributeError):
-            if number < len(lines):  # the last line may be in the course of being written
-                raise InputError(f"{path}: line {number} is damaged: remove it") from None
+            numbers = json.loads(line or "{}")
+        except (ValueError, RecursionError):
+            if number == len(lines):  # it may be in the course of being written
+                return
+            raise InputError(f"{path}: line {number} is damaged: remove it") from None
+        if not is_a(numbers, dict[str, float]) or line and not is_id(numbers.get("iteration")):
+            raise InputError(f"{path}: line {number} is damaged, not numbers by name: remove it")
+        if line:
+            yield numbers.pop("iteration"), {k: float(v) for k, v in numbers.items()}
 
 
 def _arrays(points: dict[int, float]) -> tuple[np.ndarray, np.ndarray]:

@@ -9,14 +9,16 @@ from types import ModuleType
 
 from PIL import Image
 
-from detrex.utils.contact_sheet import SheetItem, draw_item
+from detrex.utils.contact_sheet import draw_found
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
+from detrex.utils.images import check_regular, is_address
 from detrex.utils.optional import need_package
 
 from .pictures import Sample, Source
 
 ENDINGS = {".mp4", ".mov", ".mkv", ".avi", ".webm"}
+_CONTAINERS = "mov,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,gif"  # FFmpeg's names
 
 
 def draw_video(
@@ -25,16 +27,22 @@ def draw_video(
     """Write a video's frames, side by side for each detector, as MP4; return their number.
 
     Raises:
-        InputError: PyAV is missing, or the file is no video that it can read.
+        InputError: PyAV is missing, or the file is no video that it can read. Containers of
+            video are read; playlists, which name files and addresses of their own, are not.
     """
     need_package("av", "detrex[video]")
     import av
 
+    options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+    if is_address(str(source)):
+        raise InputError(f"{source}: videos are read from files: download it first")
     try:
-        with av.open(str(source)) as reader, atomic_write(path, "wb") as stream:
+        check_regular(source)  # a FIFO would wait for ever
+        with av.open(str(source), options=options) as reader, atomic_write(path, "wb") as stream:
             with av.open(stream, "w", format="mp4") as writer:
                 return _copy(av, reader, writer, Sample(Path(source), ""), detectors)
-    except (av.FFmpegError, IndexError) as error:  # IndexError: a file without a video stream
+    except (av.FFmpegError, FileNotFoundError, IndexError) as error:
+        # IndexError: a file without a video stream
         raise InputError(f"{source}: cannot be read as a video: {error}") from None
 
 
@@ -56,9 +64,9 @@ def _copy(
 
 def _beside(image: Image.Image, sample: Sample, detectors: Sequence[Source]) -> Image.Image:
     """The detectors' views in a row; sides are even, as the codec needs."""
-    width, height = (n // 2 * 2 for n in image.size)
-    row = Image.new("RGB", (width * len(detectors), height))
-    for i, (_, detect) in enumerate(detectors):
-        item = SheetItem(image, (), detect(sample, image))
-        row.paste(draw_item(item, max(image.size)), (i * width, 0))
+    views = [draw_found(image, detect(sample, image)) for _, detect in detectors]
+    width, height = (n // 2 * 2 for n in views[0].size)
+    row = Image.new("RGB", (width * len(views), height))
+    for i, view in enumerate(views):
+        row.paste(view, (i * width, 0))
     return row

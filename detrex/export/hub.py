@@ -11,6 +11,7 @@ from torch import nn
 
 from detrex.checkpoint.weights import write_safetensors
 from detrex.config import CONFIG_FILE, config_yaml, is_reproducible
+from detrex.config.trust import remember
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
 from detrex.utils.text import first_line
@@ -27,6 +28,7 @@ class Pretrained:
     config: DictConfig
     model: nn.Module
     classes: list[str] | None
+    category_ids: list[int] | None
 
     @classmethod
     def from_pretrained(
@@ -34,7 +36,9 @@ class Pretrained:
     ) -> Self:
         """Build from a folder that :meth:`save_pretrained` wrote, or such a repository of the Hub.
 
-        Loading a config runs the code that it names: take it from people you trust.
+        Its config builds classes of detrex, its projects, torch.nn, torchvision, timm and
+        detectron2. One that names others runs them only with ``trust_config=True``, unless it was
+        written by this user.
 
         Args:
             name: the folder, or "owner/name" on the Hub (needs huggingface_hub).
@@ -54,9 +58,11 @@ class Pretrained:
             InputError: a config with functions that a file cannot name.
         """
         text = portable_config(self.config)
-        write_safetensors(self.model, Path(folder) / WEIGHTS, text, self.classes)
+        path = Path(folder) / WEIGHTS
+        write_safetensors(self.model, path, text, self.classes, self.category_ids)
         with atomic_write(Path(folder) / CONFIG_FILE) as stream:
             stream.write(text)
+        remember(text)
 
 
 def portable_config(cfg: DictConfig) -> str:

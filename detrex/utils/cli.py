@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import sys
 from collections.abc import Callable
 
 from detrex.utils.errors import InputError
+from detrex.utils.text import printable, printable_lines
+
+
+def write_out(record: logging.LogRecord) -> bool:
+    """A filter for handlers of logs: names in a message are a stranger's, see ``printable``."""
+    record.msg, record.args = printable_lines(record.getMessage()), ()
+    return True
 
 
 def run_command(main: Callable[[], None]) -> None:
     """Call ``main``; an ``InputError``, or a file that the system refuses, becomes one ``error:``
     line on stderr and exit status 2."""
+    logging.lastResort.addFilter(write_out)
     try:
         main()
     except (InputError, OSError) as error:
@@ -20,8 +29,14 @@ def run_command(main: Callable[[], None]) -> None:
             if error.filename is None:
                 raise
             error = f"{error.filename}: {error.strerror}"
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}"), file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def add_trust_config(parser: argparse.ArgumentParser) -> None:
+    """Add ``--trust-config``, for ``load_config``."""
+    text = "run what a YAML config names outside of detrex and its libraries"
+    parser.add_argument("--trust-config", action="store_true", help=text)
 
 
 def whole(least: int = 1) -> Callable[[str], int]:

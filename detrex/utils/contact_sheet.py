@@ -13,9 +13,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
+from detrex.utils.text import printable
 
 TRUTH, PREDICTION, PAPER, TEXT = "#2ecc40", "#ff851b", "white", "black"
 MARGIN, HEADER, FONT_SIZE = 6, 30, 13
+MIN_SIDE = 480  # pixels; labels would hide what is on a smaller picture
 LEGEND = ((TRUTH, "ground truth"), (PREDICTION, "prediction, score"))
 
 
@@ -61,7 +63,7 @@ def contact_sheet(
         sheet.paste("#dddddd", (*corner, corner[0] + tile, corner[1] + tile))
         sheet.paste(draw_item(item, tile), corner)
         below = corner[0], corner[1] + tile + 1
-        ImageDraw.Draw(sheet).text(below, item.title, TEXT, letters(FONT_SIZE))
+        ImageDraw.Draw(sheet).text(below, printable(item.title), TEXT, letters(FONT_SIZE))
     with atomic_write(path, "wb") as stream:
         sheet.save(stream, format=kind)
 
@@ -81,7 +83,7 @@ def _header(draw: ImageDraw.ImageDraw, legend: Sequence[tuple[str, str]], title:
         draw.rectangle((x, 9, x + 16, 21), outline=color, width=3)
         draw.text((x + 22, 15), meaning, TEXT, font, anchor="lm")
         x += 22 + int(font.getlength(meaning)) + 16
-    draw.text((x, 15), title, TEXT, font, anchor="lm")
+    draw.text((x, 15), printable(title), TEXT, font, anchor="lm")
 
 
 def draw_item(item: SheetItem, side: int) -> Image.Image:
@@ -103,6 +105,14 @@ def draw_item(item: SheetItem, side: int) -> Image.Image:
     return tile
 
 
+def draw_found(
+    image: Image.Image, predictions: Sequence[tuple[Sequence[float], str, float]]
+) -> Image.Image:
+    """The image with predicted boxes (xyxy pixels, label, score), enlarged to at least
+    ``MIN_SIDE``."""
+    return draw_item(SheetItem(image, predictions=predictions), max(MIN_SIDE, *image.size))
+
+
 def _box(
     tile: Image.Image, box: list[float], color: str, label: str, text: int, above: bool = True
 ) -> None:
@@ -113,7 +123,7 @@ def _box(
     draw = ImageDraw.Draw(tile)
     x0, y0, x1, y1 = box
     draw.rectangle((x0, y0, max(x0, x1), max(y0, y1)), outline=color, width=text // 6)
-    font = letters(text)
+    font, label = letters(text), printable(label)  # PIL measures single lines only
     width, height = font.getlength(label) + 4, text + text // 4
     left = max(0, min(x0, tile.width - width))
     top = max(0, min(y0 - height if above else y1, tile.height - height))

@@ -131,6 +131,15 @@ def test_half_given_data(cfg, missing):
         apply_custom_dataset(cfg)
 
 
+def test_a_list_of_jsons_is_refused_in_one_line(cfg):
+    cfg.dataloader.dataset.train.json = ["a.json", "b.json"]
+    message = (
+        r"dataloader.dataset.train.json=\['a.json', 'b.json'\] is not one path: join the files"
+    )
+    with pytest.raises(InputError, match=message):
+        apply_custom_dataset(cfg)
+
+
 def test_no_validation_data_for_evaluation(cfg):
     cfg.dataloader.dataset.val = {"json": None, "images": None}
     assert apply_custom_dataset(cfg) == INFO

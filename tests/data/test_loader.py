@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import itertools
 import logging
 import random
@@ -13,7 +14,8 @@ from detectron2.utils import comm
 from detrex.data import DetrDatasetMapper, build_train_loader, load_coco
 from detrex.data.loader import seeded
 from detrex.data.sampler import GlobalBatches, epoch_order, seed_words
-from detrex.utils.errors import InputError
+from detrex.utils import images
+from detrex.utils.errors import InputError, StorageError
 
 
 def take(iterable, count: int, start: int = 0) -> list:
@@ -187,6 +189,20 @@ def test_broken_images_are_replaced_by_the_next_when_asked(coco, workers, caplog
     for path in loader.skipped:
         assert sum(path in line.message for line in caplog.records) == 1
     assert "2 broken images so far" in caplog.records[-1].message
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_storage_that_fails_is_no_broken_image(coco, monkeypatch, workers):
+    def fail(name):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(images, "WAITS", ())
+    monkeypatch.setattr(images, "_stream", fail)
+    data = load_coco(coco.save(), str(coco.images))
+    mapper = DetrDatasetMapper([], None)
+    loader = build_train_loader(data, mapper, 2, num_workers=workers, skip_broken=True)
+    with pytest.raises(StorageError, match=r"jpg: could not be read, 1 times: Stale file handle"):
+        next(iter(loader))
 
 
 def test_nothing_usable_is_an_error_even_when_skipping():

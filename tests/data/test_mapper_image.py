@@ -42,13 +42,13 @@ def file(tmp_path):
 @pytest.fixture
 def by_pil(monkeypatch) -> list[str]:
     """The files that were left to PIL."""
-    asked, original = [], image.read_image_by_pil
+    asked, original = [], image._decode_by_pil
 
-    def read(file_name, image_format):
-        asked.append(file_name)
-        return original(file_name, image_format)
+    def decode(stream, image_format):
+        asked.append(stream.name)
+        return original(stream, image_format)
 
-    monkeypatch.setattr(image, "read_image_by_pil", read)
+    monkeypatch.setattr(image, "_decode_by_pil", decode)
     return asked
 
 

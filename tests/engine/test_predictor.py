@@ -136,6 +136,7 @@ def test_only_scores_over_the_threshold_best_first(folder, predictor, monkeypatc
     ]  # fmt: skip
     assert predictor.to_dict(kept)["detections"][1] == {
         "class": CLASSES[0], "label": 0, "score": 0.5, "box": [8, 9, 10, 11],
+        "category_id": None, "bbox": [8, 9, 2, 2],
     }  # fmt: skip
 
 

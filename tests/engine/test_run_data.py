@@ -8,6 +8,7 @@ from detectron2.utils.env import seed_all_rng
 
 from detrex.engine.data import build_loader, prepare_data, read_train_set
 from detrex.engine.settings import load_config
+from detrex.evaluation.origin import foreign, read_origin
 from detrex.utils.errors import InputError
 from tests.engine.runs import CONFIG, TinyRuns
 from tests.engine.tiny import write_data
@@ -147,5 +148,40 @@ def test_files_of_an_evaluation_are_the_models_and_beside_them_its_averages(tiny
         caplog.clear()
         tiny_run("a", "--eval-only", file, *options)
         assert (use in caplog.text) == told
-        written = (folder / "coco_instances_results.json").read_text()
+        written = (folder / "eval_model_final" / "coco_instances_results.json").read_text()
         assert (written == averaged) != told
+
+
+def files(folder):
+    return {p: p.read_bytes() for p in folder.glob("*.json") if p.name != "run.json"}
+
+
+def test_detections_say_of_which_weights_and_data_they_are(tiny_run, tmp_path):
+    tiny_run("a", EMA)
+    folder = tiny_run.folder / "a"
+    before, config = files(folder), ["--config-file", str(folder / "config.yaml")]
+    assert read_origin(folder)["iteration"] == 8 and read_origin(folder)["checkpoint"] is None
+    assert read_origin(folder / "ema")["averaged"] and not read_origin(folder)["averaged"]
+    path = folder / "model_0000003.pth"
+    tiny_run("a", *config, "--eval-only", f"train.init_checkpoint={path}")
+    assert files(folder) == before
+    origin = read_origin(folder / "eval_model_0000003")
+    assert origin["checkpoint"] == str(path) and origin["iteration"] == 4
+    json_file = origin["annotations"]["file"]
+    assert foreign(folder, json_file, 8) is None
+    assert "iteration 8, its scores of 4" in foreign(folder, json_file, 4)
+    assert "of other data than" in foreign(folder, str(folder / "run.json"), 8)
+    (folder / "coco_instances_results.json").write_text("[]")
+    assert "is another one than" in foreign(folder, json_file, 8)
+    assert "are of " + str(path) in foreign(folder / "eval_model_0000003", json_file, 8)
+    assert foreign(tmp_path / "none", json_file, 8) is None
+
+
+def test_a_new_run_has_no_detections_of_the_old_one(tiny_run):
+    tiny_run("a", EMA, "dataloader.evaluator.diagnose=true")
+    folder = tiny_run.folder / "a"
+    before = {path.name for path in folder.iterdir()}
+    tiny_run("a", "train.max_iter=1", "dataloader.evaluator=null", "--reuse-output")
+    left = {"coco_instances_results.json", "evaluation.json", "alignment.json", "ema", "best.json"}
+    assert left <= before and not left & {path.name for path in folder.iterdir()}
+    assert left <= {path.name for path in (folder / "replaced/1").iterdir()}

@@ -135,7 +135,7 @@ def test_output_folder_is_protected(tiny_run, caplog):
     before = {path: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(InputError, match=r"holds a run of another config \(model.dropout: 0.5"):
         tiny_run("a", "model.dropout=0.5")
-    with pytest.raises(InputError, match="holds checkpoints: give --resume"):
+    with pytest.raises(InputError, match=r"holds checkpoints \(.*\): give --resume"):
         tiny_run("a", "train.max_iter=9", "train.eval_period=5", "dataloader.test.num_workers=1")
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
     tiny_run("a", "model.dropout=0.5", "--reuse-output")

@@ -67,6 +67,8 @@ def test_missing_config_file_names_the_nearest():
         load_config(str(CONFIG.with_name("tiny_confg.py")))
     with pytest.raises(InputError, match="--config-file"):
         load_config("")
+    with pytest.raises(InputError, match="https://a/b.py: configs are read from files"):
+        load_config("https://a/b.py")
 
 
 @pytest.mark.parametrize(

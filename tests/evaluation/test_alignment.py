@@ -274,6 +274,12 @@ def test_report_survives_json(tmp_path):
     (tmp_path / "other.json").write_text('{"format": 7}')
     with pytest.raises(InputError, match="other.json: format 7, this version reads 1"):
         load_report(tmp_path / "other.json")
-    (tmp_path / "other.json").write_text("[]")
-    with pytest.raises(InputError, match="other.json: not an alignment.json"):
-        load_report(tmp_path / "other.json")
+    for content, message in (
+        ("[]", "holds a list"),
+        ("{}", "not an alignment.json: kind is missing or damaged"),
+        (text.replace('"AP50"', '"AP"').replace('"AP"', '"A"'), "lacks its AP"),
+        (text.replace('"pearson": ', '"pearson": "x", "x": ', 1), "pearson of a LayerAlignment"),
+    ):
+        (tmp_path / "other.json").write_text(content)
+        with pytest.raises(InputError, match=f"other.json: .*{message}"):
+            load_report(tmp_path / "other.json")

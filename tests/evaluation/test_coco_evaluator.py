@@ -97,6 +97,32 @@ def test_evaluator_refuses_what_it_cannot_score(tmp_path):
         COCOEvaluator("refusal_test")
 
 
+def test_without_objects_detections_are_written_and_nothing_is_scored(tmp_path, caplog):
+    gt = random_ground_truth(4)
+    detections = random_detections(gt)
+    ids = [image["id"] for image in gt["images"]]
+    for image in gt["images"]:
+        image["id"] = str(image["id"])  # as in detectron2's records, which come from the JSON
+    del gt["annotations"]  # as in COCO's image_info_test-dev2017.json
+    _register(tmp_path, gt, "test_images")
+    evaluator = COCOEvaluator("test_images", tmp_path / "out", diagnose=True)
+    _feed(evaluator, detections, ids)
+    assert evaluator.evaluate() == {}
+    assert f"no objects: nothing to score, {len(detections)} detections are in" in caplog.text
+    written = json.loads((tmp_path / "out/coco_instances_results.json").read_text())
+    assert len(written) == len(detections)
+
+
+def test_what_is_not_finite_is_no_detection(tmp_path):
+    _register(tmp_path, random_ground_truth(), "diverged_test")
+    evaluator = COCOEvaluator("diverged_test")
+    for boxes, scores in ((torch.ones(1, 4), float("nan")), (torch.full((1, 4), torch.inf), 1.0)):
+        found = Instances((9, 9), pred_boxes=Boxes(boxes), scores=torch.tensor([scores]))
+        found.pred_classes = torch.tensor([0])
+        with pytest.raises(InputError, match="image 100: the model's .* not finite"):
+            evaluator.process([{"image_id": 100}], [{"instances": found}])
+
+
 def _one_rank(rank, port, folder, gt, detections):
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     MetadataCatalog.get("rank_test").set(json_file=str(folder / "val.json"))

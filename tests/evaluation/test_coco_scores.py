@@ -1,14 +1,22 @@
 """COCO's numbers from detections, by every backend."""
 
 import copy
+import json
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 
-from detrex.evaluation import evaluate_detections
+from detrex.evaluation import coco_scores, evaluate_detections
 from detrex.evaluation.coco_json import load_detections, load_ground_truth
-from detrex.evaluation.coco_scores import BACKENDS, SCORES, format_table
+from detrex.evaluation.coco_scores import (
+    BACKENDS,
+    SCORES,
+    format_table,
+    main_scores,
+    precision_and_recall,
+)
 from detrex.experiments.report.compare import class_rows
 from detrex.utils.errors import InputError
 from tests.evaluation.random_coco import CATEGORY_IDS, random_detections, random_ground_truth
@@ -85,7 +93,7 @@ def test_hand_computed_scores():
     assert scores["AR100"] == pytest.approx(50 * 7 / 10)
     assert scores["APs"] == scores["AP"] and math.isnan(scores["APl"])
     assert "id" not in gt["annotations"][0]  # filled in a copy
-    assert "area= large | maxDets=100 ] = -1.000" in format_table(scores)
+    assert "area= large | maxDets=100 ] = no objects" in format_table(scores)
     assert f"IoU=0.50      | area=   all | maxDets=100 ] = {half / 100:.3f}" in format_table(scores)
 
 
@@ -153,6 +161,8 @@ def test_unknown_ids_are_refused(change, message):
         ('[{"image_id": 100, "category_id": 2, "bbox": [0, 0, 5, 5]}]', "not detections"),
         ('{"images": []}', "not detections"),
         ("[", "not detections"),
+        ('[{"image_id": 100, "category_id": 2, "bbox": [0, 0, NaN, 5], "score": 1}]', "not finite"),
+        ('[{"image_id": 100, "category_id": 2, "bbox": [0, 0, 5, 5], "score": NaN}]', "not finite"),
     ],
 )
 def test_results_that_are_none_are_refused(tmp_path, content, message):
@@ -165,9 +175,14 @@ def test_broken_ground_truth_is_named(tmp_path):
     path = tmp_path / "val.json"
     with pytest.raises(InputError, match="val.json: annotation file not found"):
         evaluate_detections(path, [])
-    for content in ("{", "{}", "[]", '{"images": [{}], "annotations": [], "categories": []}'):
+    for content, reason in (
+        ("{", "not a JSON file"),
+        ("{}", "not a COCO file, the list 'images' is missing"),
+        ("[]", "not a COCO file"),
+        ('{"images": [{}], "categories": []}', "images: entry 0 has no 'id'"),
+    ):
         path.write_text(content)
-        with pytest.raises(InputError, match="val.json: not (a JSON|a COCO file|in COCO format)"):
+        with pytest.raises(InputError, match=f"val.json: {reason}"):
             evaluate_detections(path, [])
 
 
@@ -185,3 +200,60 @@ def test_classes_of_one_name_have_a_score_each():
         ("bird (5)", [named["AP-class5"]]),
         ("bird (11)", [named["AP-class11"]]),
     ]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_classes_are_scored_a_few_at_a_time(backend, monkeypatch):
+    gt = random_ground_truth(8)
+    detections = random_detections(gt)
+    gt["annotations"] = [a for a in gt["annotations"] if a["category_id"] != 5]
+    expected = evaluate_detections(gt, detections, "pycocotools", per_class=True)
+    monkeypatch.setattr(coco_scores, "CLASSES_AT_ONCE", 2)
+    scores = evaluate_detections(gt, detections, backend, per_class=True)
+    assert math.isnan(scores["AP-class5"])
+    assert scores == pytest.approx(expected, nan_ok=True)
+
+
+def test_many_classes_take_the_memory_of_those_with_objects():
+    gt = random_ground_truth(9)
+    detections = random_detections(gt)
+    expected = evaluate_detections(gt, detections)
+    gt["categories"] += [{"id": i, "name": str(i)} for i in range(1000, 21_000)]
+    tracemalloc.start()
+    arrays = precision_and_recall(load_ground_truth(gt), detections)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6  # COCO's own arrays have 2 GB
+    assert main_scores(arrays) == pytest.approx(expected)
+
+
+def test_ids_in_other_forms_meet(tmp_path):
+    gt = random_ground_truth(3)
+    detections = random_detections(gt)
+    expected = evaluate_detections(gt, detections)
+    for annotation in gt["annotations"][::2]:
+        annotation |= {"image_id": str(annotation["image_id"])}
+    gt["categories"][0]["id"] = float(gt["categories"][0]["id"])
+    assert evaluate_detections(gt, detections) == expected
+    for detection in detections:
+        detection |= {"image_id": f"{detection['image_id']}", "category_id": "2"}
+    (tmp_path / "results.json").write_text(json.dumps(detections), encoding="utf-8-sig")
+    loaded = load_detections(tmp_path / "results.json", load_ground_truth(gt))
+    assert (
+        {type(d["image_id"]) for d in loaded} == {int} == {type(d["category_id"]) for d in loaded}
+    )
+
+
+def test_areas_that_are_not_the_objects_are_said(caplog):
+    gt = random_ground_truth(3)
+    for annotation in gt["annotations"]:
+        w, h = annotation["bbox"][2:]
+        annotation["area"] = w * h
+    load_ground_truth(gt)
+    assert not caplog.text
+    for annotation in gt["annotations"]:
+        annotation["area"] = 0
+    scores = evaluate_detections(gt, random_detections(gt))
+    count = len(gt["annotations"])
+    assert f"{count} of {count} areas are not their objects'" in caplog.text
+    assert math.isnan(scores["APm"]) and math.isnan(scores["APl"]) and scores["APs"] > 0

@@ -13,8 +13,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from detectron2.config import instantiate
 from PIL import Image
 
+from detrex.engine.settings import load_config
 from tests.data import layouts
 from tests.models import ROOT
 
@@ -143,6 +145,58 @@ def test_another_data_set_is_not_overwritten(tmp_path, check):
     assert (tmp_path / "mine/train.json").read_text() == "mine"
 
 
+def test_images_that_would_end_a_run_end_the_check(tmp_path, check):
+    layouts.write_coco(tmp_path / "data")
+    image = tmp_path / "data/train2017/a.jpg"
+    whole = image.read_bytes()
+    image.write_bytes(whole[: len(whole) // 2])
+    error = check("data", "-o", "out", fails=True)
+    assert "1 of 3 images do not open, which ends a run: mend or remove them, or train" in error
+    assert "skip_broken_images=True: a.jpg: not a readable image (" in error
+    image.write_bytes((tmp_path / "data/train2017/b.jpg").read_bytes())
+    error = check("data", "-o", "out", fails=True)
+    assert "1 of 3 images have another size than stated, which ends a run" in error
+    assert "a.jpg: 40x30, the file 30x40" in error and error.count("\n") == 1
+
+
+def test_a_class_of_crowd_regions_is_said_and_crowds_alone_are_refused(tmp_path, check):
+    layouts.write_coco(tmp_path / "data")
+    file = tmp_path / "data/annotations/instances_train2017.json"
+    content = json.loads(file.read_text())
+    for annotation in content["annotations"]:
+        annotation["iscrowd"] = annotation["category_id"] == content["categories"][0]["id"]
+    file.write_text(json.dumps(content))
+    text = check("data", "-o", "out")
+    assert "classes that are never trained on: 'ant': its 1 boxes are crowd regions" in text
+    assert "1 boxes are not trained on, 1 are crowd regions" in text
+    for annotation in content["annotations"]:
+        annotation["iscrowd"] = True
+    file.write_text(json.dumps(content))
+    assert "to train on: it has 3 crowd regions (iscrowd 1)" in check(
+        "data", "-o", "out", fails=True
+    )
+
+
+def test_more_objects_than_the_model_looks_for(tmp_path, check):
+    layouts.write_coco(tmp_path / "data")
+    file = tmp_path / "data/annotations/instances_train2017.json"
+    content = json.loads(file.read_text())
+    box = content["annotations"][0]
+    content["annotations"] += [
+        {**box, "id": 1000 + i, "bbox": [i % 20, i % 9, 10, 12], "area": 120} for i in range(180)
+    ]
+    file.write_text(json.dumps(content))
+    (line,) = [line for line in check("data").splitlines() if line.startswith("! up to")]
+    most = 182
+    assert line.startswith(f"! up to {most} objects in an image, {most - 1} of one class, but ")
+    settings = line.rsplit(": set ", 1)[1].split()
+    cfg = load_config(str(ROOT / SMALL), settings)
+    assert cfg.model.num_queries_one2one == cfg.model.select_box_nums_for_evaluation == most
+    assert cfg.dataloader.evaluator.max_dets == most - 1
+    assert cfg.model.transformer.two_stage_num_proposals == 120 + most
+    instantiate(cfg.model)
+
+
 @pytest.mark.parametrize("fault", ["1 of 3 images are missing", "bbox is not four numbers: [1]"])
 def test_what_would_stop_a_training_stops_the_check(tmp_path, check, fault):
     layouts.write_coco(tmp_path / "data")
@@ -202,4 +256,5 @@ def test_boxes_without_a_size_have_no_size_class(tmp_path, check):
     file = tmp_path / "data/annotations/instances_train2017.json"
     file.write_text(file.read_text().replace("[4, 3, 10, 12]", "[4, 3, NaN, 12]"))
     text = check("data")
-    assert "3 boxes (at most 2 in an image); small 2, medium 0, large 0" in " ".join(text.split())
+    assert "3 boxes (at most 1 in an image); small 2, medium 0, large 0" in " ".join(text.split())
+    assert "1 boxes are not trained on, 0 are crowd regions" in text

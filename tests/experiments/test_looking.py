@@ -1,4 +1,5 @@
 import json
+import os
 import runpy
 import sys
 
@@ -121,9 +122,22 @@ def test_video_has_every_frame_and_a_view_for_each_detector(tmp_path):
     with av.open(str(tmp_path / "out.mp4")) as reader:
         frames = [np.asarray(f.to_image()).astype(int) for f in reader.decode(video=0)]
         assert reader.streams.video[0].average_rate == 10
-    assert len(frames) == 4 and frames[0].shape == (48, 128, 3)
-    assert frames[3][45, 60:68, 0].min() > 130  # both views show the frame
-    assert frames[3][32, 8:10, 1].max() > frames[3][32, 72:74, 1].max() + 40  # a box in one
+    assert len(frames) == 4 and frames[0].shape == (360, 960, 3)  # small ones are enlarged
+    assert frames[3][337, 450:510, 0].min() > 130  # both views show the frame
+    assert frames[3][240, 59:64, 1].max() > frames[3][240, 539:544, 1].max() + 40  # a box in one
+
+
+def test_only_containers_of_video_are_read(tmp_path):
+    """Playlists would have other files and addresses read."""
+    pytest.importorskip("av")
+    write_clip(tmp_path / "in.mp4", [0, 60])
+    lines = "#EXTM3U", "#EXT-X-TARGETDURATION:1", "#EXTINF:1,", "in.mp4", "#EXT-X-ENDLIST", ""
+    (tmp_path / "list.mp4").write_text("\n".join(lines))
+    os.mkfifo(tmp_path / "fifo.mp4")
+    for name, reason in (("list", "cannot be read as a video"), ("fifo", "a FIFO")):
+        with pytest.raises(InputError, match=f"{name}.mp4: {reason}"):
+            draw_video(tmp_path / f"{name}.mp4", tmp_path / "out.mp4", [])
+    assert not (tmp_path / "out.mp4").exists()
 
 
 # --- the commands -----------------------------------------------------------------------------
@@ -163,7 +177,7 @@ def test_commands_write_sheets(folder, tmp_path, monkeypatch, capsys):
         ("{f}/results.json --json {f}/data/val.json", "--images FOLDER"),
         ("{f}/gone.pth", "gone.pth not found"),
         ("{f}/data/val.pth", "no config.yaml beside it"),
-        ("{f}/model.pth --images {f}/data/val.json", "cannot be read as an image"),
+        ("{f}/model.pth --images {f}/data/val.json", "not a readable image"),
         ("{f}/model.pth --images {f}/gone.mp4", "gone.mp4: cannot be read as a video"),
         ("{f}/model.pth --images {f}/data/empty", "no image in this folder"),
         ("{f}/model.pth {f}/none.json --layers", "exactly one checkpoint"),

@@ -14,9 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import detrex
+from detrex.evaluation.coco_json import load_detections, load_ground_truth
+from detrex.utils import images
 from tests.experiments.browser import needs_browser, open_browser
 from tests.experiments.clips import write_clip
 from tests.experiments.fake_runs import CLASSES, write_data, write_model
@@ -41,9 +44,12 @@ def predict(monkeypatch, folder, *arguments):
 
 
 def drawn(path, original):
-    """Whether the picture is the original with orange lines on it."""
+    """Whether the picture is the original, enlarged to 480 pixels, with orange lines on it."""
     with Image.open(path) as picture, Image.open(original) as image:
-        assert (picture.size, picture.format) == (image.size, image.format)
+        scale = 480 / max(image.size)
+        assert picture.format == image.format
+        image = image.resize([round(n * scale) for n in image.size])
+        assert picture.size == image.size
         away = np.abs(np.asarray(picture).astype(int) - ORANGE).sum(-1)
     return (away < 90).sum() > 20
 
@@ -98,19 +104,78 @@ def test_unreadable_images_are_left_out_with_a_warning(folder, tmp_path, monkeyp
     }
 
 
+def test_every_file_of_a_folder_is_predicted_or_named(folder, tmp_path, monkeypatch, capfd):
+    photos = tmp_path / "photos"
+    (photos / "more").mkdir(parents=True)
+    with Image.open(folder / "val/1.jpg") as image:
+        for name, kind in (("a.JPG", "JPEG"), ("a.gif", "GIF"), ("b.jfif", "JPEG"), ("c", "PNG")):
+            image.save(photos / name, kind)
+    (photos / "d.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    (photos / "e\x1b[31m.jpg").write_bytes(b"%!PS-Adobe")
+    (photos / "f.txt").write_text("text")
+    os.mkfifo(photos / "g.jpg")
+    with pytest.raises(SystemExit, match="1"):
+        predict(monkeypatch, folder, photos, "-o", tmp_path / "out")
+    drawn = {path.name for path in (tmp_path / "out").iterdir()}
+    assert drawn == {"a_found.JPG", "a.gif_found.png", "b_found.jfif", "c_found.png"}
+    out, error = capfd.readouterr()
+    for words in ("2 left out, no images: f.txt, more", "d.heic: not a readable image (a HEIC",
+                  "e\\x1b[31m.jpg: not a readable image (an EPS", "g.jpg: a FIFO"):  # fmt: skip
+        assert words in error
+    assert "\x1b" not in out + error
+
+
+def test_addresses(folder, tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def fetch(address):
+        asked.append(address)
+        return (folder / "val/1.jpg").read_bytes()
+
+    monkeypatch.setattr(images, "_fetch", fetch)
+    addresses = ["https://a/x.jpg?size=1", "http://b/%2e%2e/%2e%2e%2fetc", "http://b"]
+    predict(monkeypatch, folder, *addresses, "-o", tmp_path, "--json", tmp_path / "found.json")
+    assert asked == addresses
+    records = json.loads((tmp_path / "found.json").read_text())
+    assert [record["file"] for record in records] == addresses
+    names = {"x_found.jpg", "etc_found.png", "image_found.png", "found.json"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_records_are_coco_results_of_the_data(folder, tmp_path):
+    content = torch.load(folder / "model.pth")
+    content["metadata"]["category_ids"] = [3, 7]
+    torch.save(content, tmp_path / "model.pth")
+    predictor = detrex.Predictor(folder / "config.yaml", tmp_path / "model.pth", threshold=0)
+    truth = json.loads((folder / "val.json").read_text())
+    results = [
+        {"image_id": image["id"], **entry}
+        for image in truth["images"]
+        for entry in predictor.to_dict(predictor(folder / "val" / image["file_name"]))["detections"]
+    ]
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    read = load_detections(tmp_path / "results.json", load_ground_truth(folder / "val.json"))
+    assert {d["category_id"] for d in read} == {3, 7}
+    for d in read:
+        x0, y0, w, h = d["bbox"]
+        assert d["box"] == pytest.approx([x0, y0, x0 + w, y0 + h])
+        assert d["category_id"] == [3, 7][d["label"]]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ("", "nothing to look at"),
         ("{f}/gone.jpg", "gone.jpg: not a readable image"),
         ("{f}/text.jpg", "text.jpg: not a readable image"),
-        ("{f}/val.json", "val.json: not a known kind of image: .bmp"),
+        ("{f}/val.json", "val.json: not a readable image (no format"),
         ("{f}/empty", "no image in this folder"),
         ("{f}/val/0.jpg {f}/val", "0.jpg: several images of this name"),
         ("{f}/val/0.jpg {f}/0_found.jpg -o {f}", "0_found.jpg: would be overwritten"),
         ("{f}/val/0.jpg --threshold 2", "threshold 2.0"),
         ("{f}/val/0.jpg -o {f}/text.jpg", "text.jpg is not a folder"),
         ("{f}/val/0.jpg --json {f}/empty", "empty is a folder: name a file"),
+        ("--video http://a/b.mp4", "http://a/b.mp4: videos are read from files: download it first"),
         ("--video {f}/text.jpg", "text.jpg: cannot be read as a video"),
     ],
 )
@@ -192,6 +257,17 @@ def test_demo(folder, address):
         logged = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
         sent = [e["params"]["request"]["url"] for e in logged if e["method"].endswith("WillBeSent")]
         assert all(url.startswith((address, "data:", "blob:")) for url in sent)
+
+
+def test_a_page_for_a_model_of_one_layer(folder):
+    gradio = pytest.importorskip("gradio")
+    page = runpy.run_path(str(ROOT / "tools/demo.py"))["page"]
+    predictor = detrex.Predictor(folder / "config.yaml", folder / "model.pth", threshold=0)
+    predictor.layers = lambda image: [predictor(image)]
+    blocks = page(gradio, predictor)
+    sliders = [block for block in blocks.blocks.values() if isinstance(block, gradio.Slider)]
+    assert [slider.visible for slider in sliders] == [True, False]
+    assert blocks.delete_cache == (900, 3600)
 
 
 def test_demo_without_gradio(folder, monkeypatch, capsys):

@@ -57,15 +57,47 @@ def test_what_later_commands_add_is_found(folder):
     assert run.alignment.images == 3
 
 
+def test_references_are_followed_and_nothing_of_the_reader_is_told(folder, monkeypatch):
+    monkeypatch.setenv("SECRET", "hunter2")
+    (folder / "config.yaml").write_text(
+        "root: {data: /data, seeds: [3, 4], env: '${oc.env:SECRET}'}\n"
+        "json: ${root.data}/val.json\nseed: ${root.seeds[1]}\nsame: ${.seed}\n"
+        "val: {data: '${..root.data}', more: '${.data}', train: '${root}'}\n"
+        "name: ${names.x}\nself: ${self}\nkey: '${oc.${name}:SECRET}'\ncopy: ${val.train.seeds.0}\n"
+    )
+    config = read_run(folder).config
+    root = {"data": "/data", "seeds": [3, 4], "env": "${oc.env:SECRET}"}
+    assert config == {
+        "root": root,
+        "json": "/data/val.json",
+        "seed": 4,
+        "same": 4,
+        "val": {"data": "/data", "more": "/data", "train": root},
+        "name": "${names.x}",
+        "self": "${self}",
+        "key": "${oc.${names.x}:SECRET}",
+        "copy": 3,
+    }
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
         ("metrics.json", '{"iteration": 1}\n{"iter\n{"iteration": 2}\n', "line 2 is damaged"),
         ("metrics.json", '{"iteration": 1}\n[1]\n{"iteration": 2}\n', "line 2 is damaged"),
+        ("metrics.json", '{"iteration": 1, "total_loss": "x"}\n', "line 1 is damaged, not numbers"),
+        ("metrics.json", '{"iteration": 1, "lr": 1%s}\n' % ("0" * 400), "line 1 is damaged"),
+        ("metrics.json", '{"iteration": 1.5}\n', "line 1 is damaged"),
+        ("metrics.json", '{"total_loss": 1}\n', "line 1 is damaged"),
         ("run.json", "{", "run.json: not a JSON file"),
         ("run.json", "[]", "run.json: holds a list"),
-        ("config.yaml", "a: [", "config.yaml: not a run's config"),
-        ("config.yaml", "a: ${b}", "config.yaml: not a run's config"),
+        ("run.json", '{"versions": [1]}', "run.json: versions is damaged"),
+        ("run.json", '{"git": "x"}', "run.json: git is damaged"),
+        ("run.json", '{"git": {"commit": null, "changed_files": []}}', "run.json: git is damaged"),
+        ("run.json", '{"epoch_length": "x"}', "run.json: epoch_length is damaged"),
+        ("config.yaml", "[1]", "config.yaml: holds a list"),
+        ("config.yaml", "a: [", "config.yaml: not YAML that can be used"),
+        ("config.yaml", "a: ['${a}', '${a}']", "config.yaml: its references stand for more"),
     ],
 )
 def test_damaged_files_are_named(folder, file, content, message):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import runpy
 import sys
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 
 from detrex.evaluation.coco_json import load_ground_truth
+from detrex.evaluation.origin import write_origin
 from detrex.experiments.report import compare, write_report
 from detrex.experiments.report.figures import thinned
 from detrex.experiments.report.hardest import hardest_images, judge
@@ -117,6 +119,18 @@ def test_page_of_three_runs(runs, tmp_path):
     assert "Does the best box get the best score?" in page and "optimizer.lr" in page
 
 
+def test_the_page_says_why_the_best_boxes_are_less_often_the_confident_ones(runs, tmp_path):
+    report = alignment()
+    first, last = report.layers
+    sentence = "ever more queries fit an object almost as well"
+    for recall, told in ((60.0, False), (40.0, True)):
+        last = dataclasses.replace(last, br_recall={"1": recall, "2": 80.0})
+        dataclasses.replace(report, layers=[first, last]).save(tmp_path / "a")
+        write_report([read_run(tmp_path / "a")], tmp_path / "report.html")
+        page = (tmp_path / "report.html").read_text()
+        assert (sentence in page) == told and ("a at N, by layer: 50.0, 40.0 %" in page) == told
+
+
 def test_page_without_data_says_so(runs, tmp_path):
     (tmp_path / "data" / "val.json").unlink()
     notes = write_report(runs[:1], tmp_path / "report.html")
@@ -128,6 +142,9 @@ def test_a_config_without_ground_truth_is_a_note(runs, tmp_path):
     (tmp_path / "a" / "config.yaml").write_text("dataloader: {}\n")
     notes = write_report([read_run(tmp_path / "a")], tmp_path / "report.html")
     assert "the config names no ground truth: set dataloader.dataset.val" in notes[0]
+    for odd in ("dataloader: 5", "dataloader: {test: {dataset: {names: 5}}}", "dataloader: []"):
+        (tmp_path / "a" / "config.yaml").write_text(odd)
+        assert notes == write_report([read_run(tmp_path / "a")], tmp_path / "report.html")
 
 
 def test_runs_on_other_data_are_not_compared(runs, tmp_path):
@@ -135,6 +152,21 @@ def test_runs_on_other_data_are_not_compared(runs, tmp_path):
     write_run(tmp_path / "d", tmp_path / "other", GOOD)
     notes = write_report([runs[0], read_run(tmp_path / "d")], tmp_path / "report.html")
     assert len(notes) == 1 and "d: other data" in notes[0]
+
+
+def test_detections_that_are_not_the_runs_are_left_out(runs, tmp_path):
+    data = tmp_path / "data/val.json"
+    weights = {"checkpoint": None, "iteration": 20, "averaged": False}
+    write_origin(tmp_path / "a", data, weights)
+    assert write_report(runs[:1], tmp_path / "report.html") == []
+    write_origin(tmp_path / "a", data, {**weights, "checkpoint": "other.pth"})
+    notes = write_report(runs[:1], tmp_path / "report.html")
+    assert notes == [
+        "a: left out of classes and images: its detections are of other.pth, scored by itself"
+    ]
+    (tmp_path / "a/evaluation.json").write_text('{"annotations": "x"}')
+    with pytest.raises(InputError, match="evaluation.json: annotations is damaged"):
+        write_report(runs[:1], tmp_path / "report.html")
 
 
 def test_run_without_any_evaluation(tmp_path):
@@ -153,8 +185,16 @@ def test_run_without_any_evaluation(tmp_path):
             "unknown image",
         ),
         ("a/coco_instances_results.json", '[{"image_id"', "not detections"),
+        (
+            "a/coco_instances_results.json",
+            json.dumps([{**GOOD[0], "score": float("nan")}]),
+            "not detections.* is not finite",
+        ),
+        ("a/coco_instances_results.json", json.dumps([{**GOOD[0], "image_id": []}]), "not detect"),
+        ("a/coco_instances_results.json", json.dumps([{**GOOD[0], "bbox": "abcd"}]), "not detect"),
         ("data/val.json", "{}", "not a COCO file"),
-        ("data/val/1.jpg", "no image", "cannot be read as an image"),
+        ("data/val/1.jpg", "no image", "not a readable image"),
+        ("data/val.json", {"width": "sixty"}, "images: .*width"),
         ("a/alignment.json", "{}", "not an alignment.json"),
         ("a/run.json", None, "no output folder of a training run"),
     ],
@@ -162,6 +202,10 @@ def test_run_without_any_evaluation(tmp_path):
 def test_bad_input_is_one_line_and_nothing_is_written(runs, tmp_path, name, content, message):
     (tmp_path / "a/coco_instances_results.json").write_text("[]")  # every object is missed
     path = tmp_path / name
+    if isinstance(content, dict):
+        truth = json.loads(path.read_text())
+        truth["images"][0] |= content
+        content = json.dumps(truth)
     path.unlink()
     if content is not None:
         path.write_text(content)

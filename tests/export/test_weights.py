@@ -30,13 +30,15 @@ def predictor(tmp_path_factory):
 def test_safetensors_hold_weights_config_and_classes(tmp_path):
     path = tmp_path / "model.safetensors"
     model = tiny()
-    write_safetensors(model, path, "a: 1\n", ["cat", "dog"])
+    write_safetensors(model, path, "a: 1\n", ["cat", "dog"], [3, 7])
     with safe_open(path, "pt") as file:
-        assert file.metadata() == {"format": "pt", "config": "a: 1\n", "classes": '["cat", "dog"]'}
+        about = {"config": "a: 1\n", "classes": '["cat", "dog"]', "category_ids": "[3, 7]"}
+        assert file.metadata() == {"format": "pt", **about}
         written = set(file.keys())
     heads = {"class_embed.0.weight", "transformer.decoder.class_embed.0.weight"}
     assert len(heads & written) == 1  # one tensor of two names
-    assert read_checkpoint(path)["metadata"]["classes"] == ["cat", "dog"]
+    metadata = read_checkpoint(path)["metadata"]
+    assert (metadata["classes"], metadata["category_ids"]) == (["cat", "dog"], [3, 7])
 
 
 def test_safetensors_fill_a_model_completely(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 from functools import partial
 from random import Random
@@ -13,6 +14,7 @@ from PIL import Image
 from tests.fuzz.case import Case
 
 ORIENTATION = 0x0112
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n"
 
 
 def replace(picture: Image.Image, case: Case, random: Random, format: str, **options) -> None:
@@ -125,8 +127,30 @@ def garbage_behind(case: Case, random: Random) -> None:
 
 def no_image(case: Case, random: Random) -> None:
     contents = [b"", b"\0", b"<html>404</html>", b"\xff\xd8\xff", b"GIF89a", bytes(5000), b"P6 1 1"]
+    contents += [POSTSCRIPT, b"%PDF-1.7\n", b"\0\0\0\x18ftypheic", b"version https://git-lfs"]
     path = case.file(random.choice(case.content["images"]))
     path.write_bytes(random.choice([*contents, random.randbytes(3000)]))
+
+
+def no_file(case: Case, random: Random) -> None:
+    """What waits for ever, or never ends, when it is read."""
+    path = case.file(random.choice(case.content["images"]))
+    path.unlink()
+    if random.random() < 0.5:
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+
+
+def enormous(case: Case, random: Random) -> None:
+    """A sound image with 3 GB of nothing behind it, which take no place on the disk."""
+    os.truncate(case.file(random.choice(case.content["images"])), 3 * 2**30)
+
+
+def moving(format: str, case: Case, random: Random) -> None:
+    first = scene(case, random)
+    more = {"save_all": True, "append_images": [first.rotate(180)], "lossless": True}
+    replace(first, case, random, format, **more)
 
 
 def exchanged(case: Case, random: Random) -> None:
@@ -169,5 +193,8 @@ MUTATIONS = {
     "bytes changed: anywhere": partial(bytes_changed, "anywhere"),
     "garbage behind the image": garbage_behind,
     "not an image": no_image,
+    "not a file": no_file,
+    "image of 3 GB": enormous,
+    **{f"moving {name}": partial(moving, name) for name in ("GIF", "PNG", "WEBP")},
     "another image": exchanged,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -95,6 +96,30 @@ def image_size(case: Case, random: Random) -> None:
     image[random.choice(["width", "height"])] = random.choice(odd)
 
 
+def parts(case: Case, random: Random) -> None:
+    """Boxes of all annotations, or of one, as parts of the image."""
+    sizes = {image["id"]: (image["width"], image["height"]) for image in case.content["images"]}
+    some = case.content["annotations"][: random.choice([1, None])]
+    for annotation in some:
+        (x, y, w, h), (width, height) = annotation["bbox"], sizes[annotation["image_id"]]
+        annotation["bbox"] = [x / width, y / height, w / width, h / height]
+
+
+def mask_alone(case: Case, random: Random) -> None:
+    for annotation in random.sample(case.content["annotations"], 3):
+        x, y, w, h = annotation.pop("bbox")
+        annotation["segmentation"] = [
+            [x, y, x + w, y, x + w, y + h],
+            [x, y + h / 2, x, y, x, y + h],
+        ]
+        annotation |= random.choice([{}, {"bbox": []}, {"bbox": None}])
+
+
+def one_file_twice(case: Case, random: Random) -> None:
+    first, second = random.sample(case.content["images"], 2)
+    second.update({key: first[key] for key in ("file_name", "width", "height")})
+
+
 def crowd(case: Case, random: Random) -> None:
     for annotation in random.sample(case.content["annotations"], 3):
         annotation["iscrowd"] = random.choice([1, True, 0.0, "0", "1", None, 2, NAN])
@@ -108,8 +133,8 @@ def all_crowd(case: Case, random: Random) -> None:
 def area(case: Case, random: Random) -> None:
     for annotation in case.content["annotations"]:
         del annotation["area"]
-    if random.random() < 0.8:
-        random.choice(case.content["annotations"])["area"] = random.choice([*ODD, 0, 1e9, INF])
+    for annotation in case.content["annotations"][: random.choice([0, 1, 1, 1, None])]:
+        annotation["area"] = random.choice([*ODD, 0, 1e9, INF])
 
 
 def other_keys(case: Case, random: Random) -> None:
@@ -181,6 +206,21 @@ def link(case: Case, random: Random) -> None:
     path.symlink_to(random.choice([elsewhere, case.root / "gone", path]))
 
 
+def windows_name(case: Case, random: Random) -> None:
+    """Backslashes between folders, some with a way out of the image folder and in again."""
+    image = random.choice(case.content["images"])
+    path, name = case.file(image), f"a b\\{image['file_name']}"
+    (case.images / "a b").mkdir()
+    path.rename(case.images / name.replace("\\", "/"))
+    image["file_name"] = random.choice([name, f"..\\images\\{name}", f"..\\data\\{name}"])
+
+
+def odd_neighbour(case: Case, random: Random) -> None:
+    """Something in the image folder that the JSON does not name."""
+    path = case.images / "0.odd"
+    random.choice([lambda: path.symlink_to(path), lambda: os.mkfifo(path), path.mkdir])()
+
+
 def no_file(case: Case, random: Random) -> None:
     path = case.file(random.choice(case.content["images"]))
     path.unlink()
@@ -199,6 +239,8 @@ def text(kind: str, case: Case, random: Random) -> None:
         "garbage behind": lambda: whole + b"]",
         "single quotes": lambda: repr(case.content).encode(),
         "twice": lambda: whole[:-1] + b', "images": []}',
+        "lines": lambda: b"\n".join(json.dumps(e).encode() for e in case.content["images"]),
+        "gzip": lambda: gzip.compress(whole),
         "long number": lambda: whole.replace(b'"id": 1,', b'"id": 1' + b"0" * 5000 + b","),
         "bytes changed": lambda: _changed(whole, random),
     }[kind]()
@@ -217,7 +259,7 @@ def untouched(case: Case, random: Random) -> None:
 
 TEXTS = (
     *("truncated", "byte order mark", "utf-16", "nothing", "other type", "nested", "long number"),
-    *("garbage behind", "single quotes", "twice", "bytes changed"),
+    *("garbage behind", "single quotes", "twice", "bytes changed", "lines", "gzip"),
 )
 MUTATIONS = {
     "untouched": untouched,
@@ -240,12 +282,17 @@ MUTATIONS = {
     "crowd": crowd,
     "all crowd": all_crowd,
     "area": area,
+    "boxes as parts": parts,
+    "mask alone": mask_alone,
+    "one file twice": one_file_twice,
     "other keys": other_keys,
     "category name": category_name,
     "file name unusual": renamed,
     "file name wrong": wrong_name,
     "file outside": leaves_the_folder,
     "file is a link": link,
+    "file name of Windows": windows_name,
+    "odd neighbour": odd_neighbour,
     "no file": no_file,
     **{f"JSON: {kind}": partial(text, kind) for kind in TEXTS},
 }

@@ -23,6 +23,8 @@ from torch import from_numpy
 
 from detrex.config import get_config
 from detrex.data import TrainLoader, register_custom_coco
+from detrex.data.coco_format import read_coco, read_entries
+from detrex.data.oddities import Oddity, find_oddities
 from detrex.evaluation import COCOEvaluator
 from detrex.modeling.detector import Detector
 from detrex.utils.errors import InputError
@@ -76,9 +78,22 @@ def check(case: Case, skip_broken: bool) -> str:
         data = plain.read(case.json, case.images)
     except plain.Refused:
         data = None
+    broken = data is None or any(picture.pixels is None for picture in data.pictures)
+    trained = data is not None and any(picture.boxes for picture in data.pictures)
+    expect(_passes_the_check(case) == (trained and not broken), "the checker says something else")
     outcomes = {backend: _outcome(case, data, backend, skip_broken) for backend in BACKENDS}
     expect(len(set(outcomes.values())) == 1, f"the backends differ: {outcomes}")
     return outcomes["pil"]
+
+
+def _passes_the_check(case: Case) -> bool:
+    """Whether ``check_dataset.py`` would print a command that trains on the data."""
+    try:
+        odd = find_oddities(read_entries(str(case.json)), case.images)
+        read_coco(str(case.json), str(case.images), training=True)
+    except InputError:
+        return False
+    return not odd.keys() & {Oddity.MISSING, Oddity.UNREADABLE, Oddity.OTHER_SIZE}
 
 
 def _outcome(case: Case, data: plain.Data | None, backend: str, skip_broken: bool) -> str:

@@ -136,7 +136,8 @@ def test_compiled_for_hopper(dtype: str, box: int, tmp_path, monkeypatch) -> Non
     for kernel in (forward, backward):
         assert len(re.findall(r"ld\.global\.v4\.b32", kernel.asm["ptx"])) >= 16
         assert stack_bytes(kernel.asm["cubin"], tmp_path) == 0
-    additions = re.findall(r"red\.global\S*\.add\S*", backward.asm["ptx"])
+    # Triton 3.8 writes "atom" whose result nobody reads, 3.9 "red"
+    additions = re.findall(r"(?:red|atom)\.global\S*\.add\S*", backward.asm["ptx"])
     assert additions and all(name.endswith(".v4.f32") for name in additions)
 
 

@@ -62,8 +62,14 @@ def test_other_boxes_have_their_own_colour(tmp_path):
 
 
 def test_wrong_input_is_named(tmp_path):
-    with pytest.raises(InputError, match="gone.png: cannot be read as an image"):
+    with pytest.raises(InputError, match="gone.png: not a readable image"):
         open_image(tmp_path / "gone.png")
     with pytest.raises(InputError, match="no image"):
         contact_sheet([], tmp_path / "sheet.png")
     assert not (tmp_path / "sheet.png").exists()
+
+
+def test_names_of_several_lines_are_drawn_in_one(tmp_path):
+    image, box = Image.new("RGB", (100, 50)), (10, 10, 40, 30)
+    item = SheetItem(image, [(box, "a\nb")], [(box, "c\r\nd", 0.5)], "e\nf", [(box, "g\n", "red")])
+    _sheet(tmp_path / "sheet.png", [item], title="h\ni")

@@ -14,7 +14,7 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from torch import Tensor, nn
 
-from detrex.evaluation.coco_json import load_ground_truth
+from detrex.evaluation.coco_json import has_objects, load_ground_truth
 from detrex.layers import box_cxcywh_to_xyxy
 from detrex.modeling.detector import Detector
 from detrex.modeling.postprocess import resize_to_original
@@ -93,8 +93,10 @@ class AlignmentDiagnosis:
         """Measure one image's output: all layers' queries if it has them, else its detections.
 
         ``category_ids``: JSON category id by class. Raises InputError for a model with
-        another number of classes, and for data without objects or image sizes.
+        another number of classes, and for data without image sizes.
         """
+        if not has_objects(self.ground_truth):
+            return  # there is nothing to align with
         queries = output.get("queries")
         if queries is None:
             found = [detections_of(output["instances"])]

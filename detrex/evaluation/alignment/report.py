@@ -10,14 +10,20 @@ import json
 import math
 import os
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
 from detrex.utils.misc import finite
+from detrex.utils.small_files import is_a, read_json_object
 
 FORMAT = 1
 FILE_NAME = "alignment.json"
+WHY_RECALL_FALLS = (
+    "Recall at N falls from layer to layer because ever more queries fit an object almost as well "
+    "as the best one, so that another of them is the most confident; AP need not suffer."
+)
+HISTOGRAMS = {"best_regressed", "high_confidence", "unmatched"}
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,12 @@ class AlignmentReport:
     def last(self) -> LayerAlignment:
         return self.layers[-1]
 
+    @property
+    def recall_falls(self) -> bool:
+        """Whether the last layer's best-regressed queries are less often among the N most confident
+        than the first one's."""
+        return self.kind == "queries" and self.last.br_recall["1"] < self.layers[0].br_recall["1"]
+
     def scalars(self) -> dict[str, float]:
         """The last layer's main numbers and AP by layer, for TensorBoard."""
         last = self.last
@@ -128,18 +140,35 @@ class AlignmentReport:
 
 def load_report(path: str | os.PathLike) -> AlignmentReport:
     """Read ``alignment.json``. Raises InputError when it is not one of this version."""
+    content = _with_nan(read_json_object(path, {"format": int}))
+    if content.get("format") not in (None, FORMAT):
+        raise InputError(f"{path}: format {content['format']}, this version reads {FORMAT}")
+    parts = {"layers": LayerAlignment, "classes": GroupAlignment, "sizes": GroupAlignment}
+    kinds = get_type_hints(AlignmentReport) | {key: list[dict] for key in parts}
+    for key, kind in kinds.items():
+        if not is_a(content.get(key), kind):
+            raise InputError(f"{path}: not an alignment.json: {key} is missing or damaged")
     try:
-        with open(path, encoding="utf-8") as stream:
-            content = json.load(stream)
-        if content["format"] != FORMAT:
-            raise InputError(f"{path}: format {content['format']}, this version reads {FORMAT}")
-        parts = {"layers": LayerAlignment, "classes": GroupAlignment, "sizes": GroupAlignment}
-        made = {key: [kind(**_with_nan(x)) for x in content[key]] for key, kind in parts.items()}
-        return AlignmentReport(**{**content, **made})
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: not an alignment.json: {error!r}") from None
+        made = {key: [_entry(kind, x) for x in content[key]] for key, kind in parts.items()}
+    except InputError as error:
+        raise InputError(f"{path}: not an alignment.json: {error}") from None
+    return AlignmentReport(**{key: made.get(key, content[key]) for key in kinds})
+
+
+def _entry(kind: type, content: dict) -> Any:
+    kinds = get_type_hints(kind)
+    for key, part in kinds.items():
+        if not is_a(content.get(key), part):
+            raise InputError(f"{key} of a {kind.__name__} is missing or damaged")
+    if kind is LayerAlignment and not _is_complete(content):
+        raise InputError("a LayerAlignment lacks its AP, a recall or a histogram")
+    return kind(**{key: content[key] for key in kinds})
+
+
+def _is_complete(layer: dict) -> bool:
+    multiples = layer["br_recall"]
+    complete = HISTOGRAMS <= layer["histograms"].keys() and {"1", "2"} <= multiples.keys()
+    return complete and all(map(str.isdecimal, multiples)) and "AP" in layer["scores"]
 
 
 def _with_nan(value: Any) -> Any:

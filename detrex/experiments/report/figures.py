@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from detrex.evaluation.alignment import AlignmentReport, LayerAlignment
+from detrex.evaluation.alignment.report import WHY_RECALL_FALLS
 from detrex.experiments.runs import Run
 
 # Tableau's ten colours, readable on white and on near-black; the next ten runs get dashed lines.
@@ -91,6 +92,12 @@ def _recall(named: Named) -> dict:
         for run, name, r in named
     ]
     note = "Share of the best-localised boxes among the N, 2N, ... most confident ones (N objects)."
+    for _, name, report in named:
+        if report.recall_falls:
+            by_layer = ", ".join(f"{layer.br_recall['1']:.1f}" for layer in report.layers)
+            note += f" {name} at N, by layer: {by_layer} %."
+    if any(report.recall_falls for _, _, report in named):
+        note += " " + WHY_RECALL_FALLS
     return _figure("Are the best boxes the confident ones?", note, "boxes kept", "%", traces)
 
 

@@ -12,16 +12,22 @@ from detrex.data.annotation_files import annotation_files
 from detrex.data.coco_format import image_file
 from detrex.evaluation.coco_json import load_detections, load_ground_truth
 from detrex.evaluation.coco_scores import SCORES, evaluate_detections
+from detrex.evaluation.origin import foreign
 from detrex.experiments.runs import Run
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
 from detrex.utils.misc import finite
 from detrex.utils.optional import need_package
+from detrex.utils.small_files import is_a
 
 from . import compare, figures
 from .hardest import data_uri, hardest_images
 
 HERE = Path(__file__).parent
+_SHOWN = {
+    "images": {"file_name": str, "width": int, "height": int},
+    "categories": {"id": int, "name": str},
+}
 
 
 @dataclass
@@ -104,9 +110,12 @@ def read_evaluated(runs: Sequence[Run], names: Sequence[str], threshold: float) 
         except InputError as error:
             found.notes.append(f"{name}: left out of classes and images: {error}")
             continue
+        if fault := foreign(run.folder, files[0], next(reversed(run.evaluations), None)):
+            found.notes.append(f"{name}: left out of classes and images: {fault}")
+            continue
         if found.truth is None:
             found.json_file, found.images = files
-            found.truth = load_ground_truth(found.json_file)
+            found.truth = _shown_truth(found.json_file)
         if not os.path.samefile(files[0], found.json_file):
             found.notes.append(f"{name}: other data ({files[0]}), left out of classes and images")
             continue
@@ -114,6 +123,15 @@ def read_evaluated(runs: Sequence[Run], names: Sequence[str], threshold: float) 
         found.scores[-1] = evaluate_detections(found.truth, detections, per_class=True)
         found.confident[-1] = [d for d in detections if d["score"] >= threshold]
     return found
+
+
+def _shown_truth(json_file: str) -> dict:
+    truth = load_ground_truth(json_file)
+    for section, kinds in _SHOWN.items():
+        for entry in truth[section]:
+            if not is_a(entry, kinds):
+                raise InputError(f"{json_file}: {section}: {entry!r:.80}: needs {', '.join(kinds)}")
+    return truth
 
 
 def _scores(runs: Sequence[Run], names: Sequence[str]) -> dict:
@@ -148,7 +166,11 @@ def _path(evaluated: Evaluated, image: dict) -> Path:
 
 def _figures(runs: Sequence[Run], names: Sequence[str]) -> list[dict]:
     entries = zip(runs, names, strict=True)
-    named = [(i, n, r.alignment) for i, (r, n) in enumerate(entries) if r.alignment is not None]
+    named = [
+        (i, n, r.alignment)
+        for i, (r, n) in enumerate(entries)
+        if r.alignment and r.alignment.layers
+    ]
     return figures.alignment_figures(named) if named else []
 
 

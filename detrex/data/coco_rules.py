@@ -1,0 +1,140 @@
+"""What of a COCO data set is trained on, and what makes a run refuse it or warn: the run and
+``check_dataset.py`` both ask here."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+from detrex.utils.coco import annotation_fault, is_finite
+from detrex.utils.errors import InputError
+
+MIN_SIDE = 1e-3  # pixels; float32 cannot tell the sides of a smaller box in a large image
+ROUNDING = 1  # pixels by which annotations leave an image without a word
+CORNERS = 0.1  # share of boxes that leave the image when corners are taken for x, y, w, h
+
+
+class CocoEntries(NamedTuple):
+    """The entries of a COCO JSON by id, in the order of their ids."""
+
+    categories: dict[int, dict]
+    images: dict[int, dict]
+    annotations: dict[int, dict]
+
+
+class BoxFault(StrEnum):
+    """Why a box cannot be used."""
+
+    NOT_FINITE = "not finite"
+    NO_SIZE = "without a positive size"
+    OUTSIDE = "outside the image"
+
+
+def clip_box(box: list[float], width: int, height: int) -> tuple[BoxFault | None, list[float]]:
+    """Return why the x, y, w, h box is unusable or None, and its part inside the image (xyxy)."""
+    if not all(map(is_finite, box)):
+        return BoxFault.NOT_FINITE, []
+    x, y, w, h = box
+    if w < MIN_SIDE or h < MIN_SIDE:
+        return BoxFault.NO_SIZE, []
+    x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)
+    if x1 - x0 < MIN_SIDE or y1 - y0 < MIN_SIDE:
+        return BoxFault.OUTSIDE, []
+    return None, [x0, y0, x1, y1]
+
+
+def is_trained_on(annotation: dict, entries: CocoEntries) -> bool:
+    """Whether an annotation has a sound box of an image and a class that are listed, and is no
+    crowd region."""
+    image = entries.images.get(annotation["image_id"])
+    if image is None or annotation["category_id"] not in entries.categories:
+        return False
+    if annotation_fault(annotation) is not None or annotation.get("iscrowd"):
+        return False
+    return clip_box(annotation["bbox"], image["width"], image["height"])[0] is None
+
+
+def are_parts(entries: CocoEntries) -> bool:
+    """Whether all boxes lie within the first pixel: parts of the image instead of pixels."""
+    boxes = [0, 0]
+    for _, (x, y, w, h), width, height in _boxes(entries):
+        if max(x + w, y + h) > 1.01:
+            return False
+        boxes[min(width, height) > 2] += w > 0 and h > 0
+    return boxes[True] > 0
+
+
+def look_like_corners(entries: CocoEntries) -> list[int]:
+    """Ids of the boxes that leave their image as x, y, width, height, if all boxes would fit as
+    x0, y0, x1, y1; none if they are too few to say so."""
+    count, leaving = 0, []
+    for key, (x, y, w, h), width, height in _boxes(entries):
+        if not (x < w <= width + ROUNDING and y < h <= height + ROUNDING):
+            return []
+        count += 1
+        if x + w > width + ROUNDING or y + h > height + ROUNDING:
+            leaving.append(key)
+    return leaving if len(leaving) >= CORNERS * count else []
+
+
+def _boxes(entries: CocoEntries) -> Iterator[tuple[int, list[float], int, int]]:
+    """The boxes that are finite numbers, each with its id and its image's width and height."""
+    for key, annotation in entries.annotations.items():
+        image = entries.images.get(annotation["image_id"])
+        if image is None or annotation_fault(annotation) is not None:
+            continue
+        if all(map(is_finite, annotation["bbox"])):
+            yield key, annotation["bbox"], image["width"], image["height"]
+
+
+def shared_files(files: Mapping[int, str]) -> dict[str, list[int]]:
+    """Path -> image ids, of files that more than one id has. ``files``: path by image id."""
+    ids = defaultdict(list)
+    for image_id, path in files.items():
+        ids[path].append(image_id)
+    return {path: some for path, some in ids.items() if len(some) > 1}
+
+
+def untrained_classes(
+    names: Mapping[int, str], trained: Counter[int], crowds: Counter[int]
+) -> list[str]:
+    """The classes that no box is trained on, each with the reason.
+
+    Args:
+        names: by class or category id.
+        trained: boxes that are trained on, by the same key.
+        crowds: crowd regions, by the same key.
+    """
+    reasons = {key: f"its {count} boxes are crowd regions" for key, count in crowds.items()}
+    return [
+        f"{name!r}: {reasons.get(key, 'no usable boxes')}"
+        for key, name in names.items()
+        if not trained[key]
+    ]
+
+
+def image_file(json_file: str | os.PathLike, image_root: str | os.PathLike, name: str) -> str:
+    """Return the path of an image that a COCO JSON names, relative to the root or absolute.
+
+    Backslashes separate folders unless a file has them in its name. "../" may lead out of
+    ``image_root`` and in again.
+
+    Raises:
+        InputError: it is not inside ``image_root``; links that lie there are.
+    """
+    path = name
+    if "\\" in name and not os.path.lexists(os.path.join(image_root, name)):
+        path = name.replace("\\", "/")
+    steps = path.replace(os.sep, "/").split("/")
+    relative = os.path.normpath(path)
+    if os.path.isabs(path) or steps[0] == os.pardir:
+        relative = os.path.relpath(os.path.join(image_root, path), image_root)
+        while steps[0] == os.pardir and len(steps) > 1:
+            del steps[0]
+    if os.pardir in (*steps, *relative.split(os.sep)) or steps[-1] in ("", os.curdir):
+        windows = " (its backslashes read as /)" if path != name else ""
+        raise InputError(f"{json_file}: image file {name!r}{windows} is not inside {image_root}")
+    return os.path.join(image_root, relative)

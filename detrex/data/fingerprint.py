@@ -1,0 +1,30 @@
+"""What a data set holds in a few numbers: whether two starts, or two machines, read the same."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from array import array
+from collections.abc import Iterable
+
+
+def fingerprint(records: Iterable[dict]) -> dict:
+    """Number of images and boxes, and a hash of what is trained on, of detectron2's records.
+
+    The hash covers ids, file names without their folders (data may be moved), sizes, boxes and
+    classes in their order; not the pixels.
+
+    Returns:
+        {"images": n, "boxes": n, "hash": 16 hexadecimal digits}
+    """
+    digest, images, boxes = hashlib.blake2b(digest_size=8), 0, 0
+    for record in records:
+        annotations = record.get("annotations") or []
+        numbers = array("d", (record.get("height") or 0, record.get("width") or 0))
+        for annotation in annotations:
+            numbers.extend((annotation["category_id"], annotation.get("iscrowd", 0)))
+            numbers.extend(annotation["bbox"])
+        name = f"{record.get('image_id')}\0{os.path.basename(record['file_name'])}\0"
+        digest.update(name.encode(errors="surrogateescape") + numbers.tobytes())
+        images, boxes = images + 1, boxes + len(annotations)
+    return {"images": images, "boxes": boxes, "hash": digest.hexdigest()}

@@ -1,0 +1,166 @@
+"""What a run is trained on, compared between its processes and between its starts."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import zip_longest
+from typing import TypeVar
+
+from detectron2.config import instantiate
+from detectron2.utils import comm
+from omegaconf import DictConfig, OmegaConf
+
+from detrex.data import DatasetInfo
+from detrex.data.dataset_info import SPLITS
+from detrex.data.fingerprint import fingerprint
+from detrex.utils.errors import InputError
+from detrex.utils.small_files import is_a
+from detrex.utils.text import first_few
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+_CLASSES = {"classes": "class", "category_ids": "category id of class"}
+_SPLIT = {"images": int, "boxes": int, "hash": str}
+KINDS = {  # of what describe_data returns, as a file holds it
+    "classes": (list[str], None),
+    "category_ids": (list[object], None),
+    "train": (_SPLIT, None),
+    "val": (_SPLIT, None),
+}
+
+
+def on_all_processes(function: Callable[[], T]) -> T:
+    """Call a function that waits for no other process, and end all of them if it fails in one.
+
+    Every process must call this.
+
+    Raises:
+        InputError: the process's own, else the first other one's with its machine's name.
+    """
+    result = error = None
+    try:
+        result = function()
+    except InputError as raised:
+        error = raised
+    failures = comm.all_gather(error and f"on {socket.gethostname()}: {error}")
+    if error:
+        raise error
+    for failure in failures:
+        if failure:
+            raise InputError(failure)
+    return result
+
+
+def describe_data(
+    cfg: DictConfig, info: DatasetInfo | None, records: Sequence[dict] | None, evaluated: bool
+) -> dict:
+    """What this process has read: classes, category ids and the fingerprints "train" and "val".
+
+    Args:
+        cfg: its ``dataloader.test.dataset`` is the validation data.
+        info: None if the config reads its data by other means than names.
+        records: the training set's; None if it is not read, or the loader makes its own.
+        evaluated: whether there is validation data; it is read here.
+
+    Returns:
+        Plain values by the keys of ``KINDS``; None for what is not known.
+    """
+    test = OmegaConf.select(cfg, f"dataloader.{SPLITS['val']}.dataset") if evaluated else None
+    return {
+        "classes": info.classes if info else None,
+        "category_ids": info.category_ids if info else None,
+        "train": _fingerprint(records),
+        "val": _fingerprint(instantiate(test)),
+    }
+
+
+def _fingerprint(records: object) -> dict | None:
+    is_plain = isinstance(records, list) and records and isinstance(records[0], dict)
+    return fingerprint(records) if is_plain else None
+
+
+def check_processes_agree(data: dict) -> None:
+    """Compare what the processes have read; every process must call this.
+
+    Raises:
+        InputError: in all processes: which ranks and machines differ, and in what.
+    """
+    groups: dict[str, list[tuple[int, str]]] = {}
+    everyone = comm.all_gather((socket.gethostname(), data))
+    for rank, (host, read) in enumerate(everyone):
+        groups.setdefault(json.dumps(read), []).append((rank, host))
+    if len(groups) > 1:
+        first, second, *_ = groups.values()
+        read = [everyone[group[0][0]][1] for group in (second, first)]
+        raise InputError(
+            f"{_named(second)} has read other data than {_named(first)}: "
+            f"{'; '.join(data_differences(*read))}: give every machine the same files"
+        )
+
+
+def _named(processes: Sequence[tuple[int, str]]) -> str:
+    ranks = first_few([str(rank) for rank, _ in processes], 8)
+    hosts = first_few(list(dict.fromkeys(host for _, host in processes)))
+    return f"rank {ranks} ({hosts})"
+
+
+def data_differences(ours: Mapping, other: Mapping) -> Iterator[str]:
+    """Yield a text for every difference of what ``describe_data`` gave; nothing where one of them
+    does not know."""
+    for key, name in _CLASSES.items():
+        if None not in (here := ours.get(key), there := other.get(key)) and here != there:
+            if len(here) != len(there):
+                yield f"{len(here)} classes, not {len(there)}"
+            pairs = enumerate(zip_longest(here, there, fillvalue="nothing"))
+            i, (one, two) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
+            yield f"{name} {i} is {one!r}, not {two!r}"
+    for key in SPLITS:
+        if None not in (here := ours.get(key), there := other.get(key)) and here != there:
+            yield f"{key} data of {_size(here)}, not {_size(there)}{_contents(here, there)}"
+
+
+def _size(data: dict) -> str:
+    return f"{data['images']} images with {data['boxes']} boxes"
+
+
+def _contents(here: dict, there: dict) -> str:
+    return " (other contents)" if _size(here) == _size(there) else ""
+
+
+def check_resumed(data: dict, metadata: object, checkpoint: object) -> dict:
+    """Compare a resumed run's data with what its checkpoint was trained on.
+
+    Data that has changed is reported: an image that ended the run may have been mended or taken
+    out. Other classes would give the weights another meaning.
+
+    Args:
+        data: of this start, as ``describe_data`` gives it.
+        metadata: the checkpoint's.
+        checkpoint: its file, for messages.
+
+    Returns:
+        ``data``, with the data of the run's earlier starts as "earlier", a list, if they differ.
+
+    Raises:
+        InputError: other classes or category ids.
+    """
+    saved = metadata if is_a(metadata, dict) else {}
+    before = {key: saved.get(key) for key in KINDS if is_a(saved.get(key), KINDS[key])}
+    classes = {key: data[key] for key in _CLASSES}
+    if differences := list(data_differences(classes, before)):
+        raise InputError(
+            f"--resume: the data has other classes than checkpoint {checkpoint} was trained on "
+            f"({'; '.join(differences)}): restore the data, or start a new run with "
+            f"train.init_checkpoint={checkpoint}"
+        )
+    earlier = saved["earlier"] if is_a(saved.get("earlier"), list[dict]) else []
+    if differences := list(data_differences(data, before)):
+        logger.warning(
+            "resuming on changed data: %s; what was reached before does not compare",
+            "; ".join(differences),
+        )
+        earlier = [*earlier, {key: before.get(key) for key in SPLITS}]
+    return {**data, "earlier": earlier} if earlier else data

@@ -1,0 +1,95 @@
+"""What a COCO segmentation, polygons or run lengths, says of its object: box and area."""
+
+from __future__ import annotations
+
+from numbers import Real
+
+import numpy as np
+
+LARGEST = 2**40  # pixels of a mask
+
+
+def mask_box(segmentation: object) -> list[float] | None:
+    """The box x, y, width, height in pixels around a segmentation; None if it is not one."""
+    if polygons := _polygons(segmentation):
+        points = np.concatenate(polygons)
+        low, high = points.min(0), points.max(0)
+        return [*low.tolist(), *(high - low).tolist()]
+    return None if (mask := _run_lengths(segmentation)) is None else mask[0]
+
+
+def mask_area(segmentation: object) -> float | None:
+    """The area of a segmentation in square pixels, polygons that overlap counted twice; None if it
+    is not one."""
+    if polygons := _polygons(segmentation):
+        return sum(_polygon_area(points) for points in polygons)
+    return None if (mask := _run_lengths(segmentation)) is None else mask[1]
+
+
+def _polygons(segmentation: object) -> list[np.ndarray] | None:
+    """Points (N, 2) of each polygon, a flat list of numbers being one; None if it is not one."""
+    if not isinstance(segmentation, list) or not segmentation:
+        return None
+    polygons = [segmentation] if isinstance(segmentation[0], Real) else segmentation
+    for polygon in polygons:
+        if not isinstance(polygon, list) or len(polygon) % 2 or len(polygon) < 4:
+            return None
+        if not all(isinstance(value, Real) for value in polygon):
+            return None
+    try:
+        points = [np.array(polygon, np.float64).reshape(-1, 2) for polygon in polygons]
+    except OverflowError:  # integers of more than 308 digits
+        return None
+    return points if all(np.isfinite(part).all() for part in points) else None
+
+
+def _polygon_area(points: np.ndarray) -> float:
+    """The shoelace formula."""
+    x, y = points.T
+    return 0.5 * abs(float(x @ np.roll(y, 1) - y @ np.roll(x, 1)))
+
+
+def _run_lengths(segmentation: object) -> tuple[list[float], float] | None:
+    """Box and area of a mask in run-length encoding, compressed (text) or not (a list).
+
+    Decoded here: pycocotools writes behind its memory, or divides by zero, for odd ones.
+    """
+    if not isinstance(segmentation, dict):
+        return None
+    counts, size = segmentation.get("counts"), segmentation.get("size")
+    counts = _uncompressed(counts) if isinstance(counts, str) else counts
+    if not _naturals(counts) or not _naturals(size) or len(size) != 2 or min(size) == 0:
+        return None
+    if sum(counts) > size[0] * size[1] or size[0] * size[1] > LARGEST:
+        return None
+    height, ends = size[0], np.cumsum(np.array(counts, np.int64))
+    first, last = ends[:-1:2], ends[1::2] - 1  # of each run inside the mask, column by column
+    first, last = first[first <= last], last[first <= last]
+    if not len(first):
+        return [0, 0, 0, 0], 0
+    x, x1 = first.min() // height, last.max() // height + 1
+    y, y1 = (first % height).min(), (last % height).max() + 1
+    if (first // height < last // height).any():
+        y, y1 = 0, height
+    return [*map(int, (x, y, x1 - x, y1 - y))], float((last - first + 1).sum())
+
+
+def _naturals(values: object) -> bool:
+    return isinstance(values, list) and all(type(v) is int and 0 <= v <= LARGEST for v in values)
+
+
+def _uncompressed(text: str) -> list[int] | None:
+    """Run lengths from COCO's text: six bits a character, from "0" on, the lowest bits first, one
+    of them for "goes on"; from the fourth on, the difference to the one but last."""
+    counts, value, shift = [], 0, 0
+    for code in text.encode(errors="replace"):
+        bits = code - 48
+        if not 0 <= bits < 64 or shift > 50:
+            return None
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (bits & 16) << shift - 4  # the sign
+            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+            value = shift = 0
+    return counts
