@@ -2,14 +2,28 @@
 
     python tools/check_dataset.py DATA
 
-DATA is a folder in the layout of COCO, YOLO, PASCAL VOC, Open Images or Objects365, or a COCO JSON.
 Reports classes, box sizes, splits and what is odd, with pictures; converts to COCO's format what
 is not (the images stay where they are). Nothing is written into DATA.
+
+DATA is a folder, or one of the files named here:
+
+    COCO         a JSON per split, or one (also given alone); images near it
+    YOLO         data.yaml (also given alone), obj.data, or only images with their label files and
+                 classes.txt; boxes, polygons, turned boxes, keypoints
+    PASCAL VOC   XML files: VOCdevkit, beside the images, or in a folder beside theirs
+    LabelMe      a JSON per image
+    CSV          a row per box (also given alone): image, class and two corners
+    Open Images  its CSVs
+    Objects365   its JSONs
+
+Splits are folders, files or lists called train, val, valid, validation, dev or test. Without val
+the test set is validated on, without that a tenth of train.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from detrex.checkpoint import existing_checkpoint
@@ -21,13 +35,18 @@ from detrex.utils.cli import add_trust_config, run_command
 from detrex.utils.errors import InputError
 from detrex.utils.files import check_writable
 
-CONFIG = "projects/rank_detr/configs/rank_detr_r50_two_stage_12ep.py"
+# As seen from the folder that this runs in: the printed command is pasted there.
+ROOT = Path(__file__).parents[1]
+CONFIG = os.path.relpath(ROOT / "projects/rank_detr/configs/rank_detr_r50_two_stage_12ep.py")
+TRAIN = os.path.relpath(ROOT / "tools/train_net.py")
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path, metavar="DATA", help="folder, COCO JSON or YOLO's YAML")
-    parser.add_argument("--images", type=Path, help="image folder of a COCO JSON, if not near it")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path, metavar="DATA", help="folder, or a JSON, YAML or CSV")
+    parser.add_argument("--images", type=Path, help="image folder of a JSON or CSV, if not near it")
     parser.add_argument("-o", "--output", type=Path, help="default: output/data/NAME of DATA")
     parser.add_argument("--config-file", default=CONFIG, help="whose model the command trains")
     parser.add_argument(
@@ -61,12 +80,15 @@ def main() -> None:
     check.write_report(output, {"data": str(data), **check.as_json(reports, shared)})
     settings = check.training_settings(reports, name, cfg, args.init_checkpoint)
     check.write_pictures(reports, output)
-    print(f"wrote {output}/: report.json, train.png, val.png, classes.png")
+    pictures = ", ".join(f"{name}.png" for name in [*reports, "classes"])
+    print(f"wrote {output}/: report.json, {pictures}")
     check.need_images(reports)
     # Whatever else would stop the training stops this, with the same words.
+    if "val" not in splits:
+        raise InputError(f"{args.data}: one image cannot be trained and validated on: add another")
     cfg = load_config(args.config_file, settings, args.trust_config)
     prepare_data(cfg, settings, ["train", "test"])
-    print(f"train on it:\n\n{check.training_command(args.config_file, settings)}")
+    print(f"train on it:\n\n{check.training_command(TRAIN, args.config_file, settings)}")
 
 
 if __name__ == "__main__":

@@ -43,14 +43,16 @@ LEAST_ITERATIONS, IMAGES_PER_GPU = 5000, 2  # of the training that is proposed
 class SplitReport:
     """Counts of a split.
 
-    ``trained``: boxes that a training uses, which are neither crowd regions nor without an area in
-    their image; ``without_objects``: images that have none of these, ``most``: of the fullest
-    image, ``most_of_a_class``: of one class in an image. ``sizes``: those that are small, medium
-    and large as COCO's scores have it; ``classes``: all boxes by class name.
+    ``origin``: which files say that these are its images. ``trained``: boxes that a training uses,
+    which are neither crowd regions nor without an area in their image; ``without_objects``: images
+    that have none of these, ``most``: of the fullest image, ``most_of_a_class``: of one class in an
+    image. ``sizes``: those that are small, medium and large as COCO's scores have it; ``classes``:
+    all boxes by class name.
     """
 
     json_file: str
     images: str
+    origin: str
     image_count: int
     without_objects: int
     boxes: int
@@ -103,6 +105,7 @@ def check_split(split: Split, json_file: Path, training: bool = True) -> SplitRe
     return SplitReport(
         json_file=str(json_file),
         images=str(split.images),
+        origin=split.origin,
         image_count=len(entries.images),
         without_objects=len(entries.images.keys() - per_image.keys()),
         boxes=len(entries.annotations),
@@ -151,6 +154,7 @@ def as_text(reports: Mapping[str, SplitReport], shared: Oddities, cfg: DictConfi
             f"{name}: {r.image_count} images ({r.without_objects} without objects), {r.boxes} boxes"
             f" (at most {r.most} in an image); small {r.sizes[0]}, medium {r.sizes[1]},"
             f" large {r.sizes[2]}",
+            f"  {r.origin}",
             f"  {r.json_file}",
         ]
         if r.trained < r.boxes:
@@ -261,9 +265,9 @@ def training_settings(
     return [*settings, f"train.output_dir=output/{name}_run"]
 
 
-def training_command(config_file: str, settings: Sequence[str]) -> str:
+def training_command(script: str, config_file: str, settings: Sequence[str]) -> str:
     """The shell command that trains with these overrides."""
-    words = ["python", "tools/train_net.py", "--config-file", config_file]
+    words = ["python", script, "--config-file", config_file]
     if torch.cuda.device_count() > 1:
         words += ["--num-gpus", str(torch.cuda.device_count())]
     return " \\\n    ".join([shlex.join(words), *map(shlex.quote, settings)])

@@ -128,10 +128,53 @@ def write_coco(root: Path) -> None:
         (root / f"annotations/captions_{split}2017.json").write_text(text)
 
 
+def write_labelme(root: Path) -> None:
+    """A JSON beside each image; boxes as rectangles, polygons and circles in turn."""
+    write_images({split: root / split for split in SPLITS})
+    for split, names in SPLITS.items():
+        for name in names:
+            shapes = [labelme_shape(*box) for box in BOXES[name]]
+            content = dict(version="5.0", flags={}, shapes=shapes, imagePath=f"{name}.jpg")
+            content |= dict(imageData=None, imageWidth=SIZES[name][0], imageHeight=SIZES[name][1])
+            (root / split / f"{name}.json").write_text(json.dumps(content))
+
+
+def labelme_shape(c: int, x: int, y: int, w: int, h: int) -> dict:
+    points = [[x + w, y + h], [x, y]]
+    kind = "rectangle"
+    if c == 2:
+        kind, points = "polygon", [[x, y], [x + w, y + h / 2], [x + w / 2, y + h], [x, y + 1]]
+    if w == h:
+        kind, points = "circle", [[x + w / 2, y + h / 2], [x + w, y + h / 2]]
+    return dict(label=CLASSES[c], points=points, group_id=None, shape_type=kind, flags={})
+
+
+CSV_HEADER = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
+
+
+def csv_rows(split: str) -> str:
+    """As TensorFlow's tutorials have it; a row without a box for an image without objects."""
+    rows = [
+        f"{name}.jpg,{SIZES[name][0]},{SIZES[name][1]},{CLASSES[c]},{x},{y},{x + w},{y + h}\n"
+        for name in SPLITS[split]
+        for c, x, y, w, h in BOXES[name]
+    ]
+    empty = [f"{name}.jpg,,,,,,,\n" for name in SPLITS[split] if not BOXES[name]]
+    return "".join(rows + empty)
+
+
+def write_csv(root: Path) -> None:
+    write_images({split: root / "images" / split for split in SPLITS})
+    for split in SPLITS:
+        (root / f"{split}_labels.csv").write_text(CSV_HEADER + csv_rows(split))
+
+
 WRITERS = {
     "COCO": write_coco,
     "YOLO": write_yolo,
     "PASCAL VOC": write_voc,
     "Open Images": write_open_images,
     "Objects365": write_objects365,
+    "LabelMe": write_labelme,
+    "CSV": write_csv,
 }

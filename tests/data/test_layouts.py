@@ -65,7 +65,7 @@ def test_what_open_images_and_objects365_leave_out_is_said(tmp_path):
         data.mkdir()
         layouts.WRITERS[layout](data)
         train = read_layout(data)[1]["train"]
-        assert train.problems == {"images that are missing, left out": [missing]}
+        assert train.problems["images that are missing, left out"] == [missing]
     groups = [a["iscrowd"] for a in read_layout(tmp_path / "Open Images")[1]["train"].annotations]
     assert groups == [0, 1, 0]  # the crow's box is one around a group
 
@@ -99,7 +99,9 @@ def test_odd_xml_files_are_named_and_left_out(tmp_path):
         "sizes that are not the image's, corrected": [
             "VOC2012/JPEGImages/c.jpg: 20x20, the file 60x20"
         ],
-        "objects without a name or a box, left out": [str(folder / "c.xml")],
+        "objects without a name or a box, left out": [
+            f"{folder / 'c.xml'}: object 1: '' is not a usable number"
+        ],
     }
 
 
@@ -111,8 +113,9 @@ def test_odd_xml_files_are_named_and_left_out(tmp_path):
         ("1.0 0.5 0.5 2 2", [-20, -15, 80, 60]),  # sticks out: kept, and reported later
         ("3 0.5 0.5 0.5 0.5", "class 3, there are 3"),
         ("0 0.5 0.5 0.5", "4 values"),
-        ("0 0.5 nan 0.5 0.5", "not finite"),
-        ("ant 0.5 0.5 0.5 0.5", "could not convert string to float: 'ant'"),
+        ("0 0.5 nan 0.5 0.5", "'nan' is not a usable number"),
+        ("0 0_1 0.5 0.5 0.5", "'0_1' is not a usable number"),
+        ("ant 0.5 0.5 0.5 0.5", "'ant' is not a usable number"),
     ],
 )
 def test_yolo_lines(tmp_path, line, expected):
@@ -133,7 +136,7 @@ def test_files_that_are_not_utf_8_and_open_images_rows_that_are_cut_are_named(tm
     labels = tmp_path / "yolo/labels/train/a.txt"
     labels.write_bytes(b"0 0.5 0.5 0.5 0.5\n\xff\xfe\n")
     train = read_layout(tmp_path / "yolo")[1]["train"]
-    ((place,),) = train.problems.values()
+    (place,) = train.problems["lines that are not class, x, y, width, height, left out"]
     assert place.startswith(f"{labels}:2: ")
     (tmp_path / "open").mkdir()
     layouts.write_open_images(tmp_path / "open")
@@ -203,7 +206,7 @@ def test_a_tenth_is_held_out_where_there_is_no_validation_split(tmp_path):
             lambda d: (d / "instances_train.json").write_text(
                 json.dumps(layouts.coco_content(["a"]))
             ),
-            "two JSONs for train: .*instances_train.json and .*; give one of them",
+            "two JSONs for train: .*instances_train2017.json and .*; give one of them",
         ),
     ],
 )
@@ -224,7 +227,8 @@ def test_folders_that_contradict_themselves(tmp_path, spoil, message):
         ("names: [a]\ntrain: nowhere", "nowhere not found; looked for"),
         ("names: [a]\nval: images/val", "no training split; found val"),
         ("names: {1: a}\ntrain: images/train", "numbered from 0 without gaps"),
-        ("train: images/train", "it needs the list of 'names'"),
+        ("names: {0: a, '0': b}\ntrain: images/train", "the key '0' is there twice"),
+        ("names: [{a: b}]\ntrain: images/train", "names: must be texts"),
         ("a: [", "not a YAML file"),
         ("names: [a]\ntrain: labels", "train: no images in labels"),
     ],
@@ -248,8 +252,9 @@ def test_missing_images_of_voc_are_named_with_their_xml(tmp_path):
     assert splits["train"].problems == {"images that are missing, left out": [where]}
 
 
-def test_a_folder_around_the_data_names_it(tmp_path):
+def test_a_folder_around_the_data_is_looked_into(tmp_path):
     layouts.write_voc(tmp_path / "files/VOCdevkit")
     (tmp_path / "files/a").mkdir()
-    with pytest.raises(InputError, match=r"none of .*; is it .*/files/VOCdevkit, PASCAL VOC\?"):
-        read_layout(tmp_path / "files")
+    name, splits = read_layout(tmp_path / "files")
+    assert name == "PASCAL VOC" and len(splits["train"].image_entries) == 3
+    assert splits["val"].origin == "from VOCdevkit/VOC2007/ImageSets/Main/test.txt"

@@ -28,8 +28,9 @@ def check(tmp_path, monkeypatch, capsys):
     """Runs the tool in an empty folder; returns what it printed, on stderr if it must fail."""
     monkeypatch.chdir(tmp_path)
 
-    def call(*arguments: str, fails: bool = False) -> str:
-        words = ["check_dataset.py", *arguments, "--config-file", str(ROOT / SMALL)]
+    def call(*arguments: str, fails: bool = False, config: str | Path | None = ROOT / SMALL) -> str:
+        words = ["check_dataset.py", *arguments]
+        words += ["--config-file", str(config)] if config else []
         monkeypatch.setattr(sys, "argv", words)
         if fails:
             with pytest.raises(SystemExit, match="2"):
@@ -74,7 +75,7 @@ def train_on_it(folder: Path, text: str) -> None:
     command = text.split("train on it:\n\n")[1].strip()
     assert "train.max_iter=3334ep" in command
     assert shlex.split(command.replace("\\\n", " "))[0] == "python"
-    command = command.replace("python tools", f"{sys.executable} {ROOT}/tools")
+    command = command.replace("python", sys.executable, 1)  # the path is as seen from here
     tiny = "model.num_queries_one2one=8 model.num_queries_one2many=8"
     tiny += " model.transformer.encoder.num_layers=1 model.transformer.decoder.num_layers=1"
     tiny += " model.transformer.two_stage_num_proposals=16"
@@ -225,6 +226,21 @@ def test_a_checkpoint_that_is_not_there_is_named_at_once(tmp_path, check):
     error = check("bugs", "--init-checkpoint", "gone.pth", fails=True)
     assert error == "error: checkpoint gone.pth not found\n"
     assert not (tmp_path / "output").exists()
+
+
+def test_the_default_config_is_there_from_any_folder(tmp_path, check):
+    layouts.write_yolo(tmp_path / "bugs")
+    text = check("bugs", config=None)
+    assert "val: 1 images (0 without objects)" in text and "\n  from images/val\n" in text
+    script, _, config = shlex.split(text.split("train on it:")[1].replace("\\\n", " "))[1:4]
+    assert Path(script).samefile(ROOT / "tools/train_net.py") and Path(config).is_file()
+
+
+def test_one_image_is_converted_before_it_is_too_few(tmp_path, check):
+    layouts.write_image(tmp_path / "bug/a.jpg", (40, 30))
+    (tmp_path / "bug/a.txt").write_text("0 0.5 0.5 0.5 0.5")
+    assert "bug: one image cannot be trained and validated on" in check("bug", fails=True)
+    assert len(json.loads((tmp_path / "output/data/bug/train.json").read_text())["images"]) == 1
 
 
 def test_names_without_glyphs_are_no_warning(tmp_path, check, recwarn):

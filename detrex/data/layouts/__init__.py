@@ -1,4 +1,4 @@
-"""Data sets as they come: COCO, YOLO, PASCAL VOC, Open Images, Objects365.
+"""Data sets as they come: COCO, YOLO, PASCAL VOC, LabelMe, CSV, Open Images, Objects365.
 
 Read here and not by supervision or datumaro: a checker must name every bad entry instead of
 stopping at the first one or dropping it, and image sets and splits belong to the layouts.
@@ -6,69 +6,126 @@ stopping at the first one or dropping it, and image sets and splits belong to th
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import NamedTuple
 
 from detrex.utils.errors import InputError
 
-from .coco import PLACES, read_coco_layout
-from .objects365 import ANNOTATIONS, read_objects365
-from .open_images import BOXES, read_open_images
+from .box_csv import is_box_csv, read_box_csv
+from .coco import is_coco, read_coco_layout
+from .files import Files, split_of
+from .labelme import is_labelme, read_labelme
+from .objects365 import is_objects365, read_objects365
+from .open_images import is_open_images, read_open_images
+from .refusal import refusal
 from .split import Split, hold_out
-from .voc import read_voc
-from .yolo import read_yolo
+from .unused import note_unused
+from .voc import is_voc, read_voc
+from .yolo import is_yolo, read_yolo
+from .yolo_config import has_config
 
 __all__ = ["LAYOUTS", "Split", "hold_out", "read_layout"]
 
-# name -> (files that tell it, reader); the first that fits
+
+class Layout(NamedTuple):
+    """How a layout is told, and read."""
+
+    tells: Callable[[Files], bool]
+    read: Callable[[Files], dict[str, Split]]
+
+
+# the first that fits
 LAYOUTS = {
-    "Objects365": ((ANNOTATIONS, f"annotations/{ANNOTATIONS}"), read_objects365),
-    "Open Images": ((BOXES, f"*/{BOXES}"), read_open_images),
-    "YOLO": (("*.yaml", "*.yml"), read_yolo),
-    "PASCAL VOC": (
-        ("Annotations/*.xml", "*/Annotations/*.xml", "*.xml", "*/*.xml"),
-        read_voc,
-    ),
-    "COCO": (PLACES, read_coco_layout),
+    "Objects365": Layout(is_objects365, read_objects365),
+    "Open Images": Layout(is_open_images, read_open_images),
+    "YOLO": Layout(is_yolo, read_yolo),
+    "PASCAL VOC": Layout(is_voc, read_voc),
+    "COCO": Layout(is_coco, read_coco_layout),
+    "LabelMe": Layout(is_labelme, read_labelme),
+    "CSV": Layout(is_box_csv, read_box_csv),
 }
+# of a single file
+_ENDINGS = {".json": "COCO", ".csv": "CSV", ".yaml": "YOLO", ".yml": "YOLO", ".data": "YOLO"}
 
 
 def read_layout(path: Path, images: Path | None = None) -> tuple[str, dict[str, Split]]:
-    """The layout's name and the splits, "train" and "val", of a folder, a COCO JSON or YOLO's YAML.
+    """The layout's name and the splits, "train" and "val", of a folder, a COCO JSON, a CSV of boxes
+    or YOLO's YAML.
 
     Data without a validation split is validated on its test split or, without one, on a tenth of
-    the training images that is held out. ``images``: where those of a COCO JSON are, if not near.
+    the training images that is held out; a single image stays alone in "train". What is not read
+    is among the problems of "train". ``images``: where those of a JSON or CSV are, if not near.
 
     Raises:
         InputError: nothing that is known, or files that contradict each other.
     """
-    name, splits = _read(path, images)
+    files = _files(path)
+    name = _name(files, ("COCO", "CSV") if images else LAYOUTS)
+    splits = LAYOUTS[name].read(files, *[images] if images else [])
+    splits = _train_and_val(path, splits)
+    if not files.given:
+        note_unused(files)
+    for kind, places in files.notes.items():
+        splits["train"].problems[kind] += dict.fromkeys(places)
+    for split, part in splits.items():
+        if part.json_file is None and not (part.image_entries and part.categories):
+            raise _nothing_left(path, split, part)
+    return name, splits
+
+
+def _nothing_left(path: Path, split: str, part: Split) -> InputError:
+    """The error that says why a split has no images, or no classes."""
+    reasons = [f"{len(where)} {kind}: {where[0]}" for kind, where in part.problems.items() if where]
+    what = "classes" if part.image_entries else "images"
+    return InputError(f"{path}: {split} has no {what}; {'; '.join(reasons) or part.origin}")
+
+
+def _name(files: Files, names: Collection[str]) -> str:
+    if files.given:
+        name = _ENDINGS[files.given.suffix.lower()]
+    else:
+        name = next((name for name in names if LAYOUTS[name].tells(files)), None)
+        name = name or ("YOLO" if has_config(files) else None)  # images and labels are elsewhere
+    if name not in names:
+        raise refusal(files, names)
+    return name
+
+
+def _files(path: Path) -> Files:
+    if path.is_dir():
+        return Files(_unpacked(path))
+    if not path.is_file():
+        what = "not a regular file" if path.exists() else "no such file or folder"
+        raise InputError(f"{path}: {what}")
+    if path.suffix.lower() not in _ENDINGS:
+        raise InputError(f"{path}: give the folder of the data, or a {', '.join(_ENDINGS)} file")
+    return Files(path.parent, path)
+
+
+def _unpacked(path: Path) -> Path:
+    """The only folder of a folder that holds nothing else, unless a split is called so."""
+    inside = [p for p in path.iterdir() if p.name[0] != "." and p.name != "__MACOSX"]
+    if len(inside) == 1 and inside[0].is_dir() and split_of(inside[0].name) is None:
+        return _unpacked(inside[0])
+    return path
+
+
+def _train_and_val(path: Path, splits: dict[str, Split]) -> dict[str, Split]:
+    if "trainval" in splits and "train" not in splits:
+        splits["train"] = splits.pop("trainval")
     if "train" not in splits:
         raise InputError(f"{path}: no training split; found {', '.join(splits) or 'none'}")
-    if "val" not in splits and "test" not in splits:
-        splits["train"], splits["val"] = hold_out(splits["train"])
-    return name, {"train": splits["train"], "val": splits.get("val") or splits["test"]}
-
-
-def _read(path: Path, images: Path | None) -> tuple[str, dict[str, Split]]:
-    if images is not None or path.suffix == ".json":
-        return "COCO", read_coco_layout(path, images)
-    if path.suffix in (".yaml", ".yml"):
-        return "YOLO", read_yolo(path)
-    if not path.is_dir():
-        raise InputError(f"{path}: no such file or folder")
-    if name := _layout(path):
-        return name, LAYOUTS[name][1](path)
-    inside = ((p, _layout(p)) for p in sorted(path.iterdir()) if p.is_dir())
-    hint = next((f"; is it {p}, {name}?" for p, name in inside if name), "")
-    raise InputError(
-        f"{path}: none of {', '.join(LAYOUTS)}: no JSON of annotations, data.yaml, XML or CSV files"
-        + hint
-    )
-
-
-def _layout(path: Path) -> str | None:
-    """Name of the first layout that a folder's files tell."""
-    for name, (marks, _) in LAYOUTS.items():
-        if any(next(path.glob(mark), None) for mark in marks):
-            return name
-    return None
+    test = splits.get("test")
+    if "val" in splits:
+        result = {"train": splits["train"], "val": splits["val"]}
+    elif test and (test.json_file or test.annotations):
+        test.origin += ", as there is no validation split"
+        result = {"train": splits["train"], "val": test}
+    else:
+        result = dict(zip(("train", "val"), hold_out(splits["train"]), strict=False))
+    for name, split in splits.items():
+        if split not in result.values() and split is not splits["train"]:
+            what = "splits that are used neither for training nor for validation"
+            result["train"].problems[what].append(f"{name}, {split.origin}")
+    return result

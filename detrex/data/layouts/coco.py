@@ -3,71 +3,134 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
-from detrex.utils.coco import read_json
+from detrex.data.coco_format import read_entries
 from detrex.utils.errors import InputError
 
+from .files import Files, split_of
+from .json_kinds import COCO, JsonKind, json_kind
+from .refusal import refused_json
 from .split import Split
 
-PLACES = ("*.json", "annotations/*.json", "*/*.json")
+# COCO's other annotations of the same images
+_SIBLINGS = "captions_", "person_keypoints_", "stuff_", "panoptic_", "image_info_"
 
 
-def read_coco_layout(root: Path, images: Path | None = None) -> dict[str, Split]:
+def is_coco(files: Files) -> bool:
+    """Whether a JSON is in COCO's format."""
+    return any(kind.name == COCO for kind in files.jsons.values())
+
+
+def read_coco_layout(files: Files, images: Path | None = None) -> dict[str, Split]:
     """Find the JSONs of a folder, or take the one given, and the folder of the images of each.
 
-    Split names are read off the names of the files; one that says none, or is given alone, is for
-    training. Beside COCO's ``instances_*.json`` other JSONs do not count. ``images``: folder that
-    the file names are relative to, where it is not near.
+    A JSON is of the split that its name says, or else its folder; one that says none, or is given
+    alone, is for training. COCO's own ``instances_*.json`` come before others of their split.
+    File names that differ in case, ending, slashes or folders from the files' are mended in a copy.
+    ``images``: folder that the file names are relative to, where it is not near.
 
     Raises:
-        InputError: two JSONs of a split, or images that are nowhere near.
+        InputError: two JSONs of a split, images that are nowhere near, a JSON that is not COCO's.
     """
-    files = [root] if root.is_file() else [p for place in PLACES for p in sorted(root.glob(place))]
-    files = [p for p in dict.fromkeys(files) if p.name.startswith("instances_")] or files
-    found: dict[str, Split] = {}
-    for file in dict.fromkeys(files):
-        try:
-            content = read_json(str(file))
-        except InputError:
-            if root.is_file():
-                raise
-            continue  # some other JSON
-        name = "train" if root.is_file() else _split_name(file)
-        if name in found:
-            both = f"{found[name].json_file} and {file}"
-            raise InputError(f"{root}: two JSONs for {name}: {both}; give one of them")
-        names = [image.get("file_name") for image in content["images"] if isinstance(image, dict)]
-        found[name] = Split(images or _image_folder(file, names, name), json_file=file)
-    if not found:
-        raise InputError(f"{root}: no JSON here has the lists images, annotations and categories")
-    return found
+    if files.given:
+        kind = json_kind(files.given)
+        if kind.name != COCO:
+            raise refused_json(files.given, kind)
+        return {"train": _split(files, files.given, kind, images, "train")}
+    by_split = _by_split(files)
+    if "test" in by_split and not files.json(by_split["test"]).boxes:
+        test = files.use(by_split.pop("test"))
+        files.notes["test sets without boxes, not used"].append(str(test))
+    for path, kind in files.jsons.items():
+        if kind.damaged and split_of(path) in {"train", "val"} - by_split.keys():
+            raise InputError(kind.reason)
+    return {
+        name: _split(files, files.use(path), files.json(path), images, name)
+        for name, path in by_split.items()
+    }
 
 
-def _split_name(file: Path) -> str:
-    """By the file's name; else by its folder's, as Roboflow has it."""
-    words = [file.parent.name] if file.parent.name in ("train", "valid", "test") else []
-    words += _split_words(file.stem)
-    return words[-1].replace("valid", "val") if words else "train"
+def _by_split(files: Files) -> dict[str, str]:
+    """Path of the JSON by split."""
+    paths = [path for path, kind in files.jsons.items() if kind.name == COCO]
+    first = {path for path in paths if _name(path).startswith("instances_")}
+    siblings = [path for path in files.jsons if first and _name(path).startswith(_SIBLINGS)]
+    for path in siblings:
+        files.use(path)
+    by_split: dict[str, str] = {}
+    # Those that say no split come last: they do not count beside one for training.
+    for path in sorted(set(paths).difference(siblings), key=lambda p: (split_of(p) is None, p)):
+        name = split_of(path) or "train"
+        other = by_split.setdefault(name, path)
+        if other == path or (split_of(path) is None and split_of(other)):
+            continue
+        if (path in first) == (other in first):
+            both = f"{files.root / other} and {files.root / path}"
+            raise InputError(f"{files.root}: two JSONs for {name}: {both}; give one of them")
+        by_split[name] = path if path in first else other
+    return by_split
 
 
-def _split_words(name: str) -> list[str]:
-    return re.findall(r"(?<![a-z])(train|val|test)", name.lower())
+def _name(path: str) -> str:
+    return path.rsplit("/", 1)[-1]
 
 
-def _image_folder(file: Path, names: list, split: str) -> Path:
+def _split(files: Files, file: Path, kind: JsonKind, images: Path | None, name: str) -> Split:
+    folder = images or _image_folder(file, kind.names, name)
+    origin = f"from {file.relative_to(files.root)}"
+    exact = [name for name in kind.names if folder and os.path.isfile(folder / name)]
+    for image in exact:
+        files.use(folder / image)
+    if images or (folder is None and files.given):
+        files = Files(images or file.parent.parent)
+    if len(exact) < len(kind.names):
+        # The split's name beside the JSON's: other splits may number their images alike.
+        source = f"{name}/{file.name}" if split_of(origin) else file.name
+        pairs = _other_names(files, set(kind.names).difference(exact), source)
+        if pairs:
+            paths = {name: folder / name for name in exact} | pairs
+            return _renamed(file, paths, origin)
+    if folder is None:
+        where = f", under which {kind.names[0]} is" if kind.names else ""
+        raise InputError(f"{file}: its images are not near it; give --images FOLDER{where}")
+    return Split(folder, json_file=file, origin=origin)
+
+
+def _other_names(files: Files, names: set[str], source: str) -> dict[str, Path]:
+    """Images that names mean which are no files as they stand."""
+    free = {files.root / path for path in files.unused()}
+    pairs, _ = files.pair({name: [name] for name in sorted(names)}, source)
+    return {name: files.use(path) for name, path in pairs.items() if path in free}
+
+
+def _renamed(file: Path, paths: dict[str, Path], origin: str) -> Split:
+    """The JSON's content with the names that the files have."""
+    entries = read_entries(str(file))
+    split = Split(Path(os.path.commonpath([path.parent for path in paths.values()])), origin=origin)
+    split.categories = list(entries.categories.values())
+    for image in entries.images.values():
+        if path := paths.get(image["file_name"]):
+            name = os.path.relpath(path, split.images)
+            split.image_entries.append({**image, "file_name": name})
+        else:
+            split.problems["images that are missing, left out"].append(image["file_name"])
+    present = {image["id"] for image in split.image_entries}
+    split.annotations = [a for a in entries.annotations.values() if a["image_id"] in present]
+    return split
+
+
+def _image_folder(file: Path, names: list[str], split: str) -> Path | None:
     """The folder under which most of a few images are: the JSON's, its subfolders, or those of the
     folder above. Of equal ones, where splits number their images alike, the one named as it is."""
-    sample = [name for name in names[:: max(1, len(names) // 20)] if isinstance(name, str)]
+    sample = names[:: max(1, len(names) // 20)]
     for base in (file.parent, file.parent.parent):
         folders = [base, *_subfolders(base), *_subfolders(base / "images")]
         hits = [sum(os.path.isfile(folder / name) for name in sample) for folder in folders]
         if any(hits):
-            named = [split in _split_words(folder.name) for folder in folders]
+            named = [split_of(folder.name) == split for folder in folders]
             return max(zip(hits, named, folders, strict=True), key=lambda x: x[:2])[2]
-    where = f", under which {sample[0]} is" if sample else ""
-    raise InputError(f"{file}: its images are not near it; give --images FOLDER{where}")
+    return None
 
 
 def _subfolders(base: Path) -> list[Path]:

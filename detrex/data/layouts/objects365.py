@@ -10,12 +10,19 @@ from pathlib import Path
 from detrex.data.coco_format import read_entries
 from detrex.utils.errors import InputError
 
+from .files import Files
 from .split import Split
 
 ANNOTATIONS = "zhiyuan_objv2_*.json"
 
 
-def read_objects365(root: Path) -> dict[str, Split]:
+def is_objects365(files: Files) -> bool:
+    """Whether there is a JSON that is called as theirs."""
+    marks = ANNOTATIONS, f"annotations/{ANNOTATIONS}"
+    return any(next(files.root.glob(mark), None) for mark in marks)
+
+
+def read_objects365(files: Files) -> dict[str, Split]:
     """Read ``{train,val}/patch<n>/<image>.jpg`` and ``zhiyuan_objv2_{train,val}.json``, beside or
     in ``annotations/``.
 
@@ -25,12 +32,15 @@ def read_objects365(root: Path) -> dict[str, Split]:
     Raises:
         InputError: a JSON that is not in COCO format, or a split without its folder.
     """
-    found = {}
+    root, found = files.root, {}
     for file in sorted([*root.glob(ANNOTATIONS), *root.glob(f"annotations/{ANNOTATIONS}")]):
         name = file.stem.rsplit("_", 1)[1]
         if not (root / name).is_dir():
             raise InputError(f"{root / name}: folder of the images of {file} not found")
-        found[name] = _read(file, root / name)
+        found[name] = split = _read(files.use(file), root / name)
+        split.origin = f"from {file.relative_to(root)}"
+        for image in split.image_entries:
+            files.use(split.images / image["file_name"])
     return found
 
 

@@ -10,12 +10,19 @@ from pathlib import Path
 
 from detrex.utils.errors import InputError
 
+from .files import Files
 from .split import Split
+from .text import number, open_text
 
 BOXES, CLASSES = "*annotations-bbox.csv", "*class-descriptions-boxable.csv"
 
 
-def read_open_images(root: Path) -> dict[str, Split]:
+def is_open_images(files: Files) -> bool:
+    """Whether there is a CSV of boxes that is called as theirs."""
+    return any(next(files.root.glob(mark), None) for mark in (BOXES, f"*/{BOXES}"))
+
+
+def read_open_images(files: Files) -> dict[str, Split]:
     """Read ``{train,validation,test}/<ImageID>.jpg`` and the CSV files, beside or in a folder.
 
     Images that are not there (most people take a part) are left out and counted. Boxes around
@@ -24,10 +31,11 @@ def read_open_images(root: Path) -> dict[str, Split]:
     Raises:
         InputError: no or two class files, or a CSV without the needed columns.
     """
-    files = [*root.glob(CLASSES), *root.glob(f"*/{CLASSES}")]
-    if len(files) != 1:
-        raise InputError(f"{root}: needs one file {CLASSES}, found {len(files)}")
-    with files[0].open(encoding="utf-8", errors="replace", newline="") as stream:
+    root = files.root
+    class_files = [*root.glob(CLASSES), *root.glob(f"*/{CLASSES}")]
+    if len(class_files) != 1:
+        raise InputError(f"{root}: needs one file {CLASSES}, found {len(class_files)}")
+    with open_text(files.use(class_files[0])) as stream:
         names = dict(
             row[:2] for row in csv.reader(stream) if len(row) > 1 and row[0] != "LabelName"
         )
@@ -35,22 +43,25 @@ def read_open_images(root: Path) -> dict[str, Split]:
     for file in sorted([*root.glob(BOXES), *root.glob(f"*/{BOXES}")]):
         folder = next((f for f in ("train", "validation", "test") if f in file.name), None)
         if folder is not None and (root / folder).is_dir():
-            split = Split(root / folder, list(names.values()))
-            _add(split, file, {code: i for i, code in enumerate(names, 1)})
+            origin = f"from {file.relative_to(root)}"
+            split = Split(root / folder, list(names.values()), origin=origin)
+            _add(split, files.use(file), {code: i for i, code in enumerate(names, 1)})
             found["val" if folder == "validation" else folder] = split
+            for image in split.image_entries:
+                files.use(split.images / image["file_name"])
     return found
 
 
 def _add(split: Split, file: Path, category_ids: dict[str, int]) -> None:
     images: dict[str, dict | None] = {}
-    with file.open(encoding="utf-8", errors="replace", newline="") as stream:
-        for number, row in enumerate(csv.DictReader(stream), 2):
+    with open_text(file) as stream:
+        for line, row in enumerate(csv.DictReader(stream), 2):
             try:
                 name, label, group = row["ImageID"], row["LabelName"], row["IsGroupOf"] == "1"
-                corners = [float(row[key]) for key in ("XMin", "YMin", "XMax", "YMax")]
+                corners = [number(row[key]) for key in ("XMin", "YMin", "XMax", "YMax")]
                 category_id = category_ids[label]
             except (KeyError, TypeError, ValueError) as error:
-                raise InputError(f"{file}: line {number}: {error!r}") from None
+                raise InputError(f"{file}: line {line}: {error!r}") from None
             if name not in images:
                 images[name] = split.add_image(split.images / f"{name}.jpg")
             if image := images[name]:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detrex.data.coco_format import read_entries
-from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
 from detrex.utils.images import image_size
 
@@ -24,12 +23,17 @@ class Split:
         images: folder that file names are relative to.
         classes: names of the categories 1, 2, ...; not needed with ``json_file``.
         json_file: COCO JSON that holds the split already.
+        origin: the files that say which images these are: "from test.txt".
     """
 
     def __init__(
-        self, images: Path, classes: Sequence[str] = (), json_file: Path | None = None
+        self,
+        images: Path,
+        classes: Sequence[str] = (),
+        json_file: Path | None = None,
+        origin: str = "",
     ) -> None:
-        self.images, self.json_file = images, json_file
+        self.images, self.json_file, self.origin = images, json_file, origin
         self.categories = [{"id": i, "name": name} for i, name in enumerate(classes, 1)]
         self.image_entries: list[dict] = []
         self.annotations: list[dict] = []
@@ -64,6 +68,13 @@ class Split:
         entry |= dict(bbox=[x0, y0, width, height], area=width * height, iscrowd=int(crowd))
         self.annotations.append(entry)
 
+    def category_id(self, name: str) -> int:
+        """Raises ValueError for a class that is none."""
+        for category in self.categories:
+            if category["name"] == name:
+                return category["id"]
+        raise ValueError(f"no class {name!r}" if name else "no class")
+
     def content(self) -> dict:
         """The split as the content of a COCO JSON. Raises InputError for a JSON that is not one."""
         if self.json_file is not None:
@@ -84,25 +95,22 @@ class Split:
         return self.json_file
 
 
-def hold_out(split: Split) -> tuple[Split, Split]:
+def hold_out(split: Split) -> list[Split]:
     """Divide a split in two, for training and validation, the same way every time; images that are
-    missing are in neither.
-
-    Raises:
-        InputError: fewer than two images.
-    """
+    missing are in neither. A single image, or none, stays in one split."""
     content = split.content()
     names = {image["id"]: image["file_name"] for image in content["images"]}
     gone = {key for key, name in names.items() if not (split.images / name).is_file()}
     if gone:
         missing = [names.pop(key) for key in sorted(gone)]
         split.problems["images that are missing, left out"] += missing
-    if len(names) < 2:
-        raise InputError(f"{split.images}: {len(names)} images cannot be divided in two splits")
     order = sorted(names, key=lambda key: (zlib.crc32(str(names[key]).encode()), str(names[key])))
-    chosen = set(order[: -(-len(order) // HELD_OUT)])
-    parts = Split(split.images), Split(split.images)
-    for part, inside in zip(parts, (False, True), strict=True):
+    chosen = set(order[: -(-len(order) // HELD_OUT)]) if len(order) > 1 else set()
+    origins = [split.origin]
+    if chosen:
+        origins = [f"{split.origin}, without what is held out", "a tenth of train, held out"]
+    parts = [Split(split.images, origin=origin) for origin in origins]
+    for part, inside in zip(parts, (False, True), strict=False):
         part.categories = content["categories"]
         other = gone | (names.keys() - chosen if inside else chosen)
         part.image_entries = [i for i in content["images"] if i["id"] not in other]

@@ -1,126 +1,185 @@
-"""PASCAL VOC: an XML file per image, in a VOCdevkit or beside the images.
+"""PASCAL VOC: an XML file per image, in a VOCdevkit, beside the images or in another folder.
 
 Layout: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/devkit_doc.html
 """
 
 from __future__ import annotations
 
+import posixpath
+import re
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections import defaultdict
 from pathlib import Path
 
-from detrex.utils.errors import InputError
-
+from .files import Files, by_folder, closest, set_name, stem
 from .split import Split
+from .text import number, read_lines, read_text
 
-_FOLDERS = {"train": "train", "valid": "val", "test": "test"}  # as Roboflow names them
+Sets = dict[str, tuple[list[str], str]]  # split -> (XML files, where that is said)
 
 
-def read_voc(root: Path) -> dict[str, Split]:
-    """Read VOCdevkit, one of its years, or folders of images with their XML files.
+def is_voc(files: Files) -> bool:
+    """Whether there are XML files of VOC, or such as do not parse and are nothing else."""
+    tags = [_tag(_parse(files, path)) for path in files.ending(".xml")[:20]]
+    return "annotation" in tags or (bool(tags) and not any(tags))
+
+
+def read_voc(files: Files) -> dict[str, Split]:
+    """Read XML files by the image sets of a VOCdevkit or one of its years, or by their folders.
 
     Of a devkit whose ``ImageSets/Main`` have a test set, all of trainval is for training (VOC
     07+12, with 2007's test); else train and val are what they say. Objects marked difficult count
     as any other. Classes are in alphabetical order.
-
-    Raises:
-        InputError: an image set that names a file which is not there.
     """
-    files = _devkit(root) or _folders(root)
-    parsed = {name: [_parse(path) for path in paths] for name, paths in files.items()}
-    objects = [o for part in parsed.values() for tree in part for o in _objects(tree)]
-    classes = sorted({_text(o, "name") for o in objects} - {""})
-    found = {}
-    for name, paths in files.items():
-        found[name] = split = Split(root, classes)
-        for path, tree in zip(paths, parsed[name], strict=True):
-            _add(split, path, tree, classes)
-    return found
+    trees = {path: _parse(files, path) for path in files.ending(".xml")}
+    for path in [path for path, tree in trees.items() if _tag(tree) not in (None, "annotation")]:
+        del trees[path]
+    images, rivals = files.pair({path: _names(path, tree) for path, tree in trees.items()})
+    sets = _image_sets(files, trees) or by_folder(files, trees, images)
+    classes = sorted({_text(o, "name") for paths, _ in sets.values() for path in paths
+                      for o in _objects(trees[path])} - {""})  # fmt: skip
+    splits = {}
+    for name, (paths, origin) in sets.items():
+        splits[name] = split = Split(files.root, classes, origin=origin)
+        for path in paths:
+            file = files.use(path)
+            if path in rivals:
+                split.problems["files of an image that has another one, left out"].append(str(file))
+            else:
+                _add(split, file, trees[path], images.get(path))
+            if path in images:
+                files.use(images[path])
+    return splits
 
 
-def _devkit(root: Path) -> dict[str, list[Path]]:
-    """XML files by split, of ImageSets or, without them, all of Annotations for training."""
-    years = [f for f in (root, *sorted(root.iterdir())) if (f / "Annotations").is_dir()]
-    sets: dict[str, list[Path]] = {}
-    for year in years:
-        for file in sorted((year / "ImageSets" / "Main").glob("*.txt")):
-            if file.stem in ("train", "val", "trainval", "test"):
-                sets.setdefault(file.stem, []).extend(_image_set(year, file))
-    both = sets.get("trainval") or [*sets.get("train", []), *sets.get("val", [])]
-    if "test" in sets and both:
-        return {"train": both, "val": sets["test"]}
-    if sets:
-        return {n: sets[n] for n in ("train", "val") if n in sets} or {"train": [*sets.values()][0]}
-    everything = [path for year in years for path in sorted((year / "Annotations").glob("*.xml"))]
-    return {"train": everything} if everything else {}
+def _image_sets(files: Files, trees: dict[str, ET.Element | None]) -> Sets:
+    """XML files by split, of the lists in ImageSets/Main, or of train.txt and the like."""
+    by_stem = defaultdict(list)
+    for path in trees:
+        by_stem[stem(path)].append(path)
+    sets: dict[str, list[str]] = defaultdict(list)
+    origins: dict[str, list[str]] = defaultdict(list)
+    for file, name in _lists(files).items():
+        paths = _listed(files, file, by_stem)
+        if paths:
+            sets[name] += paths
+            origins[name].append(file)
+    if "test" in sets and sets.keys() & {"train", "trainval"}:
+        both = ["trainval"] if "trainval" in sets else ["train", "val"]
+        chosen = {"train": both, "val": ["test"]}
+    else:  # trainval is no more than train and val
+        chosen = {name: [name] for name in sets if name != "trainval" or "train" not in sets}
+    return {
+        split: (
+            [path for name in names for path in sets[name]],
+            "from " + ", ".join(file for name in names for file in origins[name]),
+        )
+        for split, names in chosen.items()
+    }
 
 
-def _image_set(year: Path, file: Path) -> list[Path]:
-    names = [
-        line.split()[0] for line in file.read_text(errors="replace").split("\n") if line.strip()
-    ]
-    paths = [year / "Annotations" / f"{name}.xml" for name in names]
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        raise InputError(f"{file}: {len(missing)} annotation files are missing: {missing[0]}")
-    return paths
+def _lists(files: Files) -> dict[str, str]:
+    """Text files that list the images of a split, and its name."""
+    texts = files.ending(".txt")
+    sets = [path for path in texts if "imagesets/" in path.lower()]
+    main = [path for path in sets if posixpath.dirname(path).lower().endswith("/main")]
+    lists = {path: set_name(path) for path in main or sets or texts}
+    named = {path: name for path, name in lists.items() if name}
+    for path in sets:  # those of a class, or of segmentation, repeat the names
+        files.use(path)
+    # CVAT has one list, default.txt.
+    return named or ({path: "train" for path in sets} if len(sets) == 1 else {})
 
 
-def _folders(root: Path) -> dict[str, list[Path]]:
-    found = {split: sorted((root / name).glob("*.xml")) for name, split in _FOLDERS.items()}
-    found = {split: paths for split, paths in found.items() if paths}
-    return found or {"train": sorted(root.glob("*.xml"))}
+def _listed(files: Files, file: str, by_stem: dict[str, list[str]]) -> list[str]:
+    """XML files of the names in a list; a second column, as in the lists of a class, or the names
+    of the XML files themselves do not matter."""
+    paths = []
+    for _, line in read_lines(files.use(file)):
+        names = line, line.split()[0]  # names may have blanks
+        candidates = next(filter(None, (by_stem.get(stem(name)) for name in names)), None)
+        if candidates:
+            paths.append(closest(candidates, file))
+            continue
+        image = next(filter(None, (files.image(name, file) for name in names)), None)
+        kind = "images of lists without an XML file" if image else "names in lists without any file"
+        files.notes[f"{kind}, left out"].append(f"{files.root / file}: {line}")
+        if image:
+            files.use(image)
+    return list(dict.fromkeys(paths))
 
 
-def _parse(path: Path) -> ET.Element | None:
+def _parse(files: Files, path: str) -> ET.Element | None:
+    """The XML's root; None if it is none."""
     try:
-        return ET.parse(path).getroot()
+        return ET.parse(files.root / path).getroot()
+    except (ET.ParseError, ValueError, LookupError):
+        pass
+    # An encoding that is not declared, or that the parser lacks.
+    head = re.compile(r"\s*<\?xml[^>]*?(?:encoding=[\"']([\w.-]+)[\"'][^>]*)?\?>")
+    text = read_text(files.root / path)
+    declared = head.match(text)
+    try:
+        if declared and declared[1]:
+            text = (files.root / path).read_bytes().decode(declared[1])
+        tree = ET.fromstring(head.sub("", text, count=1))
     except (ET.ParseError, ValueError, LookupError):
         return None
+    if not (declared and declared[1]):
+        files.note_encoding(path)
+    return tree
+
+
+def _tag(tree: ET.Element | None) -> str | None:
+    return None if tree is None else tree.tag
 
 
 def _objects(tree: ET.Element | None) -> list[ET.Element]:
-    return [] if tree is None else tree.findall("object")
+    objects = [] if tree is None else tree.findall("object")
+    return [item for item in objects if _text(item, "deleted") != "1"]  # of LabelMe's older XML
 
 
-def _text(node: ET.Element, path: str) -> str:
-    return (node.findtext(path) or "").strip()
+def _text(node: ET.Element | None, path: str) -> str:
+    return ((node is not None and node.findtext(path)) or "").strip()
 
 
-def _add(split: Split, path: Path, tree: ET.Element | None, classes: Sequence[str]) -> None:
+def _names(path: str, tree: ET.Element | None) -> list[str]:
+    """What an image may be called: as its XML file, with the stated ending, or as stated."""
+    stated = _text(tree, "filename").replace("\\", "/")
+    ending = posixpath.splitext(stated)[1]
+    return [posixpath.splitext(posixpath.basename(path))[0] + (ending or ".jpg"), stated]
+
+
+def _add(split: Split, path: Path, tree: ET.Element | None, image: Path | None) -> None:
     if tree is None:
         split.problems["XML files that do not parse, left out"].append(str(path))
         return
-    try:
-        stated = int(_text(tree, "size/width")), int(_text(tree, "size/height"))
-    except ValueError:
-        stated = None
-    name = _text(tree, "filename")
-    file = _image(path, name)
-    if file is None:
-        kind = "images that are missing, left out"
-        split.problems[kind].append(f"{path}: {name or path.stem + '.jpg'}")
-        return
-    image = split.add_image(file, stated)
     if image is None:
+        stated = _text(tree, "filename") or f"{path.stem}.jpg"
+        split.problems["images that are missing, left out"].append(f"{path}: {stated}")
         return
-    for item in _objects(tree):
+    try:
+        size = int(_text(tree, "size/width")), int(_text(tree, "size/height"))
+    except ValueError:
+        size = None
+    entry = split.add_image(image, size)
+    for count, item in enumerate(_objects(tree) if entry else (), 1):
         try:
-            corners = [
-                float(_text(item, f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax")
-            ]
-            number = classes.index(_text(item, "name")) + 1
-        except ValueError:
-            split.problems["objects without a name or a box, left out"].append(str(path))
+            corners = _corners(item)
+            category_id = split.category_id(_text(item, "name"))
+        except ValueError as error:
+            kind = "objects without a name or a box, left out"
+            split.problems[kind].append(f"{path}: object {count}: {error}")
             continue
-        # The devkit counts pixels from 1 and the last one is inside.
-        corners[:2] = (max(0.0, value - 1) for value in corners[:2])
-        split.add_box(image, number, corners)
+        split.add_box(entry, category_id, corners)
 
 
-def _image(path: Path, stated: str) -> Path | None:
-    """The image of an XML file: of the same name, or of the one that it states."""
-    ending = Path(stated).suffix or ".jpg"
-    folders = [path.parent.parent / name for name in ("JPEGImages", "images")]
-    places = [f / name for f in (*folders, path.parent) for name in (path.stem + ending, stated)]
-    return next((place for place in places if place.is_file()), None)
+def _corners(item: ET.Element) -> list[float]:
+    """x0, y0, x1, y1 of an object. Raises ValueError."""
+    outline = item.findall("polygon/pt")
+    if outline and item.find("bndbox") is None:  # LabelMe's older XML
+        xs, ys = ([number(_text(point, axis)) for point in outline] for axis in "xy")
+        return [min(xs), min(ys), max(xs), max(ys)]
+    x0, y0, x1, y1 = (number(_text(item, f"bndbox/{k}")) for k in ("xmin", "ymin", "xmax", "ymax"))
+    # The devkit counts pixels from 1 and the last one is inside.
+    return [max(0.0, x0 - 1), max(0.0, y0 - 1), x1, y1]

@@ -1,0 +1,205 @@
+"""What a YOLO data set says of itself: a YAML, darknet's obj.data, or a list of class names."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from detrex.utils.errors import InputError
+from detrex.utils.text import first_line
+
+from .files import Files, set_name, split_of
+from .text import load_json, read_names, read_text
+
+_UNSET = "", "~", "null", "None"
+_NAMES = ".names", ".labels"  # what darknet calls its files of names
+
+
+class YoloConfig(NamedTuple):
+    """``splits``: split -> folders and lists; ``names``: the classes, None if nobody says them;
+    ``values``: how many numbers a label with keypoints has, 0 without."""
+
+    file: Path | None
+    base: str
+    splits: dict[str, list[str]]
+    names: list[str] | None
+    values: int
+
+
+def read_config(files: Files) -> YoloConfig:
+    """Read the YAML or obj.data of a folder, or the one given, and the classes' names.
+
+    Raises:
+        InputError: a given file, or the only one, that is none; classes that are not 0, 1, 2, ...
+    """
+    configs, broken = {}, []
+    for file in _config_files(files):
+        try:
+            content = _content(file)
+        except InputError as error:
+            broken.append(error)
+            continue
+        if _is_config(content):
+            configs[file] = content
+    if configs:
+        file, *others = configs
+        other = next((o for o in others if len(o.parts) == len(file.parts)), file)
+        if other.parent != file.parent:
+            raise InputError(f"{files.root}: two data sets, {file} and {other}; give one of them")
+        return _config(files, files.use(file), configs[file])
+    if broken:
+        raise broken[0]
+    if files.given:
+        raise InputError(f"{files.given}: not a YOLO data set, it has neither 'names' nor 'train'")
+    return YoloConfig(None, "", {}, _names_nearby(files), 0)
+
+
+def has_config(files: Files) -> bool:
+    """Whether a YAML or obj.data is of a YOLO data set; those that are broken are reasons."""
+    for file in _config_files(files):
+        try:
+            if _is_config(_content(file)):
+                return True
+        except InputError as error:
+            files.reasons.append(str(error))
+    return False
+
+
+def _config_files(files: Files) -> list[Path]:
+    """The nearest to the folder first, and none that is more than a folder away: that of a program
+    that lies in the data."""
+    if files.given:
+        return [files.given]
+    paths = [p for p in files.ending(".yaml", ".yml", ".data") if p.count("/") <= 1]
+    return [files.root / path for path in sorted(paths, key=lambda p: (p.count("/"), p))]
+
+
+class _AsWritten(yaml.BaseLoader):
+    """Values stay as they are written: the class "no" is not False, nor 007 the number 7; a key
+    that is there twice, as 0 and as "0", is an error."""
+
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
+        times = Counter(str(key.value) for key, _ in node.value)
+        if double := next((key for key, count in times.items() if count > 1), None):
+            raise yaml.YAMLError(f"the key {double!r} is there twice")
+        return super().construct_mapping(node, deep)
+
+
+def _content(file: Path) -> object:
+    text = read_text(file)
+    if file.suffix.lower() == ".data":
+        pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
+        return {key.strip(): value.strip() for key, _, value in pairs}
+    try:
+        return yaml.load(text, Loader=_AsWritten)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{file}: not a YAML file ({first_line(error)})") from None
+
+
+def _is_config(content: object) -> bool:
+    keys = [key for key, kinds in (("names", list | dict | str), ("train", list | str))
+            if isinstance(content, dict) and isinstance(content.get(key), kinds)]  # fmt: skip
+    return bool(keys)
+
+
+def _config(files: Files, file: Path, content: dict) -> YoloConfig:
+    splits = {}
+    for key, value in content.items():
+        entries = value if isinstance(value, list) else [value]
+        entries = [entry for entry in entries if isinstance(entry, str) and entry not in _UNSET]
+        if (name := set_name(str(key))) and entries:
+            splits[name] = entries
+    shape = content.get("kpt_shape")
+    values = 0
+    if isinstance(shape, list) and len(shape) == 2 and all(str(n).isdecimal() for n in shape):
+        values = 5 + int(shape[0]) * int(shape[1])
+    base = content.get("path")
+    base = base if isinstance(base, str) and base not in _UNSET else ""
+    return YoloConfig(file, base, splits, _names(files, file, content), values)
+
+
+def _names(files: Files, file: Path, content: dict) -> list[str] | None:
+    names = content.get("names")
+    if isinstance(names, str):
+        place = resolve(files, file, "", names)
+        if place is None or not place.is_file():
+            raise InputError(f"{file}: names: {names} not found")
+        return read_names(files.use(place))
+    if names is None:
+        return _names_nearby(files)
+    pairs = [*names.items()] if isinstance(names, dict) else [*enumerate(names)]
+    if not all(isinstance(name, str) and str(key).isdecimal() for key, name in pairs):
+        raise InputError(f"{file}: names: must be texts, numbered from 0")
+    by_number = {int(key): name for key, name in pairs}
+    if sorted(by_number) != list(range(len(pairs))):
+        raise InputError(f"{file}: names: classes must be numbered from 0 without gaps")
+    return [by_number[key] for key in sorted(by_number)]
+
+
+def _names_nearby(files: Files) -> list[str] | None:
+    """Of classes.txt, obj.names or the like; of Label Studio's notes.json; None without them."""
+    found: dict[str, list[str]] = {}
+    for path in files.ending(".txt", *_NAMES):
+        name = posixpath.basename(path).lower()
+        if name.endswith(_NAMES) or any(word in name for word in ("classes", "labels", "names")):
+            found[path] = read_names(files.use(path))
+            files.note_encoding(path)
+    longest = max(found.values(), key=len, default=None)
+    for path, names in found.items():
+        if names != longest[: len(names)]:
+            other = next(p for p, n in found.items() if n is longest)
+            raise InputError(f"{files.root}: {other} and {path} list other classes; remove one")
+    for path in files.ending("notes.json"):
+        notes = load_json(files.use(path))
+        categories = notes.get("categories") if isinstance(notes, dict) else None
+        if longest is None and categories and all("id" in c and "name" in c for c in categories):
+            longest = [str(c["name"]) for c in sorted(categories, key=lambda c: c["id"])]
+    return longest
+
+
+def resolve(files: Files, file: Path, base: str, entry: str) -> Path | None:
+    """The folder or list that a config means, whatever folders it says are above."""
+    entry = entry.replace("\\", "/").strip()
+    below = entry
+    while below.startswith(("../", "./")):  # Roboflow writes "../train/images" for one beside it
+        below = below.split("/", 1)[1]
+    folder = file.parent
+    places = folder / base / entry, folder / entry, folder / base / below, folder / below
+    exact = (Path(os.path.normpath(place)) for place in places if place.exists())
+    return next(exact, None) or _by_end(files, below)
+
+
+def _by_end(files: Files, entry: str) -> Path | None:
+    """The file or folder whose path ends as the entry does; "valid" is as good as "val"."""
+    candidates = {*files.paths}
+    for path in files.paths:
+        candidates.update(_folders_above(path))
+    scored = [
+        (_equal_ends(path, entry), -path.count("/"), path)
+        for path in candidates
+        if split_of(path) == split_of(entry)
+    ]
+    best = max(scored, default=(0, 0, ""))
+    return files.root / best[2] if best[0] else None
+
+
+def _folders_above(path: str) -> Iterator[str]:
+    while path := posixpath.dirname(path):
+        yield path
+
+
+def _equal_ends(a: str, b: str) -> int:
+    count = 0
+    for x, y in zip(
+        a.lower().split("/")[::-1], b.lower().rstrip("/").split("/")[::-1], strict=False
+    ):
+        if x != y and (split_of(x) is None or split_of(x) != split_of(y)):
+            break
+        count += 1
+    return count
