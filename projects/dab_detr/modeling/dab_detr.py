@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from detrex.layers import MLP, get_sine_pos_embed
 from detrex.modeling.criterion import Predictions
+from detrex.modeling.heads import store_heads
 from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
 from detrex.modeling.single_scale import SingleScaleDetector
 from detrex.modeling.transformer import (
@@ -106,7 +107,7 @@ class DABDETR(SingleScaleDetector):
             groups=groups,
             **single_scale,
         )
-        transformer.decoder.register_heads(None, self.bbox_embed)
+        store_heads(transformer.decoder, None, self.bbox_embed)
 
     def make_queries(
         self, memory: DenseMemory, targets: list[dict] | None

@@ -52,6 +52,8 @@ class DINO(DabDeformableDETR):
     are DAB-Deformable-DETR's.
     """
 
+    passes_dn_metas = True
+
     def __init__(
         self,
         *,

@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from detrex.compat.layerwise import fold_blocks
+from detrex.compat.overrides import ours
 from detrex.layers import ConditionalCrossAttention, ConditionalSelfAttention
 from detrex.modeling.criterion import SetCriterion
 from detrex.modeling.detector import check_repeated
+from detrex.modeling.matcher.matcher import Targets
 from detrex.modeling.queries import QueryGroup
 from detrex.modeling.transformer import ConditionalDecoder
 from projects.conditional_detr.modeling import ConditionalDETR
@@ -53,6 +56,13 @@ class GroupSetCriterion(SetCriterion):
     ) -> None:
         super().__init__(num_classes, matcher, weight_dict, losses, alpha=alpha, gamma=gamma)
         self.group_nums = group_nums
+
+    @ours
+    def forward(self, outputs: dict, targets: Targets, **options) -> dict:
+        """Upstream's format; a group is matched as if it were an image of its own."""
+        if self.training:
+            outputs, targets = fold_blocks(outputs, self.group_nums), [*targets] * self.group_nums
+        return super().forward(outputs, targets, **options)
 
 
 class GroupDETR(ConditionalDETR):
