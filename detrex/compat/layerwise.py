@@ -122,9 +122,7 @@ def _matched(
     group, criterion = predictions.group, detector.criterion
     outputs = as_outputs(detector, predictions)
     if group.name and isinstance(criterion, SetCriterion):
-        _mark(
-            outputs, replace(group, size=group.size // group.blocks, blocks=1, copies=1, weight=1.0)
-        )
+        _mark(outputs, replace(group.one_block, copies=1, weight=1.0))
     if group.blocks > 1 and not hasattr(criterion, "group_nums"):  # it folds them itself
         outputs, targets = fold_blocks(outputs, group.blocks), list(targets) * group.blocks
     copies = int(group.copies) // group.blocks

@@ -70,7 +70,7 @@ def test_plain_copies_move_by_up_to_the_noise() -> None:
 def test_labels_are_drawn_anew_as_often_as_told(noise: float) -> None:
     torch.manual_seed(0)
     batch = targets(4)
-    generator = GenerateDNQueries(10, 49, 1, 500, noise, 0.4)  # one more row: the unknown label
+    generator = GenerateDNQueries(10, 50, 1, 500, noise, 0.4)
     with torch.no_grad():
         generator.label_encoder.weight.copy_(torch.arange(50.0)[:, None])
     labels = plain_denoising(batch, generator).content.view(500, 4)

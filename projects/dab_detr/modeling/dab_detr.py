@@ -22,6 +22,7 @@ from detrex.modeling.transformer import (
     DenseTransformer,
 )
 from detrex.utils import inverse_sigmoid
+from detrex.utils.arguments import keep_arguments
 
 
 class DabDetrTransformerEncoder(ConditionalEncoder):
@@ -42,6 +43,7 @@ class DabDetrTransformerDecoder(ConditionalDecoder):
     to a width and height that the content asks for (section 4.4).
     """
 
+    @keep_arguments
     def __init__(
         self, *, embed_dim: int = 256, modulate_hw_attn: bool = True, **conditional
     ) -> None:
@@ -83,6 +85,7 @@ class DABDETR(SingleScaleDetector):
 
     heads_refine = True
 
+    @keep_arguments
     def __init__(
         self,
         *,

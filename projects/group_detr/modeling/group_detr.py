@@ -18,6 +18,7 @@ from detrex.modeling.detector import check_repeated
 from detrex.modeling.matcher.matcher import Targets
 from detrex.modeling.queries import QueryGroup
 from detrex.modeling.transformer import ConditionalDecoder
+from detrex.utils.arguments import keep_arguments
 from projects.conditional_detr.modeling import ConditionalDETR
 
 
@@ -74,6 +75,7 @@ class GroupDETR(ConditionalDETR):
         ValueError: if the decoder's or the criterion's ``group_nums`` disagrees.
     """
 
+    @keep_arguments
     def __init__(self, *, num_queries: int, group_nums: int = 11, **conditional) -> None:
         total = num_queries * group_nums
         group = QueryGroup(size=total, blocks=group_nums, copies=group_nums)
