@@ -5,6 +5,7 @@ Legend: B images, N queries, K classes, M matches; boxes are cxcywh in [0, 1].
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -134,7 +135,9 @@ class LayerLosses:
         return losses
 
     def _match_layer(self, layer: Layer, targets: Targets, k: int) -> Indices:
-        return self.matcher(layer, targets, *([k] if k > 1 else []))
+        # A matcher with upstream's two arguments decides by itself.
+        asked = k > 1 and len(inspect.signature(self.matcher.forward).parameters) > 2
+        return self.matcher(layer, targets, *([k] if asked else []))
 
     def _k(self, predictions: Predictions) -> Sequence[int]:
         """Queries per target of each layer of a set."""
