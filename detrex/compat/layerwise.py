@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from detrex.modeling.criterion import ENCODER, Predictions, SetCriterion
 from detrex.modeling.criterion.criterion import nearest_factor
-from detrex.modeling.criterion.layer_losses import count_objects
+from detrex.modeling.criterion.layer_losses import count_objects, indices_of_layer
 from detrex.modeling.matcher import Matches
 from detrex.modeling.matcher.matcher import Targets
 from detrex.modeling.queries import QueryGroup
@@ -150,17 +150,13 @@ def _of_pairs(
     criterion: SetCriterion, predictions: Predictions, matches: Matches, targets: Targets
 ) -> dict[str, Tensor]:
     """Unweighted losses of a set whose pairs are known."""
-    group, counts = predictions.group, [len(t["labels"]) for t in targets]
-    first = [sum(counts[:i]) for i in range(len(counts))]
+    group = predictions.group
     outputs = {"pred_logits": predictions.logits[-1]}
     num_boxes = max(count_objects(outputs, targets) * group.copies, 1.0)
     losses, last = {}, len(predictions.logits) - 1
     for i, (logits, boxes) in enumerate(zip(predictions.logits, predictions.boxes, strict=True)):
         layer = {"pred_logits": logits, "pred_boxes": boxes, "group": replace(group, weight=1.0)}
-        indices = []
-        for image, start in enumerate(first):
-            own = (matches.layer == i) & (matches.image == image)
-            indices.append((matches.query[own], matches.target[own] - start))
+        indices = indices_of_layer(matches, i, targets)
         suffix = "" if i == last else f"_{i}"
         losses.update(criterion.losses_of_layer(layer, targets, indices, num_boxes, suffix))
     return losses

@@ -9,7 +9,7 @@ tuples that do not exist here; it is an error when the detector is built.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from types import FunctionType
 
 from torch import nn
@@ -100,7 +100,7 @@ def refuse(detector: nn.Module) -> None:
     for place, methods in REFUSED.items():
         part = _at(detector, place)
         for name, seam in methods.items():
-            if part is not None and _is_foreign(part, name) and not _takes_ours(place, part, name):
+            if part is not None and _is_foreign(part, name) and not _fits(detector, place, part):
                 raise InputError(
                     f"{place}: {type(part).__name__}.{name}() would not be called: {seam};"
                     " or give the model a forward() of its own"
@@ -114,8 +114,14 @@ def _at(detector: nn.Module, place: str) -> nn.Module | None:
     return part
 
 
-def _takes_ours(place: str, part: nn.Module, name: str) -> bool:
-    """Encoders and decoders have a ``forward`` here as well, which upstream's arguments tell."""
-    method: Callable = getattr(part, name)
-    stack = place.endswith(("coder",))
-    return stack and "key" not in inspect.signature(method).parameters
+def takes_upstreams_arguments(stack: nn.Module) -> bool:
+    """Whether an encoder or decoder has upstream's ``forward``: (query, key, value, ...)."""
+    return "key" in inspect.signature(stack.forward).parameters
+
+
+def _fits(detector: nn.Module, place: str, part: nn.Module) -> bool:
+    """Encoders and decoders have a ``forward`` here as well; some detectors follow upstream's."""
+    if not place.endswith("coder"):
+        return False
+    followed_decoder = place.endswith("decoder") and detector.follows_decoder
+    return followed_decoder or not takes_upstreams_arguments(part)

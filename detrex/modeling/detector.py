@@ -76,6 +76,7 @@ class Detector(UpstreamMethods, nn.Module):
     criterion: nn.Module
     heads_refine: bool = False
     passes_dn_metas = False  # as DINO gives denoising queries to a criterion that works by layer
+    follows_decoder = False  # whether a decoder may have upstream's arguments
     class_agnostic_head: str | None = None  # name of the head whose row 0 stands for any object
 
     def __init__(

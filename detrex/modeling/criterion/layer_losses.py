@@ -39,14 +39,14 @@ class LayerLosses:
         num_boxes, losses, indices = count_objects(outputs, targets), {}, []
         layers = {f"_{i}": layer for i, layer in enumerate(outputs.get("aux_outputs", ()))}
         layers[""] = outputs
-        for (suffix, layer), k in zip(layers.items(), self._k(sets[0]), strict=True):
-            indices.append(self._match_layer(layer, targets, k))
+        for number, (suffix, layer) in enumerate(layers.items()):
+            indices.append(self._indices(sets[0], number, layer, targets))
             losses.update(self.losses_of_layer(layer, targets, indices[-1], num_boxes, suffix))
         for proposals in sets[1:]:
             layer = {**outputs["enc_outputs"], "group": ENCODER}
             if proposals.class_agnostic:
                 targets = [{**t, "labels": torch.zeros_like(t["labels"])} for t in targets]
-            pairs = self._match_layer(layer, targets, self._k(proposals)[0])
+            pairs = self._indices(proposals, 0, layer, targets)
             losses.update(self.losses_of_layer(layer, targets, pairs, num_boxes, "_enc"))
         return losses, indices
 
@@ -134,14 +134,17 @@ class LayerLosses:
             losses.update({f"{name}{suffix}": value for name, value in found.items()})
         return losses
 
-    def _match_layer(self, layer: Layer, targets: Targets, k: int) -> Indices:
+    def _indices(
+        self, predictions: Predictions, number: int, layer: Layer, targets: Targets
+    ) -> Indices:
+        """The pairs of a layer of a set."""
+        known = self.known_matches(predictions, targets)
+        if known is not None:
+            return indices_of_layer(known, number, targets)
+        k = self.queries_per_target(predictions)
         # A matcher with upstream's two arguments decides by itself.
-        asked = k > 1 and len(inspect.signature(self.matcher.forward).parameters) > 2
-        return self.matcher(layer, targets, *([k] if asked else []))
-
-    def _k(self, predictions: Predictions) -> Sequence[int]:
-        """Queries per target of each layer of a set."""
-        return self.queries_per_target(predictions) or [1] * len(predictions.logits)
+        asked = k and len(inspect.signature(self.matcher.forward).parameters) > 2
+        return self.matcher(layer, targets, *([k[number]] if asked else []))
 
     def _of_layer(
         self,
@@ -183,6 +186,16 @@ def count_objects(outputs: dict, targets: Targets) -> float:
     """Objects per process, at least one."""
     count = sum(len(target["labels"]) for target in targets)
     return mean_over_ranks(count, outputs["pred_logits"].device).clamp(min=1).item()
+
+
+def indices_of_layer(matches: Matches, layer: int, targets: Targets) -> Indices:
+    """Of a set's matches those of a layer, by image."""
+    first, indices = 0, []
+    for image, target in enumerate(targets):
+        own = (matches.layer == layer) & (matches.image == image)
+        indices.append((matches.query[own], matches.target[own] - first))
+        first += len(target["labels"])
+    return indices
 
 
 def _last_of_each_query(matches: Matches, queries: int) -> Matches:
