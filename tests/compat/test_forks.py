@@ -45,7 +45,7 @@ def test_its_script_trains_saves_and_evaluates(tmp_path: Path) -> None:
     assert first.keys() == second.keys() and all(v > 0 for v in first.values())
     saved = torch.load(tmp_path / "model_final.pth", weights_only=False)
     weights, averages = saved["model"], saved["ema_state"]
-    moved = [k for k, v in weights.items() if not torch.equal(v, averages[k])]
+    moved = [k for k, v in averages.items() if not torch.equal(v, weights[k])]
     assert moved  # the averages lag behind
     found = train_net.main(
         ["--config-file", CONFIG, "--eval-only", *options]
