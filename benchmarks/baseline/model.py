@@ -110,7 +110,7 @@ class PlainRankDetr(nn.Module):
                 module.mask = mask
         if not self.training:
             return model(batch)
-        targets = model.prepare_targets(batch)
+        targets = model.targets(batch)
         found, _, encoder = model.predict(model.preprocess(batch), targets)
         primary, many = groups
         matcher = model.criterion.matcher

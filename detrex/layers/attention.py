@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from detrex.utils.arguments import keep_arguments
+
 
 class Rows(NamedTuple):
     """Consecutive queries of a self-attention: ``blocks`` equal blocks that see only themselves.
@@ -164,6 +166,7 @@ class MultiheadAttention(ResidualAttention):
     self-attention the mask can be given as :class:`Rows`. ``fused``: see :func:`masked_attention`.
     """
 
+    @keep_arguments
     def __init__(
         self,
         embed_dim: int,

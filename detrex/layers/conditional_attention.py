@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from detrex.utils.arguments import keep_arguments
+
 from .attention import Attended, ResidualAttention, Rows, masked_attention
 
 
@@ -16,6 +18,7 @@ class _ConditionalAttention(nn.Module):
 
     queries = ("query_content_proj", "query_pos_proj")
 
+    @keep_arguments
     def __init__(
         self,
         embed_dim: int,

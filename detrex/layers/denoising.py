@@ -13,22 +13,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detrex.utils import inverse_sigmoid
+from detrex.utils.errors import AssertedError
 
 
-def noisy_labels(labels: Tensor, num_classes: int, probability: float) -> Tensor:
-    """Each label is drawn anew from ``range(num_classes)`` with the given probability."""
-    chosen = torch.rand_like(labels, dtype=torch.float32) < probability
+def apply_label_noise(
+    labels: Tensor, label_noise_prob: float = 0.2, num_classes: int = 80
+) -> Tensor:
+    """Each label (G,) is drawn anew from ``range(num_classes)`` with that probability."""
+    if label_noise_prob <= 0:
+        return labels
+    chosen = torch.rand_like(labels, dtype=torch.float32) < label_noise_prob
     if labels.device.type == "cpu":  # as many draws as upstream's, for equal random numbers
         return labels.masked_scatter(chosen, torch.randint_like(labels[chosen], num_classes))
     # The host would wait for their number.
     return torch.where(chosen, torch.randint_like(labels, num_classes), labels)
 
 
-def noisy_boxes(boxes: Tensor, scale: float) -> Tensor:
-    """Boxes (..., 4) whose centres move by up to ``scale`` of the half size and whose sizes change
-    by up to ``scale`` of themselves."""
+def apply_box_noise(boxes: Tensor, box_noise_scale: float = 0.4) -> Tensor:
+    """Boxes (..., 4) whose centres move by up to ``box_noise_scale`` of the half size and whose
+    sizes change by up to that share of themselves."""
+    if box_noise_scale <= 0:
+        return boxes
     size = boxes[..., 2:]
-    shift = (torch.rand_like(boxes) * 2 - 1) * torch.cat([size / 2, size], -1) * scale
+    shift = (torch.rand_like(boxes) * 2 - 1) * torch.cat([size / 2, size], -1) * box_noise_scale
     return (boxes + shift).clamp(0, 1)
 
 
@@ -59,9 +66,9 @@ class GenerateDNQueries(nn.Module):
     """The label embedding of DN-DETR with its denoising set.
 
     ``with_indicator`` marks denoising queries by a last channel of 1, so that labels are embedded
-    in one channel less; matching queries carry 0 there (:meth:`unmarked`). One row of the
-    embedding is the unknown label; as upstream noise draws from all rows. ``num_queries`` is the
-    number of matching queries in the mask of :meth:`forward`.
+    in one channel less; matching queries carry 0 there (:meth:`unmarked`). The embedding has
+    ``num_classes`` rows, and noise draws from all of them: DN-DETR, whose last row is the unknown
+    label, counts it as a class. ``num_queries`` is the number of matching queries in the mask.
     """
 
     def __init__(
@@ -76,11 +83,13 @@ class GenerateDNQueries(nn.Module):
     ) -> None:
         super().__init__()
         self.num_queries = num_queries
+        self.num_classes = num_classes
+        self.label_embed_dim = label_embed_dim
         self.denoising_groups = denoising_groups
         self.label_noise_prob = label_noise_prob
         self.box_noise_scale = box_noise_scale
         self.with_indicator = with_indicator
-        self.label_encoder = nn.Embedding(num_classes + 1, label_embed_dim - with_indicator)
+        self.label_encoder = nn.Embedding(num_classes, label_embed_dim - with_indicator)
 
     def forward(
         self, gt_labels_list: Sequence[Tensor], gt_boxes_list: Sequence[Tensor]
@@ -90,13 +99,24 @@ class GenerateDNQueries(nn.Module):
         Returns content (B, N, C), boxes before the sigmoid (B, N, 4), the mask (N + Q, N + Q) for
         self-attention with denoising queries first (True = must not attend), ``denoising_groups``
         and the number of targets of the fullest image.
+
+        Raises:
+            AssertedError: for lists of different lengths.
         """
+        if len(gt_labels_list) != len(gt_boxes_list):
+            counts = f"{len(gt_labels_list)} images, boxes of {len(gt_boxes_list)}"
+            raise AssertedError(f"denoising: there are labels of {counts}")
         content, boxes = self.noised(gt_labels_list, gt_boxes_list)
-        groups, width = self.denoising_groups, content.shape[1] // self.denoising_groups
-        owner = torch.arange(groups, device=content.device).repeat_interleave(width)
+        width = content.shape[1] // self.denoising_groups
+        mask = self.generate_query_masks(width, content.device)
+        return content, boxes, mask, self.denoising_groups, width
+
+    def generate_query_masks(self, max_gt_num_per_image: int, device: torch.device | str) -> Tensor:
+        """The mask of :meth:`forward` for that many targets of the fullest image."""
+        groups = self.denoising_groups
+        owner = torch.arange(groups, device=device).repeat_interleave(max_gt_num_per_image)
         owner = F.pad(owner, (0, self.num_queries), value=groups)  # matching queries come last
-        mask = (owner[:, None] != owner) & (owner < groups)
-        return content, boxes, mask, groups, width
+        return (owner[:, None] != owner) & (owner < groups)
 
     def noised(
         self, gt_labels_list: Sequence[Tensor], gt_boxes_list: Sequence[Tensor]
@@ -104,9 +124,9 @@ class GenerateDNQueries(nn.Module):
         """The content and the boxes of :meth:`forward`."""
         groups, counts = self.denoising_groups, [len(labels) for labels in gt_labels_list]
         labels, boxes = torch.cat(gt_labels_list), torch.cat(gt_boxes_list)
-        rows = self.label_encoder.num_embeddings
-        labels = noisy_labels(labels.repeat(groups), rows, self.label_noise_prob)
-        boxes = noisy_boxes(boxes.repeat(groups, 1), self.box_noise_scale)
+        labels = labels.repeat(groups)
+        labels = apply_label_noise(labels, self.label_noise_prob, self.num_classes)
+        boxes = apply_box_noise(boxes.repeat(groups, 1), self.box_noise_scale)
         content = F.pad(self.label_encoder(labels), (0, int(self.with_indicator)), value=1.0)
         return pad_copies(content, boxes, counts, groups)
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from detrex.utils.arguments import keep_arguments
+from detrex.utils.errors import AssertedError
+
 
 class MLP(nn.Module):
     """``num_layers`` linear layers, ReLU between them: (..., input_dim) to (..., output_dim)."""
 
+    @keep_arguments
     def __init__(self, input_dim: int, hidden_dim: int, output_dim: int, num_layers: int) -> None:
         super().__init__()
         widths = [input_dim] + [hidden_dim] * (num_layers - 1) + [output_dim]
@@ -25,6 +29,7 @@ class MLP(nn.Module):
 class FFN(nn.Module):
     """The feed-forward block of a transformer layer, residual included: (..., embed_dim)."""
 
+    @keep_arguments
     def __init__(
         self,
         embed_dim: int = 256,
@@ -38,7 +43,7 @@ class FFN(nn.Module):
     ) -> None:
         super().__init__()
         if num_fcs < 2:
-            raise ValueError(f"FFN needs num_fcs >= 2, got {num_fcs}")
+            raise AssertedError(f"FFN needs num_fcs >= 2, got {num_fcs}")
         # One module object for all hidden layers, as upstream: a PReLU shares its slope, which the
         # state_dict lists here as well as in each layer.
         self.activation = activation = nn.ReLU(inplace=True) if activation is None else activation

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
+from detrex.utils.errors import AssertedError
+
 OPERATIONS = ("self_attn", "cross_attn", "norm", "ffn")
 
 
@@ -15,7 +17,7 @@ def _copies(module: nn.Module | Sequence[nn.Module], count: int, what: str) -> n
     if isinstance(module, nn.Module):
         return nn.ModuleList(copy.deepcopy(module) for _ in range(count))
     if len(module) != count:
-        raise ValueError(f"operation_order uses {what} {count} times, got {len(module)} modules")
+        raise AssertedError(f"{what} is used {count} times, got {len(module)} modules")
     return nn.ModuleList(module)
 
 
@@ -25,7 +27,7 @@ class BaseTransformerLayer(nn.Module):
     A leading "norm" makes it a pre-norm layer: residuals then start before the norm.
 
     Raises:
-        ValueError: for an unknown operation or a list of modules of the wrong length.
+        AssertedError: for an unknown operation or a list of modules of the wrong length.
     """
 
     def __init__(
@@ -38,11 +40,12 @@ class BaseTransformerLayer(nn.Module):
         super().__init__()
         order = tuple(operation_order or ())
         if not order or set(order) - set(OPERATIONS):
-            raise ValueError(f"operation_order must be made of {OPERATIONS}, got {order}")
+            raise AssertedError(f"operation_order must be made of {OPERATIONS}, got {order}")
         self.operation_order = order
         self.pre_norm = order[0] == "norm"
         uses = {name: order.count(name) for name in OPERATIONS}
-        self.attentions = _copies(attn, uses["self_attn"] + uses["cross_attn"], "attention")
+        self.num_attn = uses["self_attn"] + uses["cross_attn"]
+        self.attentions = _copies(attn, self.num_attn, "attention")
         self.embed_dim = self.attentions[0].embed_dim
         self.ffns = _copies(ffn, uses["ffn"], "ffn")
         self.norms = _copies(norm, uses["norm"], "norm")
@@ -87,7 +90,11 @@ class BaseTransformerLayer(nn.Module):
 
     def _masks(self, attn_masks: Sequence[Tensor | None] | Tensor | None) -> list[Tensor | None]:
         if attn_masks is None or isinstance(attn_masks, Tensor):
-            return [attn_masks] * len(self.attentions)
+            return [attn_masks] * self.num_attn
+        if len(attn_masks) != self.num_attn:
+            raise AssertedError(
+                f"{self.num_attn} attentions need a mask each, got {len(attn_masks)}"
+            )
         return list(attn_masks)
 
 
@@ -105,11 +112,11 @@ class TransformerLayerSequence(nn.Module):
     ) -> None:
         super().__init__()
         if isinstance(transformer_layers, nn.Module) and num_layers is None:
-            raise ValueError("num_layers is needed to copy one transformer layer")
-        if not isinstance(transformer_layers, nn.Module):
+            raise AssertedError("num_layers is needed to copy one transformer layer")
+        if not isinstance(transformer_layers, nn.Module) and num_layers is None:
             num_layers = len(transformer_layers)
         self.num_layers = num_layers
-        self.keep_layers(_copies(transformer_layers, num_layers, "a layer"))
+        self.keep_layers(_copies(transformer_layers, num_layers, "layer"))
         self.embed_dim = self.layers[0].embed_dim
         self.pre_norm = self.layers[0].pre_norm
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from detrex.layers import GenerateDNQueries, box_cxcywh_to_xyxy, box_xyxy_to_cxcywh
-from detrex.layers.denoising import copy_places, noisy_labels, pad_copies
+from detrex.layers.denoising import apply_label_noise, copy_places, pad_copies
 from detrex.modeling.matcher import Matches
 from detrex.modeling.matcher.matcher import Targets
 from detrex.modeling.queries import Queries, QueryGroup
@@ -35,7 +35,8 @@ def contrastive_denoising(
     labels, boxes = (torch.cat([t[key] for t in targets]) for key in ("labels", "boxes"))
     counts = [len(t["labels"]) for t in targets]
     blocks = max(1, number // max(*counts, 1))
-    labels = noisy_labels(labels.repeat(2 * blocks), embedding.num_embeddings, label_noise * 0.5)
+    labels = labels.repeat(2 * blocks)
+    labels = apply_label_noise(labels, label_noise * 0.5, embedding.num_embeddings)
     boxes = boxes.repeat(2 * blocks, 1)
     sign = torch.randint_like(boxes, 0, 2) * 2 - 1
     reach = torch.rand_like(boxes).view(blocks, 2, -1, 4)

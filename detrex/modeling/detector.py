@@ -5,17 +5,21 @@ Legend: B images, L layers, N queries, C channels, K classes; boxes are cxcywh i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from detectron2.structures import Instances
+from detectron2.utils.logger import log_first_n
 from torch import Tensor, nn
 
-from detrex.layers import box_xyxy_to_cxcywh
+from detrex.compat.detector import UpstreamMethods, padding
+from detrex.compat.layerwise import losses_layer_by_layer
+from detrex.compat.overrides import followed, ours, overridden, refuse
 from detrex.layers.folded_norm import fold_norms
-from detrex.modeling.criterion import Predictions, SetCriterion
+from detrex.modeling.criterion import Predictions
 from detrex.modeling.heads import Decoded, Heads
 from detrex.modeling.postprocess import (
     Best,
@@ -25,6 +29,8 @@ from detrex.modeling.postprocess import (
     resize_to_original,
 )
 from detrex.modeling.queries import Queries, QueryGroup, spans
+
+SLOWER = "The losses are computed layer by layer, as upstream does, for {}(); this is slower"
 
 
 class Images(NamedTuple):
@@ -39,12 +45,9 @@ def pad_and_stack(tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Tensors (C, H, W) of any sizes as (B, C, H, W) and a mask (B, H, W), True = padding."""
     height, width = (max(t.shape[side] for t in tensors) for side in (1, 2))
     batch = tensors[0].new_zeros(len(tensors), len(tensors[0]), height, width)
-    mask = torch.ones(len(tensors), height, width, dtype=torch.bool, device=batch.device)
     for i, tensor in enumerate(tensors):
-        h, w = tensor.shape[1:]
-        batch[i, :, :h, :w] = tensor
-        mask[i, :h, :w] = False
-    return batch, mask
+        batch[i, :, : tensor.shape[1], : tensor.shape[2]] = tensor
+    return batch, padding(batch, [tuple(t.shape[1:]) for t in tensors])
 
 
 def check_repeated(part: str, module: nn.Module, **values: object) -> None:
@@ -61,18 +64,7 @@ def check_repeated(part: str, module: nn.Module, **values: object) -> None:
             raise ValueError(f"model.{part}.{name} is {given}, the model needs {value}")
 
 
-def _check_criterion(criterion: nn.Module) -> None:
-    own = type(criterion)
-    names = ("forward", "get_loss", "loss_labels", "loss_boxes")
-    unused = [name for name in names if getattr(own, name) is not getattr(SetCriterion, name)]
-    if unused and own.supervise is SetCriterion.supervise:
-        raise ValueError(
-            f"{own.__name__}.{unused[0]} would not be called: detectors call supervise() for all"
-            " layers at once; override that, or loss_of() and pair_weights()"
-        )
-
-
-class Detector(nn.Module):
+class Detector(UpstreamMethods, nn.Module):
     """detectron2's contract: ``list[dict]`` in; a dict of losses (training) or Instances out.
 
     A subclass builds ``transformer``, ``class_embed`` and ``bbox_embed`` and calls :meth:`finish`;
@@ -83,6 +75,8 @@ class Detector(nn.Module):
     transformer: nn.Module
     criterion: nn.Module
     heads_refine: bool = False
+    passes_dn_metas = False  # as DINO gives denoising queries to a criterion that works by layer
+    follows_decoder = False  # whether a decoder may have upstream's arguments
     class_agnostic_head: str | None = None  # name of the head whose row 0 stands for any object
 
     def __init__(
@@ -122,10 +116,11 @@ class Detector(nn.Module):
         table 4). ``iou_weight`` is its share of the score; 0 trains it without using it.
 
         Raises:
-            ValueError: for a weight outside [0, 1], a branch beside a softmax over classes, or a
-                criterion with losses of its own where they are not called.
+            ValueError: for a weight outside [0, 1], or a branch beside a softmax over classes or a
+                criterion that is not ours.
+            InputError: for a part with a method of upstream's that cannot be called.
         """
-        _check_criterion(criterion)
+        refuse(self)
         self.criterion = criterion
         self.aux_loss = aux_loss
         self.select_box_nums_for_evaluation = select_box_nums_for_evaluation
@@ -134,28 +129,31 @@ class Detector(nn.Module):
             return
         if not 0 <= iou_weight <= 1:
             raise ValueError(f"model.iou_weight must be in [0, 1], got {iou_weight}")
-        if criterion.class_loss is None:
-            raise ValueError("model.iou_branch needs a sigmoid class loss, not 'ce_loss'")
+        if getattr(criterion, "class_loss", None) is None:
+            raise ValueError("model.iou_branch needs our criterion with a sigmoid class loss")
         decoder = self.transformer.decoder
         layers = range(decoder.num_layers)
         self.iou_embed = nn.ModuleList(nn.Linear(decoder.embed_dim, 1) for _ in layers)
 
-    @property
-    def device(self) -> torch.device:
-        return self.pixel_mean.device
-
+    @ours
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
         images = self.preprocess(batched_inputs)
-        targets = self.prepare_targets(batched_inputs) if self.training else None
+        targets = self.targets(batched_inputs) if self.training else None
         found, queries, proposals = self.predict(images, targets)
         if not self.training:
-            results = self.select(self.scores(found), found.boxes[-1], images.sizes)
+            results = self.inference(self.scores(found), found.boxes[-1], images.sizes)
             return resize_to_original(results, batched_inputs)
         sets = self.supervised_sets(found, queries.groups)
         sets = sets if proposals is None else [*sets, proposals]
         with torch.autocast(self.device.type, enabled=False):
-            losses = self.criterion.weighted(self.criterion.supervise(sets, targets))
-        return {**losses, **queries.losses}
+            return {**self.losses(sets, targets), **queries.losses}
+
+    def losses(self, sets: Sequence[Predictions], targets: list[dict]) -> dict[str, Tensor]:
+        """The weighted losses of all sets; layer by layer if a part has methods that ask for it."""
+        if methods := followed(self):
+            log_first_n(logging.INFO, SLOWER.format(methods[0]), key="message")
+            return losses_layer_by_layer(self, sets, targets)
+        return self.criterion.weighted(self.criterion.supervise(sets, targets))
 
     def predict(
         self, images: Images, targets: list[dict] | None = None
@@ -229,10 +227,9 @@ class Detector(nn.Module):
     def preprocess(self, batched_inputs: list[dict]) -> Images:
         """Normalise and pad to the largest image; the mask knows the true sizes, also at eval
         (upstream ignores padding there, so its batched detections depend on the batch)."""
-        pixels = [x["image"].to(self.device, non_blocking=True) for x in batched_inputs]
-        sizes = [tuple(image.shape[-2:]) for image in pixels]
-        batch, mask = pad_and_stack([(x - self.pixel_mean) / self.pixel_std for x in pixels])
-        return Images(batch, mask, sizes)
+        images = self.preprocess_image(batched_inputs)
+        sizes = [tuple(size) for size in images.image_sizes]
+        return Images(images.tensor, padding(images.tensor, sizes), sizes)
 
     def encode(self, images: Images) -> object:
         """Backbone, neck and encoder."""
@@ -262,15 +259,9 @@ class Detector(nn.Module):
         """Normalised pixels (B, 3, H, W) to feature levels (B, C, H, W)."""
         return self.neck(self.backbone(pixels))
 
-    def prepare_targets(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
+    def targets(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
         """Labels (G,) and boxes (G, 4) of each image, relative to its unpadded size."""
         instances = [x["instances"] for x in batched_inputs]
-        counts = [len(x) for x in instances]
-        boxes = torch.cat([x.gt_boxes.tensor.float() for x in instances])
-        labels = torch.cat([x.gt_classes for x in instances])
-        sides = (x["image"].shape[-2:] for x in batched_inputs)
-        sizes = [(w, h, w, h) for (h, w), n in zip(sides, counts, strict=True) for _ in range(n)]
-        boxes = box_xyxy_to_cxcywh(boxes / boxes.new_tensor(sizes).view_as(boxes))
-        # All images' targets in one copy each, for which the host need not wait.
-        parts = (x.to(self.device, non_blocking=True).split(counts) for x in (labels, boxes))
-        return [{"labels": own, "boxes": place} for own, place in zip(*parts, strict=True)]
+        if overridden(self, ("prepare_targets",)):  # it may compute on the model's device
+            instances = [x.to(self.device) for x in instances]
+        return self.prepare_targets(instances)

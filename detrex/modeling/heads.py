@@ -92,5 +92,15 @@ def build_shared_heads(
     class_embed, bbox_embed = build_heads(
         embed_dim, num_classes, decoder.num_layers, refine=refine, two_stage=two_stage
     )
-    decoder.register_heads(class_embed if two_stage else None, bbox_embed if refine else None)
+    store_heads(decoder, class_embed if two_stage else None, bbox_embed if refine else None)
     return class_embed, bbox_embed
+
+
+def store_heads(
+    decoder: nn.Module, class_embed: nn.ModuleList | None, bbox_embed: nn.Module | None
+) -> None:
+    """Store the model's heads under upstream's second name, so that state_dicts match; the order
+    is that of the decoder's parameters."""
+    heads = {"bbox_embed": bbox_embed, "class_embed": class_embed}
+    for name in getattr(decoder, "heads_order", heads):
+        setattr(decoder, name, heads[name])

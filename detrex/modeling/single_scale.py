@@ -16,6 +16,7 @@ from detrex.modeling.detector import Detector, Images
 from detrex.modeling.heads import Heads, build_head
 from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
 from detrex.modeling.transformer import DenseMemory, DenseTransformer
+from detrex.utils.arguments import keep_arguments
 
 
 class SingleScaleDetector(Detector):
@@ -32,6 +33,7 @@ class SingleScaleDetector(Detector):
     # decoder gets it, so that detections do not depend on the other images of the batch.
     trains_with_mask = False
 
+    @keep_arguments
     def __init__(
         self,
         backbone: nn.Module,
@@ -81,6 +83,7 @@ class SingleScaleDetector(Detector):
 class LearnedQueryDetector(SingleScaleDetector):
     """Queries are learned positions (``query_embed``); their contents start at zero."""
 
+    @keep_arguments
     def __init__(
         self,
         *,

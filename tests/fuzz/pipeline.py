@@ -183,7 +183,7 @@ def _compare(sample: dict, picture: plain.Picture) -> None:
 
 def _check_targets(sample: dict) -> None:
     """What the models train on is finite and within the image."""
-    (targets,) = Detector.prepare_targets(SimpleNamespace(device="cpu"), [sample])
+    (targets,) = Detector.prepare_targets(SimpleNamespace(device="cpu"), [sample["instances"]])
     boxes = targets["boxes"]
     expect(min(sample["image"].shape) > 0, "an image without pixels")
     expect(((boxes >= 0) & (boxes <= 1)).all(), f"targets outside [0, 1]: {boxes.tolist()}")

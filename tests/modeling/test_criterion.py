@@ -160,7 +160,7 @@ def test_a_loss_takes_the_factor_of_its_nearest_name() -> None:
     names = ["loss_class", "loss_class_0", "loss_class_1", "loss_class_0_one2many"]
     weighted = crit.weighted(dict.fromkeys(names, torch.ones(())))
     assert [weighted[name].item() for name in names] == [2.0, 3.0, 2.0, 3.0]
-    with pytest.raises(ValueError, match="no factor for 'loss_bbox'"):
+    with pytest.raises(ValueError, match="no factor for 'loss_bbox_0'"):
         crit.weighted({"loss_bbox_0": torch.ones(())})
 
 

@@ -70,7 +70,7 @@ def test_plain_copies_move_by_up_to_the_noise() -> None:
 def test_labels_are_drawn_anew_as_often_as_told(noise: float) -> None:
     torch.manual_seed(0)
     batch = targets(4)
-    generator = GenerateDNQueries(10, 49, 1, 500, noise, 0.4)  # one more row: the unknown label
+    generator = GenerateDNQueries(10, 50, 1, 500, noise, 0.4)
     with torch.no_grad():
         generator.label_encoder.weight.copy_(torch.arange(50.0)[:, None])
     labels = plain_denoising(batch, generator).content.view(500, 4)
@@ -134,7 +134,7 @@ def test_denoising_queries_do_not_reach_the_others(config: str) -> None:
     batch = [image(64, 96, 3, seed=1), image(80, 48, 2, seed=2)]
     with torch.no_grad():
         memory = model.encode(model.preprocess(batch))
-        queries, _ = model.make_queries(memory, model.prepare_targets(batch))
+        queries, _ = model.make_queries(memory, model.targets(batch))
         before = model.decode(queries, memory)
         group = queries.groups[1]
         block = slice(10, 10 + group.size // group.blocks)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from detrex.modeling import SetCriterion
 from tests.models import RANK_DETR, image, tiny
 
 DINO = "projects/dino/configs/dino-resnet/dino_r50_4scale_12ep.py"
@@ -176,25 +175,6 @@ def test_values_that_upstream_repeats_must_agree() -> None:
         tiny(transformer__two_stage_num_proposals=7)
     with pytest.raises(ValueError, match="mixed_selection is False, the model needs True"):
         tiny(transformer__mixed_selection=False)
-
-
-class OwnLabels(SetCriterion):
-    def loss_labels(self, *args):
-        raise AssertionError
-
-
-class OwnSum(OwnLabels):
-    def supervise(self, sets, targets):
-        return {}
-
-
-def test_losses_that_the_detector_would_not_call_are_refused() -> None:
-    model = tiny()
-    options = (model.criterion, model.aux_loss, 100, False, 0.3)
-    own = [kind(5, model.criterion.matcher, {}) for kind in (OwnLabels, OwnSum)]
-    with pytest.raises(ValueError, match="OwnLabels.loss_labels would not be called"):
-        model.finish(own[0], *options[1:])
-    model.finish(own[1], *options[1:])
 
 
 def test_dinos_contents_may_be_the_chosen_proposals() -> None:

@@ -37,7 +37,7 @@ def test_the_class_bias_leaves_denoising_queries_alone() -> None:
     model = tiny(CONFIG).train()
     with torch.no_grad():
         memory = model.encode(model.preprocess(BATCH))
-        queries, _ = model.make_queries(memory, model.prepare_targets(BATCH))
+        queries, _ = model.make_queries(memory, model.targets(BATCH))
         plain = model.decode(queries, memory).logits
         for table in model.rank_adaptive_classhead_emb:
             table.weight += 1.0
@@ -51,7 +51,7 @@ def test_denoising_queries_do_not_move_the_ranked_ones() -> None:
     model = tiny(CONFIG).train()
     with torch.no_grad():
         memory = model.encode(model.preprocess(BATCH))
-        queries, _ = model.make_queries(memory, model.prepare_targets(BATCH))
+        queries, _ = model.make_queries(memory, model.targets(BATCH))
         before = model.decode(queries, memory)
         queries.content[:, 10:] += 1.0
         after = model.decode(queries, memory)
@@ -62,7 +62,7 @@ def test_denoising_queries_do_not_move_the_ranked_ones() -> None:
 @pytest.mark.parametrize("aware", [False, True])
 def test_the_loss_of_denoising_queries_is_a_switch(aware: bool) -> None:
     model = tiny(CONFIG, criterion__GIoU_aware_denoising=aware).train()
-    batch = model.prepare_targets(BATCH[:1])
+    batch = model.targets(BATCH[:1])
     group = model.extend(Queries(*[torch.zeros(1, 1, 256)] * 2, torch.zeros(1, 1, 4), ()), batch)
     group = group.groups[0]
     logits = torch.randn(1, 1, group.size, 5)

@@ -70,7 +70,7 @@ def made(config: str) -> tuple:
     model = tiny(config).train()
     with torch.no_grad():
         memory = model.encode(model.preprocess(BATCH))
-        targets = model.prepare_targets(BATCH)
+        targets = model.targets(BATCH)
         queries, _ = model.make_queries(memory, targets)
     return model, memory, targets, queries, {group.name: group for group in queries.groups}
 

@@ -59,7 +59,7 @@ def test_losses_are_the_mean_over_groups_matched_apart() -> None:
     generator = torch.Generator().manual_seed(5)
     logits = torch.randn(2, 2, 30, 5, generator=generator)
     boxes = torch.rand(2, 2, 30, 4, generator=generator) * 0.5 + 0.2
-    targets = model.prepare_targets(BATCH)
+    targets = model.targets(BATCH)
     together = model.criterion.supervise([Predictions(logits, boxes, model.groups[0])], targets)
     one = QueryGroup(size=10)
     apart = [

@@ -104,7 +104,7 @@ def prepared() -> tuple:
         if p.dim() > 1 and not p.any():
             torch.nn.init.normal_(p, std=0.05)
     memory = model.encode(model.preprocess(BATCH))
-    queries, _ = model.make_queries(memory, model.prepare_targets(BATCH))
+    queries, _ = model.make_queries(memory, model.targets(BATCH))
     return model, memory, queries
 
 

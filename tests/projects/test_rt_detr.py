@@ -109,7 +109,7 @@ def test_losses_equal_those_of_transformers(tmp_path: Path) -> None:
     for record, pixels in zip(batch, images(), strict=True):
         record["image"] = pixels
     found = ours(batch)
-    targets = ours.prepare_targets(batch)
+    targets = ours.targets(batch)
     labels = [{"class_labels": t["labels"], "boxes": t["boxes"]} for t in targets]
     expected = theirs(pixel_values=images() / 255.0, labels=labels)
     torch.testing.assert_close(sum(found.values()), expected.loss, rtol=1e-4, atol=0)

@@ -135,7 +135,7 @@ def test_narrow_boxes_look_along_the_other_axis() -> None:
 
 def test_denoising_queries_do_not_reach_the_others() -> None:
     model = build(CONFIGS["dn"]).train()
-    targets = model.prepare_targets(BATCH)
+    targets = model.targets(BATCH)
     with_noise, without = predict(model, targets=targets), predict(model)
     for x, y in zip(with_noise, without, strict=True):
         assert x.shape[2] == 10 + 5 * 3 and y.shape[2] == 10

@@ -51,7 +51,7 @@ class LayerOutputs(nn.Module):
         logits = [detector.scores(found, i) for i in range(len(found.boxes))]
         scores = torch.stack([detector.probabilities(x) for x in logits])  # (L, B, N, K)
         by_layer = [
-            resize_to_original(detector.select(x, boxes, images.sizes), batched_inputs)
+            resize_to_original(detector.inference(x, boxes, images.sizes), batched_inputs)
             for x, boxes in zip(logits, found.boxes, strict=True)
         ]
         outputs = []

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from detrex.utils.arguments import keep_arguments
+
 from .function import deformable_attention
 from .plain import Shapes, as_shapes
 
@@ -20,6 +22,7 @@ class MultiScaleDeformableAttention(nn.Module):
         ValueError: if ``embed_dim`` is not divisible by ``num_heads``.
     """
 
+    @keep_arguments
     def __init__(
         self,
         embed_dim: int = 256,

@@ -5,7 +5,7 @@ Legend: B images, L layers, N queries, K classes, M matches; boxes are cxcywh in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,14 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from detrex.compat.overrides import LAYER_METHODS, ours, overridden
 from detrex.layers import box_cxcywh_to_xyxy, overlaps
 from detrex.modeling.losses import CLASS_LOSSES, ClassLoss, Quality, build_class_loss
 from detrex.modeling.losses.softmax import softmax_cross_entropy
 from detrex.modeling.matcher import Assignment, Matches, Problems
 from detrex.modeling.matcher.matcher import Targets
 from detrex.utils.dist import mean_over_ranks
+from detrex.utils.errors import AssertedError
 
-from .layer_losses import LayerLosses
+from .layer_losses import LayerLosses, count_objects
 from .sets import ENCODER, Predictions, sets_from_outputs
 
 
@@ -41,10 +43,11 @@ class SetCriterion(LayerLosses, nn.Module):
 
     ``loss_class_type`` names a class loss of :mod:`detrex.modeling.losses`; ``alpha`` and
     ``gamma`` are its focal parameters. ``weight_dict`` maps loss names to factors.
-    ``eos_coef`` is used by the softmax loss only.
+    ``eos_coef`` is used by the softmax loss only. Losses are "class" and "boxes"; a subclass with a
+    :meth:`get_loss` or ``forward`` of its own may have others.
 
     Raises:
-        ValueError: for an unknown ``loss_class_type`` or entry of ``losses``.
+        AssertedError: for an unknown ``loss_class_type`` or entry of ``losses``.
     """
 
     two_stage_binary_cls = True  # of "enc_outputs": they answer for class 0
@@ -63,11 +66,14 @@ class SetCriterion(LayerLosses, nn.Module):
         super().__init__()
         known = [*sorted(CLASS_LOSSES), "ce_loss"]
         if loss_class_type not in known:
-            raise ValueError(
+            raise AssertedError(
                 f"criterion: loss_class_type is one of {known}, got {loss_class_type!r}"
             )
-        if set(losses) - {"class", "boxes"}:
-            raise ValueError(f"criterion: losses are 'class' and 'boxes', got {list(losses)}")
+        if set(losses) - {"class", "boxes"} and not overridden(self, ("get_loss", "forward")):
+            raise AssertedError(
+                f"criterion: losses are 'class' and 'boxes', got {list(losses)}; others need a"
+                " get_loss() that knows them"
+            )
         self.num_classes = num_classes
         self.matcher = matcher
         self.weight_dict = weight_dict
@@ -85,6 +91,7 @@ class SetCriterion(LayerLosses, nn.Module):
             self.class_loss = build_class_loss(loss_class_type, alpha, gamma)
         self.proposal_loss = build_class_loss("focal_loss", alpha, gamma)
 
+    @ours
     def supervise(self, sets: Sequence[Predictions], targets: Targets) -> dict[str, Tensor]:
         """Unweighted losses of all sets, divided by the number of objects per process.
 
@@ -96,12 +103,17 @@ class SetCriterion(LayerLosses, nn.Module):
         unknown = [s for s, matches in zip(sets, known, strict=True) if matches is None]
         assignment = Assignment([self.problems(s, targets) for s in unknown])
         sets = [replace(s, logits=s.logits.float()) for s in sets]
-        negatives = [self._negatives(s) for s in sets]
+        negatives = [self._negatives(s) if "class" in self.losses else None for s in sets]
         solved = map(self._join_blocks, unknown, assignment.solve())
         matches = [next(solved) if m is None else m for m in known]
         losses: dict[str, Tensor] = {}
-        for matched, negative in zip(self._pairs(sets, matches, targets), negatives, strict=True):
-            losses.update(self._set_losses(matched, negative, num_boxes))
+        for pairs, negative in zip(self._pairs(sets, matches, targets), negatives, strict=True):
+            own, group = pairs.predictions, pairs.predictions.group
+            scale = group.weight / (num_boxes * group.copies).clamp(min=1)
+            for kind, values in self._set_losses(pairs, negative, self.losses, scale).items():
+                # Copies: callers may weight them in place.
+                named = enumerate(torch.unbind_copy(values))
+                losses.update({own.loss_name(kind, layer): value for layer, value in named})
         return losses
 
     def weighted(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -112,18 +124,31 @@ class SetCriterion(LayerLosses, nn.Module):
         factors = torch.tensor([self._factor(name) for name in losses])
         values = torch.stack(list(losses.values()))
         values = values * factors.to(values, non_blocking=True)
-        return dict(zip(losses, values.unbind(), strict=True))
+        return dict(zip(losses, torch.unbind_copy(values), strict=True))
 
+    @ours
     def forward(
         self, outputs: dict, targets: Targets, return_indices: bool = False
     ) -> dict[str, Tensor] | tuple[dict[str, Tensor], list]:
         """Upstream's format: "pred_logits" (B, N, K), "pred_boxes" (B, N, 4), and optionally
-        "aux_outputs" (a list of such dicts) and "enc_outputs" (one)."""
-        losses = self.supervise(sets_from_outputs(outputs, self.two_stage_binary_cls), targets)
-        if not return_indices:
-            return losses
-        layers = [outputs, *outputs.get("aux_outputs", ())]
-        return losses, [self.matcher(layer, targets) for layer in layers]
+        "aux_outputs" (a list of such dicts), "enc_outputs" (one) and, as DN-DETR has them,
+        "denoising_output" (as outputs), "denoising_groups" and "max_gt_num_per_image".
+
+        All layers at once, unless a subclass or a matcher has methods of its own for one layer.
+        The indices are those of the layers in their order, the last one at the end.
+        """
+        sets = sets_from_outputs(outputs, self.two_stage_binary_cls)
+        if overridden(self, LAYER_METHODS) or overridden(self.matcher, ("forward", "match")):
+            losses, indices = self.layer_by_layer(outputs, sets, targets)
+        else:
+            losses = self.supervise(sets, targets)
+            layers = [*outputs.get("aux_outputs", ()), outputs] if return_indices else []
+            indices = [self.matcher(layer, targets) for layer in layers]
+        if "denoising_output" in outputs:
+            layers = len(outputs.get("aux_outputs", ()))
+            num_boxes = count_objects(outputs, targets)
+            losses.update(self.calculate_dn_loss(outputs, targets, layers, num_boxes))
+        return (losses, indices) if return_indices else losses
 
     @torch.no_grad()
     def problems(self, predictions: Predictions, targets: Targets) -> Problems:
@@ -168,17 +193,14 @@ class SetCriterion(LayerLosses, nn.Module):
         return 1.0
 
     def _factor(self, name: str) -> float:
-        while name not in self.weight_dict:
-            if "_" not in name.removeprefix("loss_"):
-                raise ValueError(f"criterion.weight_dict has no factor for {name!r}")
-            name = name.rpartition("_")[0]
-        return self.weight_dict[name]
+        factor = nearest_factor(self.weight_dict, name)
+        if factor is None:
+            raise ValueError(f"criterion.weight_dict has no factor for {name!r}")
+        return factor
 
     def _negatives(self, predictions: Predictions) -> Tensor | None:
         loss = self.loss_of(predictions)
-        if "class" not in self.losses or loss is None:
-            return None
-        return loss.sum_as_negatives(predictions.logits)
+        return None if loss is None else loss.sum_as_negatives(predictions.logits)
 
     def _join_blocks(self, predictions: Predictions, matches: Matches) -> Matches:
         """The solved assignments of a group's blocks, put together."""
@@ -206,47 +228,58 @@ class SetCriterion(LayerLosses, nn.Module):
             for p in pairs
         ]
 
-    def _set_losses(self, pairs: Pairs, negatives: Tensor | None, num_boxes: Tensor) -> dict:
-        """The named losses of a set; ``negatives`` (L,): all its logits as negatives."""
+    def _set_losses(
+        self,
+        pairs: Pairs,
+        negatives: Tensor | None,
+        kinds: Sequence[str],
+        scale: Tensor | float,
+    ) -> dict[str, Tensor]:
+        """A set's losses of each kind by layer (L,), sums times ``scale``; ``negatives`` (L,): all
+        its logits as negatives."""
         predictions, layer = pairs.predictions, pairs.matches.layer
-        group = predictions.group
-        losses, kinds = {}, self._pair_losses(pairs, negatives)
-        if kinds:
-            starts, values = zip(*kinds.values(), strict=True)
+        losses, of_pairs = {}, self._pair_losses(pairs, negatives, kinds)
+        if of_pairs:
+            starts, values = zip(*of_pairs.values(), strict=True)
             sums = torch.stack(starts).index_add(1, layer, torch.stack(values))
-            scale = group.weight / (num_boxes * group.copies).clamp(min=1)
-            losses = dict(zip(kinds, sums * scale, strict=True))
-        if "class" in self.losses and self.loss_of(predictions) is None:
+            losses = dict(zip(of_pairs, sums * scale, strict=True))
+        if "class" in kinds and self.loss_of(predictions) is None:
             mean = softmax_cross_entropy(
                 predictions.logits, pairs.matches, pairs.labels, self.empty_weight
             )
-            losses["class"] = mean * group.weight
-        return {
-            predictions.loss_name(kind, layer): value
-            for kind, values in losses.items()
-            for layer, value in enumerate(values.unbind())
-        }
+            losses["class"] = mean * predictions.group.weight
+        return losses
 
     def _pair_losses(
-        self, pairs: Pairs, negatives: Tensor | None
+        self, pairs: Pairs, negatives: Tensor | None, kinds: Sequence[str]
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """Of every kind the loss of each pair (M,), after what the layers (L,) start from."""
         predictions, matches = pairs.predictions, pairs.matches
         weight = self.pair_weights(predictions, matches, pairs.labels, pairs.iou)
         zeros = pairs.l1.new_zeros(len(predictions.logits))
-        found = {}
+        losses = {}
         if negatives is not None:
             loss = self.loss_of(predictions)
             place = (*matches.place, pairs.labels)
             negatives, x = loss.with_matched(predictions.logits, negatives, place)
             quality = Quality(pairs.iou, pairs.giou, weight, matches.bags())
-            found["class"] = negatives, loss.positives(x, quality)
-        if "boxes" in self.losses:
-            found["bbox"] = zeros, pairs.l1 * weight
-            found["giou"] = zeros, pairs.giou_loss * weight
+            losses["class"] = negatives, loss.positives(x, quality)
+        if "boxes" in kinds:
+            losses["bbox"] = zeros, pairs.l1 * weight
+            losses["giou"] = zeros, pairs.giou_loss * weight
         if predictions.iou_logits is not None:
             # Reconstructed: Align-DETR (table 4) does not say the loss of its IoU branch.
             x = predictions.iou_logits.float()[matches.place]
             bce = F.binary_cross_entropy_with_logits(x, pairs.iou, reduction="none")
-            found["iou"] = zeros, bce * weight
-        return found
+            losses["iou"] = zeros, bce * weight
+        return losses
+
+
+def nearest_factor(weight_dict: Mapping[str, float], name: str) -> float | None:
+    """The factor of a loss; "loss_bbox_0_one2many" takes that of "loss_bbox_0", or else of
+    "loss_bbox"."""
+    while name not in weight_dict:
+        if "_" not in name.removeprefix("loss_"):
+            return None
+        name = name.rpartition("_")[0]
+    return weight_dict[name]

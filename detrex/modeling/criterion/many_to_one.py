@@ -60,8 +60,7 @@ class ManyToOneCriterion(TwoStageCriterion):
     def pair_weights(
         self, predictions: Predictions, matches: Matches, labels: Tensor, iou: Tensor
     ) -> Tensor | float:
-        k = self.queries_per_target(predictions)
-        if k is None or max(k) == 1:
+        if predictions.group.name and predictions.group is not ENCODER:
             return 1.0
         logits = predictions.logits.detach().float()
         score = logits[matches.layer, matches.image, matches.query, labels].sigmoid()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from detrex.modeling.matcher import Matches
 from detrex.modeling.queries import QueryGroup
 
 
@@ -34,11 +35,15 @@ class Predictions:
 
 
 def sets_from_outputs(outputs: dict, class_agnostic: bool = True) -> list[Predictions]:
-    """Upstream's nested dict as supervised sets; ``class_agnostic`` says it of the proposals."""
+    """Upstream's nested dict as supervised sets; ``class_agnostic`` says it of proposals that do
+    not say so themselves."""
     layers = [*outputs.get("aux_outputs", ()), outputs]
-    sets = [_stack(layers, QueryGroup(size=outputs["pred_logits"].shape[1]))]
+    group = outputs.get("group") or QueryGroup(size=outputs["pred_logits"].shape[1])
+    sets = [_stack(layers, group)]
     if "enc_outputs" in outputs:
-        sets.append(_stack([outputs["enc_outputs"]], ENCODER, class_agnostic))
+        proposals = outputs["enc_outputs"]
+        agnostic = proposals.get("class_agnostic", class_agnostic)
+        sets.append(_stack([proposals], ENCODER, agnostic))
     return sets
 
 
@@ -50,3 +55,6 @@ def _stack(layers: Sequence[dict], group: QueryGroup, class_agnostic: bool = Fal
 
 # The encoder's proposals are supervised as a set of their own; its size is the number of tokens.
 ENCODER = QueryGroup(name="_enc", size=1)
+
+# Denoising queries in upstream's dicts, which say themselves how many there are of which target.
+DENOISING = QueryGroup("_dn", 0, assign=Matches(*torch.empty(4, 0, dtype=torch.int64)))

@@ -10,6 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from detrex.compat.overrides import ours
+from detrex.utils.errors import AssertedError
+
 from .assignment import Matches, assign
 from .pairs import pair_costs
 
@@ -23,7 +26,7 @@ class HungarianMatcher(nn.Module):
     negative instead of positive. A method with another cost overrides :meth:`cost`.
 
     Raises:
-        ValueError: if all costs are zero or the class cost is unknown.
+        AssertedError: if all costs are zero or the class cost is unknown.
     """
 
     def __init__(
@@ -37,11 +40,11 @@ class HungarianMatcher(nn.Module):
     ) -> None:
         super().__init__()
         if not (cost_class or cost_bbox or cost_giou):
-            raise ValueError(
+            raise AssertedError(
                 "matcher: at least one of cost_class, cost_bbox, cost_giou must be set"
             )
         if cost_class_type not in CLASS_COSTS:
-            raise ValueError(
+            raise AssertedError(
                 f"matcher: cost_class_type is one of {sorted(CLASS_COSTS)}, got {cost_class_type!r}"
             )
         self.cost_class = cost_class
@@ -66,6 +69,7 @@ class HungarianMatcher(nn.Module):
             for x, b, t in pairs
         ]
 
+    @ours
     def match(
         self,
         logits: Tensor,
@@ -87,6 +91,7 @@ class HungarianMatcher(nn.Module):
         cost = pair_costs(boxes, gt, self.cost_bbox, -self.cost_giou, 0.0)
         return cost.add_(class_cost, alpha=self.cost_class)
 
+    @ours
     @torch.no_grad()
     def forward(
         self, outputs: dict[str, Tensor], targets: Targets, gt_copy: int = 1

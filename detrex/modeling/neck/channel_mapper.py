@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
+from detrex.utils.arguments import keep_arguments
+
 
 class _ConvNorm(nn.Module):
     """Convolution, norm, activation."""
@@ -37,6 +39,7 @@ class ChannelMapper(nn.Module):
         ValueError: if an in_feature is unknown or ``num_outs`` is below the number of inputs.
     """
 
+    @keep_arguments
     def __init__(
         self,
         input_shapes: Mapping[str, ShapeSpec],
@@ -59,7 +62,7 @@ class ChannelMapper(nn.Module):
         num_outs = len(in_features) if num_outs is None else num_outs
         if num_outs < len(in_features):
             raise ValueError(f"neck: num_outs {num_outs} is below the {len(in_features)} inputs")
-        self.in_features = list(in_features)
+        self.in_features, self.num_outs = list(in_features), num_outs
         channels = [input_shapes[name].channels for name in in_features]
         options = dict(bias=bias, groups=groups, dilation=dilation)
 

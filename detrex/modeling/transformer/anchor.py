@@ -6,7 +6,7 @@ Legend: B images, N queries, C channels; boxes are cxcywh in [0, 1].
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from detrex.layers import MLP, get_sine_pos_embed
 from detrex.modeling.queries import Queries
@@ -21,16 +21,13 @@ class AnchorBoxDecoder(DeformableDecoder):
     ``content_scale`` multiplies it with MLP(content), from the second layer on.
     """
 
+    heads_order = ("class_embed", "bbox_embed")  # as upstream registers them
+
     def __init__(self, *, content_scale: bool = False, **deformable) -> None:
         super().__init__(**deformable)
         dim = self.embed_dim
         self.query_scale = MLP(dim, dim, dim, 2) if content_scale else None
         self.ref_point_head = MLP(dim * 2, dim, dim, 2)
-
-    def register_heads(
-        self, class_embed: nn.ModuleList | None, bbox_embed: nn.ModuleList | None
-    ) -> None:
-        self.class_embed, self.bbox_embed = class_embed, bbox_embed  # in upstream's order
 
     def position(self, i: int, queries: Queries, memory: Memory) -> dict[str, Tensor]:
         boxes = memory.on_levels(queries.boxes)

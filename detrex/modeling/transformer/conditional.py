@@ -17,6 +17,7 @@ from detrex.layers import (
     get_sine_pos_embed,
 )
 from detrex.modeling.queries import Queries
+from detrex.utils.arguments import keep_arguments
 
 from .dense import DenseDecoder, DenseEncoder, DenseMemory
 
@@ -24,6 +25,7 @@ from .dense import DenseDecoder, DenseEncoder, DenseMemory
 class ConditionalEncoder(DenseEncoder):
     """The dense encoder; its feed-forward starts from a PReLU by default."""
 
+    @keep_arguments
     def __init__(self, *, activation: nn.Module | None = None, **dense) -> None:
         super().__init__(activation=activation or nn.PReLU(), **dense)
 
@@ -34,6 +36,7 @@ class ConditionalDecoder(DenseDecoder):
     ``ref_point_head`` turns a query's learned position into its point.
     """
 
+    @keep_arguments
     def __init__(
         self,
         *,

@@ -43,7 +43,7 @@ class Decoder(TransformerLayerSequence):
         super().__init__(transformer_layers, num_layers)
         self.look_forward_twice = look_forward_twice
         self.use_checkpoint = use_checkpoint
-        # Upstream stores the model's heads a second time here; see register_heads.
+        # Upstream stores the model's heads a second time here; see store_heads.
         self.bbox_embed: nn.ModuleList | None = None
         self.class_embed: nn.ModuleList | None = None
 
@@ -95,10 +95,3 @@ class Decoder(TransformerLayerSequence):
             traced = moved if self.look_forward_twice else None
             queries = replace(queries, boxes=moved.detach(), traced=traced)
         return (logits, boxes, *iou), queries
-
-    def register_heads(
-        self, class_embed: nn.ModuleList | None, bbox_embed: nn.ModuleList | None
-    ) -> None:
-        """Store the model's heads under upstream's second name, so that state_dicts match."""
-        self.bbox_embed = bbox_embed
-        self.class_embed = class_embed

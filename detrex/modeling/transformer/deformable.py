@@ -21,6 +21,7 @@ from detrex.layers import (
     get_sine_pos_embed,
 )
 from detrex.modeling.queries import Queries
+from detrex.utils.arguments import keep_arguments
 
 from .decoder import Decoder, run_layer
 from .memory import Memory, ProposesBoxes
@@ -29,9 +30,11 @@ from .memory import Memory, ProposesBoxes
 class DeformableEncoder(TransformerLayerSequence):
     """Encoder layers whose self-attention samples all levels.
 
-    ``post_norm`` adds a final LayerNorm; ``use_checkpoint`` trades time for memory.
+    ``post_norm`` adds a final LayerNorm; ``use_checkpoint`` trades time for memory;
+    ``operation_order`` is the layers' (an argument of DAB-Deformable-DETR's).
     """
 
+    @keep_arguments
     def __init__(
         self,
         embed_dim: int = 256,
@@ -43,6 +46,7 @@ class DeformableEncoder(TransformerLayerSequence):
         post_norm: bool = False,
         num_feature_levels: int = 4,
         use_checkpoint: bool = False,
+        operation_order: Sequence[str] = ("self_attn", "norm", "ffn", "norm"),
     ) -> None:
         layer = BaseTransformerLayer(
             attn=MultiScaleDeformableAttention(
@@ -50,7 +54,7 @@ class DeformableEncoder(TransformerLayerSequence):
             ),
             ffn=FFN(embed_dim, feedforward_dim, ffn_drop=ffn_dropout),
             norm=nn.LayerNorm(embed_dim),
-            operation_order=("self_attn", "norm", "ffn", "norm"),
+            operation_order=operation_order,
         )
         super().__init__(layer, num_layers)
         self.post_norm_layer = nn.LayerNorm(embed_dim) if post_norm else None
@@ -77,6 +81,7 @@ class DeformableDecoder(Decoder):
     detector decides which layers are supervised (``aux_loss``), so it must stay True.
     """
 
+    @keep_arguments
     def __init__(
         self,
         embed_dim: int = 256,
@@ -119,6 +124,7 @@ class MultiScaleTransformer(ProposesBoxes, nn.Module):
     what else turns proposals or learned places into queries.
     """
 
+    @keep_arguments
     def __init__(
         self,
         encoder: DeformableEncoder,
@@ -171,6 +177,7 @@ class DeformableTransformer(MultiScaleTransformer):
     ``mixed_selection`` repeats the model's switch in upstream's configs; None follows the model.
     """
 
+    @keep_arguments
     def __init__(self, *, mixed_selection: bool | None = None, **multi_scale) -> None:
         super().__init__(**multi_scale)
         self.mixed_selection = mixed_selection

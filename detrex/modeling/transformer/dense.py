@@ -19,6 +19,7 @@ from detrex.layers import (
     TransformerLayerSequence,
 )
 from detrex.modeling.queries import Queries
+from detrex.utils.arguments import keep_arguments
 
 from .decoder import Decoder
 
@@ -54,6 +55,7 @@ class DenseEncoder(TransformerLayerSequence):
     argument without effect: tokens are (B, S, C) here.
     """
 
+    @keep_arguments
     def __init__(
         self,
         embed_dim: int = 256,
@@ -96,6 +98,7 @@ class DenseDecoder(Decoder):
     layer only; here that is the model's ``aux_loss=False``.
     """
 
+    @keep_arguments
     def __init__(
         self,
         embed_dim: int = 256,

@@ -14,6 +14,7 @@ from detrex.modeling.criterion import Predictions
 from detrex.modeling.detector import Detector
 from detrex.modeling.heads import Heads
 from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
+from detrex.utils.arguments import keep_arguments
 
 from .transformer import AnchorDETRTransformer
 
@@ -29,6 +30,7 @@ class AnchorDETR(Detector):
         ValueError: groups that do not add up to the transformer's queries.
     """
 
+    @keep_arguments
     def __init__(
         self,
         backbone: nn.Module,

@@ -17,6 +17,7 @@ from detrex.layers.attention import Rows, self_attention
 from detrex.modeling.heads import build_heads
 from detrex.modeling.queries import Queries
 from detrex.modeling.transformer import Decoder
+from detrex.utils.arguments import keep_arguments
 
 
 class FeedForward(nn.Module):
@@ -117,6 +118,7 @@ class AnchorDETRTransformer(nn.Module):
         ValueError: another prior, another ``attention_type`` than "RCDA", or several levels.
     """
 
+    @keep_arguments
     def __init__(
         self,
         embed_dim: int = 256,

@@ -155,10 +155,10 @@ class Collaborative:
             detections.pred_boxes.clip(detections.image_size)
         return [soft_nms(detections, self.soft_nms) for detections in found]
 
-    def prepare_targets(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
+    def targets(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
         """Of each image also its "size" (height, width): the heads work in pixels."""
         sizes = [{"size": tuple(x["image"].shape[-2:])} for x in batched_inputs]
-        targets = super().prepare_targets(batched_inputs)
+        targets = super().targets(batched_inputs)
         return [target | size for target, size in zip(targets, sizes, strict=True)]
 
 

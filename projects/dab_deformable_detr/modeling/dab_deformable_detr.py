@@ -15,6 +15,7 @@ from detrex.modeling.detector import Detector, check_repeated
 from detrex.modeling.heads import build_shared_heads
 from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
 from detrex.modeling.transformer import AnchorBoxDecoder, Memory, MultiScaleTransformer, Proposals
+from detrex.utils.arguments import keep_arguments
 
 
 class DabDeformableDetrTransformerDecoder(AnchorBoxDecoder):
@@ -38,6 +39,7 @@ class DabDeformableDETR(Detector):
 
     heads_refine = True
 
+    @keep_arguments
     def __init__(
         self,
         backbone: nn.Module,

@@ -10,8 +10,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from detrex.compat.decoders import decode_anchors
+from detrex.compat.overrides import takes_upstreams_arguments
 from detrex.layers import MLP, get_sine_pos_embed
 from detrex.modeling.criterion import Predictions
+from detrex.modeling.heads import Decoded, store_heads
 from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
 from detrex.modeling.single_scale import SingleScaleDetector
 from detrex.modeling.transformer import (
@@ -21,6 +24,7 @@ from detrex.modeling.transformer import (
     DenseTransformer,
 )
 from detrex.utils import inverse_sigmoid
+from detrex.utils.arguments import keep_arguments
 
 
 class DabDetrTransformerEncoder(ConditionalEncoder):
@@ -41,6 +45,7 @@ class DabDetrTransformerDecoder(ConditionalDecoder):
     to a width and height that the content asks for (section 4.4).
     """
 
+    @keep_arguments
     def __init__(
         self, *, embed_dim: int = 256, modulate_hw_attn: bool = True, **conditional
     ) -> None:
@@ -81,7 +86,9 @@ class DABDETR(SingleScaleDetector):
     """
 
     heads_refine = True
+    follows_decoder = True
 
+    @keep_arguments
     def __init__(
         self,
         *,
@@ -106,7 +113,7 @@ class DABDETR(SingleScaleDetector):
             groups=groups,
             **single_scale,
         )
-        transformer.decoder.register_heads(None, self.bbox_embed)
+        store_heads(transformer.decoder, None, self.bbox_embed)
 
     def make_queries(
         self, memory: DenseMemory, targets: list[dict] | None
@@ -118,6 +125,11 @@ class DABDETR(SingleScaleDetector):
         boxes = boxes.repeat(len(content) // len(boxes), 1)
         content, boxes = (x.expand(memory.tokens.shape[0], -1, -1) for x in (content, boxes))
         return Queries(content, None, boxes, groups), None
+
+    def decode(self, queries: Queries, memory: DenseMemory) -> Decoded:
+        if takes_upstreams_arguments(self.transformer.decoder):
+            return decode_anchors(self, queries, memory)
+        return super().decode(queries, memory)
 
     def content(self, count: int) -> Tensor:
         """Contents (N, C) of ``count`` boxes, pattern after pattern."""

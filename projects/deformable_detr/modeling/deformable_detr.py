@@ -14,6 +14,7 @@ from detrex.modeling.detector import Detector, check_repeated
 from detrex.modeling.heads import build_shared_heads
 from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
 from detrex.modeling.transformer import DeformableTransformer, Memory
+from detrex.utils.arguments import keep_arguments
 
 
 class DeformableDETR(Detector):
@@ -34,6 +35,7 @@ class DeformableDETR(Detector):
         " weight decay 1e-4 on every parameter"
     )
 
+    @keep_arguments
     def __init__(
         self,
         backbone: nn.Module,

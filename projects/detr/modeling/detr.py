@@ -11,11 +11,13 @@ from detrex.layers import MLP
 from detrex.modeling.postprocess import Best, best_classes
 from detrex.modeling.single_scale import LearnedQueryDetector
 from detrex.modeling.transformer import DenseEncoder
+from detrex.utils.arguments import keep_arguments
 
 
 class DetrTransformerEncoder(DenseEncoder):
     """The dense encoder, with a final norm unless told otherwise."""
 
+    @keep_arguments
     def __init__(self, *, post_norm: bool = True, **dense) -> None:
         super().__init__(post_norm=post_norm, **dense)
 
@@ -29,6 +31,7 @@ class DETR(LearnedQueryDetector):
 
     trains_with_mask = True
 
+    @keep_arguments
     def __init__(self, *, embed_dim: int, num_classes: int, **single_scale) -> None:
         super().__init__(embed_dim=embed_dim, num_classes=num_classes, **single_scale)
         self.class_embed = nn.Linear(embed_dim, num_classes + 1)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from detrex.modeling.denoising import contrastive_denoising
 from detrex.modeling.queries import Queries
 from detrex.modeling.transformer import AnchorBoxDecoder, MultiScaleTransformer, Proposals
+from detrex.utils.arguments import keep_arguments
 from projects.dab_deformable_detr.modeling import DabDeformableDETR
 
 
@@ -28,6 +29,7 @@ class DINOTransformerDecoder(AnchorBoxDecoder):
 class DINOTransformer(MultiScaleTransformer):
     """Two-stage transformer; ``learnt_init_query``: contents are learned (section 3.4)."""
 
+    @keep_arguments
     def __init__(
         self,
         *,
@@ -52,6 +54,9 @@ class DINO(DabDeformableDETR):
     are DAB-Deformable-DETR's.
     """
 
+    passes_dn_metas = True
+
+    @keep_arguments
     def __init__(
         self,
         *,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from detrex.layers import GenerateDNQueries
 from detrex.modeling.denoising import plain_denoising
 from detrex.modeling.queries import Queries
+from detrex.utils.arguments import keep_arguments
 from projects.dab_deformable_detr.modeling import DabDeformableDETR
 
 
@@ -20,6 +21,7 @@ class DNDeformableDETR(DabDeformableDETR):
         ValueError: with ``as_two_stage``, whose proposals leave no room for the indicator.
     """
 
+    @keep_arguments
     def __init__(
         self,
         *,
@@ -45,7 +47,7 @@ class DNDeformableDETR(DabDeformableDETR):
         )
         self.denoising_generator = GenerateDNQueries(
             num_queries,
-            num_classes,
+            num_classes + 1,  # the unknown label
             embed_dim,
             denoising_groups,
             label_noise_prob,

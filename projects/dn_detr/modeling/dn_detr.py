@@ -9,6 +9,7 @@ from detrex.modeling.criterion import Predictions
 from detrex.modeling.denoising import plain_denoising
 from detrex.modeling.queries import Queries
 from detrex.modeling.transformer import DenseMemory
+from detrex.utils.arguments import keep_arguments
 from projects.dab_detr.modeling import DABDETR, DabDetrTransformer
 
 
@@ -22,6 +23,7 @@ class DNDETR(DABDETR):
         ValueError: the transformer has patterns, which the embedding takes the place of.
     """
 
+    @keep_arguments
     def __init__(
         self,
         *,
@@ -37,9 +39,9 @@ class DNDETR(DABDETR):
     ) -> None:
         if transformer.num_patterns:
             raise ValueError("DN-DETR's contents are label embeddings: set num_patterns=0")
-        shape = dict(num_queries=num_queries, num_classes=num_classes)
         generator = GenerateDNQueries(
-            **shape,
+            num_queries=num_queries,
+            num_classes=num_classes + 1,  # the unknown label
             label_embed_dim=embed_dim,
             denoising_groups=denoising_groups,
             label_noise_prob=label_noise_prob,
@@ -48,6 +50,7 @@ class DNDETR(DABDETR):
         )
         before = {"denoising_generator": generator}
         parts = dict(transformer=transformer, before=before)
+        shape = dict(num_queries=num_queries, num_classes=num_classes)
         super().__init__(embed_dim=embed_dim, **parts, **shape, **dab)
 
     def make_queries(

@@ -10,11 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from detrex.compat.layerwise import fold_blocks
+from detrex.compat.overrides import ours
 from detrex.layers import ConditionalCrossAttention, ConditionalSelfAttention
 from detrex.modeling.criterion import SetCriterion
 from detrex.modeling.detector import check_repeated
+from detrex.modeling.matcher.matcher import Targets
 from detrex.modeling.queries import QueryGroup
 from detrex.modeling.transformer import ConditionalDecoder
+from detrex.utils.arguments import keep_arguments
 from projects.conditional_detr.modeling import ConditionalDETR
 
 
@@ -54,6 +58,13 @@ class GroupSetCriterion(SetCriterion):
         super().__init__(num_classes, matcher, weight_dict, losses, alpha=alpha, gamma=gamma)
         self.group_nums = group_nums
 
+    @ours
+    def forward(self, outputs: dict, targets: Targets, **options) -> dict:
+        """Upstream's format; a group is matched as if it were an image of its own."""
+        if self.training:
+            outputs, targets = fold_blocks(outputs, self.group_nums), [*targets] * self.group_nums
+        return super().forward(outputs, targets, **options)
+
 
 class GroupDETR(ConditionalDETR):
     """Conditional DETR with ``group_nums`` groups of ``num_queries`` queries in training.
@@ -64,6 +75,7 @@ class GroupDETR(ConditionalDETR):
         ValueError: if the decoder's or the criterion's ``group_nums`` disagrees.
     """
 
+    @keep_arguments
     def __init__(self, *, num_queries: int, group_nums: int = 11, **conditional) -> None:
         total = num_queries * group_nums
         group = QueryGroup(size=total, blocks=group_nums, copies=group_nums)

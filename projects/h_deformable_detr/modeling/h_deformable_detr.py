@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from detrex.modeling.queries import QueryGroup
 from detrex.modeling.transformer import DeformableDecoder
+from detrex.utils.arguments import keep_arguments
 from projects.deformable_detr.modeling import DeformableDETR
 
 
@@ -25,6 +26,7 @@ class HDeformableDETR(DeformableDETR):
     The other arguments are Deformable DETR's.
     """
 
+    @keep_arguments
     def __init__(
         self,
         *,

@@ -23,6 +23,7 @@ from detrex.modeling.criterion import Predictions
 from detrex.modeling.heads import Heads
 from detrex.modeling.queries import Queries
 from detrex.modeling.transformer import DeformableDecoder, Memory
+from detrex.utils.arguments import keep_arguments
 from projects.deformable_detr.modeling import DeformableDETR
 
 
@@ -81,6 +82,7 @@ class MSDETR(DeformableDETR):
         ValueError: for ``groups`` of one's own.
     """
 
+    @keep_arguments
     def __init__(self, *, k_one2many: int = 6, lambda_one2many: float = 1.0, **deformable) -> None:
         super().__init__(**deformable)
         if len(self.groups) > 1:

@@ -7,6 +7,7 @@ the high-order matching cost in ``detrex.modeling.matcher``.
 from __future__ import annotations
 
 from detrex.modeling.transformer import DeformableTransformer
+from detrex.utils.arguments import keep_arguments
 from projects.h_deformable_detr.modeling import HDeformableDETR, HDeformableDetrTransformerDecoder
 
 from .ranking import QueryRankLayer, RankAdaptiveClassHead
@@ -15,6 +16,7 @@ from .ranking import QueryRankLayer, RankAdaptiveClassHead
 class RankDetrTransformerDecoder(QueryRankLayer, HDeformableDetrTransformerDecoder):
     """H-DETR's decoder with the query rank layer."""
 
+    @keep_arguments
     def __init__(
         self,
         *,
@@ -29,6 +31,7 @@ class RankDetrTransformerDecoder(QueryRankLayer, HDeformableDetrTransformerDecod
 class RankDetrTransformer(DeformableTransformer):
     """The deformable transformer; upstream's configs repeat three values of the model here."""
 
+    @keep_arguments
     def __init__(
         self,
         *,

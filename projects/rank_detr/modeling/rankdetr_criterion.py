@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from detrex.modeling.criterion import Predictions, SetCriterion
+import inspect
+
+from torch import Tensor
+
+from detrex.compat.overrides import ours
+from detrex.modeling.criterion import ENCODER, Predictions, SetCriterion
+from detrex.modeling.criterion.layer_losses import Indices
 from detrex.modeling.losses import ClassLoss
+from detrex.modeling.matcher.matcher import Targets
+from detrex.modeling.queries import QueryGroup
+from detrex.utils.arguments import keep_arguments
 
 
 class RankDetrCriterion(SetCriterion):
@@ -12,6 +21,7 @@ class RankDetrCriterion(SetCriterion):
     So do denoising queries, unless ``GIoU_aware_denoising``: no released code says which.
     """
 
+    @keep_arguments
     def __init__(
         self,
         *args,
@@ -20,10 +30,34 @@ class RankDetrCriterion(SetCriterion):
         GIoU_aware_denoising: bool = False,
         **rest,
     ) -> None:
-        if GIoU_aware_class_loss:
-            loss_class_type = "giou_focal_loss"
-        super().__init__(*args, loss_class_type=loss_class_type, **rest)
+        decoders = "giou_focal_loss" if GIoU_aware_class_loss else loss_class_type
+        super().__init__(*args, loss_class_type=decoders, **rest)
+        self.loss_class_type = loss_class_type
         self.GIoU_aware_denoising = GIoU_aware_denoising
+
+    def loss_arguments(self, loss: str, outputs: dict) -> dict[str, object]:
+        """As upstream, a class loss of one layer is told whether it looks at the boxes."""
+        arguments = super().loss_arguments(loss, outputs)
+        parameters = inspect.signature(self.loss_labels).parameters
+        if loss == "class" and "GIoU_aware_class_loss" in parameters:
+            group = outputs.get("group") or QueryGroup()
+            known = group.assign is not None and not self.GIoU_aware_denoising
+            plain = known or group is ENCODER
+            arguments["GIoU_aware_class_loss"] = self.GIoU_aware_class_loss and not plain
+        return arguments
+
+    @ours
+    def loss_labels(
+        self,
+        outputs: dict,
+        targets: Targets,
+        indices: Indices,
+        num_boxes: float | Tensor,
+        GIoU_aware_class_loss: bool = True,
+    ) -> dict[str, Tensor]:
+        if not GIoU_aware_class_loss:
+            outputs = {"group": ENCODER, **outputs}
+        return super().loss_labels(outputs, targets, indices, num_boxes)
 
     def loss_of(self, predictions: Predictions) -> ClassLoss:
         if predictions.group.assign is not None and not self.GIoU_aware_denoising:

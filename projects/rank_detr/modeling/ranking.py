@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from detrex.modeling.detector import check_repeated
 from detrex.modeling.heads import Decoded
 from detrex.modeling.queries import Queries, query_count, rank_order, ranked_count
+from detrex.utils.arguments import keep_arguments
 
 
 class QueryRankLayer(nn.Module):
@@ -26,6 +27,7 @@ class QueryRankLayer(nn.Module):
     ones. With the rank-adaptive head alone they are sorted, not fused.
     """
 
+    @keep_arguments
     def __init__(
         self,
         *,

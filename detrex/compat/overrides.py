@@ -1,0 +1,127 @@
+"""Which of upstream's methods a part overrides, and what becomes of them.
+
+A method in ``CALLED`` is called wherever it comes from: a subclass, a class that never derived from
+ours, or a function put on the class or the object. Where that needs upstream's flow, a loss of one
+layer after the other from dicts of outputs, the detector takes it. A method in ``REFUSED`` works on
+tuples that do not exist here; it is an error when the detector is built.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from types import FunctionType
+
+from torch import nn
+
+from detrex.utils.errors import InputError
+
+# Methods of a criterion that its flow layer by layer calls.
+LAYER_METHODS = (
+    "get_loss",
+    "loss_labels",
+    "loss_boxes",
+    "_get_src_permutation_idx",
+    "_get_tgt_permutation_idx",
+)
+CALLED = {
+    "criterion": ("forward", *LAYER_METHODS, "compute_dn_loss", "calculate_dn_loss"),
+    "matcher": ("forward", "match"),
+    "detector": (
+        "forward",
+        "preprocess_image",
+        "prepare_targets",
+        "_set_aux_loss",
+        "inference",
+    ),
+}
+# method: the seam to use instead
+REFUSED = {
+    "model": {
+        "train_hybrid": "a QueryGroup says its copies and weight",
+        "prepare_for_cdn": "override extend(), which adds denoising queries",
+        "dn_post_process": "override supervised_sets(), which cuts predictions into groups",
+    },
+    "model.transformer": {
+        "forward": "override encode() of the transformer, or make_queries() of the model",
+        "gen_encoder_output_proposals": "override propose()",
+        "get_proposal_pos_embed": "override embed_boxes()",
+        "get_reference_points": "override encode() or Memory.pixel_centres",
+        "get_valid_ratio": "override encode(), which makes the Memory",
+    },
+    "model.transformer.encoder": {"forward": "write forward(memory, position)"},
+    "model.transformer.decoder": {
+        "forward": "override position(), readout() or after_layer() of the decoder",
+    },
+}
+
+_OURS: set[FunctionType] = set()
+
+
+def ours(method: FunctionType) -> FunctionType:
+    """Mark the methods of our classes that have a name of upstream's."""
+    _OURS.add(method)
+    return method
+
+
+def overridden(part: object, names: Iterable[str]) -> list[str]:
+    """Those of the names that are methods of the part, but not ours: "MyCriterion.loss_labels"."""
+    return [f"{type(part).__name__}.{name}" for name in names if _is_foreign(part, name)]
+
+
+def _is_foreign(part: object, name: str) -> bool:
+    method = getattr(part, name, None)
+    method = getattr(method, "__func__", method)
+    return method is not None and method not in _OURS and method is not nn.Module.forward
+
+
+def followed(detector: nn.Module) -> list[str]:
+    """Methods for whose sake the detector's losses follow upstream's flow; empty: none.
+
+    A criterion with ``supervise`` of its own knows our flow, and calls the others itself.
+    """
+    criterion = detector.criterion
+    own = overridden(detector, ("_set_aux_loss",))
+    if hasattr(criterion, "supervise") and _is_foreign(criterion, "supervise"):
+        return own
+    matcher = getattr(criterion, "matcher", None)
+    own += overridden(criterion, CALLED["criterion"])
+    return own + overridden(matcher, CALLED["matcher"])
+
+
+def refuse(detector: nn.Module) -> None:
+    """Leave a detector whose ``forward`` is its own alone; check the parts of any other.
+
+    Raises:
+        InputError: naming a method of ``REFUSED`` that a part has, and the seam to use instead.
+    """
+    if _is_foreign(detector, "forward"):
+        return
+    for place, methods in REFUSED.items():
+        part = _at(detector, place)
+        for name, seam in methods.items():
+            if part is not None and _is_foreign(part, name) and not _fits(detector, place, part):
+                raise InputError(
+                    f"{place}: {type(part).__name__}.{name}() would not be called: {seam};"
+                    " or give the model a forward() of its own"
+                )
+
+
+def _at(detector: nn.Module, place: str) -> nn.Module | None:
+    part: nn.Module | None = detector
+    for name in place.split(".")[1:]:
+        part = getattr(part, name, None)
+    return part
+
+
+def takes_upstreams_arguments(stack: nn.Module) -> bool:
+    """Whether an encoder or decoder has upstream's ``forward``: (query, key, value, ...)."""
+    return "key" in inspect.signature(stack.forward).parameters
+
+
+def _fits(detector: nn.Module, place: str, part: nn.Module) -> bool:
+    """Encoders and decoders have a ``forward`` here as well; some detectors follow upstream's."""
+    if not place.endswith("coder"):
+        return False
+    followed_decoder = place.endswith("decoder") and detector.follows_decoder
+    return followed_decoder or not takes_upstreams_arguments(part)
