@@ -177,8 +177,8 @@ def check_nesting(stream: BinaryIO | mmap.mmap) -> None:
     """Look through the next pickle of a stream without running it.
 
     Raises:
-        UnpicklingError: it is none, or builds values more than ``DEPTH`` deep in one another, or keeps
-            them under numbers that would fill the memory.
+        UnpicklingError: it is none, or builds values more than ``DEPTH`` deep in one another, or
+            keeps them under numbers that would fill the memory.
     """
     depths, marks, memo = [], [], {}
     for count, (opcode, argument) in enumerate(_operations(stream)):
