@@ -120,7 +120,7 @@ def load_weights(
         )
     fitting = {name: weights[name] for name in report.loaded}
     if finite:
-        _refuse_non_finite(model, fitting, path)
+        refuse_non_finite(model, fitting, path)
     model.load_state_dict(fitting, strict=False)
     _log(path, report)
     return report, content
@@ -197,15 +197,19 @@ def _of_one_part(weights: dict[str, Tensor], expected: Mapping) -> dict[str, Ten
     return weights
 
 
-def _refuse_non_finite(model: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> None:
-    """Weights may be infinite or NaN only where the model's own are before it is trained."""
+def refuse_non_finite(model: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> None:
+    """Weights may be infinite or NaN only where the model's own are.
+
+    Raises:
+        InputError: names the first that is not.
+    """
     expected = model.state_dict()
     for name, value in weights.items():
         bad = ~value.isfinite()
-        if bad.any() and (count := int((bad & expected[name].cpu().isfinite()).sum())):
+        if bad.any() and (count := int((bad & expected[name].to(bad.device).isfinite()).sum())):
             raise InputError(
                 f"checkpoint {path}: {name} has {count} values of {value.numel()} that are NaN or "
-                "infinite: the training that wrote it had failed; take an earlier checkpoint"
+                "infinite: nothing can be predicted with them; take another checkpoint"
             )
 
 

@@ -149,6 +149,7 @@ class Trainer(TrainerBase):
         self.window.add(numbers, data_time=data_time)
         if (self.iter + 1) % self.options.log_period == 0 or self.iter + 1 == self.max_iter:
             self.guard.settle()
+            self.guard.warn_of_skipped_steps()
             self.window.flush(self.storage)
 
     def state_dict(self) -> dict:
