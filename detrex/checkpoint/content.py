@@ -67,7 +67,7 @@ def _weights(content: dict, path: str | Path) -> dict:
             f"checkpoint {path} holds weights in {len(found)} places: {holds}: save one of them "
             "as {'model': weights}"
         )
-    inside = [f"{key!r} ({type(value).__name__})" for key, value in content.items()]
+    inside = [f"{key!r:.60} ({type(value).__name__})" for key, value in content.items()]
     raise InputError(
         f"checkpoint {path} holds no weights: in it are {first_few(inside, 8) or 'no values'}"
     )
@@ -84,7 +84,8 @@ def _state_dicts(value: Mapping, place: str, depth: int = _WRAPPED) -> Iterator[
     elif depth and all(isinstance(key, str) for key in value):
         for key, item in value.items():
             if isinstance(item, Mapping):
-                yield from _state_dicts(item, f"{place}.{key}".lstrip("."), depth - 1)
+                inside = key if key.isprintable() else repr(key)
+                yield from _state_dicts(item, f"{place}.{inside}".lstrip("."), depth - 1)
 
 
 def _tensors(weights: object, key: str, path: str | Path, size: int) -> dict[str, Tensor]:
@@ -93,8 +94,8 @@ def _tensors(weights: object, key: str, path: str | Path, size: int) -> dict[str
         raise InputError(f"checkpoint {path}: {key} is a {kind}, not a state dict")
     tensors = {}
     for name, value in weights.items():
-        if not isinstance(name, str):
-            raise InputError(f"checkpoint {path}: {key} has the name {name!r}, not a text")
+        if not isinstance(name, str) or not name.isprintable():
+            raise InputError(f"checkpoint {path}: {key} has the name {name!r:.60}, not a text")
         if isinstance(value, Tensor | np.ndarray | np.generic):
             value = torch.as_tensor(value).detach()
             if odd := _oddity(value, size):

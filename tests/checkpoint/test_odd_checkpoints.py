@@ -82,6 +82,7 @@ def test_weights_in_a_wrapper_are_found(tmp_path, wrap):
         ({}, "holds no weights: in it are no values"),
         ({"other.norm.weight": torch.ones(1)}, "fits nothing in this model"),
         (dict(enumerate(trained().values())), "model has the name 0, not a text"),
+        ({"a\n\x1b[31m": torch.ones(1)}, r"model has the name 'a\n\x1b[31m', not a text"),
         ({"model": trained(), "metadata": 5}, "metadata is 5, not a dict"),
         (
             {"model": trained(), "metadata": {"classes": 5}},
