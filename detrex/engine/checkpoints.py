@@ -194,5 +194,6 @@ def restore(trainer: Trainer, content: dict, path: Path) -> None:
         ) from error
     except (TypeError, AttributeError, IndexError, RuntimeError) as error:
         raise InputError(
-            f"checkpoint {path}: its training state cannot be used: {first_line(error)}"
+            f"checkpoint {path}: its training state cannot be used ({first_line(error)}): move it "
+            "elsewhere to go on from the one before"
         ) from error

@@ -161,10 +161,16 @@ class Trainer(TrainerBase):
         }
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Restore what ``state_dict`` returned; hyperparameters stay those of this trainer."""
+        """Restore what ``state_dict`` returned; hyperparameters stay those of this trainer.
+
+        Raises:
+            Exception: of many types, for a state that is none.
+        """
         super().load_state_dict(state_dict)
         load_optimizer(self.optimizer, state_dict["optimizer"])
         if scaler := state_dict.get("grad_scaler"):
+            if not all(isinstance(value, int | float) for value in scaler.values()):
+                raise TypeError("grad_scaler is not of numbers")
             self.grad_scaler.load_state_dict(scaler)
 
 
