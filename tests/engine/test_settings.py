@@ -53,7 +53,7 @@ def test_file_names_arrive_letter_for_letter(tmp_path, name, quote):
     keys = ["train.output_dir", "train.init_checkpoint", "dataloader.dataset.train.json"]
     cfg = load_config(str(CONFIG), [f"{key}={quote}{name}{quote}" for key in keys])
     (tmp_path / "saved.yaml").write_text(config_yaml(cfg))
-    for config in (cfg, load_config(str(tmp_path / "saved.yaml"))):
+    for config in (cfg, load_config(str(tmp_path / "saved.yaml"), trust_config=True)):
         assert [OmegaConf.select(config, key) for key in keys] == [name] * 3
         assert config.dataloader.evaluator.output_dir == name
         resolved = OmegaConf.to_container(config.dataloader.dataset, resolve=True)
