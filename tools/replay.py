@@ -32,7 +32,7 @@ def main() -> None:
     config = args.config_file or Path(args.snapshot).with_name(CONFIG_FILE)
     cfg = load_config(str(config), args.opts, args.trust_config)
     model = instantiate(cfg.model)
-    _, snapshot = load_weights(model, args.snapshot, strict=True)
+    _, snapshot = load_weights(model, args.snapshot, strict=True, finite=False)
     if "earlier_inputs" not in snapshot:
         raise InputError(f"{args.snapshot} is no snapshot of a failed step: give a nan_state.pth")
     found = replay(cfg, model.to(cfg.train.device), snapshot)

@@ -1,14 +1,17 @@
 """Weights that belong to classes, taken to the classes of another data set by name.
 
-What counts as one class: equal names, whatever their case, spaces and punctuation; of
-"Cell Phone/Phone" (Objects365) either part.
+What counts as one class: equal names; else names that differ in case, white space, "_" and "-"
+only; else one of the names in "Cell Phone/Phone" (Objects365). Accents, vowel signs, points, plus
+signs and emoji are part of a name. A name that two classes could mean is nobody's.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 
 from detectron2.data import MetadataCatalog
 from torch import Tensor, nn
@@ -54,26 +57,59 @@ def carry_classes(
         rows = first if agnostic.search(name) else source
         moved = _moved(weights[name], expected[name], axis, rows, len(trained))
         carried[name] = weights[name] if moved is None else moved
-    _log(classes, source)
+    _log(trained, classes, source)
     return carried
 
 
 def matching(trained: Sequence[str], classes: Sequence[str]) -> list[int | None]:
-    """For every class the index of the trained class of that name, or None."""
-    known: dict[str, int] = {}
-    for parts in (False, True):  # whole names go before parts of others
-        for index, name in enumerate(trained):
-            for word in _words(name, parts):
-                known.setdefault(word, index)
-    return [
-        next((known[w] for p in (False, True) for w in _words(name, p) if w in known), None)
-        for name in classes
-    ]
+    """For every class the index of the trained class that has its name, or None.
+
+    Stricter spellings go first; a spelling decides only where one class on either side has it.
+    """
+    source: dict[int, int] = {}
+    taken = set()
+    for spell in _SPELLINGS:
+        known, asked = _by_spelling(trained, spell), _by_spelling(classes, spell)
+        for word, claims in asked.items():
+            if len(claims) == 1 == len(known.get(word, ())):
+                (to,), (index,) = claims, known[word]
+                if to not in source and index not in taken:
+                    source[to] = index
+                    taken.add(index)
+    return [source.get(to) for to in range(len(classes))]
 
 
-def _words(name: str, parts: bool) -> list[str]:
-    words = re.split("[/,]", name) if parts else [name]
-    return [word for w in words if (word := re.sub(r"[\W_]+", "", w.casefold()))]
+def _by_spelling(names: Sequence[str], spell: Callable[[str], list[str]]) -> dict[str, set[int]]:
+    places = defaultdict(set)
+    for index, name in enumerate(names):
+        for word in spell(name):
+            places[word].add(index)
+    places.pop("", None)  # no name at all is no name in common
+    return places
+
+
+def _in_one_case(name: str) -> str:
+    """Without case and with single blanks. Canonically equal letters are one letter, others not."""
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    return " ".join(folded.split())
+
+
+def _joined(name: str) -> str:
+    """Without "_", and "-" inside, that stand for a blank, and without blanks between words."""
+    words = re.sub(r"_+|(?<=\S)-(?=\S)", " ", _in_one_case(name)).split()
+    return re.sub(r"(?<!\d) | (?!\d)", "", " ".join(words))  # "1 5" is not "15"
+
+
+def _alternatives(name: str) -> list[str]:
+    return [_joined(part) for part in re.split(r"(?<!\d)[/,](?!\d)", name)]  # 1/2 is one name
+
+
+_SPELLINGS: tuple[Callable[[str], list[str]], ...] = (
+    lambda name: [name],
+    lambda name: [_in_one_case(name)],
+    lambda name: [_joined(name)],
+    _alternatives,
+)
 
 
 def _class_axis(name: str) -> int | None:
@@ -111,9 +147,17 @@ def _moved(
     return moved
 
 
-def _log(classes: Sequence[str], source: Sequence[int | None]) -> None:
-    new = [name for name, row in zip(classes, source, strict=True) if row is None]
-    kept = [name for name, row in zip(classes, source, strict=True) if row is not None]
-    for names, what in ((kept, "carried over by name"), (new, "start anew")):
+def _log(trained: Sequence[str], classes: Sequence[str], source: Sequence[int | None]) -> None:
+    pairs = list(zip(classes, source, strict=True))
+    carried = [name for name, row in pairs if row is not None]
+    new = [name for name, row in pairs if row is None]
+    for names, what in ((carried, "carried over by name"), (new, "start anew")):
         if names:
             logger.info("%d of %d classes %s: %s", len(names), len(classes), what, ", ".join(names))
+    respelt = [f"{n} = {trained[i]}" for n, i in pairs if i is not None and trained[i] != n]
+    if respelt:
+        logger.warning(
+            "%d classes are spelt differently in the checkpoint: %s",
+            len(respelt),
+            ", ".join(respelt),
+        )

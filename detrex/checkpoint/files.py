@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
-import codecs
-import collections
+import io
 import logging
+import mmap
 import pickle
-import typing
+import re
+import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import omegaconf
 import torch
 from detectron2.utils.file_io import PathManager
 
@@ -21,48 +20,29 @@ from detrex.utils.files import atomic_write
 from detrex.utils.small_files import read_text
 from detrex.utils.text import first_line
 
+from .content import checked_content
+from .pickles import MORE_THAN_DATA, RECORDS, check_nesting, plain, read_pickle
 from .weights import read_safetensors
 
 logger = logging.getLogger(__name__)
 LAST = "last_checkpoint"
+_SUFFIXES = (".pth", ".pkl", ".safetensors")
 
-_MORE_THAN_DATA = "holds more than data (--trust-checkpoint of train_net.py runs its code)"
-
-# What numpy pickles by: arrays, scalars, and arrays in protocol 5; under both package names.
-_NUMPY = {
-    f"{package}.{name}": function
-    for package in ("numpy.core", "numpy._core")
-    for name, function in (
-        ("multiarray._reconstruct", np.ndarray(0).__reduce__()[0]),
-        ("multiarray.scalar", np.float64(0).__reduce__()[0]),
-        ("numeric._frombuffer", np.ndarray(0).__reduce_ex__(5)[0]),
-    )
+# torch's own reader for the rest: tensors, their types and sizes.
+_SAFE_IN_TORCH = [(record, name) for name, record in RECORDS.items()]
+# How files begin that are no checkpoints but are often saved as one.
+_BEGINNINGS = {
+    b"version https://git-lfs": "a Git LFS pointer, not the file itself: run git lfs pull",
+    b"<": "a web page (HTML), not the file itself: download the file from its page",
+    b"{": "JSON text: give the file of the weights",
+    b"PK\x03\x04": "cut off: the end of the file is missing",
+    b"\x1f\x8b": "a compressed archive (gzip): unpack it",
+    b"7z": "a compressed archive (7z): unpack it",
+    b"Rar!": "a compressed archive (rar): unpack it",
+    b"\x89HDF": "an HDF5 file, of Keras or MATLAB: its weights must be converted first",
+    b"\x89PNG": "an image",
+    b"\xff\xd8\xff": "an image",
 }
-_PICKLED = {
-    **_NUMPY,
-    "numpy.ndarray": np.ndarray,
-    "numpy.dtype": np.dtype,
-    "collections.OrderedDict": collections.OrderedDict,
-    "_codecs.encode": codecs.encode,  # how old protocols write bytes
-}
-# Upstream's optimizer states hold omegaconf lists and numpy values: containers, without behaviour.
-_SAFE_IN_TORCH = [
-    omegaconf.listconfig.ListConfig,
-    omegaconf.dictconfig.DictConfig,
-    omegaconf.base.ContainerMetadata,
-    omegaconf.base.Metadata,
-    omegaconf.nodes.AnyNode,
-    typing.Any,
-    collections.defaultdict,
-    argparse.Namespace,  # DETR and its descendants save their command line
-    dict,
-    list,
-    int,
-    np.dtype,
-    np.ndarray,
-    *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "bool")),
-    *((function, name) for name, function in _NUMPY.items()),
-]
 
 
 def save_checkpoint(data: dict, path: Path) -> None:
@@ -97,13 +77,20 @@ def check_archive(path: Path) -> None:
     """Compare every byte of a torch file with its checksum, which ``torch.load`` does not do.
 
     Raises:
-        InputError: a truncated or otherwise damaged file.
+        InputError: a file that cannot be opened, is truncated or otherwise damaged, or holds more
+            bytes than it has: torch does not compress.
     """
+    existing_checkpoint(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
+            claimed = sum(entry.file_size for entry in archive.infolist())
+            damaged = None if claimed > path.stat().st_size else archive.testzip()
     except Exception as error:  # damaged headers raise many types
         raise InputError(f"checkpoint {path} is damaged: {_reason(error)}") from error
+    if claimed > path.stat().st_size:
+        raise InputError(
+            f"checkpoint {path} unpacks to {claimed} bytes, more than it has: it is not torch's"
+        )
     if damaged is not None:
         raise InputError(f"checkpoint {path} is damaged: {damaged} does not match its checksum")
 
@@ -117,30 +104,35 @@ def read_checkpoint(path: str | Path, trusted: bool = False) -> dict:
         trusted: read it as a pickle of anything, which runs the code that it holds.
 
     Returns:
-        The file's content; a file that is just a state dict comes back as ``{"model": ...}``.
+        The file's content, as :func:`~.content.checked_content` gives it: the weights are
+        ``model``, wherever the file has them.
 
     Raises:
-        InputError: no such file, or one that is damaged or holds other things than data.
+        InputError: no such file, or one that is damaged, holds other things than data, has no
+            weights or weights in several places; in one line that names the file and the key.
     """
     local = _local_path(str(path))
     try:
-        content = (
-            _read_trusted(local) if trusted else _READERS.get(local.suffix, _read_torch)(local)
-        )
+        content = _read_trusted(local) if trusted else _reader(local)(local)
     except InputError:
         raise
     except Exception as error:  # torch and pickle raise many types for a damaged file
         raise InputError(f"checkpoint {path} cannot be read: {_reason(error)}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"checkpoint {path} holds a {type(content).__name__}, not a state dict")
-    return _with_model(content)
+    return checked_content(content, path, local.stat().st_size)
 
 
 def _reason(error: Exception) -> str:
     """What went wrong, without torch's advice to unpickle the file as code."""
+    if isinstance(error, RecursionError):
+        return "its values are nested too deeply"
     message = first_line(error)
     if not message or message.startswith("Weights only load failed"):
-        return f"it is damaged, no checkpoint, or {_MORE_THAN_DATA}"
+        named = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
+        return (
+            f"it refers to {named[1]}: {MORE_THAN_DATA}"
+            if named
+            else f"it is damaged, no checkpoint, or {MORE_THAN_DATA}"
+        )
     return message
 
 
@@ -148,50 +140,84 @@ def _local_path(path: str) -> Path:
     try:
         local = Path(PathManager.get_local_path(path))
     except Exception as error:  # whatever the network or the handler raises
-        raise InputError(f"checkpoint {path} cannot be fetched: {error}") from error
+        raise InputError(
+            f"checkpoint {path} cannot be fetched ({first_line(error)}): name a file that is here "
+            "(train.init_checkpoint=FILE), or none to train from random weights "
+            "(train.init_checkpoint=)"
+        ) from error
     return existing_checkpoint(local)
 
 
 def existing_checkpoint(path: str | Path) -> Path:
-    """Return the path of a local file.
+    """Return the path of a local file that can be opened.
 
     Raises:
-        InputError: there is none; names one in a folder.
+        InputError: there is none, or it may not be read; names one in a folder.
     """
     path = Path(path)
     if path.is_dir():
-        inside = [p for p in path.iterdir() if p.suffix in (".pth", *_READERS)]
+        inside = [p for p in path.iterdir() if p.suffix in _SUFFIXES]
         best = max(inside, key=lambda p: (p.stem == "model_final", p.name), default=None)
         hint = best or "there is no .pth, .pkl or .safetensors in it"
         raise InputError(f"checkpoint {path} is a folder: name a file in it: {hint}")
     if not path.is_file():
-        raise InputError(f"checkpoint {path} not found")
+        kind = "is no regular file" if path.exists() else "not found"
+        raise InputError(f"checkpoint {path} {kind}")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise InputError(f"checkpoint {path} cannot be opened: {error.strerror}") from None
     return path
 
 
-def _read_torch(path: Path) -> dict:
-    if zipfile.is_zipfile(path):  # older formats have no checksums
-        check_archive(path)
-    with torch.serialization.safe_globals(_SAFE_IN_TORCH):
-        return torch.load(path, map_location="cpu", weights_only=True)
+def _reader(path: Path) -> Callable[[Path], object]:
+    """How to read a file, by what is in it: endings are often another format's.
 
-
-class _DataUnpickler(pickle.Unpickler):
-    """Builds numpy arrays and plain containers, nothing else."""
-
-    def find_class(self, module: str, name: str) -> object:
-        full_name = f"{module}.{name}"
-        if full_name not in _PICKLED:
-            raise pickle.UnpicklingError(f"it refers to {full_name}: {_MORE_THAN_DATA}")
-        return _PICKLED[full_name]
-
-
-def _read_pickle(path: Path) -> dict:
+    Raises:
+        InputError: a file that is no checkpoint; says what it is.
+    """
     with path.open("rb") as stream:
-        return _DataUnpickler(stream, encoding="latin1").load()
+        start = stream.read(64)
+    if not start:
+        raise InputError(f"checkpoint {path} is empty: it has 0 bytes")
+    if zipfile.is_zipfile(path):
+        return _read_archive
+    for beginning, kind in _BEGINNINGS.items():
+        if start.lstrip(b"\xef\xbb\xbf \r\n").startswith(beginning):
+            raise InputError(f"checkpoint {path} is {kind}")
+    named = start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
+    if named or path.suffix == ".safetensors":
+        return read_safetensors
+    return read_pickle if path.suffix == ".pkl" else _read_old_torch
 
 
-def _read_trusted(path: Path) -> dict:
+def _read_archive(path: Path) -> object:
+    check_archive(path)
+    with zipfile.ZipFile(path) as archive:
+        pickles = [n for n in archive.namelist() if n.rpartition("/")[2] == "data.pkl"]
+        if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+            raise InputError(f"checkpoint {path} is a TorchScript program, not a state dict")
+        if len(pickles) != 1:
+            raise InputError(f"checkpoint {path} is an archive, but not torch's: unpack it")
+        check_nesting(io.BytesIO(archive.read(pickles[0])))
+    return _read_torch(path)
+
+
+def _read_old_torch(path: Path) -> object:
+    """A file of torch before 1.6: five pickles, then the tensors' bytes; without checksums."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream:
+        for _ in range(5):
+            check_nesting(stream)
+    return _read_torch(path)
+
+
+def _read_torch(path: Path) -> object:
+    with torch.serialization.safe_globals(_SAFE_IN_TORCH), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return plain(torch.load(path, map_location="cpu", weights_only=True))
+
+
+def _read_trusted(path: Path) -> object:
     if path.suffix == ".safetensors":
         return read_safetensors(path)
     logger.warning("checkpoint %s is trusted: unpickling it runs whatever code it holds", path)
@@ -199,19 +225,3 @@ def _read_trusted(path: Path) -> dict:
         return torch.load(path, map_location="cpu", weights_only=False)
     with path.open("rb") as stream:
         return pickle.load(stream, encoding="latin1")
-
-
-_READERS = {".pkl": _read_pickle, ".safetensors": read_safetensors}
-
-
-def _with_model(content: dict) -> dict:
-    """Bring the layouts of detectron2, its zoo, Caffe2 and others to ``{"model": state dict}``."""
-    if "model" in content:
-        return content
-    if "state_dict" in content:
-        return {**content, "model": content["state_dict"]}
-    if any(isinstance(value, np.ndarray) for value in content.values()) or "blobs" in content:
-        blobs = content.get("blobs", content)
-        weights = {k: v for k, v in blobs.items() if not k.endswith("_momentum")}
-        return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
-    return {"model": content}

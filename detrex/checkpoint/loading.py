@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from torch import Tensor, nn
 
@@ -21,6 +21,8 @@ from .files import read_checkpoint
 logger = logging.getLogger(__name__)
 # Constants of the loss, and counters that nothing reads: absent in many files.
 IGNORED, COUNTERS = "criterion.", "num_batches_tracked"
+# What wrappers of modules put into names; "module" only in front, where no model of ours has it.
+_WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+|\b_orig_mod\.|\b_fsdp_wrapped_module\.")
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,13 @@ def load_weights(
     trusted: bool = False,
     classes: Sequence[str] | None = None,
     content: dict | None = None,
+    finite: bool = True,
 ) -> tuple[LoadReport, dict]:
     """Load a checkpoint's weights into a model.
 
-    Accepts this project's and upstream's checkpoints, plain state dicts, "module." prefixes,
-    detectron2's zoo, and the weights of a backbone alone.
+    Accepts this project's and upstream's checkpoints, state dicts plain and wrapped, names behind
+    "module." and "_orig_mod." (DDP, torch.compile) or behind the name of the one part that fits
+    ("teacher."), detectron2's zoo, and the weights of a backbone alone.
 
     Args:
         model: changed in place; untouched if an error is raised.
@@ -86,21 +90,23 @@ def load_weights(
         trusted: run the code that the file may hold.
         classes: what the model is to tell apart; the file's class weights are taken over by name.
         content: of the file, where it has been read; its weights are removed.
+        finite: refuse weights that are NaN or infinite where the model's initial ones are not.
 
     Returns:
         The report, and the file's other content.
 
     Raises:
-        InputError: an unreadable file, one that fits nothing, or with ``strict`` not everything.
+        InputError: an unreadable file, one that fits nothing, or with ``strict`` not everything;
+            NaN weights, which predict nothing.
     """
     content = read_checkpoint(path, trusted) if content is None else content
     key = "ema_state" if averaged and "ema_state" in content else "model"
     if averaged and key == "model":
         logger.warning("%s has no averaged weights (ema_state): its model's are taken", path)
-    weights = content.pop(key)
-    if not isinstance(weights, Mapping):
-        raise InputError(f"checkpoint {path}: {key!r} is not a state dict")
-    weights = _renamed(model, _tensors(weights), content)
+    try:
+        weights = _renamed(model, content.pop(key), content)
+    except InputError as error:
+        raise InputError(f"checkpoint {path} {error}") from None
     if classes is not None:
         trained = (content.get("metadata") or {}).get("classes")
         weights = carry_classes(model, weights, trained, classes)
@@ -112,7 +118,10 @@ def load_weights(
             f"checkpoint {path} does not fit this model: {report.differences()}; is it of this "
             "config? (train_net.py --eval-only --allow-partial scores what fits)"
         )
-    model.load_state_dict({name: weights[name] for name in report.loaded}, strict=False)
+    fitting = {name: weights[name] for name in report.loaded}
+    if finite:
+        refuse_non_finite(model, fitting, path)
+    model.load_state_dict(fitting, strict=False)
     _log(path, report)
     return report, content
 
@@ -149,25 +158,59 @@ def _with_aliases(model: nn.Module, names: set[str]) -> set[str]:
     return names.union(*(group for group in aliases.values() if group & names))
 
 
-def _tensors(weights: Mapping) -> dict[str, Tensor]:
-    return {
-        name: torch.as_tensor(value) for name, value in weights.items() if hasattr(value, "shape")
-    }
-
-
 def _renamed(model: nn.Module, weights: dict[str, Tensor], content: dict) -> dict[str, Tensor]:
     """Bring the file's names to the model's."""
     expected = model.state_dict()
     if content.get("matching_heuristics"):
         caffe2 = content.get("__author__") == "Caffe2"
         return align_and_update_state_dicts(expected, weights, c2_conversion=caffe2)
-    if weights and all(name.startswith("module.") for name in weights):
-        weights = {name.removeprefix("module."): value for name, value in weights.items()}
-    if not expected.keys() & weights.keys():
-        of_backbone = {f"backbone.{name}": value for name, value in weights.items()}
-        if expected.keys() & of_backbone.keys():
-            return of_backbone
+    weights = {_WRAPPERS.sub("", name): value for name, value in weights.items()}
+    of_backbone = {f"backbone.{name}": value for name, value in weights.items()}
+    for names in (weights, of_backbone):
+        if expected.keys() & names.keys():
+            return names
+    return _of_one_part(weights, expected)
+
+
+def _of_one_part(weights: dict[str, Tensor], expected: Mapping) -> dict[str, Tensor]:
+    """Of names such as "teacher.neck.bias" those of the one part that has the model's names.
+
+    Raises:
+        InputError: several parts have them.
+    """
+    for depth in (1, 2, 3):
+        parts = defaultdict(dict)
+        for name, value in weights.items():
+            *first, rest = name.split(".", depth)
+            if len(first) == depth:
+                parts[".".join(first)][rest] = value
+        # Half of its names: two models may share a few by chance.
+        fitting = {
+            n: part for n, part in parts.items() if len(expected.keys() & part) * 2 >= len(part)
+        }
+        if len(fitting) > 1:
+            raise InputError(f"has the model's names under {', '.join(fitting)}: save one of them")
+        if fitting:
+            ((name, part),) = fitting.items()
+            logger.info("of its names those that begin with %s. are taken", name)
+            return part
     return weights
+
+
+def refuse_non_finite(model: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> None:
+    """Weights may be infinite or NaN only where the model's own are.
+
+    Raises:
+        InputError: names the first that is not.
+    """
+    expected = model.state_dict()
+    for name, value in weights.items():
+        bad = ~value.isfinite()
+        if bad.any() and (count := int((bad & expected[name].to(bad.device).isfinite()).sum())):
+            raise InputError(
+                f"checkpoint {path}: {name} has {count} values of {value.numel()} that are NaN or "
+                "infinite: nothing can be predicted with them; take another checkpoint"
+            )
 
 
 def _log(path: str | Path, report: LoadReport) -> None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from detectron2.utils import comm
+from torch import Tensor
 
-from detrex.checkpoint import check_archive, last_checkpoint, read_checkpoint, save_checkpoint
+from detrex.checkpoint import last_checkpoint, read_checkpoint, save_checkpoint
 from detrex.checkpoint.files import LAST, tag_last_checkpoint
+from detrex.checkpoint.loading import refuse_non_finite
 from detrex.utils.errors import InputError
 from detrex.utils.small_files import is_a
+from detrex.utils.text import first_line
 
+from .buffers import share_buffers
 from .run_folder import saved_checkpoints
 from .trainer import Trainer
 
@@ -48,6 +53,8 @@ class TrainingCheckpoints:
             NonFiniteLoss: the last step had one; nothing is written.
         """
         self.trainer.guard.settle()
+        if resumable:  # evaluations come right behind
+            share_buffers(self.trainer.network, self.trainer.ema)
         metrics = self.trainer.window.state() if resumable else []
         if not comm.is_main_process():
             return
@@ -98,19 +105,22 @@ def newest_checkpoint(folder: Path) -> Path | None:
 def _choose(folder: Path) -> Path | InputError | None:
     for leftover in folder.glob(".*.pth.*"):  # of atomic_write
         leftover.unlink()
-    last, tried = last_checkpoint(folder), 0
+    last, unsound = last_checkpoint(folder), []
     for path in _candidates(folder, last):
-        tried += 1
         try:
-            check_archive(path)
+            check_resumable(path)
         except InputError as error:
+            if path.is_file() and not os.access(path, os.R_OK):
+                return error
             logger.warning("%s; trying the one before", error)
+            unsound.append(path)
         else:
             if last is None:
                 logger.warning("no %s: resuming from the newest checkpoint, %s", LAST, path)
+            _set_aside(unsound)
             return path
-    if tried:
-        fault = f"none of its {tried} checkpoints is sound"
+    if unsound:
+        fault = f"none of its {len(unsound)} checkpoints is sound"
     elif saved_checkpoints(folder):
         fault = f"of {BEST_WEIGHTS}.pth no run can go on, and there is no other checkpoint"
     else:
@@ -147,6 +157,42 @@ def _age(path: Path) -> float:
     return -iteration if is_a(iteration, float) else float("inf")
 
 
+def _set_aside(unsound: Iterable[Path]) -> None:
+    """Rename what the resumed run would overwrite: something in it may still be of use."""
+    for path in unsound:
+        if path.is_file():
+            path.replace(path.with_name(f"{path.name}.damaged"))
+            logger.warning("%s is kept as %s.damaged", path, path.name)
+
+
+def check_resumable(path: Path) -> None:
+    """Read a run's checkpoint, to find out whether it is sound.
+
+    Raises:
+        InputError: it cannot be read, a key has an odd value, or weights are NaN.
+    """
+    content = read_checkpoint(path)
+    iteration, state = content.get("iteration", 0), content.get("trainer", {})
+    if type(iteration) is not int or iteration < 0:
+        raise InputError(f"checkpoint {path}: iteration is {iteration!r:.40}, not a whole number")
+    if not isinstance(state, dict):
+        raise InputError(f"checkpoint {path}: trainer is a {type(state).__name__}, not a dict")
+    for key in ("model", "ema_state", "trainer"):
+        if (name := next(_nan(content.get(key), key), None)) is not None:
+            raise InputError(f"checkpoint {path}: {name} has values that are NaN")
+
+
+def _nan(value: object, name: str) -> Iterator[str]:
+    """Names of the tensors in dicts and lists that have NaN values."""
+    if isinstance(value, Tensor):
+        if value.isnan().any():
+            yield name
+    elif isinstance(value, dict | list | tuple):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in items:
+            yield from _nan(item, f"{name}.{key}")
+
+
 def next_iteration(content: dict, path: Path, max_iter: int) -> int:
     """Return the iteration that a checkpoint's run goes on with.
 
@@ -175,6 +221,16 @@ def restore(trainer: Trainer, content: dict, path: Path) -> None:
         trainer.load_state_dict(content["trainer"])
         if trainer.ema is not None:
             trainer.ema.load_state_dict(content["ema_state"])
+            refuse_non_finite(trainer.network, trainer.ema.averages, path)
         trainer.window.load_state(content.get("metrics", []))
+    except InputError:
+        raise
     except (KeyError, ValueError) as error:
-        raise InputError(f"checkpoint {path} belongs to another model: {error}") from error
+        raise InputError(
+            f"checkpoint {path} belongs to another model: {first_line(error)}"
+        ) from error
+    except (TypeError, AttributeError, IndexError, RuntimeError) as error:
+        raise InputError(
+            f"checkpoint {path}: its training state cannot be used ({first_line(error)}): move it "
+            "elsewhere to go on from the one before"
+        ) from error

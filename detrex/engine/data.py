@@ -89,6 +89,8 @@ def build_loader(cfg: DictConfig, records: Sequence[dict] | None, start_iteratio
             f"dataloader.train.total_batch_size={total} is not a multiple of {world} processes "
             f"x train.accumulation_steps={steps}"
         )
+    if steps > 1:
+        logger.info("an iteration's %d images go in %d passes of %d", total, steps, total // steps)
     given = {"total_batch_size": total // steps}
     if records is not None:
         given["dataset"] = records

@@ -7,10 +7,12 @@ import re
 import signal
 import time
 import traceback
+from collections.abc import Iterator
 
 import torch.distributed as dist
 
 from detrex.utils.errors import InputError
+from detrex.utils.text import first_line
 
 from .heartbeat import SilentProcess
 
@@ -28,7 +30,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class NonFiniteLoss(ArithmeticError):
-    """A loss or the gradient's norm became NaN or infinite. The message is one line."""
+    """A loss became NaN or infinite, or the gradient's norm did. The message is one line."""
 
 
 def describe_failure(error: BaseException) -> tuple[int, str]:
@@ -50,14 +52,39 @@ def _describe(error: BaseException) -> tuple[int, str]:
         return (2 if isinstance(error, InputError) else 1), f"error: {_one_line(error)}"
     if (line := _of_loading(error) or _of_others(error)) is not None:
         return 1, f"error: {line}"
-    if isinstance(error, OSError) and error.filename:
-        return 1, f"error: {error}"
-    cause: BaseException | None = error
-    while cause is not None:  # torch.save raises an error of its own while it handles this one
-        if isinstance(cause, OSError) and cause.errno in _FULL:
-            return 1, f"error: {cause}: what this run writes does not fit"
-        cause = cause.__context__
+    system = _of_system(error)
+    full = system is not None and system.errno in _FULL
+    if full or (isinstance(error, OSError) and error.filename):
+        if (first := _hidden_by(error)) is not None:
+            code, text = _describe(first)
+            return code, f"{text}; then: {reason_of(error)}"
+        what = f"{system}: what this run writes does not fit" if full else str(error)
+        return 1, f"error: {what}"
     return 1, "".join(traceback.format_exception(error)).rstrip()
+
+
+def reason_of(error: BaseException) -> str:
+    """What went wrong, for the end of a message: the system's word where it is its error."""
+    system = _of_system(error)
+    return (system and system.strerror) or first_line(error) or type(error).__name__
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and those during whose handling it was raised, the latest first."""
+    while error is not None:
+        yield error
+        error = error.__context__
+
+
+def _of_system(error: BaseException) -> OSError | None:
+    """torch.save raises an error of its own while it handles the system's."""
+    return next((cause for cause in _chain(error) if isinstance(cause, OSError)), None)
+
+
+def _hidden_by(error: BaseException) -> InputError | NonFiniteLoss | None:
+    """The reason of the end, where something else failed while the run ended because of it."""
+    reasons = (e for e in _chain(error) if isinstance(e, InputError | NonFiniteLoss))
+    return next(reasons, None)
 
 
 def _one_line(error: BaseException) -> str:

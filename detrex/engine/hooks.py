@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 
 from detectron2.engine import HookBase, hooks
@@ -15,6 +16,8 @@ from detrex.utils.files import atomic_write
 from .checkpoints import BEST_WEIGHTS, FINAL, LATEST, TrainingCheckpoints
 from .preemption import Preemption
 from .run_folder import BEST, read_best
+
+logger = logging.getLogger(__name__)
 
 
 class MatcherIteration(HookBase):
@@ -161,6 +164,8 @@ class PeriodicCheckpoint(HookBase):
     def after_step(self) -> None:
         """Save if it is time to; end the run if it is asked to."""
         name = self._name(self.trainer.iter + 1)
+        if self._preemption.stopping:  # said before the disk turns out to be full
+            logger.warning("asked to stop by a signal: saving %s.pth", name)
         if name is not None:
             self._checkpoints.save(name)
             self._checkpoints.prune()

@@ -57,7 +57,15 @@ class MetricsWindow:
         return comm.all_gather([*self._read()])
 
     def load_state(self, state: Sequence[list[dict[str, float]]]) -> None:
-        """Go on from ``state``; with another number of processes, without it."""
+        """Go on from ``state``; with another number of processes, without it.
+
+        Raises:
+            TypeError: it is none.
+        """
+        entries = [entry for process in state for entry in process]
+        numbers = (value for entry in entries for value in dict(entry).values())
+        if not all(isinstance(value, int | float) for value in numbers):
+            raise TypeError("metrics are not numbers")
         if len(state) == comm.get_world_size():
             self._restored = list(state[comm.get_rank()])
 

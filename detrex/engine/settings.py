@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -29,6 +30,7 @@ _DATASET = dict(
     val=dict(json=None, images=None),
     skip_broken_images=False,
 )
+# Taken from the command line letter for letter: file names have blanks, commas, "${", "1e5".
 _PATHS = (
     "train.output_dir",
     "train.init_checkpoint",
@@ -93,16 +95,29 @@ def _apply(cfg: DictConfig, text: str) -> None:
     key, _, value = text.partition("=")
     if value == "None":  # Python's spelling; Hydra's grammar would read a string
         text, value = f"{key}=null", "null"
+    if key in _PATHS:
+        OmegaConf.update(cfg, key, None if value == "null" else _literal(_unquoted(value)))
+        return
     if isinstance(OmegaConf.select(cfg, key), DictConfig) and value[:1] != "{" and value != "null":
         raise InputError(f"override {text!r}: {key} is a group of keys; set one of them")
     try:
         LazyConfig.apply_overrides(cfg, [text])
     except (HydraException, OmegaConfBaseException, KeyError, ValueError) as error:
-        # Hydra's grammar has no "=", "(" or non-ASCII letters, which file names do have.
+        # Hydra's grammar has no "=", "(" or non-ASCII letters, which names do have.
         if value[:1] not in "[{" and isinstance(OmegaConf.select(cfg, key), str | None):
-            OmegaConf.update(cfg, key, value)
+            OmegaConf.update(cfg, key, _literal(_unquoted(value)))
             return
         raise InputError(f"override {text!r} cannot be applied: {first_line(error)}") from error
+
+
+def _unquoted(text: str) -> str:
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    return text[1:-1] if quoted else text
+
+
+def _literal(text: str) -> str:
+    """What omegaconf gives back as this text: "${" would refer to another key."""
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
 
 
 def _load(path: Path, trust_config: bool) -> DictConfig:
@@ -136,7 +151,7 @@ def _expand_home(cfg: DictConfig) -> None:
     for key in _PATHS:
         path = OmegaConf.select(cfg, key)
         if isinstance(path, str) and path.startswith("~"):
-            OmegaConf.update(cfg, key, os.path.expanduser(path))
+            OmegaConf.update(cfg, key, _literal(os.path.expanduser(path)))
 
 
 def _fill(node: DictConfig, defaults: DictConfig) -> None:

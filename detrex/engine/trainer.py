@@ -149,6 +149,7 @@ class Trainer(TrainerBase):
         self.window.add(numbers, data_time=data_time)
         if (self.iter + 1) % self.options.log_period == 0 or self.iter + 1 == self.max_iter:
             self.guard.settle()
+            self.guard.warn_of_skipped_steps()
             self.window.flush(self.storage)
 
     def state_dict(self) -> dict:
@@ -160,10 +161,16 @@ class Trainer(TrainerBase):
         }
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Restore what ``state_dict`` returned; hyperparameters stay those of this trainer."""
+        """Restore what ``state_dict`` returned; hyperparameters stay those of this trainer.
+
+        Raises:
+            Exception: of many types, for a state that is none.
+        """
         super().load_state_dict(state_dict)
         load_optimizer(self.optimizer, state_dict["optimizer"])
         if scaler := state_dict.get("grad_scaler"):
+            if not all(isinstance(value, int | float) for value in scaler.values()):
+                raise TypeError("grad_scaler is not of numbers")
             self.grad_scaler.load_state_dict(scaler)
 
 

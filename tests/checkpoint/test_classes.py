@@ -54,6 +54,9 @@ def test_rows_of_equal_names_are_carried_over_and_the_rest_starts_anew(tmp_path,
     assert torch.equal(ours["other.weight"], fresh["other.weight"])
     assert "2 of 4 classes carried over by name: Crow, ANT" in caplog.text
     assert "2 of 4 classes start anew: dove, owl" in caplog.text
+    assert "2 classes are spelt differently in the checkpoint: Crow = crow, ANT = ant" in (
+        caplog.text
+    )
     assert "other.weight not loaded: (2, 3) in the file, (2, 4) in the model" in caplog.text
 
 
@@ -96,6 +99,27 @@ def test_nameless_classes_keep_what_belongs_to_none(tmp_path):
         (["Cup/Glass", "glass"], ["glass", "cup"], [1, 0]),  # whole names first
         (["traffic_light", "鳥"], ["Traffic Light", "鳥"], [0, 1]),
         (["", ""], ["a", ""], [None, None]),
+        ([""], [""], [None]),
+        (["cat", "Cat"], ["Cat", "cat", "CAT"], [1, 0, None]),  # exact names first
+        (["Cat", "cat"], ["CAT"], [None]),  # two of the checkpoint could be meant
+        (["Cat"], ["cat", "CAT"], [None, None]),  # two could mean it
+        (["cat", "cat"], ["cat", "cat", "dog"], [None, None, None]),
+        (["कि", "की"], ["कि", "की", "कु"], [0, 1, None]),  # vowel signs
+        (["קָ"], ["ק"], [None]),
+        (["1.5 mg", "15 mg", "1 5 mg"], ["15 mg", "1.5mg", "20 mg"], [1, 0, None]),
+        (["C"], ["C++", "C#", "c"], [None, None, 0]),
+        (["A", "B-"], ["A-", "B", "a"], [None, None, 0]),
+        (["-1"], ["1"], [None]),
+        (["1,5 mg", "1/2"], ["5 mg", "1", "2"], [None, None, None]),
+        (["👍", "👎🏽"], ["👍", "👎", "✋"], [0, None, None]),
+        (["résumé"], ["resume"], [None]),
+        (["re\u0301sume\u0301"], ["R\u00c9SUM\u00c9"], [0]),  # one letter, written in two ways
+        (["m²"], ["m2"], [None]),
+        (["a_b", "a b"], ["a b", "a_b", "A B"], [1, 0, None]),
+        (["a_b", "a b"], ["A B"], [1]),  # white space before other signs
+        (["a_b", "a-b"], ["a b"], [None]),
+        (["traffic\u00a0light"], ["traffic  light "], [0]),
+        (["Cup/Glass", "Glass/Bottle"], ["glass", "bottle"], [None, 1]),
     ],
 )
 def test_matching_by_name(trained, classes, expected):

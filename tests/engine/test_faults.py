@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -90,13 +91,39 @@ def flip_a_bit(path):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [truncate, flip_a_bit, lambda path: path.unlink()])
+def spoil(change):
+    def damage(path):
+        content = torch.load(path, weights_only=True)
+        change(content)
+        torch.save(content, path)
+
+    return damage
+
+
+ODD = [
+    lambda content: content["model"]["norm.weight"].fill_(float("nan")),
+    lambda content: content["trainer"]["optimizer"]["state"][0]["exp_avg"].fill_(float("nan")),
+    lambda content: content.update(iteration="7"),
+    lambda content: content.update(iteration=True),
+    lambda content: content.update(trainer=[]),
+    lambda content: content.update(metadata=5),
+    lambda content: content.pop("model"),
+]
+
+
+@pytest.mark.parametrize(
+    "damage", [truncate, flip_a_bit, lambda path: path.unlink(), *map(spoil, ODD)]
+)
 def test_damaged_checkpoint_is_named_and_the_one_before_is_used(tiny_run, damage):
     tiny_run("whole", "train.checkpointer.period=2")
     tiny_run("broken", "train.checkpointer.period=2")
     folder = tiny_run.folder / "broken"
-    damage(folder / "model_final.pth")
+    path = folder / "model_final.pth"
+    damage(path)
+    damaged = path.read_bytes() if path.exists() else None
     tiny_run("broken", "train.checkpointer.period=2", "--resume")
+    kept = folder / "model_final.pth.damaged"
+    assert (kept.read_bytes() if kept.exists() else None) == damaged
     lines = (folder / "log.txt").read_text().splitlines()
     (warning,) = [line for line in lines if "trying the one before" in line]
     assert "WARNING" in warning and str(folder / "model_final.pth") in warning
@@ -115,6 +142,92 @@ def test_no_sound_checkpoint_is_one_error_and_changes_nothing(tiny_run):
     assert before.items() <= {p: p.read_bytes() for p in folder.iterdir()}.items()
     with pytest.raises(InputError, match="model_final.pth is damaged: .* checksum"):
         tiny_run("a", "--eval-only", f"train.init_checkpoint={folder / 'model_final.pth'}")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content["trainer"].update(optimizer=5),
+        lambda content: content["trainer"]["optimizer"].update(param_groups=[5, 5]),
+        lambda content: content["trainer"]["optimizer"].update(state=[]),
+        lambda content: content["trainer"].update(hooks=5),
+        lambda content: content["trainer"]["hooks"]["LRScheduler"].update(last_epoch="x"),
+        lambda content: content["trainer"].update(grad_scaler={"scale": "x"}),
+        lambda content: content.update(metrics=5),
+        lambda content: content.update(metrics=[[5]]),
+        lambda content: content.update(metrics=[[{"total_loss": "x"}]]),
+    ],
+)
+def test_an_odd_training_state_is_one_line(tiny_run, change):
+    tiny_run("a", "train.max_iter=1")
+    path = tiny_run.folder / "a/model_final.pth"
+    spoil(change)(path)
+    with pytest.raises(InputError, match="model_final.pth") as error:
+        tiny_run("a", "train.max_iter=2", "--resume")
+    assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_that_may_not_be_read_is_not_passed_over(tiny_run, monkeypatch):
+    tiny_run("a", "train.checkpointer.period=4")
+    folder = tiny_run.folder / "a"
+    files = {path: path.read_bytes() for path in folder.glob("*.pth")}
+    path_open, access = Path.open, os.access
+    last = folder / "model_final.pth"
+
+    def refuse(path, *args, **kwargs):
+        if path == last:
+            raise PermissionError(13, "Permission denied", str(path))
+        return path_open(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != last and access(path, mode))
+    with pytest.raises(InputError, match="model_final.pth cannot be opened: Permission denied"):
+        tiny_run("a", "--resume")
+    monkeypatch.undo()
+    assert {path: path.read_bytes() for path in folder.glob("*.pth*")} == files
+
+
+def raised(second, first):
+    """An error during whose handling another one was raised."""
+    try:
+        try:
+            raise first
+        finally:
+            raise second
+    except BaseException as error:
+        return error
+
+
+def full():
+    return OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    "second, first, expected",
+    [
+        (full(), NonFiniteLoss("loss is nan"), (1, "error: loss is nan; then: No space left")),
+        (
+            full(),
+            InputError("a.json: bad"),
+            (2, "error: a.json: bad; then: No space left on device"),
+        ),
+        (
+            PermissionError(13, "Permission denied", "/x"),
+            NonFiniteLoss("loss is nan"),
+            (1, "error: loss is nan; then: Permission denied"),
+        ),
+        (
+            RuntimeError("writer failed"),
+            full(),
+            (1, "error: [Errno 28] No space left on device: wh"),
+        ),
+        (InputError("bad"), KeyError("x"), (2, "error: bad")),
+        (TypeError("a bug"), NonFiniteLoss("loss is nan"), (1, "Traceback")),
+    ],
+)
+def test_the_first_failure_is_told_first(second, first, expected):
+    code, text = describe_failure(raised(second, first))
+    assert code == expected[0] and text.startswith(expected[1])
 
 
 def test_file_that_cannot_be_written_is_one_line(tiny_run):

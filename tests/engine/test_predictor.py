@@ -183,7 +183,7 @@ def test_supervision(files, predictor):
     [
         (None, "gone.pth", {}, "gone.pth not found"),
         ("gone.yaml", "model.pth", {}, "gone.yaml"),
-        (None, "val/0.jpg", {}, "0.jpg cannot be read"),
+        (None, "val/0.jpg", {}, "0.jpg is an image"),
         ("five.yaml", "model.pth", {}, r"num_classes=5, but .*model.pth has 2 classes \(cat"),
         ("five.yaml", "other.pth", {}, r"of another shape \(.*is it of this config"),
         (None, "model.pth", {"device": "gpu7"}, "device gpu7: "),

@@ -17,7 +17,7 @@ OPTIONS = ["model.dropout=0.3", "model.fail_at=5", "train.accumulation_steps=2"]
 
 def replay_run(folder):
     model = instantiate(load_config(str(folder / "config.yaml")).model)
-    _, snapshot = load_weights(model, str(folder / "nan_state.pth"), strict=True)
+    _, snapshot = load_weights(model, str(folder / "nan_state.pth"), strict=True, finite=False)
     return replay(load_config(str(folder / "config.yaml")), model, snapshot), snapshot
 
 

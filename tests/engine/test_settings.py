@@ -1,6 +1,7 @@
 import pytest
 from omegaconf import OmegaConf
 
+from detrex.config import config_yaml
 from detrex.engine.settings import load_config
 from detrex.utils.errors import InputError
 from tests.engine.runs import CONFIG
@@ -25,6 +26,44 @@ from tests.models import RANK_DETR, ROOT
 )
 def test_override_values(override, key, value):
     assert load_config(str(CONFIG), [override]).train[key] == value
+
+
+NAMES = [
+    "/a b/c  d ",
+    "/a,b/c, d",
+    "/a/${b}/x",
+    "${oc.env:HOME}",
+    "/\\${b}",
+    "/a\\b",
+    "/[x]{y}(z)",
+    "2024",
+    "1e5",
+    "true",
+    "[1,2]",
+    "a#b:c%d",
+    "a=b",
+    "größe/画像",
+    "it's",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("quote", ["", "'", '"'])
+def test_file_names_arrive_letter_for_letter(tmp_path, name, quote):
+    keys = ["train.output_dir", "train.init_checkpoint", "dataloader.dataset.train.json"]
+    cfg = load_config(str(CONFIG), [f"{key}={quote}{name}{quote}" for key in keys])
+    (tmp_path / "saved.yaml").write_text(config_yaml(cfg))
+    for config in (cfg, load_config(str(tmp_path / "saved.yaml"), trust_config=True)):
+        assert [OmegaConf.select(config, key) for key in keys] == [name] * 3
+        assert config.dataloader.evaluator.output_dir == name
+        resolved = OmegaConf.to_container(config.dataloader.dataset, resolve=True)
+        assert resolved["train"]["json"] == name
+
+
+@pytest.mark.parametrize("name", ["a, b", "a=${b}", "x (1)"])
+def test_other_texts_arrive_too(name):
+    cfg = load_config(str(CONFIG), [f"dataloader.dataset.name={name}"])
+    assert cfg.dataloader.dataset.name == name
 
 
 def test_overrides_reach_lists_and_arguments_that_the_config_leaves_to_the_default():
@@ -124,7 +163,6 @@ def test_evaluator_writes_into_the_output_folder():
         ("train.checkpointer.max_to_keep=-1", "1 or more"),
         ("train.device=gpu", "cuda or cpu"),
         ("train.device=null", "a text"),
-        ("train.output_dir=2024", "a text"),
         ("train.output_dir=null", "a text"),
         ("optimizer.lr=null", "a number"),
         ("optimizer.lr=x", "a number"),
@@ -168,3 +206,4 @@ def test_home_is_expanded_in_paths(monkeypatch):
     cfg = load_config(str(CONFIG), [f"{key}=~/data/a" for key in keys])
     assert [OmegaConf.select(cfg, key) for key in keys] == ["/home/x/data/a"] * 4
     assert cfg.dataloader.evaluator.output_dir == "/home/x/data/a"
+    assert load_config(str(CONFIG), ["train.output_dir=~/${a}"]).train.output_dir == "/home/x/${a}"

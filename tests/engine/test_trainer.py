@@ -213,6 +213,67 @@ def test_no_checkpoint_is_written_after_a_deferred_nan(tmp_path):
     assert written == ["model_0000000.pth", "model_0000001.pth"]
 
 
+def bad_gradients(late, steps, scale=65536.0, **options):
+    """A run with loss scaling whose gradients are not finite in these steps; losses are."""
+    torch.manual_seed(0)
+    model = TinyDetector()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=late)
+    trainer = Trainer(model, batches(2), optimizer, StepOptions(amp_dtype=torch.float16, **options))
+    trainer.grad_scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    trainer.guard.deferred = late
+    spoil = {"nan": float("nan"), "inf": float("inf")}
+    model.norm.weight.register_hook(
+        lambda grad: (
+            grad * spoil["nan" if trainer.iter % 2 else "inf"] if trainer.iter in steps else grad
+        )
+    )
+    return trainer
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_steps_that_loss_scaling_skips_without_end_end_the_run(tmp_path, late):
+    trainer = bad_gradients(late, range(10, 1000), scale=2.0**10, output_dir=str(tmp_path))
+    with pytest.raises(NonFiniteLoss) as error:
+        trainer.train(0, 1000)
+    assert trainer.iter == 29 + late  # 20 of them, seen one later where the look is deferred
+    message = str(error.value)
+    assert "grad_norm is nan in iteration 29; images: " in message and "\n" not in message
+    assert "the last 20 steps were skipped" in message
+    assert f"(loss scale {2.0 ** (10 - 19 - late):.3g})" in message
+    assert (tmp_path / "nan_state.pth").exists()
+
+
+def test_a_loss_scale_without_digits_ends_the_run(tmp_path):
+    skips = range(0, 100, 2)  # each second step is made
+    trainer = bad_gradients(False, skips, scale=1e-3, output_dir=str(tmp_path))
+    with pytest.raises(NonFiniteLoss, match="loss scale 6.25e-05"):
+        trainer.train(0, 100)
+    assert trainer.iter == 8
+
+
+def test_a_few_skipped_steps_are_usual_and_said_if_they_are_the_last(caplog):
+    bad_gradients(False, range(19)).train(0, 24)
+    assert "steps were skipped" not in caplog.text
+    bad_gradients(False, range(5)).train(0, 5)
+    assert "the last 5 steps were skipped" in caplog.text
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("closed")])
+def test_the_loss_is_the_reason_of_the_end_where_nothing_can_be_saved(monkeypatch, error):
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr("detrex.engine.nan_guard.save_checkpoint", fail)
+    with pytest.raises(NonFiniteLoss) as end:
+        model = TinyDetector(fail_at=0)
+        model.matcher.iter = 0
+        train(batches(2), model=model)
+    reason = error.strerror if isinstance(error, OSError) else "closed"
+    text = str(end.value)
+    assert text.startswith("loss_class is nan in iteration 0; images: 0.png, 1.png; ")
+    assert text.endswith(f"nan_state.pth could not be written: {reason}")
+
+
 @pytest.mark.parametrize("clip", [None, {"max_norm": 0.1}])
 def test_infinite_gradient_of_a_finite_loss_stops_too(tmp_path, clip):
     model = TinyDetector()

@@ -1,4 +1,5 @@
-"""Spoil data sets in every way known; each must train on, or be refused with one clear line.
+"""Spoil data sets and checkpoints in every way known; each must train on, or be refused with one
+clear line.
 
 python tests/fuzz/fuzz_data.py --cases 1000 --processes 30 --seed 0
 
@@ -24,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.engine import processes
 from tests.engine.runs import TinyRuns
-from tests.fuzz import image_mutations, json_mutations
+from tests.fuzz import checkpoints, image_mutations, json_mutations
 from tests.fuzz.case import Case, Original
 from tests.fuzz.pipeline import BACKENDS, check
 
@@ -106,6 +107,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, default=1000, help="within this process")
     parser.add_argument("--processes", type=int, default=0, help="real runs")
+    parser.add_argument("--checkpoints", type=int, default=1000, help="within this process")
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -117,6 +119,9 @@ def main() -> int:
         numbers = range(args.first, args.first + args.cases)
         results = [try_case(original, Path(folder, f"case{n}"), args.seed, n) for n in numbers]
         wrong = print_table(f"{args.cases} cases, seed {args.seed}", results)
+        for n in range(args.checkpoints):  # what goes wrong is raised, behind its number
+            print(f"checkpoint {n}", end="\r")
+            checkpoints.check(Path(folder), args.seed, n)
         runs = list(try_processes(original, Path(folder), args.seed, args.processes))
         wrong += print_table(f"{args.processes} processes, seed {args.seed}", runs)
     return int(wrong > 0)

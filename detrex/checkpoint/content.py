@@ -1,0 +1,143 @@
+"""What a checkpoint's content must be, and where in it the weights are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detrex.utils.errors import InputError
+from detrex.utils.text import first_few
+
+# Where others keep a model's weights beside further ones, which are then not asked for.
+_MODELS = ("model", "state_dict")
+_METADATA = {"classes": str, "category_ids": int}
+_WRAPPED = 4  # dicts in one another, at most
+
+
+def checked_content(content: object, path: str | Path, size: int) -> dict:
+    """Bring the layouts of detectron2, its zoo, Caffe2 and others to ``{"model": state dict}``.
+
+    Args:
+        content: what the file holds.
+        path: for messages.
+        size: bytes of the file; no tensor has more.
+
+    Returns:
+        The content. ``model`` and, if there is one, ``ema_state`` are dicts of dense tensors by
+        name; ``classes``, ``category_ids`` and ``config`` of ``metadata`` are of their types or
+        None.
+
+    Raises:
+        InputError: content without weights, or with several; names what it holds. Or a key whose
+            value is of another kind; names it.
+    """
+    if not isinstance(content, dict):
+        raise InputError(f"checkpoint {path} holds a {type(content).__name__}, not a state dict")
+    blobs = content.get("blobs", content)
+    if "model" not in content and isinstance(blobs, dict) and _is_of_caffe2(blobs, content):
+        weights = {k: v for k, v in blobs.items() if not k.endswith("_momentum")}
+        content = {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
+    else:
+        content = {**content, "model": _weights(content, path)}
+    for key in {"model", "ema_state"} & content.keys():
+        content[key] = _tensors(content[key], key, path, size)
+    _check_metadata(content.get("metadata"), path)
+    return content
+
+
+def _is_of_caffe2(blobs: dict, content: dict) -> bool:
+    arrays = any(isinstance(value, np.ndarray) for value in blobs.values())
+    return (arrays or blobs is not content) and all(isinstance(name, str) for name in blobs)
+
+
+def _weights(content: dict, path: str | Path) -> dict:
+    """The one state dict in a file, whatever it is wrapped in."""
+    first = [(content[key], key) for key in _MODELS if isinstance(content.get(key), Mapping)]
+    searches = (dict(_state_dicts(*place)) for place in (*first, (content, "")))
+    found = next(filter(None, searches), {})
+    if len(found) == 1:
+        return next(iter(found.values()))
+    holds = ", ".join(f"{place} ({len(state)} tensors)" for place, state in found.items())
+    if found:
+        raise InputError(
+            f"checkpoint {path} holds weights in {len(found)} places: {holds}: save one of them "
+            "as {'model': weights}"
+        )
+    inside = [f"{key!r:.60} ({type(value).__name__})" for key, value in content.items()]
+    raise InputError(
+        f"checkpoint {path} holds no weights: in it are {first_few(inside, 8) or 'no values'}"
+    )
+
+
+def _state_dicts(value: Mapping, place: str, depth: int = _WRAPPED) -> Iterator[tuple[str, dict]]:
+    """Outermost dicts that are mostly tensors by name, with their places, e.g. ``ema.module``.
+
+    What numbers are the keys of, such as an optimizer's state, is not looked into.
+    """
+    tensors = sum(isinstance(item, Tensor | np.ndarray) for item in value.values())
+    if tensors and 2 * tensors >= len(value):
+        yield place, value
+    elif depth and all(isinstance(key, str) for key in value):
+        for key, item in value.items():
+            if isinstance(item, Mapping):
+                inside = key if key.isprintable() else repr(key)
+                yield from _state_dicts(item, f"{place}.{inside}".lstrip("."), depth - 1)
+
+
+def _tensors(weights: object, key: str, path: str | Path, size: int) -> dict[str, Tensor]:
+    if not isinstance(weights, Mapping):
+        kind = type(weights).__name__
+        raise InputError(f"checkpoint {path}: {key} is a {kind}, not a state dict")
+    tensors = {}
+    for name, value in weights.items():
+        if not isinstance(name, str) or not name.isprintable():
+            raise InputError(f"checkpoint {path}: {key} has the name {name!r:.60}, not a text")
+        if isinstance(value, Tensor | np.ndarray | np.generic):
+            value = torch.as_tensor(value).detach()
+            if odd := _oddity(value, size):
+                raise InputError(f"checkpoint {path}: {key}: {name} is {odd}")
+            tensors[name] = value
+    return tensors
+
+
+def _oddity(value: Tensor, size: int) -> str:
+    """What keeps a tensor from being weights, or nothing."""
+    if value.layout is not torch.strided or value.is_nested:
+        return "a sparse or nested tensor: save value.to_dense()"
+    if value.is_quantized:
+        return "a quantized tensor: save value.dequantize()"
+    if value.is_complex():
+        return "a complex tensor"
+    if value.device.type != "cpu":
+        return f"a tensor on {value.device}, without values"
+    if value.numel() * value.element_size() > size:
+        return f"of shape {list(value.shape)}, more than the file holds"
+    return ""
+
+
+def _check_metadata(metadata: object, path: str | Path) -> None:
+    if metadata is None:
+        return
+    if not isinstance(metadata, dict):
+        raise InputError(f"checkpoint {path}: metadata is {_shown(metadata)}, not a dict")
+    for key, kind in _METADATA.items():
+        value = metadata.get(key)
+        if value is None or isinstance(value, list) and all(type(v) is kind for v in value):
+            continue
+        raise InputError(
+            f"checkpoint {path}: metadata.{key} is {_shown(value)}, not a list of {kind.__name__}"
+        )
+    if not isinstance(metadata.get("config"), str | None):
+        raise InputError(
+            f"checkpoint {path}: metadata.config is {_shown(metadata['config'])}, not a text"
+        )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool | int | float):
+        return repr(value)
+    return f"a {type(value).__name__}"

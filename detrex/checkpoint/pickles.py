@@ -1,0 +1,277 @@
+"""Pickles read as data: arrays are built here, of names and bytes, and nothing else is built.
+
+A pickle is a program that calls what it names. The names that a checkpoint may use stand for
+records of this module, which only note what they are given; once the program has ended,
+:func:`plain` makes values of them. A file never reaches numpy's or omegaconf's own constructors.
+"""
+
+from __future__ import annotations
+
+import mmap
+import pickle
+import pickletools
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from math import prod
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+MORE_THAN_DATA = "holds more than data (--trust-checkpoint of train_net.py runs its code)"
+DEPTH = 100  # of values in one another: hashing 100,000 tuples in one another ends the interpreter
+_GROWING = {"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"}
+_AXES = 32
+_DTYPES = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16"}
+
+
+class Record:
+    """What a pickle called, with what, and the state that it gave; runs nothing."""
+
+    __slots__ = ("args", "state")
+
+    def __new__(cls, *args: object) -> Record:
+        record = object.__new__(cls)
+        record.args, record.state = args, None
+        return record
+
+    def __setstate__(self, state: object) -> None:
+        self.state = state
+
+    def value(self, of: Callable[[object], object]) -> object:
+        """What it stands for; ``of`` gives that of a part. Any exception: it stands for nothing."""
+        raise pickle.UnpicklingError(f"it holds a {type(self).__name__}")
+
+
+class DType(Record):
+    """``numpy.dtype``: a plain kind of known size. Of its state the byte order counts."""
+
+    __slots__ = ()
+
+    def value(self, of: Callable[[object], object]) -> np.dtype:
+        code = _text(of(self.args[0]))
+        order, *structure = self.state[1:5] if self.state else ("|", None, None, None)
+        orders = "|" if code[1:] == "1" else "<>"
+        if code not in _DTYPES or _text(order) not in tuple(orders) or any(structure):
+            raise pickle.UnpicklingError(f"it holds an array of {code!r}: no plain numbers")
+        return np.dtype(code).newbyteorder(_text(order))
+
+
+class Array(Record):
+    """``_reconstruct``: its state is (version, shape, dtype, whether column-major, bytes)."""
+
+    __slots__ = ()
+
+    def value(self, of: Callable[[object], object]) -> np.ndarray:
+        _, shape, dtype, by_columns, raw = self.state
+        return _array(of(raw), of(dtype), of(shape), "F" if by_columns else "C")
+
+
+class Buffer(Record):
+    """``_frombuffer``: an array in protocol 5."""
+
+    __slots__ = ()
+
+    def value(self, of: Callable[[object], object]) -> np.ndarray:
+        raw, dtype, shape, order = self.args
+        return _array(of(raw), of(dtype), of(shape), order)
+
+
+class Scalar(Record):
+    """``scalar``: one number of numpy's."""
+
+    __slots__ = ()
+
+    def value(self, of: Callable[[object], object]) -> np.generic:
+        dtype, raw = self.args
+        return _array(of(raw), of(dtype), (), "C")[()]
+
+
+class Encoded(Record):
+    """``_codecs.encode`` and, of no bytes, ``bytes``: how old protocols write them."""
+
+    __slots__ = ()
+
+    def value(self, of: Callable[[object], object]) -> bytes:
+        text, encoding = self.args or ("", "latin1")
+        if encoding != "latin1":
+            raise pickle.UnpicklingError(f"it holds bytes as {encoding!r}")
+        return text.encode("latin1")
+
+
+class Content(Record):
+    """omegaconf's containers and values: upstream's optimizer states hold them."""
+
+    __slots__ = ()
+
+    def value(self, of: Callable[[object], object]) -> object:
+        return of(self.state["_content" if "_content" in self.state else "_val"])
+
+
+class Attributes(Record):
+    """``argparse.Namespace``, which DETR and its descendants save, and the like."""
+
+    __slots__ = ()
+
+    def value(self, of: Callable[[object], object]) -> object:
+        return of(self.state or {})
+
+
+class Name(Record):
+    """A type that is named as an argument; never a value."""
+
+    __slots__ = ()
+
+
+RECORDS: dict[str, type[Record]] = {
+    **{
+        f"{package}.{name}": record
+        for package in ("numpy.core", "numpy._core")  # before and since numpy 2
+        for name, record in (
+            ("multiarray._reconstruct", Array),
+            ("multiarray.scalar", Scalar),
+            ("numeric._frombuffer", Buffer),
+        )
+    },
+    "numpy.ndarray": Name,
+    "numpy.dtype": DType,
+    "_codecs.encode": Encoded,
+    "builtins.bytes": Encoded,
+    "omegaconf.listconfig.ListConfig": Content,
+    "omegaconf.dictconfig.DictConfig": Content,
+    "omegaconf.nodes.AnyNode": Content,
+    "omegaconf.base.ContainerMetadata": Name,
+    "omegaconf.base.Metadata": Name,
+    "typing.Any": Name,
+    "argparse.Namespace": Attributes,
+    "collections.defaultdict": Attributes,
+    "builtins.dict": Name,
+    "builtins.list": Name,
+    "builtins.int": Name,
+}
+
+
+def read_pickle(path: Path) -> object:
+    """Read a pickle that is no file of torch's.
+
+    Raises:
+        Exception: of many types, for one that is damaged or names other things than data.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream:
+        check_nesting(stream)
+        stream.seek(0)
+        return plain(_Unpickler(stream, encoding="latin1").load())
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> object:
+        full_name = f"{module.replace('__builtin__', 'builtins')}.{name}"  # of Python 2
+        if full_name == "collections.OrderedDict":
+            return OrderedDict
+        if full_name not in RECORDS:
+            raise pickle.UnpicklingError(f"it refers to {full_name}: {MORE_THAN_DATA}")
+        return RECORDS[full_name]
+
+
+def check_nesting(stream: BinaryIO | mmap.mmap) -> None:
+    """Look through the next pickle of a stream without running it.
+
+    Raises:
+        UnpicklingError: it is none, or builds values more than ``DEPTH`` deep in one another, or
+            keeps them under numbers that would fill the memory.
+    """
+    depths, marks, memo = [], [], {}
+    for count, (opcode, argument) in enumerate(_operations(stream)):
+        name = opcode.name
+        if name == "MARK":
+            marks.append(len(depths))
+        elif name == "POP" and marks and marks[-1] == len(depths):
+            marks.pop()
+        elif name.endswith("GET"):
+            depths.append(memo.get(argument, 0))
+        elif name.endswith("PUT") or name == "MEMOIZE":
+            place = len(memo) if name == "MEMOIZE" else argument
+            if place > count:
+                raise pickle.UnpicklingError(f"value {place} of {count}")
+            memo[place] = depths[-1]
+        else:
+            _step(opcode, depths, marks)
+            if depths and depths[-1] > DEPTH:
+                raise pickle.UnpicklingError(f"its values are more than {DEPTH} deep")
+
+
+def _operations(stream: BinaryIO | mmap.mmap) -> Iterator[tuple[pickletools.OpcodeInfo, object]]:
+    operations = pickletools.genops(stream)
+    while True:
+        try:
+            opcode, argument, _ = next(operations)
+        except StopIteration:
+            return
+        except Exception as error:
+            raise pickle.UnpicklingError("it is damaged, or no checkpoint") from error
+        yield opcode, argument
+
+
+def _step(opcode: pickletools.OpcodeInfo, depths: list[int], marks: list[int]) -> None:
+    """Do to the values' depths what the opcode does to the values."""
+    before = opcode.stack_before
+    taken = len(before)
+    if pickletools.markobject in before:
+        taken = len(depths) - marks.pop() + before.index(pickletools.markobject)
+    values = depths[len(depths) - taken :]
+    del depths[len(depths) - taken :]
+    if opcode.name in _GROWING:
+        depths.append(max(values[0], 1 + max(values[1:], default=-1)))
+    else:
+        depths += [1 + max(values, default=-1)] * len(opcode.stack_after)
+
+
+def plain(content: object) -> object:
+    """Content with the values of its records, and plain dicts and lists.
+
+    Raises:
+        Exception: of many types, where a record stands for nothing.
+    """
+    values: dict[int, object] = {}  # by id: shared parts stay shared, and are made once
+    unfinished = set()
+
+    def of(value: object) -> object:
+        if id(value) in values:
+            return values[id(value)]
+        if isinstance(value, dict):
+            made = values[id(value)] = {}
+            made.update((of(key), of(item)) for key, item in dict.items(value))
+        elif type(value) is list:
+            made = values[id(value)] = []
+            made.extend(map(of, value))
+        elif type(value) is tuple:
+            made = values[id(value)] = tuple(map(of, value))
+        elif isinstance(value, Record):
+            if id(value) in unfinished:
+                raise pickle.UnpicklingError("it holds a value that is part of itself")
+            unfinished.add(id(value))
+            made = values[id(value)] = value.value(of)
+        else:
+            made = value
+        return made
+
+    return of(content)
+
+
+def _array(raw: object, dtype: object, shape: object, order: str) -> np.ndarray:
+    """An array of exactly these bytes, in the machine's byte order."""
+    if isinstance(raw, str):  # bytes of Python 2
+        raw = raw.encode("latin1")
+    sizes = isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)
+    if not (sizes and len(shape) <= _AXES and isinstance(raw, bytes | bytearray)):
+        raise pickle.UnpicklingError("it holds an array that is none")
+    if prod(shape) * dtype.itemsize != len(raw):
+        raise pickle.UnpicklingError(
+            f"it holds {len(raw)} bytes for an array of shape {list(shape)}"
+        )
+    array = np.frombuffer(raw, dtype).reshape(shape, order="F" if order == "F" else "C")
+    return array.astype(dtype.newbyteorder("="))
+
+
+def _text(value: object) -> object:
+    return value.decode("latin1") if isinstance(value, bytes) else value
