@@ -10,7 +10,7 @@ from tests.models import ROOT
 LAYERS = (
     {"utils", "config"},
     {"layers"},
-    {"modeling"},
+    {"modeling", "compat"},
     {"data", "evaluation", "checkpoint"},
     {"export"},
     {"engine"},
