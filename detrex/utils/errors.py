@@ -17,3 +17,7 @@ class InputError(ValueError):
 
 class StorageError(InputError):
     """A file that could not be read because disk or network failed; it may be sound."""
+
+
+class AssertedError(InputError, AssertionError):
+    """An input error where upstream has an ``assert``: code that catches either one works."""
