@@ -1,1 +1,1 @@
-"""What only code written for upstream asks for. Our own code does without it."""
+"""What only code written for upstream asks for: its flow layer by layer, its methods' names."""
