@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from benchmarks.baseline.attention import attention_from_logits
 from detrex.layers import MultiScaleDeformableAttention, multi_scale_deformable_attention
 from detrex.layers.ms_deform_attn import attention_path, discrete_attention, native
 from detrex.utils.errors import InputError
@@ -261,3 +262,38 @@ def test_discrete_attention_is_the_weighted_sum_of_the_pixels_it_rounds_to() -> 
                     if pixel != 14:
                         expected += weights[level, point] * value[0, pixel, head]
             torch.testing.assert_close(found[0, n].view(heads, 3)[head], expected)
+
+
+START = [(38, 57), (19, 29), (10, 15), (5, 8)]
+
+
+def gradients_at_the_start(attend, ratios: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Of a fresh encoder attention, each token at its pixel: every sample lies on a pixel line.
+    ratios (L, 2): unpadded share of width and height."""
+    torch.manual_seed(0)
+    attention = MultiScaleDeformableAttention(32, 8, 4, 4, dropout=0.0, batch_first=True)
+    attention.attend = attend or attention.attend
+    centres = []
+    for (height, width), ratio in zip(START, ratios, strict=True):
+        x, y = (torch.arange(0.5, n) / (r * n) for n, r in ((width, ratio[0]), (height, ratio[1])))
+        centres.append(torch.cartesian_prod(y, x).flip(-1))
+    points = torch.cat(centres)[None, :, None] * ratios
+    query = torch.randn(1, points.shape[1], 32)
+    out = attention(query, reference_points=points, spatial_shapes=START)
+    out.backward(torch.randn(out.shape))
+    return {name: parameter.grad for name, parameter in attention.named_parameters()}
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_first_gradients_equal_those_of_grid_sample(padded: bool, path: str) -> None:
+    """The slope of a bilinear sample jumps at pixel lines, so rounding decides its side."""
+    ratios = torch.rand(4, 2) / 2 + 0.5 if padded else torch.ones(4, 2)
+    expected = gradients_at_the_start(
+        lambda value, shapes, offsets, logits, reference, mask: attention_from_logits(
+            value, shapes, offsets, logits, reference
+        ),
+        ratios,
+    )
+    for name, gradient in gradients_at_the_start(None, ratios).items():
+        error = (gradient - expected[name]).norm() / expected[name].norm()
+        assert error <= 1e-5, name

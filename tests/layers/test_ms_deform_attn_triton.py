@@ -3,6 +3,7 @@ and run where there is one."""
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import subprocess
@@ -69,6 +70,33 @@ def check(device: str, case: tuple) -> None:
         torch.testing.assert_close(a.cpu(), b.to(a.dtype), **tolerance(a.dtype))
 
 
+def check_start() -> None:
+    """Offsets of whole pixels lie on the kinks of bilinear sampling: each falls on the side that
+    the original kernel's arithmetic gives, location * size - 0.5, every step rounded."""
+    height, width = 5, 29
+    value = torch.randn(1, height * width, 1, 4, generator=torch.Generator().manual_seed(0))
+    y, x = torch.meshgrid(torch.arange(0.5, height), torch.arange(0.5, width), indexing="ij")
+    reference = torch.stack([x / width, y / height], -1).view(1, -1, 1, 2)
+    offsets = torch.tensor([-2.0, 0.0, 1.0, 3.0])[:, None].expand(1, height * width, 1, 1, 4, 2)
+    offsets = offsets.clone().requires_grad_()
+    out = gpu.attend(
+        value, [height, width], offsets, torch.zeros(offsets.shape[:-1]), reference, None
+    )
+    (gradient,) = torch.autograd.grad(out.sum(), offsets)
+    sizes = torch.tensor([width, height])
+    pixels = (reference[:, :, None, :, None] + offsets.detach() / sizes) * sizes - 0.5
+    for query, point in torch.cartesian_prod(
+        torch.arange(height * width), torch.arange(4)
+    ).tolist():
+        column, row = pixels[0, query, 0, 0, point].tolist()
+        if not (0 < column < width - 1 and 0 < row < height - 1):
+            continue
+        i, j, share = math.floor(column), math.floor(row), row - math.floor(row)
+        image = value.view(height, width, 4).sum(-1)
+        slope = (image[j : j + 2, i + 1] - image[j : j + 2, i]) @ torch.tensor([1 - share, share])
+        assert abs(gradient[0, query, 0, 0, point, 0] - slope / 4) < 1e-4
+
+
 def tolerance(dtype: torch.dtype) -> dict:
     """One rounding of the result for half precision: sums are fp32."""
     return dict(rtol=1e-4, atol=1e-4) if dtype == torch.float32 else dict(rtol=1e-2, atol=1e-2)
@@ -88,7 +116,7 @@ def test_in_the_interpreter() -> None:
     command = [sys.executable, "-m", __name__]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=170)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [f"{case} equal" for case in CASES]
+    assert done.stdout.splitlines() == [f"{case} equal" for case in CASES] + ["start equal"]
 
 
 def compile_for_hopper(kernel, dtype: str, box: int, **constants):
@@ -159,3 +187,5 @@ if __name__ == "__main__":
     for case in CASES:
         check("cpu", case)
         print(f"{case} equal")
+    check_start()
+    print("start equal")

@@ -52,7 +52,7 @@ typedef struct { /* reference: one share per head, (B, N, H, L, box), or NULL */
     Input *value, *offsets, *logits;
     REAL *reference;
 } Gradients;
-typedef struct { REAL x, y, right, down; } Origin;
+typedef struct { REAL x, y, columns, rows, right, down; } Origin;
 typedef struct { ptrdiff_t pixel, row; REAL left, right, upper, lower; } Corners;
 typedef struct { REAL x, y, weight; } Slope;
 
@@ -97,22 +97,29 @@ INLINE void weigh(REAL *weights, const Input *logits, const Sizes *s) {
     for (int64_t i = 0; i < samples; i++) weights[i] *= sum;
 }
 
-/* The place, in [0, 1], that offset zero means, and what an offset of one adds to it. */
+/* The place, in [0, 1], of an offset is x + offset / columns * right, and so for y. */
 INLINE Origin origin(const REAL *reference, const int64_t *shape, const Sizes *s) {
-    const REAL spread = (REAL)0.5 / s->points;
-    if (s->box == 0) return (Origin){0, 0, 1, 1};
-    if (s->box == 2)
-        return (Origin){reference[0], reference[1], (REAL)1 / shape[1], (REAL)1 / shape[0]};
-    return (Origin){reference[0], reference[1], spread * reference[2], spread * reference[3]};
+    const REAL points = s->points, half = 0.5;
+    if (s->box == 0) return (Origin){0, 0, 1, 1, 1, 1};
+    if (s->box == 2) return (Origin){reference[0], reference[1], shape[1], shape[0], 1, 1};
+    return (Origin){reference[0], reference[1], points, points,
+                    half * reference[2], half * reference[3]};
+}
+
+/* The pixel coordinate of a place. Pixel centres lie at (i + 0.5) / size. Offsets start as whole
+   pixels, where the slope of a bilinear sample jumps and rounding decides the side: so the order
+   of grid_sample is kept, with the multiply-add that compilers make of it here as there. */
+INLINE REAL pixel(const REAL place, const int64_t side) {
+    return (2 * place - 1 + 1) * ((REAL)side / 2) - (REAL)0.5;
 }
 
 /* Where the four pixels around a place lie in a framed level, and the share of each side.
-   Returns 0 if all four are outside. Pixel centres lie at (i + 0.5) / size. */
+   Returns 0 if all four are outside. */
 INLINE int surround(Corners *c, const Origin *o, const Input *offset, const int64_t *shape,
                     const int dim) {
-    const REAL x = (o->x + o->right * load(offset[0])) * shape[1] - (REAL)0.5;
-    const REAL y = (o->y + o->down * load(offset[1])) * shape[0] - (REAL)0.5;
-    if (!(x > -1 && y > -1 && x < shape[1] && y < shape[0])) return 0; /* also where it is NaN */
+    const REAL x = pixel(o->x + load(offset[0]) / o->columns * o->right, shape[1]);
+    const REAL y = pixel(o->y + load(offset[1]) / o->rows * o->down, shape[0]);
+    if (!(x >= -1 && y >= -1 && x < shape[1] && y < shape[0])) return 0; /* also where it is NaN */
     const REAL column = floor(x), row = floor(y);
     c->row = (shape[1] + 2) * dim;
     c->pixel = ((ptrdiff_t)row + 1) * c->row + ((ptrdiff_t)column + 1) * dim;
@@ -173,6 +180,7 @@ INLINE void sample_backward(const REAL *value, const int64_t *shapes, const Size
     for (int d = 0; d < dim; d++) grad[d] = load(grad_out[d]);
     for (int64_t l = 0, i = 0; l < s->levels; l++, shapes += 2, reference += s->box) {
         const Origin o = origin(reference, shapes, s);
+        const REAL right = o.right / o.columns, down = o.down / o.rows;
         REAL centre[2] = {0, 0}, size[2] = {0, 0};
         for (int64_t p = 0; p < s->points; p++, i++, offset += 2, grad_offset += 2) {
             Slope g = {0, 0, 0};
@@ -182,7 +190,7 @@ INLINE void sample_backward(const REAL *value, const int64_t *shapes, const Size
                 centre[0] += g.x, size[0] += g.x * load(offset[0]);
                 centre[1] += g.y, size[1] += g.y * load(offset[1]);
             }
-            grad_offset[0] = store(o.right * g.x), grad_offset[1] = store(o.down * g.y);
+            grad_offset[0] = store(right * g.x), grad_offset[1] = store(down * g.y);
             grad_weights[i] = g.weight;
             mean += weights[i] * g.weight;
         }

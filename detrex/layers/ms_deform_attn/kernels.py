@@ -43,17 +43,25 @@ def _unweigh(weight, grad_weight, BOX: tl.constexpr):
 
 
 @triton.jit
-def _origin(reference, place, exists, size, axis, POINTS: tl.constexpr, BOX: tl.constexpr):
-    """The place, in [0, 1], that offset zero means, and what an offset of one adds, (Q, K)."""
-    zero = tl.zeros(place.shape, tl.float32)
-    step = zero + 1.0
+def _along(reference, place, offset, exists, size, axis, POINTS: tl.constexpr, BOX: tl.constexpr):
+    """Pixel coordinates along an axis, and what an offset of one adds to a place in [0, 1], (Q, K).
+
+    Pixel centres lie at (i + 0.5) / size. Offsets start as whole pixels, where the slope of a
+    bilinear sample jumps and rounding decides the side: so divisions and products are rounded as
+    the original CUDA kernel's, with no fused multiply-add before the half pixel.
+    """
+    size = size.to(tl.float32)
+    step = tl.zeros(place.shape, tl.float32) + 1.0
     if BOX > 0:
-        zero = tl.load(reference + place + axis, mask=exists, other=0.0)
+        start = tl.load(reference + place + axis, mask=exists, other=0.0)
     if BOX == 2:
         step = step / size
+        offset = start + tl.div_rn(offset, size)
     if BOX == 4:
-        step = tl.load(reference + place + axis + 2, mask=exists, other=0.0) * (0.5 / POINTS)
-    return zero, step
+        half = 0.5 * tl.load(reference + place + axis + 2, mask=exists, other=0.0)
+        step = half / POINTS
+        offset = start + tl.div_rn(offset, POINTS * 1.0) * half
+    return tl.fma(offset, size, 0.0) - 0.5, step
 
 
 @triton.jit
@@ -96,16 +104,14 @@ def _locate(levels, level, offsets, index, reference, place, exists, POINTS: tl.
             BOX: tl.constexpr):  # fmt: skip
     """Places x, y in pixels (Q, K), zero where all four pixels around are outside the level, which
     are not; what an offset of one adds to a place; height, width and first token (1, K) of the
-    level. Pixel centres lie at (i + 0.5) / size."""
+    level."""
     height = tl.load(levels + 3 * level)[None, :]
     width = tl.load(levels + 3 * level + 1)[None, :]
     first = tl.load(levels + 3 * level + 2)[None, :]
-    zero_x, step_x = _origin(reference, place, exists, width, 0, POINTS, BOX)
-    zero_y, step_y = _origin(reference, place, exists, height, 1, POINTS, BOX)
-    offset_x = tl.load(offsets + 2 * index, mask=exists, other=0.0).to(tl.float32)
-    offset_y = tl.load(offsets + 2 * index + 1, mask=exists, other=0.0).to(tl.float32)
-    x = (zero_x + step_x * offset_x) * width - 0.5
-    y = (zero_y + step_y * offset_y) * height - 0.5
+    x = tl.load(offsets + 2 * index, mask=exists, other=0.0).to(tl.float32)
+    y = tl.load(offsets + 2 * index + 1, mask=exists, other=0.0).to(tl.float32)
+    x, step_x = _along(reference, place, x, exists, width, 0, POINTS, BOX)
+    y, step_y = _along(reference, place, y, exists, height, 1, POINTS, BOX)
     inside = exists & (x > -1) & (y > -1) & (x < width) & (y < height)
     x = tl.where(inside, x, 0.0)  # a huge or undefined number has no integer
     y = tl.where(inside, y, 0.0)
