@@ -20,7 +20,32 @@ def default_coco_scheduler(epochs=50, decay_epochs=40, warmup_epochs=0):
     )
 
 
+def default_X_scheduler(num_X):
+    """Learning rate x0.1 twice, for detectron2's 1x, 3x ... (1x: 90,000 iterations at batch 16):
+    after 2/3 and 8/9 up to 2x, then 60,000 and 20,000 iterations before the end; warm-up over
+    1,000."""
+    total = num_X * 90000
+    drops = (total - 60000, total - 20000) if num_X > 2 else (total * 2 // 3, total * 8 // 9)
+    return L(WarmupParamScheduler)(
+        scheduler=L(MultiStepParamScheduler)(values=[1.0, 0.1, 0.01], milestones=[*drops, total]),
+        warmup_length=1000 / total,
+        warmup_method="linear",
+        warmup_factor=0.001,
+    )
+
+
+lr_multiplier_1x = default_X_scheduler(1)
+lr_multiplier_2x = default_X_scheduler(2)
+lr_multiplier_3x = default_X_scheduler(3)
+lr_multiplier_6x = default_X_scheduler(6)
+lr_multiplier_9x = default_X_scheduler(9)
+
 lr_multiplier_12ep = default_coco_scheduler(12, 11)
 lr_multiplier_24ep = default_coco_scheduler(24, 20)
 lr_multiplier_36ep = default_coco_scheduler(36, 30)
 lr_multiplier_50ep = default_coco_scheduler(50, 40)
+
+lr_multiplier_12ep_warmup = default_coco_scheduler(12, 11, 1e-3)
+lr_multiplier_24ep_warmup = default_coco_scheduler(24, 20, 1e-3)
+lr_multiplier_36ep_warmup = default_coco_scheduler(36, 30, 1e-3)
+lr_multiplier_50ep_warmup = default_coco_scheduler(50, 40, 1e-3)

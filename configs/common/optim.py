@@ -4,12 +4,19 @@ from detectron2.solver.build import get_default_optimizer_params
 
 from detrex.engine.optim import param_groups
 
-# Upstream's default: one learning rate, no decay on norms.
+# Upstream's defaults: one learning rate, no decay on norms. The published runs of upstream's
+# projects set AdamW's weight decay to 1e-4.
+SGD = L(torch.optim.SGD)(
+    params=L(get_default_optimizer_params)(weight_decay_norm=0.0),
+    lr=0.02,
+    momentum=0.9,
+    weight_decay=1e-4,
+)
 AdamW = L(torch.optim.AdamW)(
     params=L(get_default_optimizer_params)(base_lr="${..lr}", weight_decay_norm=0.0),
     lr=1e-4,
     betas=(0.9, 0.999),
-    weight_decay=1e-4,
+    weight_decay=0.1,
 )
 
 # The recipe behind the published numbers of the deformable family (upstream: hidden in its

@@ -13,7 +13,7 @@ train = dict(
         fp16_compression=False,
         gradient_as_bucket_view=True,
     ),
-    clip_grad=dict(enabled=True, params=dict(max_norm=0.1, norm_type=2)),
+    clip_grad=dict(enabled=False, params=dict(max_norm=0.1, norm_type=2)),
     channels_last=True,  # memory layout of convolutions
     float32_matmul_precision="highest",  # "high": TF32 on GPUs that have it
     cudnn_benchmark=False,  # tries algorithms for every image size: pays with few sizes

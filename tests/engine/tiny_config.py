@@ -24,6 +24,7 @@ lr_multiplier = get_config("common/coco_schedule.py").lr_multiplier_12ep
 train = get_config("common/train.py").train
 train.output_dir = "output/tiny"
 train.max_iter = 8
+train.clip_grad.enabled = True
 train.eval_period = 0
 train.checkpointer.period = 4
 train.log_period = 2

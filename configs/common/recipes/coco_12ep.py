@@ -8,6 +8,7 @@ lr_multiplier = get_config("common/coco_schedule.py").lr_multiplier_12ep
 train = get_config("common/train.py").train
 train.init_checkpoint = "detectron2://ImageNetPretrained/torchvision/R-50.pkl"
 train.max_iter = 90000
+train.clip_grad.enabled = True
 
 # A slow backbone and no decay on norms; sampling offsets learn at the full rate.
 optimizer = get_config("common/optim.py").AdamW_deformable

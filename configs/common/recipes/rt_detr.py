@@ -36,6 +36,7 @@ optimizer.params.update(weight_decay_norm=0.0, weight_decay_bias=0.0)
 lr_multiplier = L(ConstantParamScheduler)(value=1.0)
 
 train.max_iter = "72ep"
+train.clip_grad.enabled = True
 train.eval_period = "1ep"
 train.checkpointer.period = "1ep"
 train.model_ema.update(enabled=True, decay=0.9999, warmup=2000)

@@ -36,5 +36,6 @@ train.init_checkpoint = "output/efficientnet_lite0.pth"
 train.device = "cpu"
 train.seed = 0
 train.max_iter = 1000
+train.clip_grad.enabled = True
 train.eval_period = 500
 train.checkpointer.period = 500

@@ -12,6 +12,7 @@ lr_multiplier = get_config("common/coco_schedule.py").lr_multiplier_50ep
 train = get_config("common/train.py").train
 train.init_checkpoint = "detectron2://ImageNetPretrained/torchvision/R-50.pkl"
 train.max_iter = 375000
+train.clip_grad.enabled = True
 
 optimizer = L(torch.optim.AdamW)(
     params=L(param_groups)(

@@ -18,4 +18,5 @@ train = get_config("common/train.py").train
 train.init_checkpoint = "detectron2://ImageNetPretrained/torchvision/R-50.pkl"
 train.output_dir = "./output/deformable_detr_r50_50ep"
 train.max_iter = 375000
+train.clip_grad.enabled = True
 dataloader.evaluator.output_dir = train.output_dir
