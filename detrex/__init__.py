@@ -4,6 +4,8 @@ import os
 import sys
 import warnings
 
+from detrex.compat.names import UpstreamModules
+
 # Threads that wait for work sleep: spinning beside other programs they take the time of those that
 # work, and a step takes ten times as long. OpenMP reads it when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -11,6 +13,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # fvcore, through detectron2, uses a function that torch deprecates: nothing a user can act on.
 warnings.filterwarnings("ignore", "`torch.jit.script`", FutureWarning)
 sys.warnoptions.append("ignore:`torch.jit.script`:FutureWarning")  # in started processes too
+
+sys.meta_path.insert(0, UpstreamModules())
 
 __all__ = ["Predictor"]
 

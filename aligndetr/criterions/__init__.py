@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from detrex.modeling import criterion
 from detrex.modeling.criterion import ManyToOneCriterion as AlignDETRCriterion
-from detrex.utils.api import unknown_name
 
 __all__ = ["AlignDETRCriterion", "ManyToOneCriterion"]
 
@@ -21,6 +20,3 @@ class ManyToOneCriterion(criterion.ManyToOneCriterion):
         """As upstream: a decoder with fewer layers takes the first entries, not the last."""
         counts = super().queries_per_target(predictions)
         return counts if predictions.group.name else self.match_num[1 : len(counts) + 1]
-
-
-__getattr__ = unknown_name(__name__)

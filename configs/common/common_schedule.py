@@ -23,7 +23,7 @@ def multistep_lr_scheduler(
     warmup_method="linear",
     warmup_factor=0.001,
 ):
-    """``values[i]`` until ``milestones[i]``; the run ends at ``num_updates`` or the last milestone."""
+    """``values[i]`` until ``milestones[i]``; ``num_updates`` (or the last milestone) is the end."""
     scheduler = L(schedulers.MultiStepParamScheduler)(
         values=list(values), milestones=list(milestones), num_updates=num_updates
     )

@@ -1,7 +1,5 @@
 """Data pipeline: mapper, seeded training loader, custom COCO-format data sets."""
 
-from detrex.utils.api import unknown_name
-
 from .coco_format import load_coco
 from .custom_coco import apply_custom_dataset, register_custom_coco
 from .dataset_info import DatasetInfo, check_dataset_files, check_num_classes, dataset_info
@@ -22,5 +20,3 @@ __all__ = [
     "load_coco",
     "register_custom_coco",
 ]
-
-__getattr__ = unknown_name(__name__)

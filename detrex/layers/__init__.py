@@ -1,7 +1,5 @@
 """Building blocks without knowledge of detection methods."""
 
-from detrex.utils.api import unknown_name
-
 from .attention import MultiheadAttention
 from .box_ops import (
     box_area,
@@ -42,5 +40,3 @@ __all__ = [
     "multi_scale_deformable_attention",
     "overlaps",
 ]
-
-__getattr__ = unknown_name(__name__)

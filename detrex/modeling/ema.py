@@ -27,24 +27,17 @@ class ModelEma:
         self, model: nn.Module, decay: float = 0.999, device: str = "", warmup: int = 0
     ) -> None:
         self.decay, self.device, self.warmup = decay, device, warmup
-        self.averages = {name: self._place(tensor.clone()) for name, tensor in _weights(model)}
+        self.averages = {name: self._place(tensor.clone()) for name, tensor in named_weights(model)}
 
-    @torch.no_grad()
     def update(self, model: nn.Module, number: int) -> None:
         """Take the model's present weights into the averages; ``number`` updates, with this one."""
         grown = 1 - math.exp(-number / self.warmup) if self.warmup else 1.0
-        decay = self.decay * grown
-        for name, tensor in _weights(model):
-            average, now = self.averages[name], self._place(tensor)
-            if average.is_floating_point():
-                average.lerp_(now, 1 - decay)
-            else:
-                average.copy_(now)
+        update_averages(self.averages, model, self.decay * grown)
 
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:
         """Inside, the model has the averaged weights; afterwards its own, bit for bit."""
-        own = {name: tensor.clone() for name, tensor in _weights(model)}
+        own = {name: tensor.clone() for name, tensor in named_weights(model)}
         copy_weights(self.averages, model)
         try:
             yield
@@ -70,13 +63,24 @@ class ModelEma:
 
 
 @torch.no_grad()
+def update_averages(averages: Mapping[str, Tensor], model: nn.Module, decay: float) -> None:
+    """``average <- decay * average + (1 - decay) * weight`` in place; integers are copied."""
+    for name, tensor in named_weights(model):
+        average = averages[name]
+        if average.is_floating_point():
+            average.lerp_(tensor.to(average.device), 1 - decay)
+        else:
+            average.copy_(tensor)
+
+
+@torch.no_grad()
 def copy_weights(weights: Mapping[str, Tensor], model: nn.Module) -> None:
     """Copy named weights into a model."""
-    for name, tensor in _weights(model):
+    for name, tensor in named_weights(model):
         tensor.copy_(weights[name])
 
 
-def _weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def named_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """The model's parameters and saved buffers, each once."""
     saved = model.state_dict(keep_vars=True)
     yield from model.named_parameters()

@@ -1,7 +1,5 @@
 """Backbones that detectron2 does not bring."""
 
-from detrex.utils.api import unknown_name
-
 from .resnet import BasicStem, ResNet, make_stage
 from .resnet_vd import DeepStem, make_vd_stages
 from .timm import TimmBackbone, timm_parts
@@ -19,7 +17,3 @@ __all__ = [
     "make_vd_stages",
     "timm_parts",
 ]
-
-__getattr__ = unknown_name(
-    __name__, instead='timm may have such a model: model.update(timm_parts("convnext_tiny"))'
-)

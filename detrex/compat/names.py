@@ -1,0 +1,185 @@
+"""Upstream's names: where each lives here, and what stands in for those that are not offered.
+
+The three tables are the one list of what this toolbox arranges in another way; the finder below
+makes Python follow them. It is installed by ``detrex/__init__.py``, and imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from types import ModuleType
+
+LOSSES = (
+    "CrossEntropyLoss DiceLoss FocalLoss GIoULoss L1Loss cross_entropy dice_loss"
+    " focal_loss_with_prob giou_loss l1_loss reduce_loss sigmoid_focal_loss smooth_l1_loss"
+    " weight_reduce_loss"
+)
+CONVOLUTIONS = "BasicBlock BottleneckBlock DeformBottleneckBlock ResNetBlockBase"
+
+# module: {module in which the names live: names}
+NAMES: dict[str, dict[str, str]] = {
+    "aligndetr.losses": {"detrex.compat.focal_loss": "sigmoid_focal_loss"},
+    "detrex.checkpoint": {"detectron2.checkpoint": "DetectionCheckpointer"},
+    "detrex.layers": {
+        "detectron2.layers": "ShapeSpec",
+        "detrex.compat.layers": "ConvNorm ConvNormAct LayerNorm PositionEmbeddingLearned",
+        "detrex.compat.sampling": "multi_scale_deformable_attn_pytorch",
+        "torchvision.ops": "masks_to_boxes",
+    },
+    "detrex.layers.box_ops": {"torchvision.ops": "masks_to_boxes"},
+    "detrex.layers.position_embedding": {"detrex.compat.layers": "PositionEmbeddingLearned"},
+    "detrex.modeling": {
+        "detectron2.modeling.backbone.resnet": CONVOLUTIONS,
+        "detrex.compat.losses": "dice_loss sigmoid_focal_loss",
+        "detrex.modeling.backbone": "BasicStem ResNet TimmBackbone make_stage",
+    },
+    "detrex.modeling.backbone": {
+        "detectron2.modeling.backbone": "Backbone",
+        "detectron2.modeling.backbone.resnet": CONVOLUTIONS,
+        "detrex.compat.backbone": "TorchvisionBackbone get_vit_lr_decay_rate",
+    },
+    "detrex.modeling.backbone.resnet": {
+        "detectron2.modeling.backbone.resnet": "DeformBottleneckBlock ResNetBlockBase",
+    },
+    "detrex.modeling.criterion": {"detrex.compat.focal_loss": "sigmoid_focal_loss"},
+    "detrex.modeling.criterion.criterion": {"detrex.compat.focal_loss": "sigmoid_focal_loss"},
+    "detrex.modeling.ema": {
+        "detrex.compat.ema": "EMAHook EMAState EMAUpdater apply_model_ema"
+        " apply_model_ema_and_restore get_model_ema_state may_build_model_ema"
+        " may_get_ema_checkpointer",
+    },
+    "detrex.modeling.losses": {"detrex.compat.losses": LOSSES},
+    "detrex.modeling.matcher": {
+        "detrex.compat.costs": "CrossEntropyCost FocalLossCost GIoUCost L1Cost",
+    },
+    "detrex.utils": {
+        "detectron2.utils.comm": "get_rank",
+        "detrex.utils.events": "WandbWriter",
+        "torch.nn.functional": "interpolate",
+    },
+    "detrex.utils.dist": {"detectron2.utils.comm": "get_rank"},
+    "detrex.utils.misc": {"torch.nn.functional": "interpolate"},
+}
+
+# upstream's module: the module that stands in for it
+MODULES = {
+    "detrex.checkpoint.c2_model_loading": "detectron2.checkpoint.c2_model_loading",
+    "detrex.checkpoint.detection_checkpoint": "detectron2.checkpoint.detection_checkpoint",
+    "detrex.data.dataset_mappers": "detrex.data",
+    "detrex.data.dataset_mappers.detr_dataset_mapper": "detrex.data.detr_dataset_mapper",
+    "detrex.layers.conv": "detrex.compat.layers",
+    "detrex.layers.layer_norm": "detrex.compat.layers",
+    "detrex.layers.multi_scale_deform_attn": "detrex.compat.sampling",
+    "detrex.layers.shape_spec": "detectron2.layers.shape_spec",
+    "detrex.modeling.backbone.backbone": "detectron2.modeling.backbone.backbone",
+    "detrex.modeling.backbone.eva": "detrex.compat.backbone",
+    "detrex.modeling.backbone.timm_backbone": "detrex.modeling.backbone.timm",
+    "detrex.modeling.backbone.torchvision_backbone": "detrex.compat.backbone",
+    "detrex.modeling.losses.cross_entropy_loss": "detrex.compat.losses",
+    "detrex.modeling.losses.focal_loss": "detrex.compat.losses",
+    "detrex.modeling.losses.utils": "detrex.compat.losses",
+    "detrex.modeling.matcher.match_cost": "detrex.compat.costs",
+}
+
+# modules that upstream has too: those of NAMES, the faces for MODULES, and these
+SHARED = {
+    *NAMES,
+    *(home for home in MODULES.values() if home.startswith("detrex.")),
+    "aligndetr.criterions",
+    "aligndetr.matchers",
+    "detrex.config",
+    "detrex.config.config",
+    "detrex.data",
+    "detrex.evaluation",
+    "detrex.layers.attention",
+    "detrex.layers.denoising",
+    "detrex.layers.mlp",
+    "detrex.layers.transformer",
+    "detrex.modeling.backbone.torchvision_resnet",
+    "detrex.modeling.matcher.matcher",
+    "detrex.modeling.neck",
+    "detrex.modeling.neck.channel_mapper",
+    "detrex.utils.events",
+}
+
+# beginnings of names that are not offered: what to use. The longest one counts.
+TIMM = 'timm may have such a model: model.update(timm_parts("convnext_tiny"))'
+INSTEAD = {
+    "detrex._C": "nothing is compiled: detrex.layers.multi_scale_deformable_attention",
+    "detrex.compat.backbone": TIMM,
+    "detrex.data": "detrex.data.DetrDatasetMapper maps images and boxes",
+    "detrex.layers.dcn_v3": TIMM,
+    "detrex.layers.DCNv3": TIMM,
+    "detrex.modeling.backbone": TIMM,
+    "detrex.modeling.criterion": "detrex.modeling.SetCriterion has the losses of all methods",
+    "detrex.modeling.losses.dice_loss": "import it from detrex.modeling.losses",
+    "detrex.modeling.losses.giou_loss": "import it from detrex.modeling.losses",
+    "detrex.modeling.losses.smooth_l1_loss": "import it from detrex.modeling.losses",
+    "detrex.modeling.matcher": "detrex.modeling.HungarianMatcher has all costs",
+}
+
+
+class UpstreamModules(MetaPathFinder):
+    """Finds the modules of this toolbox, and upstream's by ``MODULES``. One that neither has, and a
+    name that a module of ``SHARED`` lacks, is one clear ImportError."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if not fullname.startswith(("detrex.", "aligndetr.")):
+            return None
+        if fullname in MODULES:
+            return ModuleSpec(fullname, _StandIn())
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is None:
+            raise not_offered(fullname)
+        if fullname in SHARED and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _Shared(fullname, spec.loader.path)
+        return spec
+
+
+class _StandIn(Loader):
+    """Of a module under upstream's path: the one that ``MODULES`` names."""
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Python's usual empty module, which ``exec_module`` replaces."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        sys.modules[module.__name__] = import_module(MODULES[module.__name__])
+
+
+class _Shared(SourceFileLoader):
+    """Of a module that upstream has too: what it lacks is looked up in ``NAMES``."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        super().exec_module(module)
+        module.__getattr__ = partial(missing, module)
+
+
+def missing(module: ModuleType, name: str) -> object:
+    """What a name that a module lacks stands for.
+
+    Raises:
+        ImportError: it is not offered; says what to use instead, if anything.
+        AttributeError: a dunder look-up (pickle, inspect), or a submodule, which Python imports.
+    """
+    full, path = f"{module.__name__}.{name}", vars(module).get("__path__")
+    if name.startswith("__") or full in MODULES or (path and PathFinder.find_spec(full, path)):
+        raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+    for home, names in NAMES.get(module.__name__, {}).items():
+        if name in names.split():
+            return getattr(import_module(home), name)
+    raise not_offered(full)
+
+
+def not_offered(name: str) -> ImportError:
+    """The error for a name, or for a module, that this toolbox does not have."""
+    known = [start for start in INSTEAD if name.startswith(start)]
+    hint = f"; {INSTEAD[max(known, key=len)]}" if known else ""
+    text = f"{name} is not offered: it belongs to a detrex project outside this toolbox{hint}"
+    return ImportError(text, name=name)
