@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from detrex.utils.errors import AssertedError
+
 
 def _sines(x: Tensor, num_feats: int, temperature: float) -> Tensor:
     """Interleaved sines and cosines (..., num_feats) of angles (...)."""
@@ -20,6 +22,9 @@ class PositionEmbeddingSine(nn.Module):
 
     With ``normalize`` the coordinates of the unpadded part run from 0 to ``scale``; ``offset`` is
     added to the 1-based pixel index first (-0.5 = pixel centres).
+
+    Raises:
+        AssertedError: with ``normalize``, for a scale that is no number.
     """
 
     def __init__(
@@ -32,6 +37,8 @@ class PositionEmbeddingSine(nn.Module):
         normalize: bool = False,
     ) -> None:
         super().__init__()
+        if normalize and not isinstance(scale, int | float):
+            raise AssertedError(f"position_embedding.scale: not a number: {scale!r}")
         self.num_pos_feats = num_pos_feats
         self.temperature = temperature
         self.scale = scale
