@@ -39,6 +39,7 @@ setup(
         "report": (ROOT / "requirements" / "report.txt").read_text(encoding="utf-8").split("\n"),
         "video": ["av"],
         "demo-web": ["gradio"],
+        "forks": ["einops", "fairscale", "opencv-python-headless", "wandb"],
         "slurm": ["submitit"],
         "wandb": ["wandb"],
     },
