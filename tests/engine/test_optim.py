@@ -87,7 +87,7 @@ def test_upstream_default_has_one_lr_and_no_decay_on_norms():
     cfg.optimizer = config("AdamW")
     groups = by_name(model, build_optimizer(cfg, model))
     assert groups.pop("norm.weight") == groups.pop("norm.bias") == (1e-4, 0.0)
-    assert set(groups.values()) == {(1e-4, 1e-4)}
+    assert set(groups.values()) == {(1e-4, 0.1)}
 
 
 def test_first_matching_rule_wins_and_shared_parameters_match_by_any_name():
