@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from detectron2.config import instantiate
 from benchmarks.baseline.model import PlainRankDetr
 from tests import models
 from tests.parity import recipe
-from tests.parity.test_parity import GOLDEN, check_gradients, set_iteration
+from tests.parity.precision import float64
+from tests.parity.test_parity import GATES, GOLDEN, check_gradients, set_iteration
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +24,12 @@ def golden() -> dict:
 
 
 @pytest.fixture(scope="module")
-def plain(golden: dict) -> PlainRankDetr:
+def plain(golden: dict) -> Iterator[PlainRankDetr]:
     config = models.load(golden["config"], golden["overrides"]).model
-    model = instantiate(config)
-    recipe.fill(model, golden["seed"], golden["weight_tweaks"])
-    return PlainRankDetr(model, instantiate(config.backbone))
+    with float64():
+        model = instantiate(config)
+        recipe.fill(model, golden["seed"], golden["weight_tweaks"])
+        yield PlainRankDetr(model, instantiate(config.backbone)).double()
 
 
 @pytest.mark.parametrize("case", ["A.train_before", "A.train_after", "B.train_after"])
@@ -37,7 +40,7 @@ def test_loss_and_gradients_are_upstreams(golden: dict, plain: PlainRankDetr, ca
     loss = plain(recipe.batch(golden, case[0], train=True))["loss"]
     assert loss.item() == pytest.approx(sum(want["losses"].values()), rel=1e-5)
     loss.backward()
-    check_gradients(plain.model, want, case)
+    check_gradients(plain.model, want, GATES["float64"]["gradients"], case)
 
 
 def test_detections_are_upstreams(golden: dict, plain: PlainRankDetr) -> None:
