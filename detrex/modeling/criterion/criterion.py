@@ -50,9 +50,6 @@ class SetCriterion(LayerLosses, nn.Module):
         AssertedError: for an unknown ``loss_class_type`` or entry of ``losses``.
     """
 
-    # Whether proposals answer for class 0. None: as the detector has it; in upstream's dict, yes.
-    two_stage_binary_cls: bool | None = None
-
     def __init__(
         self,
         num_classes: int,
@@ -135,7 +132,8 @@ class SetCriterion(LayerLosses, nn.Module):
         All layers at once, unless a subclass or a matcher has methods of its own for one layer.
         The indices are those of the layers in their order, the last one at the end.
         """
-        sets = sets_from_outputs(outputs, self.two_stage_binary_cls is not False)
+        # As upstream: proposals answer for class 0 unless a subclass says otherwise.
+        sets = sets_from_outputs(outputs, getattr(self, "two_stage_binary_cls", True))
         if overridden(self, LAYER_METHODS) or overridden(self.matcher, ("forward", "match")):
             losses, indices = self.layer_by_layer(outputs, sets, targets)
         else:

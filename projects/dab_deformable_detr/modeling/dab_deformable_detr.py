@@ -87,7 +87,7 @@ class DabDeformableDETR(Detector):
             top = found.top(total, found.logits.amax(-1))
             predicted = top.boxes(self.bbox_embed[-1])
             boxes, content = predicted.detach(), self.proposed_content(top)
-            binary = bool(self.criterion.two_stage_binary_cls)
+            binary = getattr(self.criterion, "two_stage_binary_cls", False)
             proposals = Predictions.of_encoder(top.logits, predicted.sigmoid(), binary)
         else:
             boxes, content = (
