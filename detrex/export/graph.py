@@ -10,8 +10,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from detrex.compat.overrides import overridden
 from detrex.layers import box_cxcywh_to_xyxy
 from detrex.modeling.detector import Detector
+from detrex.utils.errors import InputError
 
 
 class DetectorGraph(nn.Module):
@@ -21,10 +23,18 @@ class DetectorGraph(nn.Module):
     right. Pixels are not normalised, in the channel order of the config's mapper. Images of
     different sizes pass the backbone padded; :class:`Detector` feeds them one by one, so its
     detections differ slightly where there is padding.
+
+    Raises:
+        InputError: a detector with a ``forward``, ``preprocess_image`` or ``inference`` of its own.
     """
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()
+        if methods := overridden(detector, ("forward", "preprocess_image", "inference")):
+            raise InputError(
+                f"{methods[0]}() would not be part of the exported graph: override features(),"
+                " make_queries(), decode() or best() instead"
+            )
         self.detector = detector
 
     def forward(self, pixels: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:

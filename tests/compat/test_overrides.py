@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from detrex.compat.overrides import CALLED, LAYER_METHODS, REFUSED, followed, refuse
+from detrex.export.graph import DetectorGraph
 from detrex.modeling import SetCriterion
 from detrex.utils.errors import InputError
 from tests.models import image, tiny
@@ -281,3 +282,11 @@ def test_arguments_of_a_detector_are_attributes(detector: nn.Module) -> None:
     names = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
     shared = ["num_classes", "num_queries", "embed_dim"] if "groups" not in names else []
     assert not [name for name in [*names[1:], *shared] if not hasattr(detector, name)]
+
+
+def test_a_graph_without_an_own_inference_is_not_exported(counted: Counted) -> None:
+    model = tiny(f"projects/{DETECTORS['deformable']}").eval()
+    assert DetectorGraph(model).detector is model
+    counted(model, "inference")
+    with pytest.raises(InputError, match="OwnDeformableDETR.inference.. would not be part"):
+        DetectorGraph(model)
