@@ -21,7 +21,7 @@ from matplotlib import pyplot
 from torch import Tensor
 
 from benchmarks.baseline.criterion import hybrid_losses
-from detrex.modeling.criterion import ENCODER, Predictions, SetCriterion
+from detrex.modeling.criterion import Predictions, SetCriterion
 from detrex.modeling.matcher import HighOrderMatcher
 from detrex.modeling.queries import QueryGroup
 from detrex.utils.cli import run_command
@@ -58,7 +58,7 @@ def ours(decoder: tuple, encoder: tuple, targets: list[dict], high_order: bool) 
     criterion = SetCriterion(CLASSES, matcher, WEIGHTS, loss_class_type="giou_focal_loss")
     logits, boxes = (x.split([group.size for group in GROUPS], 2) for x in decoder)
     sets = [Predictions(*pair) for pair in zip(logits, boxes, GROUPS, strict=True)]
-    sets.append(Predictions(*encoder, ENCODER, class_agnostic=True))
+    sets.append(Predictions.of_encoder(encoder[0][0], encoder[1][0], class_agnostic=True))
     losses = criterion.weighted(criterion.supervise(sets, targets))
     return torch.stack(list(losses.values())).sum()
 

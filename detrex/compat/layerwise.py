@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from detrex.modeling.criterion import ENCODER, Predictions, SetCriterion
+from detrex.modeling.criterion import Predictions, SetCriterion
 from detrex.modeling.criterion.criterion import nearest_factor
 from detrex.modeling.criterion.layer_losses import count_objects, indices_of_layer
 from detrex.modeling.matcher import Matches
@@ -42,7 +42,7 @@ def losses_layer_by_layer(
     primary = _primary(detector, sets, targets)
     losses = _weighted(criterion, primary)
     for s in sets[1:]:
-        if s.group is ENCODER or s.group.name == "_dn":
+        if s.stage == "encoder" or s.group.name == "_dn":
             continue
         matches = _known(criterion, s, targets)
         if matches is None:
@@ -88,7 +88,7 @@ def _primary(
     """The unweighted losses of the primary group, of the proposals and of denoising queries."""
     outputs, arguments = {}, []
     for s in sets[1:]:
-        if s.group is ENCODER:
+        if s.stage == "encoder":
             outputs["enc_outputs"] = {"pred_logits": s.logits[0], "pred_boxes": s.boxes[0]}
             if isinstance(detector.criterion, SetCriterion):  # others know what they supervise
                 outputs["enc_outputs"]["class_agnostic"] = s.class_agnostic

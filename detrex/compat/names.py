@@ -29,6 +29,7 @@ NAMES: dict[str, dict[str, str]] = {
         "detectron2.layers": "ShapeSpec",
         "detrex.compat.layers": "ConvNorm ConvNormAct LayerNorm PositionEmbeddingLearned",
         "detrex.compat.sampling": "multi_scale_deformable_attn_pytorch",
+        "detrex.compat.transformer_layer": "BaseTransformerLayer",
         "torchvision.ops": "masks_to_boxes",
     },
     "detrex.layers.box_ops": {"torchvision.ops": "masks_to_boxes"},

@@ -32,7 +32,7 @@ class FeatureMap(NamedTuple):
     x: Axis
     y: Axis
 
-    def as_keys(self) -> dict:
+    def cross_attention_inputs(self) -> dict:
         """What cross-attention reads."""
         return {"memory": self}
 

@@ -1,101 +1,68 @@
-"""A transformer layer as a list of operations, and a stack of equal layers."""
+"""The layers of an encoder and of a decoder, and a stack of equal layers.
+
+Source: DETR (Carion et al. 2020), appendix A.3: attention or feed-forward, residual, then norm. The
+residual is inside :class:`MultiheadAttention` and its kin, and inside :class:`FFN`.
+Legend: B images, N queries, C channels.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from detrex.utils.errors import AssertedError
 
-OPERATIONS = ("self_attn", "cross_attn", "norm", "ffn")
+from .attention import Rows
 
 
-def _copies(module: nn.Module | Sequence[nn.Module], count: int, what: str) -> nn.ModuleList:
-    """One module per use: deep copies of one module, or a list of the right length as it is."""
+def copies(module: nn.Module | Sequence[nn.Module], count: int) -> nn.ModuleList:
+    """``count`` deep copies of one module, or a list of that many modules as it is.
+
+    Raises:
+        AssertedError: for a list of another length.
+    """
     if isinstance(module, nn.Module):
-        return nn.ModuleList(copy.deepcopy(module) for _ in range(count))
+        module = [copy.deepcopy(module) for _ in range(count)]
     if len(module) != count:
-        raise AssertedError(f"{what} is used {count} times, got {len(module)} modules")
+        raise AssertedError(f"{count} modules are needed, got {len(module)}")
     return nn.ModuleList(module)
 
 
-class BaseTransformerLayer(nn.Module):
-    """Runs attention, norm and feed-forward modules in ``operation_order``.
+class EncoderLayer(nn.Module):
+    """Self-attention, then feed-forward. ``embed_dim`` is the attention's."""
 
-    A leading "norm" makes it a pre-norm layer: residuals then start before the norm.
-
-    Raises:
-        AssertedError: for an unknown operation or a list of modules of the wrong length.
-    """
-
-    def __init__(
-        self,
-        attn: nn.Module | Sequence[nn.Module],
-        ffn: nn.Module,
-        norm: nn.Module,
-        operation_order: Sequence[str] | None = None,
-    ) -> None:
+    def __init__(self, attention: nn.Module, ffn: nn.Module) -> None:
         super().__init__()
-        order = tuple(operation_order or ())
-        if not order or set(order) - set(OPERATIONS):
-            raise AssertedError(f"operation_order must be made of {OPERATIONS}, got {order}")
-        self.operation_order = order
-        self.pre_norm = order[0] == "norm"
-        uses = {name: order.count(name) for name in OPERATIONS}
-        self.num_attn = uses["self_attn"] + uses["cross_attn"]
-        self.attentions = _copies(attn, self.num_attn, "attention")
-        self.embed_dim = self.attentions[0].embed_dim
-        self.ffns = _copies(ffn, uses["ffn"], "ffn")
-        self.norms = _copies(norm, uses["norm"], "norm")
+        self.embed_dim = attention.embed_dim
+        self.attentions = nn.ModuleList([attention])
+        self.ffns = nn.ModuleList([ffn])
+        self.norms = copies(nn.LayerNorm(self.embed_dim), 2)
+
+    def forward(self, x: Tensor, **inputs: object) -> Tensor:
+        """Tokens x (B, S, C); ``inputs`` of the attention."""
+        x = self.norms[0](self.attentions[0](x, **inputs))
+        return self.norms[1](self.ffns[0](x))
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention among the queries, cross-attention to the memory, then feed-forward."""
+
+    def __init__(self, attention: nn.Module, cross_attention: nn.Module, ffn: nn.Module) -> None:
+        super().__init__()
+        self.embed_dim = attention.embed_dim
+        self.attentions = nn.ModuleList([attention, cross_attention])
+        self.ffns = nn.ModuleList([ffn])
+        self.norms = copies(nn.LayerNorm(self.embed_dim), 3)
 
     def forward(
-        self,
-        query: Tensor,
-        key: Tensor | None = None,
-        value: Tensor | None = None,
-        query_pos: Tensor | None = None,
-        key_pos: Tensor | None = None,
-        attn_masks: Sequence[Tensor | None] | Tensor | None = None,
-        query_key_padding_mask: Tensor | None = None,
-        key_padding_mask: Tensor | None = None,
-        **kwargs,
+        self, x: Tensor, query_pos: Tensor, attn_mask: tuple[Rows, ...], **memory: object
     ) -> Tensor:
-        """query (B, N, C); attn_masks: one per attention, or one for all; ``kwargs`` go to each."""
-        attentions, masks = iter(self.attentions), iter(self._masks(attn_masks))
-        own = dict(query_pos=query_pos, key_pos=query_pos, key_padding_mask=query_key_padding_mask)
-        cross = dict(query_pos=query_pos, key_pos=key_pos, key_padding_mask=key_padding_mask)
-
-        def self_attn(x: Tensor, residual: Tensor | None) -> Tensor:
-            return next(attentions)(x, x, x, residual, attn_mask=next(masks), **own, **kwargs)
-
-        def cross_attn(x: Tensor, residual: Tensor | None) -> Tensor:
-            inputs = {"attn_mask": next(masks), **cross, **kwargs}
-            return next(attentions)(x, key, value, residual, **inputs)
-
-        return self._run(query, {"self_attn": self_attn, "cross_attn": cross_attn})
-
-    def _run(self, x: Tensor, attend: dict[str, Callable]) -> Tensor:
-        """The operations in their order; each gets where its residual starts (None: its input)."""
-        norms, ffns = iter(self.norms), iter(self.ffns)
-        start = x
-        for operation in self.operation_order:
-            if operation == "norm":
-                x = next(norms)(x)
-                continue
-            step = next(ffns) if operation == "ffn" else attend[operation]
-            x = start = step(x, start if self.pre_norm else None)
-        return x
-
-    def _masks(self, attn_masks: Sequence[Tensor | None] | Tensor | None) -> list[Tensor | None]:
-        if attn_masks is None or isinstance(attn_masks, Tensor):
-            return [attn_masks] * self.num_attn
-        if len(attn_masks) != self.num_attn:
-            raise AssertedError(
-                f"{self.num_attn} attentions need a mask each, got {len(attn_masks)}"
-            )
-        return list(attn_masks)
+        """Contents x and positions query_pos (B, N, C); ``memory``: what cross-attention reads."""
+        x = self.norms[0](self.attentions[0](x, query_pos=query_pos, attn_mask=attn_mask))
+        x = self.norms[1](self.attentions[1](x, query_pos=query_pos, **memory))
+        return self.norms[2](self.ffns[0](x))
 
 
 class TransformerLayerSequence(nn.Module):
@@ -116,9 +83,9 @@ class TransformerLayerSequence(nn.Module):
         if not isinstance(transformer_layers, nn.Module) and num_layers is None:
             num_layers = len(transformer_layers)
         self.num_layers = num_layers
-        self.keep_layers(_copies(transformer_layers, num_layers, "layer"))
+        self.keep_layers(copies(transformer_layers, num_layers))
         self.embed_dim = self.layers[0].embed_dim
-        self.pre_norm = self.layers[0].pre_norm
+        self.pre_norm = getattr(self.layers[0], "pre_norm", False)  # upstream's encoders read it
 
     def keep_layers(self, layers: nn.ModuleList) -> None:
         """Register the layers."""

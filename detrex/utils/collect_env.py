@@ -63,19 +63,10 @@ def _attention() -> dict[str, str]:
 
 
 def _criterion() -> dict[str, str]:
-    from detrex.modeling.losses import negatives
-    from detrex.modeling.matcher import pairs, solver
+    from detrex.modeling.matcher import solver
 
-    parts = (
-        ("assignment", solver, "scipy"),
-        ("matching cost on cpu", pairs, "PyTorch"),
-        ("class loss on cpu", negatives, "PyTorch"),
-    )
-    libraries = [(name, library_or_reason(part.SOURCE), other) for name, part, other in parts]
-    return {
-        name: f"{other} ({library})" if isinstance(library, str) else "c"
-        for name, library, other in libraries
-    }
+    library = library_or_reason(solver.SOURCE)
+    return {"assignment": f"scipy ({library})" if isinstance(library, str) else "c"}
 
 
 def main() -> None:

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from benchmarks import assignment, criterion
-from detrex.modeling.losses import negatives
-from detrex.modeling.matcher import pairs, solver
+from detrex.modeling.matcher import solver
 from detrex.utils.operators import OperatorCounter
 
 
@@ -28,8 +27,7 @@ def test_baseline_equals_the_shipped_criterion(
         return criterion.ours(decoder, encoder, *rest)
 
     if path == "PyTorch":
-        for module in (negatives, pairs, solver):
-            monkeypatch.setattr(module, "library_or_reason", lambda source: "none here")
+        monkeypatch.setattr(solver, "library_or_reason", lambda source: "none here")
     elif path == "bf16 predictions":
         for leaf in leaves:
             leaf.data = leaf.data.bfloat16().float()
@@ -50,7 +48,7 @@ def test_operators_and_synchronisations(high_order: bool, monkeypatch: pytest.Mo
     with OperatorCounter() as counter:
         criterion.ours(decoder, encoder, targets, high_order).backward()
     assert counter.totals()["syncs"] == 0
-    assert counter.totals()["operators"] < 420
+    assert counter.totals()["operators"] < 700
 
 
 def test_assignment_costs_of_the_benchmark_are_solved_alike() -> None:

@@ -12,7 +12,7 @@ from detrex.engine.build import _distributed
 from detrex.engine.data import build_loader
 from detrex.engine.performance import apply_performance
 from detrex.engine.settings import load_config
-from detrex.layers import BaseTransformerLayer
+from detrex.layers import DecoderLayer, EncoderLayer
 from detrex.utils.errors import InputError
 from tests.engine.runs import CONFIG
 from tests.models import image, tiny
@@ -92,7 +92,7 @@ def test_activation_checkpointing_under_ddp_gives_the_same_gradients(settings, o
 def test_backbone_and_layers_are_compiled_and_names_stay(settings):
     model, plain = apply(tiny(), compile=True), tiny()
     compiled = {m for m in model.modules() if m._compiled_call_impl is not None}
-    layers = {m for m in model.modules() if isinstance(m, BaseTransformerLayer)}
+    layers = {m for m in model.modules() if isinstance(m, DecoderLayer | EncoderLayer)}
     assert compiled == {model.backbone, *layers} and len(layers) == 3
     assert model.state_dict().keys() == plain.state_dict().keys()
 

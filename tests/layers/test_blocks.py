@@ -102,7 +102,7 @@ def test_wrong_operation_or_number_of_modules_is_named() -> None:
     attention = MultiheadAttention(8, 2)
     with pytest.raises(ValueError, match="operation_order must be made of"):
         BaseTransformerLayer(attention, ffn, norm, ("self_attention",))
-    with pytest.raises(ValueError, match="attention is used 2 times, got 1"):
+    with pytest.raises(ValueError, match="2 modules are needed, got 1"):
         BaseTransformerLayer([attention], ffn, norm, ("self_attn", "cross_attn"))
 
 

@@ -7,7 +7,7 @@ import torch
 
 from detrex.layers import box_cxcywh_to_xyxy, overlaps
 from detrex.modeling import HungarianMatcher, SetCriterion
-from detrex.modeling.criterion import ENCODER, Predictions, TwoStageCriterion
+from detrex.modeling.criterion import Predictions, TwoStageCriterion
 from detrex.modeling.queries import QueryGroup
 
 WEIGHTS = {"loss_class": 2.0, "loss_bbox": 5.0, "loss_giou": 2.0}
@@ -18,7 +18,7 @@ def criterion(**options) -> SetCriterion:
     return SetCriterion(4, matcher, WEIGHTS, **options)
 
 
-def predictions(counts=(3, 1), group=None, layers=2, scale=1.0, agnostic=False):
+def predictions(counts=(3, 1), group=None, layers=2, scale=1.0):
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(layers, len(counts), 8, 4, generator=generator) * scale
     boxes = torch.rand(layers, len(counts), 8, 4, generator=generator) * 0.4 + 0.3
@@ -30,8 +30,12 @@ def predictions(counts=(3, 1), group=None, layers=2, scale=1.0, agnostic=False):
         for count in counts
     ]
     group = group or QueryGroup(size=8)
-    set_ = Predictions(logits.requires_grad_(), boxes.requires_grad_(), group, agnostic)
-    return set_, targets
+    return Predictions(logits.requires_grad_(), boxes.requires_grad_(), group), targets
+
+
+def proposals(agnostic: bool):
+    set_, targets = predictions(layers=1)
+    return Predictions.of_encoder(set_.logits[0], set_.boxes[0], agnostic), targets
 
 
 def bce(p: float, target: float) -> float:
@@ -82,7 +86,7 @@ def test_all_layers_at_once_equal_a_plain_loop(kind: str, copies: int) -> None:
 
 def test_proposals_count_as_class_zero_with_plain_focal_loss() -> None:
     crit = criterion(loss_class_type="giou_focal_loss")
-    set_, targets = predictions(group=ENCODER, layers=1, agnostic=True)
+    set_, targets = proposals(agnostic=True)
     losses = crit.supervise([set_], targets)
     zeroed = [{**t, "labels": torch.zeros_like(t["labels"])} for t in targets]
     plain = plain_losses(crit, set_.logits[0], set_.boxes[0], zeroed, "focal_loss")
@@ -123,14 +127,14 @@ def test_the_order_of_the_batch_does_not_matter() -> None:
 def test_upstream_dict_gives_the_same_losses() -> None:
     crit = criterion()
     set_, targets = predictions()
-    proposals, _ = predictions(group=ENCODER, layers=1, agnostic=True)
+    encoder_set, _ = proposals(agnostic=True)
     layers = [
         {"pred_logits": x, "pred_boxes": b} for x, b in zip(set_.logits, set_.boxes, strict=True)
     ]
-    encoder = {"pred_logits": proposals.logits[0], "pred_boxes": proposals.boxes[0]}
+    encoder = {"pred_logits": encoder_set.logits[0], "pred_boxes": encoder_set.boxes[0]}
     outputs = {**layers[1], "aux_outputs": layers[:1], "enc_outputs": encoder}
     losses, indices = crit(outputs, targets, return_indices=True)
-    assert losses == crit.supervise([set_, proposals], targets)
+    assert losses == crit.supervise([set_, encoder_set], targets)
     assert len(indices) == 2 and len(indices[0]) == 2
 
 
@@ -142,16 +146,36 @@ def test_proposals_of_an_upstream_dict_answer_for_the_labels_that_the_criterion_
         4, HungarianMatcher(2.0, 5.0, 2.0), WEIGHTS, two_stage_binary_cls=binary
     )
     set_, targets = predictions(layers=1)
-    proposals, _ = predictions(group=ENCODER, layers=1, agnostic=binary)
-    outputs = [{"pred_logits": s.logits[0], "pred_boxes": s.boxes[0]} for s in (set_, proposals)]
+    encoder_set, _ = proposals(agnostic=binary)
+    outputs = [{"pred_logits": s.logits[0], "pred_boxes": s.boxes[0]} for s in (set_, encoder_set)]
     found = crit({**outputs[0], "enc_outputs": outputs[1]}, targets)
-    assert found == crit.supervise([set_, proposals], targets)
+    assert found == crit.supervise([set_, encoder_set], targets)
 
 
 def test_softmax_loss_of_a_two_stage_criterion() -> None:
     matcher = HungarianMatcher(2.0, 5.0, 2.0)
     crit = TwoStageCriterion(4, matcher, WEIGHTS, loss_class_type="ce_loss")
     assert crit.empty_weight.tolist() == pytest.approx([1, 1, 1, 1, 0.1])
+
+
+class BestLogit(SetCriterion):
+    """A loss of all logits of a layer, as ranking losses are."""
+
+    def class_loss(self, logits, matches, labels, quality):
+        return logits.flatten(1).amax(1) + 0 * quality.iou.sum()
+
+
+def test_a_criterion_replaces_the_class_loss_of_the_queries_but_not_of_the_proposals() -> None:
+    set_, targets = predictions()
+    encoder_set, _ = proposals(agnostic=True)
+    crit = BestLogit(4, HungarianMatcher(2.0, 5.0, 2.0), WEIGHTS)
+    losses = crit.supervise([set_, encoder_set], targets)
+    for layer, name in enumerate(("loss_class_0", "loss_class")):
+        best = set_.logits[layer].amax().item()
+        assert losses[name].item() == pytest.approx(best / 4)  # objects
+    usual = criterion().supervise([set_, encoder_set], targets)
+    assert losses["loss_class_enc"] == usual["loss_class_enc"]
+    assert losses["loss_bbox_0"] == usual["loss_bbox_0"]
 
 
 def test_a_loss_takes_the_factor_of_its_nearest_name() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from detrex.modeling.losses import CLASS_LOSSES, Quality, build_class_loss
+from detrex.modeling.matcher import Matches
 
 ALPHA, GAMMA = 0.25, 2.0
 # Two queries of one target, one of another: score, IoU, GIoU, bag.
@@ -76,12 +77,12 @@ FORMULAS = {
 
 
 def evaluate(name: str, logits: torch.Tensor, positive: bool, gamma: float = GAMMA):
-    quality = Quality(torch.tensor(IOU), torch.tensor(GIOU), 1.0, torch.tensor(BAG))
+    """Loss of each of the three logits (3,), a layer with one query and one class each."""
+    pairs = torch.arange(3 if positive else 0)
+    zero = torch.zeros_like(pairs)
+    quality = Quality(*(torch.tensor(x)[pairs] for x in (IOU, GIOU)), 1.0, torch.tensor(BAG)[pairs])
     loss = build_class_loss(name, ALPHA, gamma)
-    if positive:
-        return loss.positives(logits, quality)
-    layers, nowhere = logits.view(-1, 1, 1, 1), [torch.zeros(0, dtype=torch.long)] * 4
-    return loss.with_matched(layers, loss.sum_as_negatives(layers), nowhere)[0]
+    return loss(logits.view(-1, 1, 1, 1), Matches(pairs, zero, zero, zero), zero, quality)
 
 
 def test_every_loss_has_a_formula_here() -> None:
@@ -120,31 +121,22 @@ def test_extreme_logits_give_finite_values_and_gradients(name, positive, logit) 
     assert logits.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("name", FORMULAS)
-def test_no_matches_at_all(name: str) -> None:
-    empty = torch.zeros(0)
-    quality = Quality(empty, empty, 1.0, torch.zeros(0, dtype=torch.long))
-    assert build_class_loss(name, ALPHA, GAMMA).positives(empty, quality).shape == (0,)
+def test_only_the_matched_class_of_a_query_is_positive() -> None:
+    logits = torch.linspace(-3, 3, 24).view(1, 2, 3, 4)
+    place = tuple(torch.tensor(x) for x in ([0, 0], [0, 1], [2, 0], [3, 1]))
+    quality = Quality(torch.tensor([0.5, 0.9]), torch.tensor([0.4, 0.8]), torch.tensor([1.0, 0.5]))
+    loss = build_class_loss("ia_bce_loss", ALPHA, GAMMA)
+    total = loss(logits, Matches(*place[:3], torch.arange(2)), place[3], quality)
+    p = logits.sigmoid()
+    plain = -(p**GAMMA) * torch.log(1 - p)
+    t = torch.tensor([joint(s, u) for s, u in zip(p[place].tolist(), (0.5, 0.9), strict=True)])
+    t = t * torch.tensor([1.0, 0.5])
+    plain[place] = -t * p[place].log() - (1 - t) * torch.log(1 - p[place])
+    torch.testing.assert_close(total, plain.sum().view(1))
 
 
-@pytest.mark.parametrize("gamma", [1.0, 2.0])
-@pytest.mark.parametrize("name", ["focal_loss", "ia_bce_loss", "varifocal_detached_loss"])
-@pytest.mark.parametrize("cut", [slice(None), slice(1, 4)])
-def test_summed_negatives_and_matched_logits_equal_autograd(name: str, gamma: float, cut) -> None:
-    loss = build_class_loss(name, ALPHA, gamma)
-    logits = torch.linspace(-50, 50, 240).view(2, 3, 5, 8).requires_grad_()
-    part = logits[:, :, cut]
-    place = tuple(torch.tensor(x) for x in ([0, 1], [2, 0], [1, 0], [7, 3]))
-    weight = (part.detach() if loss.detached else part).sigmoid() ** gamma
-    negatives = loss.scale * weight * torch.nn.functional.softplus(part)
-    matched = part[place]
-    plain = negatives.flatten(1).sum(1) - negatives[place]
-    sums, found = loss.with_matched(part, loss.sum_as_negatives(part), place)
-    torch.testing.assert_close(sums, plain)
-    assert torch.equal(found, matched)
-    factor = torch.tensor([1.0, -0.5])
-    results = [
-        torch.autograd.grad((a * factor).sum() + (b.square() * factor).sum(), logits)[0]
-        for a, b in ((sums, found), (plain, matched))
-    ]
-    torch.testing.assert_close(*results)
+def test_a_detached_negative_weight_has_no_gradient() -> None:
+    logits = torch.tensor([-1.0, 0.5, 2.0], requires_grad=True)
+    (grad,) = torch.autograd.grad(evaluate("varifocal_detached_loss", logits, False).sum(), logits)
+    p = logits.detach().sigmoid()
+    torch.testing.assert_close(grad, (1 - ALPHA) * p**GAMMA * p)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from detrex.layers import box_cxcywh_to_xyxy, box_iou, generalized_box_iou
-from detrex.modeling.criterion import ENCODER, ManyToOneCriterion, Predictions
+from detrex.modeling.criterion import ManyToOneCriterion, Predictions
 from detrex.modeling.criterion.many_to_one import rank_in_bag
 from detrex.modeling.matcher import Assignment, HungarianMatcher, assign
 from detrex.modeling.queries import QueryGroup
@@ -85,7 +85,8 @@ def test_losses_equal_the_equations_in_every_layer() -> None:
 
 def test_proposals_take_the_first_entry_and_other_groups_their_own() -> None:
     crit = criterion()
-    proposals, targets = predictions(1, 12, group=ENCODER)
+    proposals, targets = predictions(1, 12)
+    proposals = Predictions.of_encoder(proposals.logits[0], proposals.boxes[0], False)
     cls, l1, _ = plain(crit, proposals.logits[0], proposals.boxes[0], targets, 2)
     losses = crit.supervise([proposals], targets)
     assert losses["loss_class_enc"].item() == pytest.approx(cls, rel=1e-5)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from detrex.layers import box_cxcywh_to_xyxy, box_iou, generalized_box_iou
-from detrex.modeling.matcher import HighOrderMatcher, HungarianMatcher, assign, pairs
+from detrex.modeling.matcher import HighOrderMatcher, HungarianMatcher, assign
 
 
 def problem(images: int = 2, queries: int = 6, layers: int = 2, classes: int = 3):
@@ -42,17 +42,6 @@ def test_standard_cost_equals_the_formula() -> None:
         p = logits[layer, 1, query, labels[target]].sigmoid().item()
         expected = plain_cost(p, boxes[layer, 1, query], gt[target])
         assert cost[layer, query, target].item() == pytest.approx(expected, abs=1e-5)
-
-
-@pytest.mark.parametrize("factors", [(5.0, -2.0, 0.0), (0.0, 0.0, 1.0), (0.5, 1.0, 2.0)])
-def test_pair_costs_are_the_same_without_the_c_file(factors, monkeypatch) -> None:
-    generator = torch.Generator().manual_seed(0)
-    boxes, gt = torch.rand(3, 2, 600, 4, generator=generator)[:, 1], torch.rand(300, 4)
-    fast = pairs.pair_costs(boxes, gt, *factors)
-    monkeypatch.setattr(pairs, "library_or_reason", lambda source: "none here")
-    plain = pairs.pair_costs(boxes, gt, *factors)
-    assert fast.shape == plain.shape == (3, 600, 300)
-    torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-5)
 
 
 def test_high_order_cost_starts_at_its_iteration() -> None:

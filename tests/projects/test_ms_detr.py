@@ -115,7 +115,9 @@ def test_candidates_have_looked_but_not_compared_themselves() -> None:
     compare, look = layer.attentions
     x, place = queries.content[:, :10], queries.position[:, :10]
     points = memory.on_levels(queries.boxes[:, :10])
-    seen = layer.norms[1](look(x, query_pos=place, reference_points=points, **memory.as_keys()))
+    seen = layer.norms[1](
+        look(x, query_pos=place, reference_points=points, **memory.cross_attention_inputs())
+    )
     plain = torch.nn.MultiheadAttention(256, 8, batch_first=True)
     plain.load_state_dict(compare.attn.state_dict())
     out = layer.norms[0](seen + plain(seen + place, seen + place, seen)[0])

@@ -1,10 +1,9 @@
 from .criterion import SetCriterion
 from .many_to_one import ManyToOneCriterion
-from .sets import ENCODER, Predictions
+from .sets import Predictions
 from .two_stage import TwoStageCriterion
 
 __all__ = [
-    "ENCODER",
     "ManyToOneCriterion",
     "Predictions",
     "SetCriterion",

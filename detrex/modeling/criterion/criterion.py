@@ -23,7 +23,7 @@ from detrex.utils.dist import mean_over_ranks
 from detrex.utils.errors import AssertedError
 
 from .layer_losses import LayerLosses, count_objects
-from .sets import ENCODER, Predictions, sets_from_outputs
+from .sets import Predictions, sets_from_outputs
 
 
 class Pairs(NamedTuple):
@@ -49,8 +49,6 @@ class SetCriterion(LayerLosses, nn.Module):
     Raises:
         AssertedError: for an unknown ``loss_class_type`` or entry of ``losses``.
     """
-
-    two_stage_binary_cls = True  # of "enc_outputs": they answer for class 0
 
     def __init__(
         self,
@@ -81,21 +79,19 @@ class SetCriterion(LayerLosses, nn.Module):
         self.eos_coef = eos_coef
         # Subclasses of upstream's projects read these.
         self.loss_class_type, self.alpha, self.gamma = loss_class_type, alpha, gamma
-        # None: DETR's softmax, which is no weighted binary cross-entropy.
-        self.class_loss: ClassLoss | None = None
-        if loss_class_type == "ce_loss":
+        if loss_class_type == "ce_loss":  # DETR's softmax, no weighted binary cross-entropy
             weight = torch.ones(num_classes + 1)
             weight[-1] = eos_coef
             self.register_buffer("empty_weight", weight)
         else:
-            self.class_loss = build_class_loss(loss_class_type, alpha, gamma)
+            self.query_loss = build_class_loss(loss_class_type, alpha, gamma)
         self.proposal_loss = build_class_loss("focal_loss", alpha, gamma)
 
     @ours
     def supervise(self, sets: Sequence[Predictions], targets: Targets) -> dict[str, Tensor]:
         """Unweighted losses of all sets, divided by the number of objects per process.
 
-        The one wait for the device is for the matching costs. What needs no matches comes before.
+        The one wait for the device is for the matching costs.
         """
         count = sum(len(target["labels"]) for target in targets)
         num_boxes = mean_over_ranks(count, sets[0].logits.device)
@@ -103,17 +99,16 @@ class SetCriterion(LayerLosses, nn.Module):
         unknown = [s for s, matches in zip(sets, known, strict=True) if matches is None]
         assignment = Assignment([self.problems(s, targets) for s in unknown])
         sets = [replace(s, logits=s.logits.float()) for s in sets]
-        negatives = [self._negatives(s) if "class" in self.losses else None for s in sets]
         solved = map(self._join_blocks, unknown, assignment.solve())
         matches = [next(solved) if m is None else m for m in known]
         losses: dict[str, Tensor] = {}
-        for pairs, negative in zip(self._pairs(sets, matches, targets), negatives, strict=True):
-            own, group = pairs.predictions, pairs.predictions.group
+        for pairs in self._pairs(sets, matches, targets):
+            predictions, group = pairs.predictions, pairs.predictions.group
             scale = group.weight / (num_boxes * group.copies).clamp(min=1)
-            for kind, values in self._set_losses(pairs, negative, self.losses, scale).items():
+            for kind, values in self._set_losses(pairs, self.losses, scale).items():
                 # Copies: callers may weight them in place.
                 named = enumerate(torch.unbind_copy(values))
-                losses.update({own.loss_name(kind, layer): value for layer, value in named})
+                losses.update({predictions.loss_name(kind, i): value for i, value in named})
         return losses
 
     def weighted(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -137,7 +132,8 @@ class SetCriterion(LayerLosses, nn.Module):
         All layers at once, unless a subclass or a matcher has methods of its own for one layer.
         The indices are those of the layers in their order, the last one at the end.
         """
-        sets = sets_from_outputs(outputs, self.two_stage_binary_cls)
+        # As upstream: proposals answer for class 0 unless a subclass says otherwise.
+        sets = sets_from_outputs(outputs, getattr(self, "two_stage_binary_cls", True))
         if overridden(self, LAYER_METHODS) or overridden(self.matcher, ("forward", "match")):
             losses, indices = self.layer_by_layer(outputs, sets, targets)
         else:
@@ -182,9 +178,20 @@ class SetCriterion(LayerLosses, nn.Module):
         """In each layer of the set (L,), fewer in crowded images; None: the group's copies."""
         return None
 
-    def loss_of(self, predictions: Predictions) -> ClassLoss | None:
+    def class_loss(
+        self, logits: Tensor, matches: Matches, labels: Tensor, quality: Quality
+    ) -> Tensor:
+        """Class loss of the queries, summed in each layer (L,): logits (L, B, N, K), labels (M,).
+
+        A loss that needs all logits at once overrides this method.
+        """
+        if self.loss_class_type == "ce_loss":
+            return softmax_cross_entropy(logits, matches, labels, self.empty_weight)
+        return self.query_loss(logits, matches, labels, quality)
+
+    def loss_of(self, predictions: Predictions) -> ClassLoss:
         """The class loss of a set: the encoder's proposals have their own."""
-        return self.proposal_loss if predictions.group is ENCODER else self.class_loss
+        return self.proposal_loss if predictions.stage == "encoder" else self.class_loss
 
     def pair_weights(
         self, predictions: Predictions, matches: Matches, labels: Tensor, iou: Tensor
@@ -197,10 +204,6 @@ class SetCriterion(LayerLosses, nn.Module):
         if factor is None:
             raise ValueError(f"criterion.weight_dict has no factor for {name!r}")
         return factor
-
-    def _negatives(self, predictions: Predictions) -> Tensor | None:
-        loss = self.loss_of(predictions)
-        return None if loss is None else loss.sum_as_negatives(predictions.logits)
 
     def _join_blocks(self, predictions: Predictions, matches: Matches) -> Matches:
         """The solved assignments of a group's blocks, put together."""
@@ -229,49 +232,31 @@ class SetCriterion(LayerLosses, nn.Module):
         ]
 
     def _set_losses(
-        self,
-        pairs: Pairs,
-        negatives: Tensor | None,
-        kinds: Sequence[str],
-        scale: Tensor | float,
+        self, pairs: Pairs, kinds: Sequence[str], scale: Tensor | float
     ) -> dict[str, Tensor]:
-        """A set's losses of each kind by layer (L,), sums times ``scale``; ``negatives`` (L,): all
-        its logits as negatives."""
+        """A set's losses of each kind by layer (L,), sums times ``scale``."""
         predictions, layer = pairs.predictions, pairs.matches.layer
-        losses, of_pairs = {}, self._pair_losses(pairs, negatives, kinds)
-        if of_pairs:
-            starts, values = zip(*of_pairs.values(), strict=True)
-            sums = torch.stack(starts).index_add(1, layer, torch.stack(values))
-            losses = dict(zip(of_pairs, sums * scale, strict=True))
-        if "class" in kinds and self.loss_of(predictions) is None:
-            mean = softmax_cross_entropy(
-                predictions.logits, pairs.matches, pairs.labels, self.empty_weight
-            )
-            losses["class"] = mean * predictions.group.weight
+        weight = self.pair_weights(predictions, pairs.matches, pairs.labels, pairs.iou)
+        zeros = pairs.l1.new_zeros(len(predictions.logits))
+        losses = {
+            kind: zeros.index_add(0, layer, loss * weight) * scale
+            for kind, loss in self._box_losses(pairs, kinds).items()
+        }
+        if "class" in kinds:
+            quality = Quality(pairs.iou, pairs.giou, weight, pairs.matches.bags())
+            loss = self.loss_of(predictions)
+            value = loss(predictions.logits, pairs.matches, pairs.labels, quality)
+            is_mean = self.loss_class_type == "ce_loss" and loss is not self.proposal_loss
+            losses["class"] = value * (predictions.group.weight if is_mean else scale)
         return losses
 
-    def _pair_losses(
-        self, pairs: Pairs, negatives: Tensor | None, kinds: Sequence[str]
-    ) -> dict[str, tuple[Tensor, Tensor]]:
-        """Of every kind the loss of each pair (M,), after what the layers (L,) start from."""
-        predictions, matches = pairs.predictions, pairs.matches
-        weight = self.pair_weights(predictions, matches, pairs.labels, pairs.iou)
-        zeros = pairs.l1.new_zeros(len(predictions.logits))
-        losses = {}
-        if negatives is not None:
-            loss = self.loss_of(predictions)
-            place = (*matches.place, pairs.labels)
-            negatives, x = loss.with_matched(predictions.logits, negatives, place)
-            quality = Quality(pairs.iou, pairs.giou, weight, matches.bags())
-            losses["class"] = negatives, loss.positives(x, quality)
-        if "boxes" in kinds:
-            losses["bbox"] = zeros, pairs.l1 * weight
-            losses["giou"] = zeros, pairs.giou_loss * weight
-        if predictions.iou_logits is not None:
+    def _box_losses(self, pairs: Pairs, kinds: Sequence[str]) -> dict[str, Tensor]:
+        """L1, 1 - GIoU and, with an IoU branch, its cross-entropy, of each pair (M,)."""
+        losses = {"bbox": pairs.l1, "giou": pairs.giou_loss} if "boxes" in kinds else {}
+        if (logits := pairs.predictions.iou_logits) is not None:
             # Reconstructed: Align-DETR (table 4) does not say the loss of its IoU branch.
-            x = predictions.iou_logits.float()[matches.place]
-            bce = F.binary_cross_entropy_with_logits(x, pairs.iou, reduction="none")
-            losses["iou"] = zeros, bce * weight
+            x = logits.float()[pairs.matches.place]
+            losses["iou"] = F.binary_cross_entropy_with_logits(x, pairs.iou, reduction="none")
         return losses
 
 

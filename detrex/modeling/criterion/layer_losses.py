@@ -18,7 +18,7 @@ from detrex.modeling.queries import QueryGroup
 from detrex.utils.dist import mean_over_ranks
 from detrex.utils.errors import AssertedError
 
-from .sets import DENOISING, ENCODER, Predictions
+from .sets import DENOISING, Predictions
 
 Layer = dict[str, Tensor]  # upstream's outputs of one layer
 Indices = Sequence[tuple[Tensor, Tensor]]  # per image: queries (M,) and its targets (M,)
@@ -27,9 +27,10 @@ Indices = Sequence[tuple[Tensor, Tensor]]  # per image: queries (M,) and its tar
 class LayerLosses:
     """Upstream's methods of ``SetCriterion``.
 
-    outputs: "pred_logits" (B, N, K) and "pred_boxes" (B, N, 4) of one layer, and "group" where they
-    are not the primary group's; ``num_boxes`` is what the sums are divided by. A query that is
-    paired with several targets is of the last one's class, and its box is compared with each.
+    outputs: "pred_logits" (B, N, K) and "pred_boxes" (B, N, 4) of one layer, "group" where they are
+    not the primary group's and "stage" where they are not the decoder's; ``num_boxes`` is what the
+    sums are divided by. A query that is paired with several targets is of the last one's class, and
+    its box is compared with each.
     """
 
     def layer_by_layer(
@@ -43,7 +44,7 @@ class LayerLosses:
             indices.append(self._indices(sets[0], number, layer, targets))
             losses.update(self.losses_of_layer(layer, targets, indices[-1], num_boxes, suffix))
         for proposals in sets[1:]:
-            layer = {**outputs["enc_outputs"], "group": ENCODER}
+            layer = {**outputs["enc_outputs"], "stage": "encoder"}
             if proposals.class_agnostic:
                 targets = [{**t, "labels": torch.zeros_like(t["labels"])} for t in targets]
             pairs = self._indices(proposals, 0, layer, targets)
@@ -156,13 +157,12 @@ class LayerLosses:
     ) -> dict[str, Tensor]:
         logits, boxes = outputs["pred_logits"][None], outputs["pred_boxes"][None]
         group = outputs.get("group") or QueryGroup(size=logits.shape[2])
-        predictions = Predictions(logits, boxes, group)
+        predictions = Predictions(logits, boxes, group, outputs.get("stage", "decoder"))
         matches = self._as_matches(indices, targets, logits.device)
         if kind == "class":
             matches = _last_of_each_query(matches, logits.shape[2])
         (pairs,) = self._pairs([predictions], [matches], targets)
-        negatives = self._negatives(predictions) if kind == "class" else None
-        losses = self._set_losses(pairs, negatives, (kind,), 1 / num_boxes)
+        losses = self._set_losses(pairs, (kind,), 1 / num_boxes)
         return {f"loss_{name}": torch.unbind_copy(value)[0] for name, value in losses.items()}
 
     def _as_matches(self, indices: Indices, targets: Targets, device: torch.device) -> Matches:

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from detrex.modeling.losses import joint_quality
+from detrex.modeling.losses import ClassLoss, joint_quality
 from detrex.modeling.matcher import Matches
 
-from .sets import ENCODER, Predictions
+from .sets import Predictions
 from .two_stage import TwoStageCriterion
 
 
@@ -41,11 +41,10 @@ class ManyToOneCriterion(TwoStageCriterion):
         super().__init__(*args, loss_class_type=loss_class_type, **rest)
         self.match_num = tuple(match_num)
         self.tau = tau
-        self.proposal_loss = self.class_loss
 
     def queries_per_target(self, predictions: Predictions) -> Sequence[int] | None:
         """For each layer of the set (L,); None leaves the set to its group."""
-        if predictions.group is ENCODER:
+        if predictions.stage == "encoder":
             return self.match_num[:1]
         if predictions.group.name:
             return None
@@ -57,10 +56,13 @@ class ManyToOneCriterion(TwoStageCriterion):
             )
         return self.match_num[-layers:]
 
+    def loss_of(self, predictions: Predictions) -> ClassLoss:
+        return self.class_loss
+
     def pair_weights(
         self, predictions: Predictions, matches: Matches, labels: Tensor, iou: Tensor
     ) -> Tensor | float:
-        if predictions.group.name and predictions.group is not ENCODER:
+        if predictions.group.name and predictions.stage == "decoder":
             return 1.0
         logits = predictions.logits.detach().float()
         score = logits[matches.layer, matches.image, matches.query, labels].sigmoid()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -13,7 +10,6 @@ from detrex.modeling.matcher.matcher import Targets
 
 from .criterion import SetCriterion
 from .layer_losses import count_objects
-from .sets import ENCODER, Predictions
 
 ABSENT: dict = {}  # no denoising, as opposed to a batch with nothing to denoise
 
@@ -27,12 +23,6 @@ class TwoStageCriterion(SetCriterion):
     def __init__(self, *args, two_stage_binary_cls: bool = False, **rest) -> None:
         super().__init__(*args, **rest)
         self.two_stage_binary_cls = two_stage_binary_cls
-
-    @ours
-    def supervise(self, sets: Sequence[Predictions], targets: Targets) -> dict[str, Tensor]:
-        if self.two_stage_binary_cls:
-            sets = [replace(s, class_agnostic=s.class_agnostic or s.group is ENCODER) for s in sets]
-        return super().supervise(sets, targets)
 
     @ours
     def forward(self, outputs: dict, targets: Targets, dn_metas: dict | None = ABSENT) -> dict:

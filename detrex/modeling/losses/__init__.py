@@ -4,7 +4,6 @@ from .classification import (
     Quality,
     ia_bce,
     joint_quality,
-    weighted_bce,
 )
 from .quality_aware import QUALITY_AWARE_LOSSES
 
@@ -13,8 +12,7 @@ CLASS_LOSSES = BASIC_LOSSES | QUALITY_AWARE_LOSSES
 
 def build_class_loss(name: str, alpha: float, gamma: float) -> ClassLoss:
     """The class loss of that name in ``CLASS_LOSSES``."""
-    positive, *flags = CLASS_LOSSES[name]
-    return ClassLoss(positive, alpha, gamma, *flags)
+    return ClassLoss(*CLASS_LOSSES[name], alpha, gamma)
 
 
 __all__ = [
@@ -24,5 +22,4 @@ __all__ = [
     "build_class_loss",
     "ia_bce",
     "joint_quality",
-    "weighted_bce",
 ]

@@ -1,20 +1,23 @@
 """Class losses, each as (soft target, weight) of a weighted binary cross-entropy.
 
-What distinguishes them is a function ``(p, quality, alpha, gamma) -> (target, weight)`` for the
-matched pairs: ``p`` (M,) is the score of the target's class, ``quality`` the overlap. All other
-scores are negatives: target 0, weight p^gamma, in focal loss and its kin times 1 - alpha.
+A loss is two functions. ``positive(p, quality, alpha, gamma) -> (target, weight)`` is of the
+matched pairs: ``p`` (M,) is the score of the target's class, ``quality`` the overlap with it.
+``negative(p, alpha, gamma) -> weight`` is of all other scores, whose target is 0.
+
+Legend: B images, L layers, N queries, K classes, M matches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .negatives import NegativesAndMatched, negative_sums
+from detrex.modeling.matcher import Matches
 
 
 class Quality(NamedTuple):
@@ -30,46 +33,34 @@ class Quality(NamedTuple):
     bag: Tensor | None = None
 
 
-Target = tuple[Tensor | float, Tensor | float]  # soft target in [0, 1] and weight
+Target = tuple[Tensor, Tensor]  # soft target in [0, 1] and weight
 Positive = Callable[[Tensor, Quality, float, float], Target]
+Negative = Callable[[Tensor, float, float], Tensor]
 
 
-@dataclass(frozen=True)
 class ClassLoss:
-    """A class loss with its parameters; ``balanced``: negatives weigh 1 - alpha; ``detached``: no
-    gradient flows through the weights of negatives."""
+    """A class loss with its focal parameters; call it for the loss of every layer."""
 
-    positive: Positive
-    alpha: float
-    gamma: float
-    balanced: bool
-    detached: bool = False
+    def __init__(self, positive: Positive, negative: Negative, alpha: float, gamma: float) -> None:
+        self.positive = partial(positive, alpha=alpha, gamma=gamma)
+        self.negative = partial(negative, alpha=alpha, gamma=gamma)
 
-    @property
-    def scale(self) -> float:
-        return 1 - self.alpha if self.balanced else 1.0
-
-    def positives(self, logits: Tensor, quality: Quality) -> Tensor:
-        """Loss (M,) of matched pairs, by the logits (M,) of their classes."""
-        target, weight = self.positive(logits.sigmoid(), quality, self.alpha, self.gamma)
-        return weighted_bce(logits, target * quality.weight, weight)
-
-    def sum_as_negatives(self, logits: Tensor) -> Tensor:
-        """Loss of float32 logits (L, B, N, K) that belong to no target, summed in each layer (L,);
-        without gradient, which comes from :meth:`with_matched`."""
-        return negative_sums(logits, self.scale, self.gamma)
-
-    def with_matched(
-        self, logits: Tensor, sums: Tensor, place: tuple[Tensor, ...]
-    ) -> tuple[Tensor, Tensor]:
-        """The sums without the matched logits, and those (M,), both with gradients."""
-        options = (self.scale, self.gamma, self.detached)
-        return NegativesAndMatched.apply(logits, sums, *options, *place)
+    def __call__(
+        self, logits: Tensor, matches: Matches, labels: Tensor, quality: Quality
+    ) -> Tensor:
+        """Weighted binary cross-entropy, summed in each layer (L,): float32 logits (L, B, N, K),
+        labels (M,). A logit that two pairs share counts once."""
+        p, place = logits.sigmoid(), (*matches.place, labels)
+        target, weight = self.positive(p[place], quality)  # (M,) each
+        target = torch.zeros_like(p).index_put(place, target * quality.weight)
+        weight = self.negative(p).index_put(place, weight)
+        losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        return (weight * losses).flatten(1).sum(1)
 
 
 def focal(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Target:
     """Focal loss (Lin et al. 2017, eq. 5)."""
-    return 1.0, alpha * (1 - p) ** gamma
+    return torch.ones_like(p), alpha * (1 - p) ** gamma
 
 
 def giou_focal(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Target:
@@ -89,17 +80,22 @@ def joint_quality(score: Tensor, iou: Tensor, alpha: float) -> Tensor:
 
 def ia_bce(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Target:
     """IoU-aware BCE (Align-DETR, eq. 5): its target joins score and IoU."""
-    return joint_quality(p.detach(), quality.iou, alpha), 1.0
+    return joint_quality(p.detach(), quality.iou, alpha), torch.ones_like(p)
 
 
-# name: the function of matched pairs, and further fields of ClassLoss
-BASIC_LOSSES: dict[str, tuple[Positive | bool, ...]] = {
-    "focal_loss": (focal, True),
-    "giou_focal_loss": (giou_focal, True),
-    "ia_bce_loss": (ia_bce, False),
+def power(p: Tensor, alpha: float, gamma: float) -> Tensor:
+    """p^gamma."""
+    return p**gamma
+
+
+def focal_negative(p: Tensor, alpha: float, gamma: float) -> Tensor:
+    """(1 - alpha) p^gamma, as in focal loss."""
+    return (1 - alpha) * p**gamma
+
+
+# name: the functions of matched pairs and of negatives
+BASIC_LOSSES: dict[str, tuple[Positive, Negative]] = {
+    "focal_loss": (focal, focal_negative),
+    "giou_focal_loss": (giou_focal, focal_negative),
+    "ia_bce_loss": (ia_bce, power),
 }
-
-
-def weighted_bce(logits: Tensor, target: Tensor | float, weight: Tensor | float) -> Tensor:
-    """weight * BCE(sigmoid(logits), target), finite for any finite logit."""
-    return weight * (F.softplus(logits) - target * logits)

@@ -11,7 +11,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .classification import Positive, Quality, Target, joint_quality
+from .classification import (
+    Negative,
+    Positive,
+    Quality,
+    Target,
+    focal_negative,
+    joint_quality,
+    power,
+)
 
 
 def quality_focal(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Target:
@@ -96,14 +104,19 @@ def over_bag(x: Tensor, bag: Tensor, reduce: str) -> Tensor:
     return torch.zeros_like(x).scatter_reduce(0, index, x, reduce)[index]
 
 
-QUALITY_AWARE_LOSSES: dict[str, tuple[Positive | bool, ...]] = {
-    "quality_focal_loss": (quality_focal, False),
-    "varifocal_loss": (varifocal, True),
-    "varifocal_detached_loss": (varifocal, True, True),
-    "task_aligned_loss": (task_aligned, False),
-    "musu_loss": (mutual_supervision, False),
-    "dual_weighting_loss": (dual_weighting, False),
-    "ia_bce_focal_loss": (ia_bce_focal, False),
-    "align_symmetric_loss": (align_symmetric, False),
-    "align_asymmetric_loss": (align_asymmetric, False),
+def detached_focal_negative(p: Tensor, alpha: float, gamma: float) -> Tensor:
+    """(1 - alpha) p^gamma through which no gradient flows (RT-DETR's varifocal loss)."""
+    return focal_negative(p.detach(), alpha, gamma)
+
+
+QUALITY_AWARE_LOSSES: dict[str, tuple[Positive, Negative]] = {
+    "quality_focal_loss": (quality_focal, power),
+    "varifocal_loss": (varifocal, focal_negative),
+    "varifocal_detached_loss": (varifocal, detached_focal_negative),
+    "task_aligned_loss": (task_aligned, power),
+    "musu_loss": (mutual_supervision, power),
+    "dual_weighting_loss": (dual_weighting, power),
+    "ia_bce_focal_loss": (ia_bce_focal, power),
+    "align_symmetric_loss": (align_symmetric, power),
+    "align_asymmetric_loss": (align_asymmetric, power),
 }

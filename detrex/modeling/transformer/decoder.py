@@ -50,14 +50,14 @@ class Decoder(TransformerLayerSequence):
     def forward(self, queries: Queries, memory: object, heads: Heads) -> Decoded:
         """The predictions of all layers.
 
-        ``memory.as_keys()`` is what cross-attention reads; ``heads(i, x)`` predicts.
+        ``memory.cross_attention_inputs()`` is what cross-attention reads; ``heads(i, x)`` predicts.
         """
-        masks = [attention_rows(queries.groups, queries.content.device), None]
-        keys = memory.as_keys()
+        rows = attention_rows(queries.groups, queries.content.device)
+        keys = memory.cross_attention_inputs()
         predictions = []
         layers = list(self.layers)[: None if self.training else self.eval_layers]
         for i, layer in enumerate(layers):
-            inputs = {**keys, **self.position(i, queries, memory), "attn_masks": masks}
+            inputs = {**keys, **self.position(i, queries, memory), "attn_mask": rows}
             content = run_layer(layer, self.use_checkpoint, queries.content, **inputs)
             found, queries = self._predict(i, replace(queries, content=content), heads)
             predictions.append(found)

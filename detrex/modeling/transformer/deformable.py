@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from detrex.layers import (
     FFN,
-    BaseTransformerLayer,
+    DecoderLayer,
+    EncoderLayer,
     MultiheadAttention,
     MultiScaleDeformableAttention,
     TransformerLayerSequence,
@@ -22,16 +23,19 @@ from detrex.layers import (
 )
 from detrex.modeling.queries import Queries
 from detrex.utils.arguments import keep_arguments
+from detrex.utils.errors import AssertedError
 
 from .decoder import Decoder, run_layer
 from .memory import Memory, ProposesBoxes
+
+POST_NORM = ("self_attn", "norm", "ffn", "norm")
 
 
 class DeformableEncoder(TransformerLayerSequence):
     """Encoder layers whose self-attention samples all levels.
 
     ``post_norm`` adds a final LayerNorm; ``use_checkpoint`` trades time for memory;
-    ``operation_order`` is the layers' (an argument of DAB-Deformable-DETR's).
+    ``operation_order`` repeats that of the layers (an argument of DAB-Deformable-DETR's).
     """
 
     @keep_arguments
@@ -46,17 +50,15 @@ class DeformableEncoder(TransformerLayerSequence):
         post_norm: bool = False,
         num_feature_levels: int = 4,
         use_checkpoint: bool = False,
-        operation_order: Sequence[str] = ("self_attn", "norm", "ffn", "norm"),
+        operation_order: Sequence[str] = POST_NORM,
     ) -> None:
-        layer = BaseTransformerLayer(
-            attn=MultiScaleDeformableAttention(
-                embed_dim, num_heads, num_feature_levels, dropout=attn_dropout, batch_first=True
-            ),
-            ffn=FFN(embed_dim, feedforward_dim, ffn_drop=ffn_dropout),
-            norm=nn.LayerNorm(embed_dim),
-            operation_order=operation_order,
+        if tuple(operation_order) != POST_NORM:
+            raise AssertedError(f"operation_order is {POST_NORM} here, got {operation_order}")
+        attention = MultiScaleDeformableAttention(
+            embed_dim, num_heads, num_feature_levels, dropout=attn_dropout, batch_first=True
         )
-        super().__init__(layer, num_layers)
+        ffn = FFN(embed_dim, feedforward_dim, ffn_drop=ffn_dropout)
+        super().__init__(EncoderLayer(attention, ffn), num_layers)
         self.post_norm_layer = nn.LayerNorm(embed_dim) if post_norm else None
         self.use_checkpoint = use_checkpoint
 
@@ -65,7 +67,7 @@ class DeformableEncoder(TransformerLayerSequence):
         x = memory.tokens
         inputs = dict(
             query_pos=position,
-            query_key_padding_mask=memory.mask,
+            key_padding_mask=memory.mask,
             spatial_shapes=memory.shapes,
             reference_points=memory.on_levels(memory.pixel_centres),
         )
@@ -97,17 +99,12 @@ class DeformableDecoder(Decoder):
     ) -> None:
         if not return_intermediate:
             raise ValueError("return_intermediate=False is not supported: set model.aux_loss=False")
-        layer = BaseTransformerLayer(
-            attn=[
-                MultiheadAttention(embed_dim, num_heads, attn_dropout, batch_first=True),
-                MultiScaleDeformableAttention(
-                    embed_dim, num_heads, num_feature_levels, dropout=attn_dropout, batch_first=True
-                ),
-            ],
-            ffn=FFN(embed_dim, feedforward_dim, ffn_drop=ffn_dropout),
-            norm=nn.LayerNorm(embed_dim),
-            operation_order=("self_attn", "norm", "cross_attn", "norm", "ffn", "norm"),
+        attention = MultiheadAttention(embed_dim, num_heads, attn_dropout, batch_first=True)
+        cross_attention = MultiScaleDeformableAttention(
+            embed_dim, num_heads, num_feature_levels, dropout=attn_dropout, batch_first=True
         )
+        ffn = FFN(embed_dim, feedforward_dim, ffn_drop=ffn_dropout)
+        layer = DecoderLayer(attention, cross_attention, ffn)
         super().__init__(layer, num_layers, look_forward_twice, use_checkpoint)
 
     def position(self, i: int, queries: Queries, memory: Memory) -> dict[str, Tensor]:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from detrex.layers import (
     FFN,
-    BaseTransformerLayer,
+    DecoderLayer,
+    EncoderLayer,
     MultiheadAttention,
     TransformerLayerSequence,
 )
@@ -38,7 +39,7 @@ class DenseMemory:
     position: Tensor
     mask: Tensor | None
 
-    def as_keys(self) -> dict:
+    def cross_attention_inputs(self) -> dict:
         """What cross-attention reads."""
         return {
             "key": self.tokens,
@@ -68,13 +69,9 @@ class DenseEncoder(TransformerLayerSequence):
         num_layers: int = 6,
         batch_first: bool = False,
     ) -> None:
-        layer = BaseTransformerLayer(
-            attn=MultiheadAttention(embed_dim, num_heads, attn_dropout, batch_first=True),
-            ffn=FFN(embed_dim, feedforward_dim, ffn_drop=ffn_dropout, activation=activation),
-            norm=nn.LayerNorm(embed_dim),
-            operation_order=("self_attn", "norm", "ffn", "norm"),
-        )
-        super().__init__(layer, num_layers)
+        attention = MultiheadAttention(embed_dim, num_heads, attn_dropout, batch_first=True)
+        ffn = FFN(embed_dim, feedforward_dim, ffn_drop=ffn_dropout, activation=activation)
+        super().__init__(EncoderLayer(attention, ffn), num_layers)
         self.post_norm_layer = nn.LayerNorm(embed_dim) if post_norm else None
 
     def forward(self, memory: DenseMemory) -> Tensor:
@@ -82,7 +79,7 @@ class DenseEncoder(TransformerLayerSequence):
         x = memory.tokens
         for layer in self.layers:
             position = self.scale_position(x, memory.position)
-            x = layer(x, query_pos=position, query_key_padding_mask=memory.mask)
+            x = layer(x, query_pos=position, key_padding_mask=memory.mask)
         return x if self.post_norm_layer is None else self.post_norm_layer(x)
 
     def scale_position(self, x: Tensor, position: Tensor) -> Tensor:
@@ -117,13 +114,9 @@ class DenseDecoder(Decoder):
         if not return_intermediate:
             raise ValueError("return_intermediate=False is not supported: set model.aux_loss=False")
         options = dict(num_heads=num_heads, attn_drop=attn_dropout, batch_first=True)
-        layer = BaseTransformerLayer(
-            attn=[attention(embed_dim, **options) for attention in attentions],
-            ffn=FFN(embed_dim, feedforward_dim, ffn_drop=ffn_dropout, activation=activation),
-            norm=nn.LayerNorm(embed_dim),
-            operation_order=("self_attn", "norm", "cross_attn", "norm", "ffn", "norm"),
-        )
-        super().__init__(layer, num_layers)
+        both = (attention(embed_dim, **options) for attention in attentions)
+        ffn = FFN(embed_dim, feedforward_dim, ffn_drop=ffn_dropout, activation=activation)
+        super().__init__(DecoderLayer(*both, ffn), num_layers)
         for name, part in (parts or {}).items():
             self.add_module(name, part)
         self.post_norm_layer = nn.LayerNorm(embed_dim) if post_norm else None

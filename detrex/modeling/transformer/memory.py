@@ -41,7 +41,7 @@ class Memory:
     def __post_init__(self) -> None:
         self.ratios_of_boxes = self.valid_ratios.repeat(1, 1, 2)  # (B, L, 4)
 
-    def as_keys(self) -> dict:
+    def cross_attention_inputs(self) -> dict:
         """What cross-attention reads."""
         return {
             "value": self.tokens,

@@ -57,8 +57,6 @@ class EncoderLayer(nn.Module):
 class DecoderLayer(nn.Module):
     """Queries attend to each other, then to the rows and columns of the memory."""
 
-    pre_norm = False
-
     def __init__(self, embed_dim: int, num_heads: int, ffn: FeedForward) -> None:
         super().__init__()
         self.embed_dim = embed_dim
@@ -77,12 +75,12 @@ class DecoderLayer(nn.Module):
         query_pos: Tensor,
         query_x: Tensor,
         query_y: Tensor,
-        attn_masks: tuple[tuple[Rows, ...], None],
+        attn_mask: tuple[Rows, ...],
     ) -> Tensor:
         """content and embedded points, x and y of the queries, all (B, N, C)."""
         drop = self.ffn.dropout
         places = content + query_pos
-        seen = self_attention(self.self_attn, places, content, attn_masks[0], fused=True)
+        seen = self_attention(self.self_attn, places, content, attn_mask, fused=True)
         content = self.norm2(content + drop(seen))
         found = self.cross_attn(content, query_x, query_y, memory)
         return self.ffn(self.norm1(content + drop(found)))

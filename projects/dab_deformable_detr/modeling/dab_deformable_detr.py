@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from detrex.modeling.criterion import ENCODER, Predictions
+from detrex.modeling.criterion import Predictions
 from detrex.modeling.detector import Detector, check_repeated
 from detrex.modeling.heads import build_shared_heads
 from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
@@ -87,7 +87,8 @@ class DabDeformableDETR(Detector):
             top = found.top(total, found.logits.amax(-1))
             predicted = top.boxes(self.bbox_embed[-1])
             boxes, content = predicted.detach(), self.proposed_content(top)
-            proposals = Predictions(top.logits[None], predicted.sigmoid()[None], ENCODER)
+            binary = getattr(self.criterion, "two_stage_binary_cls", False)
+            proposals = Predictions.of_encoder(top.logits, predicted.sigmoid(), binary)
         else:
             boxes, content = (
                 x.weight[:total].expand(memory.tokens.shape[0], -1, -1)

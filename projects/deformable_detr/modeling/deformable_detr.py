@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from detrex.modeling.criterion import ENCODER, Predictions
+from detrex.modeling.criterion import Predictions
 from detrex.modeling.detector import Detector, check_repeated
 from detrex.modeling.heads import build_shared_heads
 from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
@@ -96,7 +96,7 @@ class DeformableDETR(Detector):
         if targets is None:  # only the loss asks for a box at every token
             return queries, None
         boxes = found.boxes(self.bbox_embed[-1]).sigmoid()
-        return queries, Predictions(found.logits[None], boxes[None], ENCODER, class_agnostic=True)
+        return queries, Predictions.of_encoder(found.logits, boxes, class_agnostic=True)
 
     def _learned(self, total: int, batch: int) -> Tensor:
         return self.query_embedding.weight[:total].expand(batch, -1, -1)

@@ -17,7 +17,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from detrex.layers import BaseTransformerLayer
+from detrex.layers import DecoderLayer
 from detrex.layers.attention import Rows
 from detrex.modeling.criterion import Predictions
 from detrex.modeling.heads import Heads
@@ -27,25 +27,20 @@ from detrex.utils.arguments import keep_arguments
 from projects.deformable_detr.modeling import DeformableDETR
 
 
-class MixedLayer(BaseTransformerLayer):
+class MixedLayer(DecoderLayer):
     """A Deformable DETR layer that looks at the image before queries compare themselves."""
-
-    def __init__(self, layer: BaseTransformerLayer) -> None:
-        super().__init__(
-            list(layer.attentions), list(layer.ffns), list(layer.norms), layer.operation_order
-        )
 
     def forward(
         self,
         query: Tensor,
         query_pos: Tensor,
         reference_points: Tensor,
-        attn_masks: Sequence[tuple[Rows, ...] | None],
+        attn_mask: tuple[Rows, ...],
         **keys,
     ) -> Tensor:
         """query and query_pos (B, N, C), reference_points (B, N, L, 4): of each the first group is
         read. The output has the candidates in the place of a second group."""
-        rows = attn_masks[0][:1]
+        rows = attn_mask[:1]
         own = rows[0].size
         compare, look = self.attentions
         x, place, points = (t[:, :own] for t in (query, query_pos, reference_points))
@@ -60,7 +55,8 @@ class MixedDecoder(DeformableDecoder):
 
     def __init__(self, **deformable) -> None:
         super().__init__(**deformable)
-        self.layers = nn.ModuleList(MixedLayer(layer) for layer in self.layers)
+        layers = (MixedLayer(*layer.attentions, *layer.ffns) for layer in self.layers)
+        self.layers = nn.ModuleList(layers)
 
     def after_layer(self, i: int, queries: Queries, logits: Tensor) -> Queries:
         """Candidates start each layer where the queries stand."""

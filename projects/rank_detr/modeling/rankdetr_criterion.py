@@ -7,7 +7,7 @@ import inspect
 from torch import Tensor
 
 from detrex.compat.overrides import ours
-from detrex.modeling.criterion import ENCODER, Predictions, SetCriterion
+from detrex.modeling.criterion import Predictions, SetCriterion
 from detrex.modeling.criterion.layer_losses import Indices
 from detrex.modeling.losses import ClassLoss
 from detrex.modeling.matcher.matcher import Targets
@@ -42,7 +42,7 @@ class RankDetrCriterion(SetCriterion):
         if loss == "class" and "GIoU_aware_class_loss" in parameters:
             group = outputs.get("group") or QueryGroup()
             known = group.assign is not None and not self.GIoU_aware_denoising
-            plain = known or group is ENCODER
+            plain = known or outputs.get("stage") == "encoder"
             arguments["GIoU_aware_class_loss"] = self.GIoU_aware_class_loss and not plain
         return arguments
 
@@ -56,7 +56,7 @@ class RankDetrCriterion(SetCriterion):
         GIoU_aware_class_loss: bool = True,
     ) -> dict[str, Tensor]:
         if not GIoU_aware_class_loss:
-            outputs = {"group": ENCODER, **outputs}
+            outputs = {**outputs, "stage": "encoder"}
         return super().loss_labels(outputs, targets, indices, num_boxes)
 
     def loss_of(self, predictions: Predictions) -> ClassLoss:

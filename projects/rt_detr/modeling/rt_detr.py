@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from detrex.layers import MLP
 from detrex.layers.ms_deform_attn import discrete_attention
-from detrex.modeling.criterion import TwoStageCriterion
+from detrex.modeling.criterion import Predictions, TwoStageCriterion
 from detrex.modeling.detector import Images
+from detrex.modeling.losses import ClassLoss
 from detrex.modeling.queries import Queries
 from detrex.modeling.transformer import DeformableDecoder, Memory, ProposesBoxes
 from projects.dino.modeling import DINO
@@ -88,9 +89,8 @@ class RTDETR(DINO):
 class RTDETRCriterion(TwoStageCriterion):
     """Proposals have the decoder's class loss."""
 
-    def __init__(self, *args, **rest) -> None:
-        super().__init__(*args, **rest)
-        self.proposal_loss = self.class_loss
+    def loss_of(self, predictions: Predictions) -> ClassLoss:
+        return self.class_loss
 
 
 def resize(images: Images, side: int) -> Images:
