@@ -34,6 +34,7 @@ from detrex.experiments import dataset_check as check
 from detrex.utils.cli import add_trust_config, run_command
 from detrex.utils.errors import InputError
 from detrex.utils.files import check_writable
+from detrex.utils.text import printable_lines
 
 # As seen from the folder that this runs in: the printed command is pasted there.
 ROOT = Path(__file__).parents[1]
@@ -76,7 +77,7 @@ def main() -> None:
         for split, part in splits.items()
     }
     shared = check.shared_images(reports)
-    print(check.as_text(reports, shared, cfg))
+    print(printable_lines(check.as_text(reports, shared, cfg)))
     check.write_report(output, {"data": str(data), **check.as_json(reports, shared)})
     settings = check.training_settings(reports, name, cfg, args.init_checkpoint)
     check.write_pictures(reports, output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import mmap
@@ -11,9 +12,12 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import torch
 from detectron2.utils.file_io import PathManager
+from iopath.common.download import download
+from iopath.common.file_io import get_cache_dir
 
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
@@ -137,8 +141,9 @@ def _reason(error: Exception) -> str:
 
 
 def _local_path(path: str) -> Path:
+    web = path.lower().startswith(("http://", "https://", "ftp://"))
     try:
-        local = Path(PathManager.get_local_path(path))
+        local = Path(_download(path) if web else PathManager.get_local_path(path))
     except Exception as error:  # whatever the network or the handler raises
         raise InputError(
             f"checkpoint {path} cannot be fetched ({first_line(error)}): name a file that is here "
@@ -146,6 +151,14 @@ def _local_path(path: str) -> Path:
             "(train.init_checkpoint=)"
         ) from error
     return existing_checkpoint(local)
+
+
+def _download(address: str) -> str:
+    """A file of the cache, by its whole address: iopath's own takes equal paths of two servers for
+    one file, and follows ".." in them."""
+    folder = Path(get_cache_dir(), "detrex", hashlib.sha256(address.encode()).hexdigest()[:16])
+    name = Path(urlsplit(address).path).name or "checkpoint"
+    return download(address, str(folder), filename=name)
 
 
 def existing_checkpoint(path: str | Path) -> Path:

@@ -3,7 +3,10 @@
 import json
 import os
 import struct
+import threading
 import zipfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -229,3 +232,21 @@ def test_a_pipe_is_not_waited_for(tmp_path):
 def test_a_file_that_cannot_be_fetched_says_what_to_do_instead():
     with pytest.raises(InputError, match="cannot be fetched .*train.init_checkpoint=FILE.*random"):
         read_checkpoint("http://127.0.0.1:9/R-50.pkl")
+
+
+def test_addresses_are_told_apart_by_the_whole_of_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "cache"))
+    content = {}
+    for value in (1.0, 2.0):
+        (tmp_path / str(value)).mkdir()
+        torch.save({"model": {"w": torch.tensor([value])}}, tmp_path / str(value) / "a.pth")
+        handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / str(value)))
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/x/../../a.pth"
+        content[value] = read_checkpoint(address)["model"]["w"].item()
+        server.shutdown()
+        server.server_close()
+    assert content == {1.0: 1.0, 2.0: 2.0}
+    cached = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert sorted(path.name for path in cached) == ["a.pth", "a.pth"]
