@@ -13,6 +13,7 @@ from torch import Tensor
 
 from detrex.compat.overrides import ours
 from detrex.layers import box_xyxy_to_cxcywh
+from detrex.modeling.padding import pad_and_stack
 
 
 class UpstreamMethods:
@@ -35,7 +36,8 @@ class UpstreamMethods:
     def preprocess_image(self, batched_inputs: Sequence[dict]) -> ImageList:
         """Normalised images, padded to the largest."""
         pixels = [x["image"].to(self.device, non_blocking=True) for x in batched_inputs]
-        return ImageList.from_tensors([self.normalizer(x) for x in pixels])
+        batch, _ = pad_and_stack([self.normalizer(x) for x in pixels])
+        return ImageList(batch, [tuple(x.shape[-2:]) for x in pixels])
 
     @ours
     def prepare_targets(self, targets: Sequence[Instances]) -> list[dict[str, Tensor]]:
@@ -61,11 +63,3 @@ class UpstreamMethods:
     ) -> list[Instances]:
         """Detections from the last layer's logits (B, N, K) and boxes (B, N, 4)."""
         return self.select(box_cls, box_pred, image_sizes)
-
-
-def padding(batch: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
-    """The mask (B, H, W), True = padding, of images (B, C, H, W) of these sizes (height, width)."""
-    mask = torch.ones(len(batch), *batch.shape[2:], dtype=torch.bool, device=batch.device)
-    for i, (height, width) in enumerate(sizes):
-        mask[i, :height, :width] = False
-    return mask

@@ -49,7 +49,7 @@ def describe_failure(error: BaseException) -> tuple[int, str]:
 
 def _describe(error: BaseException) -> tuple[int, str]:
     if isinstance(error, InputError | NonFiniteLoss):
-        return (2 if isinstance(error, InputError) else 1), f"error: {_one_line(error)}"
+        return (2 if isinstance(error, InputError) else 1), f"error: {error}"
     if (line := _of_loading(error) or _of_others(error)) is not None:
         return 1, f"error: {line}"
     system = _of_system(error)
@@ -85,12 +85,6 @@ def _hidden_by(error: BaseException) -> InputError | NonFiniteLoss | None:
     """The reason of the end, where something else failed while the run ended because of it."""
     reasons = (e for e in _chain(error) if isinstance(e, InputError | NonFiniteLoss))
     return next(reasons, None)
-
-
-def _one_line(error: BaseException) -> str:
-    """Undo the traceback that a DataLoader worker wraps around its error's message."""
-    text = str(error).strip()
-    return text.splitlines()[-1].partition("Error: ")[2] if text.startswith("Caught ") else text
 
 
 def is_consequence(error: BaseException) -> bool:

@@ -15,12 +15,13 @@ from detectron2.structures import Instances
 from detectron2.utils.logger import log_first_n
 from torch import Tensor, nn
 
-from detrex.compat.detector import UpstreamMethods, padding
+from detrex.compat.detector import UpstreamMethods
 from detrex.compat.layerwise import losses_layer_by_layer
 from detrex.compat.overrides import followed, ours, overridden, refuse
 from detrex.layers.folded_norm import fold_norms
 from detrex.modeling.criterion import Predictions
 from detrex.modeling.heads import Decoded, Heads
+from detrex.modeling.padding import pad_and_stack, padding
 from detrex.modeling.postprocess import (
     Best,
     as_instances,
@@ -39,15 +40,6 @@ class Images(NamedTuple):
     pixels: Tensor
     mask: Tensor
     sizes: list[tuple[int, int]]
-
-
-def pad_and_stack(tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Tensors (C, H, W) of any sizes as (B, C, H, W) and a mask (B, H, W), True = padding."""
-    height, width = (max(t.shape[side] for t in tensors) for side in (1, 2))
-    batch = tensors[0].new_zeros(len(tensors), len(tensors[0]), height, width)
-    for i, tensor in enumerate(tensors):
-        batch[i, :, : tensor.shape[1], : tensor.shape[2]] = tensor
-    return batch, padding(batch, [tuple(t.shape[1:]) for t in tensors])
 
 
 def check_repeated(part: str, module: nn.Module, **values: object) -> None:

@@ -12,7 +12,10 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: object = "") -> None:
-        super().__init__(printable(str(message)))
+        text = str(message)
+        if text.startswith("Caught "):  # torch wraps the traceback of a loading process around it
+            text = text.strip().splitlines()[-1].partition("Error: ")[2]
+        super().__init__(printable(text))
 
 
 class StorageError(InputError):

@@ -93,9 +93,9 @@ def from_file(path: str | os.PathLike, decode: Callable[[BinaryIO], T]) -> T:
     raise AssertionError("the last try returns or raises")
 
 
-def is_address(name: str) -> bool:
+def is_address(name: str | os.PathLike) -> bool:
     """Whether a name is an address, not a path."""
-    return "://" in name
+    return "://" in os.fspath(name)
 
 
 def _stream(name: str) -> BinaryIO:

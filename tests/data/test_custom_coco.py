@@ -97,6 +97,7 @@ def test_without_data_of_its_own_nothing_changes(cfg):
 
 def test_evaluation_alone_does_not_read_training_data(cfg):
     cfg.dataloader.dataset.train.json = "absent.json"
+    DatasetCatalog.pop("bugs_train", None)  # of other tests
     assert apply_custom_dataset(cfg, splits=["val"]) == INFO
     with pytest.raises(InputError, match="'bugs_train' is not registered"):
         check_dataset_files(cfg.dataloader.train.dataset.names)

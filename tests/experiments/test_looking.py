@@ -184,7 +184,7 @@ def test_commands_write_sheets(folder, tmp_path, monkeypatch, capsys):
     ],
 )
 def test_bad_input_is_one_line(folder, tmp_path, monkeypatch, capsys, arguments, message):
-    torch.save({"model": {}}, folder / "data/val.pth")
+    torch.save({"model": {"w": torch.zeros(1)}}, folder / "data/val.pth")
     (folder / "data/empty").mkdir(exist_ok=True)
     with pytest.raises(SystemExit) as status:
         command(
