@@ -30,6 +30,7 @@ train = dict(
         enabled=False,
         params=dict(dir="./wandb_output", project="detrex", name="detrex_experiment"),
     ),
+    hooks=[],  # detectron2's or your own: docs/training.md
     model_ema=dict(
         enabled=False,
         decay=0.999,

@@ -1,11 +1,11 @@
-"""A trainer with its hooks, from a resolved config."""
+"""A trainer with everything that it does besides its steps, from a resolved config."""
 
 from __future__ import annotations
 
 import functools
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -13,10 +13,8 @@ from detectron2.config import instantiate
 from detectron2.engine import HookBase
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.engine.hooks import IterationTimer
-from detectron2.solver import LRMultiplier
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
-from fvcore.common.param_scheduler import ParamScheduler
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -24,20 +22,11 @@ from detrex.modeling.ema import ModelEma
 from detrex.utils.errors import InputError
 from detrex.utils.events import ConsoleWriter, WandbWriter, wandb_installed
 
-from .checkpoints import TrainingCheckpoints
+from .checkpoints import BestCheckpoint, TrainingCheckpoints
 from .evaluate import evaluate_both, is_evaluated
-from .hooks import (
-    BestCheckpoint,
-    Evaluation,
-    LRScheduler,
-    MatcherIteration,
-    PeriodicCheckpoint,
-    Writers,
-    evaluation_due,
-)
-from .optim import build_optimizer
-from .preemption import Preemption
+from .optim import LearningRates, build_optimizer
 from .run_folder import METRICS, put_events_in_order, rewind_metrics
+from .schedule import is_due
 from .trainer import StepOptions, Trainer
 
 AMP_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -48,32 +37,53 @@ def build_trainer(
     model: nn.Module,
     loader: Iterable[list[dict]],
     metadata: dict,
-    preemption: Preemption,
+    start: int,
 ) -> Trainer:
-    """Build the trainer of one process.
+    """Build the trainer of one process; its writers are not open yet.
 
     Args:
         cfg: with every period in iterations and a concrete seed.
         model: on its device, with its weights.
         loader: this process's batches.
         metadata: stored in every checkpoint.
-        preemption: listening.
+        start: the first iteration; above 0 the output folder's run is resumed.
 
     Raises:
-        InputError: an unknown ``amp.dtype``, an optimizer rule that matches nothing, or wandb
-            enabled but not installed.
+        InputError: an unknown ``amp.dtype``, an optimizer rule that matches nothing, something in
+            ``train.hooks`` that is no hook, or wandb enabled but not installed.
     """
+    if cfg.train.wandb.enabled and not wandb_installed():
+        raise InputError("train.wandb.enabled is set, but wandb is missing: pip install wandb")
     optimizer = build_optimizer(cfg, model)
     ema = None
     average = cfg.train.model_ema
     if average.enabled:
         ema = ModelEma(model, average.decay, average.device, average.warmup)
     trainer = Trainer(_distributed(cfg, model), loader, optimizer, _step_options(cfg), ema)
+    schedule = instantiate(cfg.lr_multiplier)
+    trainer.learning_rates = LearningRates(optimizer, schedule, cfg.train.max_iter)
     checkpoints = TrainingCheckpoints(
         trainer, cfg.train.output_dir, metadata, cfg.train.checkpointer.max_to_keep
     )
-    trainer.register_hooks(_hooks(cfg, trainer, checkpoints, preemption))
+    metric = "bbox/AP" if ema is None else "ema_bbox/AP"
+    trainer.save = checkpoints.save
+    trainer.keep_best = BestCheckpoint(checkpoints, metric, resumed=start > 0).keep
+    if is_evaluated(cfg):
+        trainer.evaluate = functools.partial(evaluate_both, cfg)
+    # The timer is first: it measures the step without what users' hooks do after it.
+    trainer.register_hooks([IterationTimer(), *_users_hooks(cfg)])
     return trainer
+
+
+def _users_hooks(cfg: DictConfig) -> Iterator[HookBase]:
+    for i, node in enumerate(cfg.train.hooks):
+        try:
+            hook = instantiate(node)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"train.hooks[{i}] cannot be built: {error}") from error
+        if not isinstance(hook, HookBase):
+            raise InputError(f"train.hooks[{i}]={hook!r:.40}: give hooks, e.g. [L(MyHook)()]")
+        yield hook
 
 
 def _distributed(cfg: DictConfig, model: nn.Module) -> nn.Module:
@@ -98,40 +108,22 @@ def _step_options(cfg: DictConfig) -> StepOptions:
         clip=OmegaConf.to_container(clip.params) if clip.enabled else None,
         seed=cfg.train.seed,
         log_period=cfg.train.log_period,
+        checkpoint_period=cfg.train.checkpointer.period,
+        eval_period=cfg.train.eval_period,
         output_dir=cfg.train.output_dir,
     )
 
 
-def _hooks(
-    cfg: DictConfig, trainer: Trainer, checkpoints: TrainingCheckpoints, preemption: Preemption
-) -> list[HookBase | None]:
-    scheduler = instantiate(cfg.lr_multiplier)
-    if isinstance(scheduler, ParamScheduler):
-        scheduler = LRMultiplier(trainer.optimizer, scheduler, cfg.train.max_iter)
-    if cfg.train.wandb.enabled and not wandb_installed():
-        raise InputError("train.wandb.enabled is set, but wandb is missing: pip install wandb")
-    evaluation = functools.partial(evaluate_both, cfg, trainer)
-    best = "bbox/AP" if trainer.ema is None else "ema_bbox/AP"
-    period, eval_period = cfg.train.log_period, cfg.train.eval_period
-    make_writers = functools.partial(_writers, cfg, trainer)
-    is_main = comm.is_main_process()
-    return [
-        Evaluation(eval_period, evaluation) if is_evaluated(cfg) else None,
-        BestCheckpoint(checkpoints, best),
-        preemption,
-        IterationTimer(),
-        MatcherIteration(),
-        LRScheduler(scheduler=scheduler),
-        Writers(make_writers, period, eval_period, preemption) if is_main else None,
-        PeriodicCheckpoint(checkpoints, cfg.train.checkpointer.period, eval_period, preemption),
-    ]
+def open_writers(cfg: DictConfig, start: int) -> list[EventWriter]:
+    """Open what the run's numbers are written to, and remove from it what will come again.
 
-
-def _writers(cfg: DictConfig, trainer: Trainer) -> list[EventWriter]:
+    Args:
+        cfg: as :func:`build_trainer` takes it.
+        start: the first iteration.
+    """
     folder = Path(cfg.train.output_dir)
-    start, end = trainer.start_iter, cfg.train.max_iter
     # An evaluation is noted under the number of iterations done: no step's number yet.
-    again = start == end or evaluation_due(start, cfg.train.eval_period)
+    again = start == cfg.train.max_iter or is_due(start, cfg.train.eval_period)
     rewind_metrics(folder, start, start if again else start + 1)
     put_events_in_order(folder, int(time.time()))
     writers = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -9,26 +10,27 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from detectron2.utils import comm
+from detectron2.utils.events import EventStorage
 from torch import Tensor
 
 from detrex.checkpoint import last_checkpoint, read_checkpoint, save_checkpoint
 from detrex.checkpoint.files import LAST, tag_last_checkpoint
 from detrex.checkpoint.loading import refuse_non_finite
 from detrex.utils.errors import InputError
+from detrex.utils.files import atomic_write
 from detrex.utils.small_files import is_a
 from detrex.utils.text import first_line
 
 from .buffers import share_buffers
-from .run_folder import saved_checkpoints
+from .run_folder import BEST, BEST_WEIGHTS, LATEST, read_best, saved_checkpoints
 from .trainer import Trainer
 
 logger = logging.getLogger(__name__)
-FINAL, LATEST, BEST_WEIGHTS = "model_final", "model_latest", "model_best"
 _PERIODIC = re.compile(r"model_(\d{7,})\.pth")
 
 
 class TrainingCheckpoints:
-    """Saves a trainer's state; only the main process writes.
+    """Saves a trainer's state, and deletes what is not needed any more; only the main process does.
 
     Args:
         trainer: what is saved.
@@ -45,7 +47,8 @@ class TrainingCheckpoints:
         self.metadata, self.max_to_keep = metadata, max_to_keep
 
     def save(self, name: str, resumable: bool = True) -> None:
-        """Write ``<name>.pth``; a resumable one becomes the folder's last checkpoint.
+        """Write ``<name>.pth``; a resumable one becomes the folder's last checkpoint, and the
+        oldest beyond ``max_to_keep`` go.
 
         Every process must call this for a resumable one.
 
@@ -72,18 +75,52 @@ class TrainingCheckpoints:
         if resumable:
             tag_last_checkpoint(path)
         logger.info("saved %s", path)
+        if resumable:
+            self._prune()
 
-    def prune(self) -> None:
+    def _prune(self) -> None:
         """Delete the oldest periodic checkpoints beyond ``max_to_keep``, and ``model_latest`` once
         there is a later one."""
-        if not comm.is_main_process():
-            return
         if last_checkpoint(self.folder) != (latest := self.folder / f"{LATEST}.pth"):
             latest.unlink(missing_ok=True)
         if self.max_to_keep is not None:
             files = [p for p in saved_checkpoints(self.folder) if _number(p) is not None]
             for path in sorted(files, key=_number)[: -self.max_to_keep]:
                 path.unlink()
+
+
+class BestCheckpoint:
+    """Keeps the weights with the highest score as ``model_best.pth``, its score in ``best.json``.
+
+    Args:
+        checkpoints: saves.
+        metric: name of the score, e.g. "bbox/AP".
+        resumed: go on from the folder's best score, if it is of the same validation data.
+
+    Raises:
+        InputError: ``best.json`` is damaged.
+    """
+
+    def __init__(self, checkpoints: TrainingCheckpoints, metric: str, resumed: bool) -> None:
+        self._checkpoints, self._metric = checkpoints, metric
+        self._val = checkpoints.metadata.get("val")  # fingerprint of the validation data
+        saved = read_best(checkpoints.folder) if resumed else {}
+        comparable = saved and saved.get("val", self._val) == self._val
+        self._best = saved["value"] if comparable else float("-inf")
+        self._seen = -1
+
+    def keep(self, storage: EventStorage) -> None:
+        """Save the weights if the storage has a new score and it is the highest."""
+        value, iteration = storage.latest().get(self._metric, (float("nan"), -1))
+        if not comm.is_main_process() or iteration <= self._seen:
+            return
+        self._seen = iteration
+        if value > self._best:
+            self._best = value
+            self._checkpoints.save(BEST_WEIGHTS, resumable=False)
+            best = {"metric": self._metric, "value": value, "iteration": iteration}
+            with atomic_write(self._checkpoints.folder / BEST) as stream:
+                json.dump({**best, "val": self._val}, stream)
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

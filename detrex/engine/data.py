@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from detectron2.config import instantiate
 from detectron2.utils import comm
@@ -104,3 +104,18 @@ def build_loader(cfg: DictConfig, records: Sequence[dict] | None, start_iteratio
         logger.warning("dataloader.train has no start_iteration: its images come in a new order")
         seed_all_rng(cfg.train.seed + start_iteration)  # else it would begin as the run began
     return guard_workers(call_with(node, **given))
+
+
+def endless(loader: Iterable[list[dict]]) -> Iterator[list[dict]]:
+    """Yield a loader's batches; an exhausted one is started again.
+
+    Raises:
+        InputError: it gives none.
+    """
+    while True:
+        empty = True
+        for batch in loader:
+            empty = False
+            yield batch
+        if empty:
+            raise InputError("the training loader gives no batch")

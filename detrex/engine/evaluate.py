@@ -10,6 +10,7 @@ from pathlib import Path
 
 from detectron2.config import instantiate
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
+from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -97,8 +98,15 @@ def _evaluator(cfg: DictConfig, subfolder: str) -> DatasetEvaluator:
     return call_with(node, output_dir=os.path.join(folder, subfolder))
 
 
-def evaluate_both(cfg: DictConfig, trainer: Trainer) -> dict:
-    """Score the model and, as ``ema_<task>`` and with files in ``ema/``, its averaged weights."""
+def evaluate_both(cfg: DictConfig, trainer: Trainer) -> dict[str, float]:
+    """Score the model and, as ``ema_<task>`` and with files in ``ema/``, its averaged weights.
+
+    Returns:
+        "<task>/<metric>" -> score, on the main process; empty on the others.
+
+    Raises:
+        InputError: the evaluator returns something else than numbers.
+    """
     weights = {"checkpoint": None, "iteration": trainer.iter, "averaged": False}
     model, ema = trainer.network, trainer.ema
     results = evaluate(cfg, model, weights=weights)
@@ -106,7 +114,14 @@ def evaluate_both(cfg: DictConfig, trainer: Trainer) -> dict:
         with ema.applied(model):
             averaged = evaluate(cfg, model, "ema", {**weights, "averaged": True})
         results = {**results, **{f"ema_{task}": scores for task, scores in averaged.items()}}
-    return results
+    return {name: _number(name, score) for name, score in flatten_results_dict(results).items()}
+
+
+def _number(name: str, score: object) -> float:
+    try:
+        return float(score)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"dataloader.evaluator: {name} is {score!r:.40}, not a number") from error
 
 
 def own_folder(cfg: DictConfig, checkpoint: str) -> str:

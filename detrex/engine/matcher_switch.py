@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 
 from omegaconf import DictConfig
+from torch import nn
 
 from detrex.utils.errors import InputError
 
@@ -57,6 +58,11 @@ def keep_matcher_switch(cfg: DictConfig, saved: Sequence[int | None]) -> None:
                 node[KEY],
             )
             node[KEY] = value
+
+
+def scheduled_matchers(model: nn.Module) -> list[nn.Module]:
+    """Return the modules whose cost depends on their ``iter``, which somebody has to set."""
+    return [m for m in model.modules() if hasattr(m, "iter") and hasattr(m, KEY)]
 
 
 def switch_values(cfg: DictConfig) -> list[int | None]:

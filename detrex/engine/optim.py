@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 import re
@@ -10,11 +11,15 @@ from collections.abc import Sequence
 from itertools import groupby
 
 import torch
+from detectron2.engine import hooks
+from detectron2.solver import LRMultiplier
 from detectron2.solver.build import get_default_optimizer_params, reduce_param_groups
+from fvcore.common.param_scheduler import ParamScheduler
 from omegaconf import DictConfig
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from detrex.utils.errors import InputError
 
@@ -120,6 +125,48 @@ def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
     if target_of(cfg.optimizer) in _FUSED and not cfg.optimizer.keys() & {"fused", "foreach"}:
         given["fused"] = True
     return call_with(cfg.optimizer, **given)
+
+
+class LearningRates:
+    """Sets an optimizer's learning rates for each step: the config's, also where a checkpoint has
+    others.
+
+    Args:
+        optimizer: with the rates that are multiplied.
+        schedule: fvcore's, of factors; or torch's.
+        max_iter: length of the run.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, schedule: ParamScheduler | LRScheduler, max_iter: int
+    ) -> None:
+        if isinstance(schedule, ParamScheduler):
+            schedule = LRMultiplier(optimizer, schedule, max_iter)
+        self._optimizer, self._schedule = optimizer, schedule
+
+    @property
+    def main(self) -> float:
+        """The rate to report: that of the largest group, as detectron2 chooses it."""
+        return self._optimizer.param_groups[self._main_group]["lr"]
+
+    @functools.cached_property
+    def _main_group(self) -> int:
+        return hooks.LRScheduler.get_best_param_group_id(self._optimizer)
+
+    def step(self) -> None:
+        """Set the rates of the next step."""
+        self._schedule.step()
+
+    def state_dict(self) -> dict:
+        """Return where the schedule is."""
+        return self._schedule.state_dict()
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on where the schedule was."""
+        self._schedule.last_epoch = state["last_epoch"]
+        rates = self._schedule.get_lr()
+        for group, rate in zip(self._optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
 
 
 def load_optimizer(optimizer: Optimizer, state: dict) -> None:

@@ -10,7 +10,6 @@ import time
 
 import torch
 import torch.distributed as dist
-from detectron2.engine import HookBase
 from detectron2.utils import comm
 
 from detrex.utils.signals import STOP_SIGNALS, heeded_signals
@@ -20,20 +19,19 @@ PREEMPTED = 75  # sysexits.h: a temporary failure, try again
 _COPIES = 3.0  # seconds: a cluster and the launcher may both deliver the same request
 
 
-class Preemption(HookBase):
+class Preemption:
     """Listens for SIGTERM, SIGUSR1, SIGUSR2, SIGINT and SIGHUP while it is open as a context.
 
     A request during a step sets ``stopping`` at the end of this step or the next, of the same one
     in all processes. While everything is on disk (setting up, evaluating) a request ends the
     process at once, and a second request always does. The exit status is ``PREEMPTED``.
-
-    Its hook belongs behind the evaluation and before whatever looks at ``stopping``.
     """
 
     def __init__(self) -> None:
         self.stopping = False
         self._asked: float | None = None  # when
         self._on_disk = True
+        self._group: dist.ProcessGroup | None = None
         self._question: tuple[torch.Tensor, dist.Work] | None = None
 
     def __enter__(self) -> Preemption:
@@ -56,12 +54,12 @@ class Preemption(HookBase):
             signal.signal(number, handler)
         os.close(self._write)  # ends the thread
 
-    def before_step(self) -> None:
+    def begin_step(self) -> None:
         """From here on there is something to lose."""
         self._on_disk = False
 
-    def after_step(self) -> None:
-        """Find out whether to stop."""
+    def end_step(self) -> None:
+        """Find out whether to stop: set ``stopping``."""
         self.stopping = self._agreed()
 
     def saved(self) -> None:
@@ -70,13 +68,15 @@ class Preemption(HookBase):
         if self._asked is not None and not self.stopping:
             _leave()
 
-    def leave(self) -> None:
-        """End the run in all processes, once all are here."""
+    def leave(self, iteration: int) -> None:
+        """End the run in all processes after this iteration, once all are here.
+
+        Raises:
+            SystemExit: always.
+        """
         comm.synchronize()
         if comm.is_main_process():
-            logger.warning(
-                "stopped by a signal after iteration %d; --resume continues", self.trainer.iter
-            )
+            logger.warning("stopped by a signal after iteration %d; --resume continues", iteration)
         raise SystemExit(PREEMPTED)
 
     def _agreed(self) -> bool:

@@ -22,12 +22,11 @@ from detrex.data import DatasetInfo
 from detrex.utils.cli import write_out
 from detrex.utils.errors import InputError
 
-from .build import build_trainer
+from .build import build_trainer, open_writers
 from .checkpoints import newest_checkpoint, next_iteration, restore
 from .data import build_loader, prepare_data, read_train_set
 from .evaluate import check_evaluation, evaluate, is_evaluated, own_folder
 from .folder_lock import only_run
-from .hooks import AfterFirstStep
 from .matcher_switch import keep_matcher_switch, resolve_matcher_switch, switch_values
 from .optim import freeze
 from .performance import apply_performance
@@ -131,8 +130,9 @@ def _train(
     checkpoint = newest_checkpoint(folder) if args.resume else None
     content, data = on_all_processes(lambda: _load(cfg, args, model, data, checkpoint))
     start = next_iteration(content, checkpoint, cfg.train.max_iter) if checkpoint else 0
-    loader, metadata = build_loader(cfg, records, start), _metadata(cfg, data)
-    trainer = build_trainer(cfg, model, loader, metadata, preemption)
+    loader = build_loader(cfg, records, start)
+    trainer = build_trainer(cfg, model, loader, _metadata(cfg, data), start)
+    trainer.preemption = preemption
     if checkpoint:
         restore(trainer, content, checkpoint)
     del content, records  # large, and not needed while training
@@ -144,9 +144,10 @@ def _train(
         record["data"] = data
         write = functools.partial(write_record, folder, cfg, record, args.config_file)
         if checkpoint:  # the earlier start's files stay if this one fails at once
-            trainer.register_hooks([AfterFirstStep(write)])
+            trainer.first_step_made = write
         else:
             write()
+        trainer.writers = open_writers(cfg, start)
     trainer.train(start, cfg.train.max_iter)
 
 

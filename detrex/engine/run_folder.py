@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 RECORD = "run.json"
 BEST = "best.json"
 METRICS = "metrics.json"
+FINAL, LATEST, BEST_WEIGHTS = "model_final", "model_latest", "model_best"
 _SOURCES = "config_sources"
 _EVENTS = "events.out.tfevents."
 _CHECKPOINT = re.compile(r"model_(\d{7,}|final|latest|best)\.pth")

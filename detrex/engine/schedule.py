@@ -102,3 +102,8 @@ def _resolve_milestones(node: DictConfig, clock: Clock) -> None:
     steps = [step for step in steps if step < clock.max_iter]
     values = list(node["values"])[: len(steps) + 1]
     node.update(milestones=steps, values=values, num_updates=clock.max_iter)
+
+
+def is_due(done: int, period: int) -> bool:
+    """Whether what has this period comes after so many iterations; a period of 0 never ends."""
+    return period > 0 and done > 0 and done % period == 0

@@ -1,31 +1,40 @@
-"""The one training loop: mixed precision, accumulation, clipping, averaging, and a NaN guard."""
+"""The one training loop: what happens when; and its step: mixed precision, accumulation, clipping,
+averaging, and a NaN guard."""
 
 from __future__ import annotations
 
+import logging
 import random
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
 from detectron2.engine import TrainerBase
 from detectron2.utils import comm
+from detectron2.utils.events import EventStorage, EventWriter
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from detrex.modeling.ema import ModelEma
-from detrex.utils.errors import InputError
 from detrex.utils.events import BoundedStorage
 
+from .data import endless
+from .matcher_switch import scheduled_matchers
 from .metrics import MetricsWindow, StepNumbers
 from .nan_guard import NanGuard
-from .optim import load_optimizer
+from .optim import LearningRates, load_optimizer
+from .preemption import Preemption
+from .run_folder import FINAL, LATEST
+from .schedule import is_due
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
 class StepOptions:
-    """How one optimizer step is made.
+    """How one optimizer step is made, and what happens after how many.
 
     Attributes:
         amp_dtype: type of the autocast forward; None: full precision. float16 scales the loss.
@@ -33,6 +42,8 @@ class StepOptions:
         clip: arguments of ``clip_grad_norm_`` (``max_norm``, ``norm_type``); None: no clipping.
         seed: what the model draws in an iteration depends on (seed, iteration, rank) only.
         log_period: iterations over which the reported losses are averaged.
+        checkpoint_period: iterations; 0 saves at the end only.
+        eval_period: iterations; 0 evaluates at the end only.
         output_dir: where the state is saved if a loss is not finite.
     """
 
@@ -41,6 +52,8 @@ class StepOptions:
     clip: dict | None = field(default_factory=lambda: {"max_norm": 0.1, "norm_type": 2})
     seed: int = 0
     log_period: int = 20
+    checkpoint_period: int = 0
+    eval_period: int = 0
     output_dir: str = "."
 
 
@@ -48,7 +61,7 @@ class Trainer(TrainerBase):
     """Trains a model that maps ``list[dict]`` to a dict of weighted losses.
 
     Hooks are detectron2's. ``iter`` counts optimizer steps. Its state (``state_dict``) is the
-    iteration, the optimizer, the loss scaler and the hooks' states.
+    iteration, the optimizer, its learning rates, the loss scaler and the hooks' states.
 
     Args:
         model: possibly wrapped for distributed training; its device is where the step runs.
@@ -56,7 +69,24 @@ class Trainer(TrainerBase):
         optimizer: updates the model.
         options: how a step is made.
         ema: averages to update after every step.
+
+    Attributes:
+        learning_rates: those of the next step are set after every step; None: they stay.
+        save: writes a checkpoint of this name; None: nothing is saved.
+        evaluate: returns a trainer's scores by name; None: nothing is evaluated.
+        keep_best: saves the weights if the newest score is the best; None: nothing is kept.
+        writers: of the numbers, opened; on the main process.
+        preemption: says when the run ends early.
+        first_step_made: called once this start has made a step, saved if due: it did not fail at
+            once.
     """
+
+    learning_rates: LearningRates | None = None
+    save: Callable[[str], None] | None = None
+    evaluate: Callable[[Trainer], dict[str, float]] | None = None
+    keep_best: Callable[[EventStorage], None] | None = None
+    writers: Iterable[EventWriter] = ()
+    first_step_made: Callable[[], None] | None = None
 
     def __init__(
         self,
@@ -74,7 +104,7 @@ class Trainer(TrainerBase):
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
         fused = all(group.get("fused") for group in optimizer.param_groups)
         self.guard = NanGuard(self, deferred=self.device.type == "cuda" and fused)
-        self.window = MetricsWindow()
+        self.window, self.preemption = MetricsWindow(), Preemption()
 
     @property
     def network(self) -> nn.Module:
@@ -83,23 +113,44 @@ class Trainer(TrainerBase):
         return self.model.module if wrapped else self.model
 
     def train(self, start_iter: int, max_iter: int) -> None:
-        """Run iterations ``start_iter`` to ``max_iter - 1``, then the hooks' ``after_train``.
+        """Run iterations ``start_iter`` to ``max_iter - 1``.
 
-        Unlike detectron2's, hooks do not finish a run that failed (no evaluation of what is left).
+        What hooks do after a step is logged and saved with it. A step is saved before it is
+        evaluated: a run that is ended while it evaluates starts with that evaluation when it is
+        resumed, and none is missed. Unlike detectron2's, hooks do not finish a run that failed.
 
         Raises:
             NonFiniteLoss: a loss became NaN or infinite.
+            SystemExit: a signal has ended the run; the status is ``PREEMPTED``.
         """
         self.iter, self.start_iter, self.max_iter = start_iter, start_iter, max_iter
-        self._batches = _endless(self.loader)
+        self._batches, matchers = endless(self.loader), scheduled_matchers(self.model)
         with BoundedStorage(start_iter) as self.storage:
             self.before_train()
-            for self.iter in range(start_iter, max_iter):
+            self._evaluate_if_due()
+            self._keep_best()
+            while self.iter < max_iter:
+                for matcher in matchers:
+                    matcher.iter = self.iter
+                self.preemption.begin_step()
                 self.before_step()
                 self.run_step()
+                self._schedule()
                 self.after_step()
-            self.iter = max_iter
+                self.preemption.end_step()
+                self._log_if_due()
+                self._save_if_due()
+                if self.preemption.stopping:
+                    self.preemption.leave(self.iter)
+                if self.first_step_made and self.iter == start_iter:
+                    self.first_step_made()
+                self.iter += 1
+                self._evaluate_if_due()
+                self._keep_best()
             self.after_train()
+            for writer in self.writers:
+                writer.write()
+                writer.close()
 
     def run_step(self) -> None:
         """Make one optimizer step."""
@@ -152,10 +203,64 @@ class Trainer(TrainerBase):
             self.guard.warn_of_skipped_steps()
             self.window.flush(self.storage)
 
+    def _schedule(self) -> None:
+        """Note the step's learning rate, and set those of the next one."""
+        if self.learning_rates is not None:
+            self.storage.put_scalar("lr", self.learning_rates.main, smoothing_hint=False)
+            self.learning_rates.step()
+
+    def _log_if_due(self) -> None:
+        done = self.iter + 1
+        # An evaluation is written at once, before a checkpoint says that it is done.
+        evaluated = is_due(self.iter, self.options.eval_period)
+        due = evaluated or done == self.max_iter or is_due(done, self.options.log_period)
+        for writer in self.writers:
+            if due:
+                writer.write()
+            if self.preemption.stopping:
+                writer.close()
+
+    def _save_if_due(self) -> None:
+        """Save every ``checkpoint_period`` iterations as ``model_0004999.pth``, and at the end as
+        ``model_final``; before an evaluation, and if the run is asked to stop, ``model_latest``."""
+        if self.save is None or (name := self._checkpoint_name()) is None:
+            return
+        if self.preemption.stopping:  # said before the disk turns out to be full
+            logger.warning("asked to stop by a signal: saving %s.pth", name)
+        self.save(name)
+        comm.synchronize()
+        self.preemption.saved()
+
+    def _checkpoint_name(self) -> str | None:
+        done = self.iter + 1
+        if done == self.max_iter:
+            return FINAL
+        if is_due(done, self.options.checkpoint_period):
+            return f"model_{self.iter:07d}"
+        if is_due(done, self.options.eval_period) or self.preemption.stopping:
+            return LATEST
+        return None
+
+    def _evaluate_if_due(self) -> None:
+        """Evaluate every ``eval_period`` iterations and at the end."""
+        done = self.iter
+        if self.evaluate and (done == self.max_iter or is_due(done, self.options.eval_period)):
+            self.storage.iter = done  # the number under which the scores are noted
+            self.storage.put_scalars(smoothing_hint=False, **self.evaluate(self))
+            comm.synchronize()  # it may take the processes different times
+
+    def _keep_best(self) -> None:
+        if self.keep_best is not None:
+            self.keep_best(self.storage)
+
     def state_dict(self) -> dict:
         """Return everything but the weights that training continues from."""
+        state = super().state_dict()
+        if self.learning_rates is not None:  # where detectron2's hook would keep it
+            hooks = {**state.get("hooks", {}), "LRScheduler": self.learning_rates.state_dict()}
+            state["hooks"] = hooks
         return {
-            **super().state_dict(),
+            **state,
             "optimizer": self.optimizer.state_dict(),
             "grad_scaler": self.grad_scaler.state_dict(),
         }
@@ -166,7 +271,10 @@ class Trainer(TrainerBase):
         Raises:
             Exception: of many types, for a state that is none.
         """
-        super().load_state_dict(state_dict)
+        hooks = dict(state_dict.get("hooks", {}))
+        if self.learning_rates is not None:
+            self.learning_rates.load_state_dict(hooks.pop("LRScheduler"))
+        super().load_state_dict({**state_dict, "hooks": hooks})
         load_optimizer(self.optimizer, state_dict["optimizer"])
         if scaler := state_dict.get("grad_scaler"):
             if not all(isinstance(value, int | float) for value in scaler.values()):
@@ -181,13 +289,3 @@ def seed_step(seed: int, iteration: int, rank: int) -> None:
     torch.default_generator.manual_seed(value)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed(value)
-
-
-def _endless(loader: Iterable[list[dict]]) -> Iterator[list[dict]]:
-    while True:
-        empty = True
-        for batch in loader:
-            empty = False
-            yield batch
-        if empty:
-            raise InputError("the training loader gives no batch")

@@ -158,6 +158,7 @@ def test_evaluator_writes_into_the_output_folder():
         ("train.seed=true", "a whole number"),
         ("train.seed=4294967296", "4294967295 or less"),
         ("train.freeze=null", "a list"),
+        ("train.hooks=null", "a list"),
         ("train.accumulation_steps=null", "a whole number"),
         ("train.checkpointer.max_to_keep=0", "1 or more"),
         ("train.checkpointer.max_to_keep=-1", "1 or more"),

@@ -5,9 +5,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 
 from detrex.engine.checkpoints import TrainingCheckpoints
-from detrex.engine.hooks import MatcherIteration, PeriodicCheckpoint
 from detrex.engine.nan_guard import NonFiniteLoss
-from detrex.engine.preemption import Preemption
 from detrex.engine.trainer import StepOptions, Trainer, seed_step
 from detrex.modeling.ema import ModelEma
 from detrex.utils.errors import InputError
@@ -173,7 +171,6 @@ def deferred(fail_at=None, **options):
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
     trainer = Trainer(model, batches(2), optimizer, StepOptions(**options), ModelEma(model, 0.5))
     trainer.guard.deferred = True
-    trainer.register_hooks([MatcherIteration()])
     return trainer
 
 
@@ -204,9 +201,8 @@ def test_deferred_nan_is_found_a_step_later_or_when_losses_are_logged(tmp_path, 
 
 
 def test_no_checkpoint_is_written_after_a_deferred_nan(tmp_path):
-    trainer = deferred(fail_at=2, output_dir=str(tmp_path))
-    checkpoints = TrainingCheckpoints(trainer, str(tmp_path), {}, max_to_keep=9)
-    trainer.register_hooks([PeriodicCheckpoint(checkpoints, 1, 0, Preemption())])
+    trainer = deferred(fail_at=2, checkpoint_period=1, output_dir=str(tmp_path))
+    trainer.save = TrainingCheckpoints(trainer, str(tmp_path), {}, max_to_keep=9).save
     with pytest.raises(NonFiniteLoss, match="iteration 2"):
         trainer.train(0, 6)
     written = sorted(path.name for path in tmp_path.glob("model_*.pth"))
