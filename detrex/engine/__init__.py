@@ -1,4 +1,4 @@
-"""Training and evaluation: one trainer, its hooks, and the command line."""
+"""Training and evaluation: one trainer, whose loop says what happens when, and the command line."""
 
 from .cli import default_argument_parser, main
 from .evaluate import evaluate
