@@ -157,6 +157,7 @@ class Trainer(TrainerBase):
         return {
             **super().state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "optimizer_name": type(self.optimizer).__name__,
             "grad_scaler": self.grad_scaler.state_dict(),
         }
 
@@ -167,6 +168,9 @@ class Trainer(TrainerBase):
             Exception: of many types, for a state that is none.
         """
         super().load_state_dict(state_dict)
+        name = type(self.optimizer).__name__
+        if (saved := state_dict.get("optimizer_name", name)) != name:
+            raise ValueError(f"its optimizer is {saved}, the config's is {name}")
         load_optimizer(self.optimizer, state_dict["optimizer"])
         if scaler := state_dict.get("grad_scaler"):
             if not all(isinstance(value, int | float) for value in scaler.values()):
