@@ -33,7 +33,7 @@ def main() -> None:
     cfg = load_config(str(config), args.opts, args.trust_config)
     model = instantiate(cfg.model)
     _, snapshot = load_weights(model, args.snapshot, strict=True, finite=False)
-    if "earlier_inputs" not in snapshot:
+    if not {"iteration", "rank", "losses", "inputs", "earlier_inputs"} <= snapshot.keys():
         raise InputError(f"{args.snapshot} is no snapshot of a failed step: give a nan_state.pth")
     found = replay(cfg, model.to(cfg.train.device), snapshot)
     print(f"iteration {snapshot['iteration']}, then: {show(snapshot['losses'])}")

@@ -4,6 +4,8 @@
 projects/<name>/train_net.py runs this file.
 """
 
+import os
+import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +16,14 @@ ROOT = Path(__file__).resolve().parents[1]
 def fail(message: str) -> None:
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(2)
+
+
+def end_at_signals() -> None:
+    """While the libraries are imported a stop signal ends this with 75, as it does later on."""
+    for name in ("SIGTERM", "SIGUSR1", "SIGUSR2", "SIGINT", "SIGHUP"):
+        number = signal.Signals[name]
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: os._exit(75))
 
 
 def check_environment() -> None:
@@ -29,6 +39,7 @@ def check_environment() -> None:
 if __name__ == "__main__":
     # First: site-packages may hold other packages named detrex, projects or tools.
     sys.path[:] = [str(ROOT), *(path for path in sys.path if path != str(Path(__file__).parent))]
+    end_at_signals()
     check_environment()
     from detrex.engine import main
 

@@ -57,7 +57,7 @@ def _is_of_caffe2(blobs: dict, content: dict) -> bool:
 def _weights(content: dict, path: str | Path) -> dict:
     """The one state dict in a file, whatever it is wrapped in."""
     first = [(content[key], key) for key in _MODELS if isinstance(content.get(key), Mapping)]
-    searches = (dict(_state_dicts(*place)) for place in (*first, (content, "")))
+    searches = (dict(_state_dicts(*place, seen=set())) for place in (*first, (content, "")))
     found = next(filter(None, searches), {})
     if len(found) == 1:
         return next(iter(found.values()))
@@ -73,11 +73,17 @@ def _weights(content: dict, path: str | Path) -> dict:
     )
 
 
-def _state_dicts(value: Mapping, place: str, depth: int = _WRAPPED) -> Iterator[tuple[str, dict]]:
+def _state_dicts(
+    value: Mapping, place: str, seen: set[int], depth: int = _WRAPPED
+) -> Iterator[tuple[str, dict]]:
     """Outermost dicts that are mostly tensors by name, with their places, e.g. ``ema.module``.
 
-    What numbers are the keys of, such as an optimizer's state, is not looked into.
+    One that a file has in several places counts once. What numbers are the keys of, such as an
+    optimizer's state, is not looked into.
     """
+    if id(value) in seen:
+        return
+    seen.add(id(value))
     tensors = sum(isinstance(item, Tensor | np.ndarray) for item in value.values())
     if tensors and 2 * tensors >= len(value):
         yield place, value
@@ -85,7 +91,7 @@ def _state_dicts(value: Mapping, place: str, depth: int = _WRAPPED) -> Iterator[
         for key, item in value.items():
             if isinstance(item, Mapping):
                 inside = key if key.isprintable() else repr(key)
-                yield from _state_dicts(item, f"{place}.{inside}".lstrip("."), depth - 1)
+                yield from _state_dicts(item, f"{place}.{inside}".lstrip("."), seen, depth - 1)
 
 
 def _tensors(weights: object, key: str, path: str | Path, size: int) -> dict[str, Tensor]:

@@ -17,9 +17,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from torch import Tensor
 
 MORE_THAN_DATA = "holds more than data (--trust-checkpoint of train_net.py runs its code)"
+_DAMAGED = "it is damaged, or no checkpoint"
 DEPTH = 100  # of values in one another: hashing 100,000 tuples in one another ends the interpreter
+MOST = (
+    1_000_000  # values in a tuple, one that it holds twice counted twice: hashing visits it twice
+)
 _GROWING = {"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"}
 _AXES = 32
 _DTYPES = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16"}
@@ -177,27 +182,32 @@ def check_nesting(stream: BinaryIO | mmap.mmap) -> None:
     """Look through the next pickle of a stream without running it.
 
     Raises:
-        UnpicklingError: it is none, or builds values more than ``DEPTH`` deep in one another, or
-            keeps them under numbers that would fill the memory.
+        UnpicklingError: it is none, or builds values more than ``DEPTH`` deep in one another or
+            tuples of more than ``MOST``, or keeps them under numbers that would fill the memory.
     """
-    depths, marks, memo = [], [], {}
+    stack, marks, memo = [], [], {}  # (depth, size) of each value
     for count, (opcode, argument) in enumerate(_operations(stream)):
         name = opcode.name
         if name == "MARK":
-            marks.append(len(depths))
-        elif name == "POP" and marks and marks[-1] == len(depths):
+            marks.append(len(stack))
+        elif name == "POP" and marks and marks[-1] == len(stack):
             marks.pop()
         elif name.endswith("GET"):
-            depths.append(memo.get(argument, 0))
+            stack.append(memo.get(argument, (0, 1)))
+        elif name == "DUP":
+            stack.append(stack[-1])
         elif name.endswith("PUT") or name == "MEMOIZE":
             place = len(memo) if name == "MEMOIZE" else argument
             if place > count:
-                raise pickle.UnpicklingError(f"value {place} of {count}")
-            memo[place] = depths[-1]
+                raise pickle.UnpicklingError(_DAMAGED)
+            memo[place] = stack[-1]
         else:
-            _step(opcode, depths, marks)
-            if depths and depths[-1] > DEPTH:
+            _step(opcode, stack, marks)
+            depth, size = stack[-1] if stack else (0, 1)
+            if depth > DEPTH:
                 raise pickle.UnpicklingError(f"its values are more than {DEPTH} deep")
+            if size > MOST:
+                raise pickle.UnpicklingError(f"a tuple in it has more than {MOST:,} values")
 
 
 def _operations(stream: BinaryIO | mmap.mmap) -> Iterator[tuple[pickletools.OpcodeInfo, object]]:
@@ -208,22 +218,25 @@ def _operations(stream: BinaryIO | mmap.mmap) -> Iterator[tuple[pickletools.Opco
         except StopIteration:
             return
         except Exception as error:
-            raise pickle.UnpicklingError("it is damaged, or no checkpoint") from error
+            raise pickle.UnpicklingError(_DAMAGED) from error
         yield opcode, argument
 
 
-def _step(opcode: pickletools.OpcodeInfo, depths: list[int], marks: list[int]) -> None:
-    """Do to the values' depths what the opcode does to the values."""
+def _step(opcode: pickletools.OpcodeInfo, stack: list[tuple[int, int]], marks: list[int]) -> None:
+    """Do to the values' depths and sizes what the opcode does to the values."""
     before = opcode.stack_before
     taken = len(before)
     if pickletools.markobject in before:
-        taken = len(depths) - marks.pop() + before.index(pickletools.markobject)
-    values = depths[len(depths) - taken :]
-    del depths[len(depths) - taken :]
+        taken = len(stack) - marks.pop() + before.index(pickletools.markobject)
+    values = stack[len(stack) - taken :]
+    del stack[len(stack) - taken :]
+    depths = [depth for depth, _ in values]
     if opcode.name in _GROWING:
-        depths.append(max(values[0], 1 + max(values[1:], default=-1)))
-    else:
-        depths += [1 + max(values, default=-1)] * len(opcode.stack_after)
+        stack.append((max(depths[0], 1 + max(depths[1:], default=-1)), 1))
+        return
+    hashed = opcode.name.startswith("TUPLE") or opcode.name == "FROZENSET"
+    size = 1 + sum(size for _, size in values) if hashed else 1
+    stack += [(1 + max(depths, default=-1), size)] * len(opcode.stack_after)
 
 
 def plain(content: object) -> object:
@@ -251,6 +264,8 @@ def plain(content: object) -> object:
                 raise pickle.UnpicklingError("it holds a value that is part of itself")
             unfinished.add(id(value))
             made = values[id(value)] = value.value(of)
+        elif isinstance(value, Tensor):  # a file may have hidden its methods behind attributes
+            made = values[id(value)] = Tensor.detach(value)
         else:
             made = value
         return made

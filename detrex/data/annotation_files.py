@@ -34,6 +34,8 @@ def annotation_files(config: Mapping, split: str = "val") -> tuple[str, str]:
     for path in (json_file, images):
         if not os.path.exists(path):
             raise InputError(f"{path}: not found from here; the config names it as its data")
+    if not os.path.isfile(json_file):  # to read a FIFO or a device may never end
+        raise InputError(f"{json_file}: no file; the config names it as its data")
     return str(json_file), str(images)
 
 

@@ -8,6 +8,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from omegaconf import DictConfig, OmegaConf
 
 from detrex.utils.errors import InputError
+from detrex.utils.text import literal
 
 from .coco_format import CocoData, load_coco, read_coco
 from .dataset_info import SPLITS, DatasetInfo, class_count_error, num_classes_fields
@@ -43,11 +44,11 @@ def apply_custom_dataset(
     for split, part in SPLITS.items():
         node = OmegaConf.select(cfg, f"dataloader.{part}.dataset")
         if node is not None:
-            node.names = _dataset_name(dataset_cfg, split)
+            node.names = literal(_dataset_name(dataset_cfg, split))
         elif split in splits:
             raise InputError(f"dataloader.dataset is given, but dataloader.{part} has no dataset")
     if cfg.dataloader.get("evaluator") is not None:
-        cfg.dataloader.evaluator.dataset_name = _dataset_name(dataset_cfg, "val")
+        cfg.dataloader.evaluator.dataset_name = literal(_dataset_name(dataset_cfg, "val"))
     return info
 
 

@@ -143,6 +143,8 @@ def _choose(folder: Path) -> Path | InputError | None:
     for leftover in folder.glob(".*.pth.*"):  # of atomic_write
         leftover.unlink()
     last, unsound = last_checkpoint(folder), []
+    if last == folder / f"{BEST_WEIGHTS}.pth":  # nobody says which iteration comes next
+        last = None
     for path in _candidates(folder, last):
         try:
             check_resumable(path)
@@ -171,7 +173,6 @@ def _candidates(folder: Path, last: Path | None) -> Iterator[Path]:
     """The last checkpoint, then the others, newest first."""
     if last is not None:
         yield last
-    # Of the best weights nobody says which iteration comes next.
     none = (last, folder / f"{BEST_WEIGHTS}.pth")
     others = [path for path in saved_checkpoints(folder) if path not in none]
     yield from sorted(others, key=_age)
@@ -211,23 +212,27 @@ def check_resumable(path: Path) -> None:
     content = read_checkpoint(path)
     iteration, state = content.get("iteration", 0), content.get("trainer", {})
     if type(iteration) is not int or iteration < 0:
-        raise InputError(f"checkpoint {path}: iteration is {iteration!r:.40}, not a whole number")
+        shown = iteration if isinstance(iteration, int | float) else type(iteration).__name__
+        raise InputError(f"checkpoint {path}: iteration is {shown}, not a whole number from 0 on")
     if not isinstance(state, dict):
         raise InputError(f"checkpoint {path}: trainer is a {type(state).__name__}, not a dict")
     for key in ("model", "ema_state", "trainer"):
-        if (name := next(_nan(content.get(key), key), None)) is not None:
+        if (name := next(_nan(content.get(key), key, set()), None)) is not None:
             raise InputError(f"checkpoint {path}: {name} has values that are NaN")
 
 
-def _nan(value: object, name: str) -> Iterator[str]:
-    """Names of the tensors in dicts and lists that have NaN values."""
+def _nan(value: object, name: str, seen: set[int]) -> Iterator[str]:
+    """Names of the tensors in dicts and lists that have NaN values; each is looked at once."""
+    if id(value) in seen:
+        return
     if isinstance(value, Tensor):
         if value.isnan().any():
             yield name
     elif isinstance(value, dict | list | tuple):
+        seen.add(id(value))
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for key, item in items:
-            yield from _nan(item, f"{name}.{key}")
+            yield from _nan(item, f"{name}.{key}", seen)
 
 
 def next_iteration(content: dict, path: Path, max_iter: int) -> int:
@@ -264,7 +269,7 @@ def restore(trainer: Trainer, content: dict, path: Path) -> None:
         raise
     except (KeyError, ValueError) as error:
         raise InputError(
-            f"checkpoint {path} belongs to another model: {first_line(error)}"
+            f"checkpoint {path} belongs to another model or optimizer: {first_line(error)}"
         ) from error
     except (TypeError, AttributeError, IndexError, RuntimeError) as error:
         raise InputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import logging
 import signal
 import sys
 from collections.abc import Sequence
@@ -62,4 +63,5 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _run(args: argparse.Namespace) -> None:
     end_at_signals()
+    logging.raiseExceptions = False  # a full disk: no traceback for every line of log.txt
     run(args)

@@ -11,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from detrex.utils.errors import InputError
 
+_OF_PYTHON = ("multiple values for keyword", "unexpected keyword", "required positional argument")
+
 
 def target_of(node: DictConfig) -> Callable | None:
     """Return the callable that ``node._target_`` names or is, or None if it cannot be found."""
@@ -50,6 +52,12 @@ def _constructors(target: Callable | None) -> list[Callable]:
 def accepts(node: DictConfig, argument: str) -> bool:
     """Whether the node's target has a parameter of this name."""
     return argument in arguments(node)
+
+
+def is_about_arguments(error: TypeError | ValueError) -> bool:
+    """Whether an error of a constructor is its word about a config's arguments, or Python's about
+    their names; of others the traceback is needed."""
+    return isinstance(error, ValueError) or any(text in str(error) for text in _OF_PYTHON)
 
 
 def call_with(node: DictConfig, **given: object) -> object:

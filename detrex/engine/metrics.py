@@ -12,6 +12,8 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 from torch import Tensor
 
+from detrex.utils.small_files import is_a
+
 
 @dataclass(frozen=True)
 class StepNumbers:
@@ -63,9 +65,8 @@ class MetricsWindow:
             TypeError: it is none.
         """
         entries = [entry for process in state for entry in process]
-        numbers = (value for entry in entries for value in dict(entry).values())
-        if not all(isinstance(value, int | float) for value in numbers):
-            raise TypeError("metrics are not numbers")
+        if not is_a(entries, list[dict[str, float]]):
+            raise TypeError("metrics are not numbers by name")
         if len(state) == comm.get_world_size():
             self._restored = list(state[comm.get_rank()])
 

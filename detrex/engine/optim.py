@@ -23,7 +23,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from detrex.utils.errors import InputError
 
-from .instantiation import call_with, target_of
+from .instantiation import call_with, is_about_arguments, target_of
 
 logger = logging.getLogger(__name__)
 _FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
@@ -56,7 +56,7 @@ def param_groups(
         InputError: a rule that matches no parameter, e.g. because of a misspelt name.
     """
     names = _names(model)
-    lr_factors = [{**rule, "names": _as_list(rule["names"])} for rule in lr_factors]
+    lr_factors = [{**rule, "names": _as_list(rule.get("names"))} for rule in lr_factors]
     for rule in lr_factors:
         if not any(_matches(rule["names"], aliases) for aliases in names.values()):
             raise _no_match("optimizer.params.lr_factors", rule["names"], names)
@@ -121,10 +121,15 @@ def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
             type(model).__name__,
             recipe,
         )
-    given = {"params": call_with(cfg.optimizer.params, model=model)}
-    if target_of(cfg.optimizer) in _FUSED and not cfg.optimizer.keys() & {"fused", "foreach"}:
-        given["fused"] = True
-    return call_with(cfg.optimizer, **given)
+    try:
+        given = {"params": call_with(cfg.optimizer.params, model=model)}
+        if target_of(cfg.optimizer) in _FUSED and not cfg.optimizer.keys() & {"fused", "foreach"}:
+            given["fused"] = True
+        return call_with(cfg.optimizer, **given)
+    except (TypeError, ValueError) as error:
+        if not is_about_arguments(error):
+            raise
+        raise InputError(f"the config's optimizer cannot be built: {error}") from error
 
 
 class LearningRates:
@@ -207,8 +212,12 @@ def _names(model: nn.Module) -> dict[nn.Parameter, list[str]]:
     return names
 
 
-def _as_list(names: Sequence[str] | str) -> list[str]:
-    return [names] if isinstance(names, str) else list(names)
+def _as_list(names: object) -> list[str]:
+    if isinstance(names, str):
+        return [names]
+    if not (isinstance(names, Sequence) and all(isinstance(name, str) for name in names)):
+        raise InputError(f"optimizer.params.lr_factors: names are texts, got {names!r:.60}")
+    return list(names)
 
 
 def _matches(parts: Sequence[str], names: list[str]) -> bool:

@@ -26,15 +26,29 @@ from .build import build_trainer, open_writers
 from .checkpoints import newest_checkpoint, next_iteration, restore
 from .data import build_loader, prepare_data, read_train_set
 from .evaluate import check_evaluation, evaluate, is_evaluated, own_folder
-from .folder_lock import only_run
+from .folder_lock import LOCK, only_run
+from .instantiation import is_about_arguments
 from .matcher_switch import keep_matcher_switch, resolve_matcher_switch, switch_values
 from .optim import freeze
 from .performance import apply_performance
 from .preemption import Preemption
-from .run_folder import check_output_folder, read_record, set_aside, write_record
+from .run_folder import (
+    METRICS,
+    check_output_folder,
+    check_regular_files,
+    read_record,
+    set_aside,
+    write_record,
+)
 from .schedule import resolve_schedule
 from .settings import load_config
-from .trained_on import check_processes_agree, check_resumed, describe_data, on_all_processes
+from .trained_on import (
+    check_processes_agree,
+    check_resumed,
+    data_differences,
+    describe_data,
+    on_all_processes,
+)
 
 logger = logging.getLogger(__name__)
 _LOGGERS = ("detrex", "projects", "detectron2", "fvcore")
@@ -106,7 +120,9 @@ def train_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
     with Preemption() as preemption:
         parts = ["train", "test"] if is_evaluated(cfg) else ["train"]
         info = on_all_processes(lambda: prepare_data(cfg, args.opts, parts))
-        with only_run(Path(cfg.train.output_dir)):
+        folder = Path(cfg.train.output_dir)
+        on_all_processes(lambda: check_regular_files(folder, (LOCK, METRICS, _log_name())))
+        with only_run(folder):
             _train(cfg, args, info, preemption)
     return {}
 
@@ -162,9 +178,7 @@ def _build_model(cfg: DictConfig) -> nn.Module:
     try:
         model = instantiate(cfg.model)
     except (TypeError, ValueError) as error:
-        # A model's word for arguments that do not fit together, Python's for one that a class sets
-        # itself; of other errors the traceback is needed.
-        if isinstance(error, TypeError) and "multiple values for keyword" not in str(error):
+        if not is_about_arguments(error):
             raise
         raise InputError(f"the config's model cannot be built: {error}") from error
     apply_performance(cfg.train, model)
@@ -216,17 +230,19 @@ def _check_classes(
     trained = (metadata or {}).get("classes")
     if not trained or info is None or trained == info.classes:
         return
-    pairs = zip(trained, info.classes, strict=False)
-    index = next(
-        (i for i, (a, b) in enumerate(pairs) if a != b), min(len(trained), len(info.classes))
-    )
+    differences = data_differences({"classes": info.classes}, {"classes": trained})
     message = (
-        f"checkpoint {path} was trained on {len(trained)} classes, the data set has "
-        f"{len(info.classes)}; they differ from class {index} on"
+        f"the data has other classes than checkpoint {path} was trained on "
+        f"({'; '.join(differences)})"
     )
     if not allowed:
         raise InputError(f"{message}; --allow-partial scores it anyway")
     logger.warning(message)
+
+
+def _log_name() -> str:
+    """Of this process, as detectron2's ``setup_logger`` has it."""
+    return f"log.txt.rank{comm.get_rank()}" if comm.get_rank() else "log.txt"
 
 
 def _log_to(folder: Path | None) -> None:

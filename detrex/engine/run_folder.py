@@ -6,13 +6,14 @@ import ast
 import itertools
 import json
 import logging
+import math
 import os
 import platform
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -75,7 +76,10 @@ def read_record(folder: Path) -> dict:
         InputError: it is damaged.
     """
     path = folder / RECORD
-    return read_json_object(path, _KINDS) if path.exists() else {}
+    record = read_json_object(path, _KINDS) if path.exists() else {}
+    if not 0 <= record.get("seed", 0) < 2**32:  # numpy's range
+        raise InputError(f"{path}: seed is damaged: {record['seed']}")
+    return record
 
 
 def read_best(folder: Path) -> dict:
@@ -89,7 +93,7 @@ def read_best(folder: Path) -> dict:
     if not path.exists():
         return {}
     best = read_json_object(path, {})
-    if not is_a(best, {"value": float}):
+    if not is_a(best, {"value": float}) or not math.isfinite(best["value"]):
         raise InputError(f"{path}: has no value: remove it, and the next evaluation is the best")
     return best
 
@@ -144,6 +148,17 @@ def check_output_folder(folder: Path, config: dict, resume: bool, reuse: bool) -
         )
 
 
+def check_regular_files(folder: Path, names: Iterable[str]) -> None:
+    """Refuse a folder where a run would add to what is no file: opening a FIFO waits for ever.
+
+    Raises:
+        InputError: names it.
+    """
+    for path in (folder / name for name in names):
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: not a regular file: a run writes there, remove it")
+
+
 def write_record(folder: Path, cfg: DictConfig, record: dict, config_file: str) -> None:
     """Write ``config.yaml`` (everything resolved) and ``run.json`` (what is needed to repeat it).
 
@@ -170,15 +185,23 @@ def write_record(folder: Path, cfg: DictConfig, record: dict, config_file: str) 
 def _lasting(config: dict, drawn: int | None) -> dict:
     """A copy of the config without its volatile keys; ``drawn`` is the seed where it gives none."""
     config = json.loads(json.dumps(config))
-    if config.get("train", {}).get("seed", 0) < 0:
-        config["train"]["seed"] = drawn
+    train = _group(config, "train")
+    if is_a(seed := train.get("seed"), int) and seed < 0:
+        train["seed"] = drawn
     for path, keys in _VOLATILE.items():
-        node = config
-        for part in path.split("."):
-            node = node.get(part, {})
         for key in keys:
-            node.pop(key, None)
+            _group(config, path).pop(key, None)
     return config
+
+
+def _group(config: dict, path: str) -> dict:
+    """A group of a config's keys; empty where a damaged one has none."""
+    node = config
+    for part in path.split("."):
+        node = node.get(part)
+        if not isinstance(node, dict):
+            return {}
+    return node
 
 
 def _git(folder: Path) -> dict | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,9 +18,9 @@ from detrex.config.trust import load_yaml
 from detrex.data.dataset_info import SPLITS
 from detrex.utils.errors import InputError
 from detrex.utils.images import is_address
-from detrex.utils.text import first_line
+from detrex.utils.text import first_line, literal
 
-from .instantiation import accepts, arguments
+from .instantiation import accepts, arguments, target_of
 from .values import check_values
 
 _DATASET = dict(
@@ -30,6 +29,7 @@ _DATASET = dict(
     val=dict(json=None, images=None),
     skip_broken_images=False,
 )
+_GROUPS = ("model", "dataloader", "optimizer", "lr_multiplier", "train")
 # Taken from the command line letter for letter: file names have blanks, commas, "${", "1e5".
 _PATHS = (
     "train.output_dir",
@@ -60,13 +60,14 @@ def load_config(
         raise InputError(f"{config_file}: configs are read from files: download it and look at it")
     path = existing_file(Path(config_file).expanduser())
     cfg = _load(path, trust_config)
-    for key in ("model", "dataloader", "optimizer", "lr_multiplier", "train"):
+    for key in _GROUPS:
         if not isinstance(cfg.get(key), DictConfig):
             raise InputError(f"config file {path} does not define {key!r}, a group of keys")
     defaults = get_config("common/train.py").train
     _add_defaults(cfg, defaults)
     _follow_output_dir(cfg)
     apply_overrides(cfg, overrides)
+    _check_references(cfg)
     _expand_home(cfg)
     check_values(cfg, defaults)
     return cfg
@@ -88,6 +89,9 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
             hint = f"; did you mean {near[0]}?" if near else ""
             raise InputError(f"override {text!r}: the config has no key {key!r}{hint}")
         _apply(cfg, text)
+        node, _, last = key.rpartition(".")
+        if last == "_target_" and not callable(target_of(OmegaConf.select(cfg, node))):
+            raise InputError(f"override {text!r}: there is no such class or function")
     return cfg
 
 
@@ -96,16 +100,17 @@ def _apply(cfg: DictConfig, text: str) -> None:
     if value == "None":  # Python's spelling; Hydra's grammar would read a string
         text, value = f"{key}=null", "null"
     if key in _PATHS:
-        OmegaConf.update(cfg, key, None if value == "null" else _literal(_unquoted(value)))
+        OmegaConf.update(cfg, key, None if value == "null" else literal(_unquoted(value)))
         return
-    if isinstance(OmegaConf.select(cfg, key), DictConfig) and value[:1] != "{" and value != "null":
+    is_group = isinstance(OmegaConf.select(cfg, key), DictConfig)
+    if is_group and value[:1] != "{" and (value != "null" or key in _GROUPS):
         raise InputError(f"override {text!r}: {key} is a group of keys; set one of them")
     try:
         LazyConfig.apply_overrides(cfg, [text])
     except (HydraException, OmegaConfBaseException, KeyError, ValueError) as error:
         # Hydra's grammar has no "=", "(" or non-ASCII letters, which names do have.
         if value[:1] not in "[{" and isinstance(OmegaConf.select(cfg, key), str | None):
-            OmegaConf.update(cfg, key, _literal(_unquoted(value)))
+            OmegaConf.update(cfg, key, literal(_unquoted(value)))
             return
         raise InputError(f"override {text!r} cannot be applied: {first_line(error)}") from error
 
@@ -113,11 +118,6 @@ def _apply(cfg: DictConfig, text: str) -> None:
 def _unquoted(text: str) -> str:
     quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
     return text[1:-1] if quoted else text
-
-
-def _literal(text: str) -> str:
-    """What omegaconf gives back as this text: "${" would refer to another key."""
-    return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
 
 
 def _load(path: Path, trust_config: bool) -> DictConfig:
@@ -151,7 +151,15 @@ def _expand_home(cfg: DictConfig) -> None:
     for key in _PATHS:
         path = OmegaConf.select(cfg, key)
         if isinstance(path, str) and path.startswith("~"):
-            OmegaConf.update(cfg, key, _literal(os.path.expanduser(path)))
+            OmegaConf.update(cfg, key, literal(os.path.expanduser(path)))
+
+
+def _check_references(cfg: DictConfig) -> None:
+    try:
+        OmegaConf.to_container(cfg, resolve=True)
+    except (OmegaConfBaseException, RecursionError) as error:
+        key = getattr(error, "full_key", None) or "a key that refers to itself"
+        raise InputError(f"config: {key} stands for nothing: {first_line(error)}") from error
 
 
 def _fill(node: DictConfig, defaults: DictConfig) -> None:

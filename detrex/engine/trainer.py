@@ -262,6 +262,7 @@ class Trainer(TrainerBase):
         return {
             **state,
             "optimizer": self.optimizer.state_dict(),
+            "optimizer_name": type(self.optimizer).__name__,
             "grad_scaler": self.grad_scaler.state_dict(),
         }
 
@@ -275,6 +276,9 @@ class Trainer(TrainerBase):
         if self.learning_rates is not None:
             self.learning_rates.load_state_dict(hooks.pop("LRScheduler"))
         super().load_state_dict({**state_dict, "hooks": hooks})
+        name = type(self.optimizer).__name__
+        if (saved := state_dict.get("optimizer_name", name)) != name:
+            raise ValueError(f"its optimizer is {saved}, the config's is {name}")
         load_optimizer(self.optimizer, state_dict["optimizer"])
         if scaler := state_dict.get("grad_scaler"):
             if not all(isinstance(value, int | float) for value in scaler.values()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Real
 
 import torch
@@ -28,6 +29,8 @@ _LIMITS = {
     "train.model_ema.warmup": (0, None),
     "train.seed": (None, 2**32 - 1),  # numpy's
     "dataloader.train.total_batch_size": (1, None),
+    "dataloader.train.num_workers": (0, None),
+    "dataloader.test.num_workers": (0, None),
 }
 
 
@@ -42,11 +45,13 @@ def check_values(cfg: DictConfig, defaults: DictConfig) -> None:
         InputError: a value of another type than its default's, or out of its range; names the key.
     """
     _check_types(cfg.train, defaults, "train")
-    batch = "dataloader.train.total_batch_size"
-    _check_type(batch, OmegaConf.select(cfg, batch, default=1), 1)
+    if not cfg.train.output_dir:
+        raise InputError("train.output_dir is empty: name the folder of the run (. is this one)")
     _check_type("optimizer.lr", cfg.optimizer.get("lr", 1.0), 1.0)
     for key, (lowest, highest) in _LIMITS.items():
-        value = OmegaConf.select(cfg, key)
+        value = OmegaConf.select(cfg, key, default=lowest)
+        if key.startswith("dataloader."):
+            _check_type(key, value, 1)
         if value is not None and lowest is not None and value < lowest:
             raise InputError(f"{key}={value}: give {lowest} or more")
         if value is not None and highest is not None and value > highest:
@@ -71,5 +76,7 @@ def _check_type(name: str, value: object, default: object) -> None:
     accepted, words = _KINDS[type(default)]
     if value is None and (default == "" or name == "train.checkpointer.max_to_keep"):
         return
-    if not isinstance(value, accepted) or isinstance(value, bool) > isinstance(default, bool):
+    is_finite = not isinstance(value, float) or math.isfinite(value)
+    is_kind = isinstance(value, accepted) and isinstance(value, bool) <= isinstance(default, bool)
+    if not (is_kind and is_finite):
         raise InputError(f"{name}={value}: give {words}")

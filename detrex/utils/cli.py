@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import signal
 import sys
 from collections.abc import Callable
 
@@ -27,6 +28,8 @@ def run_command(main: Callable[[], None]) -> None:
     logging.lastResort.addFilter(write_out)
     try:
         main()
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None
     except (InputError, OSError) as error:
         if isinstance(error, OSError):
             if error.filename is None:

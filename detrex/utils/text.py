@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 _JOINERS = "\u200c\u200d"  # of letters and emoji; they print nothing by themselves
@@ -33,3 +34,8 @@ def first_few(names: Sequence[str], count: int = 3, separator: str = ", ") -> st
 def first_line(error: Exception | str) -> str:
     """The first line of what an exception says; empty if it says nothing."""
     return (str(error).splitlines() or [""])[0]
+
+
+def literal(text: str) -> str:
+    """What omegaconf gives back as this text: "${" would refer to another key."""
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)

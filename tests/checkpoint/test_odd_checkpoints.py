@@ -5,6 +5,7 @@ import os
 import struct
 import threading
 import zipfile
+from collections import OrderedDict
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -221,6 +222,20 @@ def test_what_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
     monkeypatch.setattr("pathlib.Path.open", refuse)
     with pytest.raises(InputError, match="weights.pth cannot be opened: Permission denied"):
         read_checkpoint(path)
+
+
+class HiddenMethod:
+    """A tensor whose ``detach`` is an attribute that its file gives it."""
+
+    def __reduce__(self):
+        state = {"detach": OrderedDict}
+        args = (torch.ones(2), True, OrderedDict(), state)
+        return torch._utils._rebuild_parameter_with_state, args
+
+
+def test_tensors_have_no_attributes_of_a_file(tmp_path):
+    weights = read_checkpoint(saved(tmp_path, {"model": {"a": HiddenMethod()}}))["model"]
+    assert weights["a"].tolist() == [1.0, 1.0] and not vars(weights["a"])
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):

@@ -212,3 +212,19 @@ def test_archives_that_unpack_to_more_than_they_have_are_refused(tmp_path, metho
         path.write_bytes(content[:start] + 9 * entries + rest)
     with pytest.raises(InputError, match="bomb.pth unpacks to [0-9]+ bytes, more than it has"):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize("twice", [b"2", b"q\1h\1"], ids=["DUP", "memo"])
+def test_a_tuple_that_doubles_is_refused_before_it_is_hashed(tmp_path, twice):
+    path = tmp_path / "odd.pkl"
+    path.write_bytes(pickled(b"K\1", key=b"K\1\x85" + 60 * (twice + b"\x86")))
+    with pytest.raises(InputError, match="a tuple in it has more than 1,000,000 values"):
+        read_checkpoint(path)
+
+
+def test_dicts_that_hold_one_another_many_times_are_looked_at_once(tmp_path):
+    content = {"a": {"weight": torch.ones(2)}}
+    for _ in range(3):
+        content = {str(i): content for i in range(300)}
+    torch.save(content, tmp_path / "odd.pth")
+    assert read_checkpoint(tmp_path / "odd.pth")["model"].keys() == {"weight"}

@@ -104,6 +104,22 @@ def test_unusable_environment_is_one_line(preparation, message):
     assert line.startswith("error: ") and message in line
 
 
+def test_a_signal_during_the_imports_ends_with_the_status_of_a_stopped_run():
+    code = f"""
+import os, runpy, signal, sys
+
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "detectron2":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sys.meta_path.insert(0, Finder())
+runpy.run_path({TOOL!r}, run_name="__main__")
+"""
+    result = call("-c", code)
+    assert (result.returncode, result.stderr) == (75, "")
+
+
 def test_gpus_are_counted(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="add train.device=cpu"):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 
 import pytest
 import torch
@@ -71,7 +72,10 @@ def test_the_newest_checkpoint_is_told_by_its_iteration(tiny_run, caplog, tag):
         ("run.json", b'{"seed": "7"}', "seed is damaged"),
         ("run.json", b'{"config": 5}', "config is damaged"),
         ("run.json", b'{"matcher_change_iter": 5}', "matcher_change_iter is damaged"),
+        ("run.json", b'{"seed": -5}', "seed is damaged"),
+        ("run.json", b'{"seed": 1000000000000}', "seed is damaged"),
         ("best.json", b"[]", "holds a list"),
+        ("best.json", b'{"value": NaN}', "has no value"),
         ("best.json", b'{"value": "x"}', "has no value"),
     ],
 )
@@ -81,6 +85,29 @@ def test_a_damaged_file_ends_a_resumed_start_with_one_line(tmp_path, file, conte
         check_output_folder(tmp_path, {}, resume=True, reuse=False)
     assert "\n" not in str(error.value)
     check_output_folder(tmp_path, {}, resume=False, reuse=True)
+
+
+@pytest.mark.parametrize("config", [{"train": 5}, {"train": {}, "dataloader": [1]}])
+def test_a_damaged_config_in_the_record_is_a_difference(tmp_path, caplog, config):
+    (tmp_path / "run.json").write_text(json.dumps({"config": config, "seed": 1}))
+    check_output_folder(tmp_path, {"train": {"seed": -1}}, resume=True, reuse=False)
+    assert "resuming with a changed config: " in caplog.text
+
+
+@pytest.mark.parametrize("name", [".lock", "metrics.json", "log.txt"])
+def test_a_fifo_where_a_run_would_write_is_refused(tiny_run, name):
+    folder = tiny_run.folder / "a"
+    folder.mkdir()
+    os.mkfifo(folder / name)
+    with pytest.raises(InputError, match=f"{name}: not a regular file"):
+        tiny_run("a")
+
+
+def test_the_best_weights_are_no_checkpoint_to_resume_from(tiny_run):
+    tiny_run("a", NO_PERIOD)
+    folder = tiny_run.folder / "a"
+    (folder / "last_checkpoint").write_text("model_best.pth")
+    assert newest_checkpoint(folder) == folder / "model_final.pth"
 
 
 def test_damaged_lines_of_metrics_are_left_out_and_counted(tiny_run):

@@ -92,6 +92,10 @@ def test_overrides_reach_arguments_behind_those_that_classes_pass_on():
         ("train.max_iter=[1", "cannot be applied"),
         ("train.max_iter", "write key=value"),
         ("--resume", "write key=value"),
+        ("model=null", "model is a group of keys"),
+        ("train=null", "train is a group of keys"),
+        ("model._target_=nothing.Model", "no such class"),
+        ("model._target_=5", "no such class"),
     ],
 )
 def test_unusable_override_is_named_with_the_nearest_key(override, hint):
@@ -150,6 +154,8 @@ def test_evaluator_writes_into_the_output_folder():
     [
         ("dataloader.train.total_batch_size=0", "1 or more"),
         ("dataloader.train.total_batch_size=4.0", "a whole number"),
+        ("dataloader.train.num_workers=-1", "0 or more"),
+        ("dataloader.test.num_workers=x", "a whole number"),
         ("dataloader.train.total_batch_size=null", "a whole number"),
         ("train.log_period=0", "1 or more"),
         ("train.log_period=null", "a whole number"),
@@ -169,6 +175,8 @@ def test_evaluator_writes_into_the_output_folder():
         ("optimizer.lr=x", "a number"),
         ("train.model_ema.decay=2", "1 or less"),
         ("train.model_ema.decay=x", "a number"),
+        ("train.model_ema.decay=nan", "a number"),
+        ("optimizer.lr=inf", "a number"),
         ("train.amp=null", "a group of keys"),
         ("train.ddp=null", "a group of keys"),
         ("train.amp.enabled=yes", "True or False"),
@@ -180,6 +188,17 @@ def test_value_that_no_run_can_use_is_one_line(override, advice):
     key, _, value = override.partition("=")
     value = {"null": "None", "true": "True"}.get(value, value)
     assert str(error.value) == f"{key}={value}: give {advice}"
+
+
+def test_a_reference_to_nothing_and_an_empty_folder_are_one_line():
+    for override, message in (
+        ("train.seed=${train.nothing}", "config: train.seed stands for nothing"),
+        ("train.seed=${train.seed}", "stands for nothing"),
+        ("train.output_dir=", "train.output_dir is empty"),
+    ):
+        with pytest.raises(InputError, match=message) as error:
+            load_config(str(CONFIG), [override])
+        assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import runpy
 import sys
 
@@ -136,6 +137,9 @@ def test_page_without_data_says_so(runs, tmp_path):
     notes = write_report(runs[:1], tmp_path / "report.html")
     assert len(notes) == 1 and "val.json: not found from here" in notes[0]
     assert "Hardest images" not in (tmp_path / "report.html").read_text()
+    os.mkfifo(tmp_path / "data" / "val.json")  # would be waited for
+    (note,) = write_report(runs[:1], tmp_path / "report.html")
+    assert "val.json: no file" in note
 
 
 def test_a_config_without_ground_truth_is_a_note(runs, tmp_path):
