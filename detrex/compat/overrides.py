@@ -9,7 +9,7 @@ tuples that do not exist here; it is an error when the detector is built.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import FunctionType
 
 from torch import nn
@@ -64,6 +64,24 @@ def ours(method: FunctionType) -> FunctionType:
     return method
 
 
+def refuses(place: str) -> Callable[[type], type]:
+    """Decorate a class of ours: who calls upstream's methods of this place reads what to use."""
+
+    def decorate(cls: type) -> type:
+        for name, seam in REFUSED[place].items():
+            setattr(cls, name, ours(_refusal(name, seam)))
+        return cls
+
+    return decorate
+
+
+def _refusal(name: str, seam: str) -> FunctionType:
+    def refused(self: object, *args, **kwargs) -> None:
+        raise InputError(f"{type(self).__name__}.{name}() of detrex is not offered: {seam}")
+
+    return refused
+
+
 def overridden(part: object, names: Iterable[str]) -> list[str]:
     """Those of the names that are methods of the part, but not ours: "MyCriterion.loss_labels"."""
     return [f"{type(part).__name__}.{name}" for name in names if _is_foreign(part, name)]
@@ -89,13 +107,14 @@ def followed(detector: nn.Module) -> list[str]:
     return own + overridden(matcher, CALLED["matcher"])
 
 
-def refuse(detector: nn.Module) -> None:
-    """Leave a detector whose ``forward`` is its own alone; check the parts of any other.
+def refuse(detector: nn.Module, runs: bool = False) -> None:
+    """Leave a detector whose ``forward`` is its own alone; check the parts of any other, and of one
+    whose forward calls ours (``runs``).
 
     Raises:
         InputError: naming a method of ``REFUSED`` that a part has, and the seam to use instead.
     """
-    if _is_foreign(detector, "forward"):
+    if not runs and _is_foreign(detector, "forward"):
         return
     for place, methods in REFUSED.items():
         part = _at(detector, place)

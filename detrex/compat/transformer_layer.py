@@ -78,8 +78,11 @@ class BaseTransformerLayer(nn.Module):
             if operation == "norm":
                 x = next(norms)(x)
                 continue
-            step = next(ffns) if operation == "ffn" else attend[operation]
-            x = start = step(x, start if self.pre_norm else None)
+            identity = start if self.pre_norm else None
+            if operation == "ffn":  # as upstream: the next residual starts where this one did
+                x = next(ffns)(x, identity)
+            else:
+                x = start = attend[operation](x, identity)
         return x
 
     def _masks(self, attn_masks: Sequence[Tensor | None] | Tensor | None) -> list[Tensor | None]:

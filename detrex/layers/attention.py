@@ -45,9 +45,10 @@ def masked_attention(
 ) -> Tensor:
     """softmax(Q K^T / sqrt(d)) V per head: (B, N, C), (B, M, C), (B, M, D) to (B, N, D).
 
-    attn_mask (N, M), or rows, which take no padding mask; key_padding_mask (B, M). ``fused=False``
-    stores the (N, M) weights, for digits: where these are nearly uniform, as in a first layer, the
-    gradients cancel, and a fused kernel leaves more rounding behind.
+    attn_mask (N, M), bool or of floats that are added to the weights, or rows, which take no
+    padding mask; key_padding_mask (B, M). ``fused=False`` stores the (N, M) weights, for digits:
+    where these are nearly uniform, as in a first layer, the gradients cancel, and a fused kernel
+    leaves more rounding behind.
     """
     if isinstance(attn_mask, tuple):
         options = dict(num_heads=num_heads, dropout=dropout, fused=fused)
@@ -55,19 +56,29 @@ def masked_attention(
     query, key, value = (
         x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (query, key, value)
     )
-    forbidden = attn_mask
-    if key_padding_mask is not None:
-        padding = key_padding_mask[:, None, None]  # (B, 1, 1, M)
-        forbidden = padding if forbidden is None else padding | forbidden
+    mask = _both(attn_mask, key_padding_mask)
+    is_added = mask is not None and mask.is_floating_point()
     if fused:
-        allowed = None if forbidden is None else ~forbidden
+        allowed = mask if mask is None or is_added else ~mask
         out = F.scaled_dot_product_attention(query, key, value, allowed, dropout)
     else:
         weights = query * query.shape[-1] ** -0.5 @ key.transpose(-1, -2)
-        if forbidden is not None:
-            weights = weights.masked_fill(forbidden, -torch.inf)
+        if mask is not None:
+            weights = weights + mask if is_added else weights.masked_fill(mask, -torch.inf)
         out = F.dropout(weights.softmax(-1), dropout) @ value
     return out.transpose(1, 2).flatten(2)
+
+
+def _both(attn_mask: Tensor | None, key_padding_mask: Tensor | None) -> Tensor | None:
+    """One mask (..., N, M) of both, of floats if the first is."""
+    if key_padding_mask is None:
+        return attn_mask
+    padding = key_padding_mask[:, None, None]  # (B, 1, 1, M)
+    if attn_mask is None:
+        return padding
+    if attn_mask.is_floating_point():
+        return torch.where(padding, -torch.inf, attn_mask)
+    return padding | attn_mask
 
 
 def _row_by_row(

@@ -1,6 +1,7 @@
 """Attention that keeps content and place apart (Conditional DETR, Meng et al. 2021, section 3.3).
 
-Legend: B images, N queries, M keys, C channels. Masks are bool, True = must not attend.
+Legend: B images, N queries, M keys, C channels. Masks are bool, True = must not attend; the one
+between queries and keys may be of floats, which are added to the weights.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class _ConditionalAttention(nn.Module):
         others = ("key_content_proj", "key_pos_proj", "value_proj", "out_proj")
         for name in (*self.queries, *others):
             self.add_module(name, nn.Linear(embed_dim, embed_dim))
-        self.attn_drop = attn_drop
+        self.attn_drop = nn.Dropout(attn_drop)
         self.proj_drop = nn.Dropout(proj_drop)
         self.embed_dim = embed_dim
         self.num_heads = num_heads
@@ -46,7 +47,7 @@ class _ConditionalAttention(nn.Module):
         inputs = (x.transpose(0, 1) for x in (query, key, value))
         options = dict(
             num_heads=self.num_heads,
-            dropout=self.attn_drop if self.training else 0.0,
+            dropout=self.attn_drop.p if self.training else 0.0,
             fused=query.device.type != "cpu",  # memory is scarce on a GPU, see masked_attention
         )
         out = masked_attention(*inputs, **options, **masks)

@@ -84,7 +84,7 @@ class TransformerLayerSequence(nn.Module):
             num_layers = len(transformer_layers)
         self.num_layers = num_layers
         self.keep_layers(copies(transformer_layers, num_layers))
-        self.embed_dim = self.layers[0].embed_dim
+        self.embed_dim = getattr(self.layers[0], "embed_dim", None)  # a stranger's may not say it
         self.pre_norm = getattr(self.layers[0], "pre_norm", False)  # upstream's encoders read it
 
     def keep_layers(self, layers: nn.ModuleList) -> None:

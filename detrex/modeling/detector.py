@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from detrex.compat.detector import UpstreamMethods
 from detrex.compat.layerwise import losses_layer_by_layer
-from detrex.compat.overrides import followed, ours, overridden, refuse
+from detrex.compat.overrides import followed, ours, overridden, refuse, refuses
 from detrex.layers.folded_norm import fold_norms
 from detrex.modeling.criterion import Predictions
 from detrex.modeling.heads import Decoded, Heads
@@ -56,6 +56,7 @@ def check_repeated(part: str, module: nn.Module, **values: object) -> None:
             raise ValueError(f"model.{part}.{name} is {given}, the model needs {value}")
 
 
+@refuses("model")
 class Detector(UpstreamMethods, nn.Module):
     """detectron2's contract: ``list[dict]`` in; a dict of losses (training) or Instances out.
 
@@ -129,6 +130,8 @@ class Detector(UpstreamMethods, nn.Module):
 
     @ours
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
+        if overridden(self, ("forward",)):  # which calls this one
+            refuse(self, runs=True)
         images = self.preprocess(batched_inputs)
         targets = self.targets(batched_inputs) if self.training else None
         found, queries, proposals = self.predict(images, targets)

@@ -111,7 +111,7 @@ def test_other_losses_are_those_that_a_subclass_knows() -> None:
         def forward(self, outputs, targets):
             return {}
 
-    assert criterion(Forward, losses=["masks"]).losses == ("masks",)
+    assert criterion(Forward, losses=["masks"]).losses == ["masks"]
     outputs, targets = outputs_and_targets()
     found, expected = criterion(Labels, losses=["labels", "boxes"]), criterion()
     losses = found(outputs, targets)
@@ -193,3 +193,70 @@ def test_arguments_are_attributes() -> None:
     assert (ffn.feedforward_dim, ffn.num_fcs, ffn.ffn_drop) == (32, 3, 0.0)
     mlp = MLP(2, 3, 4, 5)
     assert (mlp.input_dim, mlp.hidden_dim, mlp.output_dim, mlp.num_layers) == (2, 3, 4, 5)
+
+
+class FirstQueries(nn.Module):
+    """A matcher that needs logits only, and remembers what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = []
+
+    def forward(self, outputs, targets):
+        self.seen.append((outputs["pred_logits"].shape[1], sorted(outputs)))
+        numbers = [torch.arange(len(target["labels"])) for target in targets]
+        return [(n, n) for n in numbers]
+
+
+def test_layers_may_differ_in_their_queries_and_be_without_boxes() -> None:
+    outputs, targets = outputs_and_targets()
+    other = {k: v[:, :-2] for k, v in outputs["aux_outputs"][0].items()}
+    outputs["aux_outputs"] = [other, outputs["aux_outputs"][0]]
+    expected = {"": outputs, "_0": other, "_1": outputs["aux_outputs"][1]}
+    losses, indices = criterion()(outputs, targets, return_indices=True)
+    for number, suffix in enumerate(("_0", "_1", "")):
+        alone = {k: expected[suffix][k] for k in ("pred_logits", "pred_boxes")}
+        for name, value in criterion()(alone, targets).items():
+            torch.testing.assert_close(losses[name + suffix], value)
+        pairs = zip(indices[number], HungarianMatcher(2.0, 5.0, 2.0)(alone, targets), strict=True)
+        assert all(torch.equal(a[0], b[0]) for a, b in pairs)
+
+    crit = SetCriterion(4, FirstQueries(), dict(WEIGHTS), losses=["class"])
+    layers = [{"pred_logits": layer["pred_logits"]} for layer in (outputs, other)]
+    found = crit({**layers[0], "aux_outputs": layers[1:]}, targets)
+    assert found.keys() == {"loss_class", "loss_class_0"}
+    for name, layer in (("loss_class", outputs), ("loss_class_0", other)):
+        pairs = FirstQueries()(layer, targets)
+        count = sum(len(t["labels"]) for t in targets)
+        torch.testing.assert_close(
+            found[name], crit.loss_labels(layer, targets, pairs, count)["loss_class"]
+        )
+
+
+def test_a_matcher_gets_one_layer_and_the_last_one_first() -> None:
+    outputs, targets = outputs_and_targets()
+    outputs["aux_outputs"].append({k: v[:, 1:] for k, v in outputs["aux_outputs"][0].items()})
+    queries, names = outputs["pred_logits"].shape[1], ["pred_boxes", "pred_logits"]
+    crit = SetCriterion(4, FirstQueries(), dict(WEIGHTS))
+    _, indices = crit(outputs, targets, return_indices=True)
+    assert crit.matcher.seen == [(queries, names), (queries, names), (queries - 1, names)]
+    assert len(indices) == 3
+
+
+def test_a_loss_reads_what_it_needs() -> None:
+    outputs, targets = outputs_and_targets()
+    crit, indices = criterion(), FirstQueries()(outputs, targets)
+    for method, needed in ((crit.loss_labels, "pred_logits"), (crit.loss_boxes, "pred_boxes")):
+        expected = method(outputs, targets, indices, 2.0)
+        found = method({needed: outputs[needed]}, targets, indices, 2.0)
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value)
+    crit = criterion(loss_class_type="ia_bce_loss")  # which reads the boxes too
+    alone = {"pred_logits": outputs["pred_logits"]}
+    assert crit.loss_labels(alone, targets, indices, 2.0)["loss_class"].isnan()
+
+
+def test_kinds_of_losses_may_be_added() -> None:
+    crit = criterion()
+    crit.losses.append("masks")
+    assert crit.losses == ["class", "boxes", "masks"]

@@ -236,6 +236,30 @@ def test_what_cannot_be_followed_is_refused(detector: nn.Module) -> None:
                 refuse(detector)  # its own forward calls what it likes
 
 
+def test_methods_of_upstream_that_are_called_name_the_seam(detector: nn.Module) -> None:
+    for part, place in ((detector, "model"), (detector.transformer, "model.transformer")):
+        if place.endswith("former") and not hasattr(part, "get_valid_ratio"):
+            continue  # Anchor DETR's and RT-DETR's, which upstream does not have
+        for name, seam in REFUSED[place].items():
+            with pytest.raises(InputError, match=rf"{name}.. of detrex is not offered: ") as error:
+                getattr(part, name)(1, attn_masks=None)
+            assert str(error.value).endswith(seam)
+
+
+def test_a_forward_that_calls_ours_does_not_hide_what_is_not_called(
+    detector: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Timed:
+        def forward(self, batched_inputs):
+            return super().forward(batched_inputs)
+
+    monkeypatch.setattr(detector, "__class__", type("Own", (Timed, type(detector)), {}))
+    assert losses(detector)
+    monkeypatch.setattr(type(detector.transformer), "forward", lambda self, x: x)
+    with pytest.raises(InputError, match="forward.. would not be called"):
+        losses(detector)
+
+
 def test_one_line_says_that_it_is_slower(
     caplog: pytest.LogCaptureFixture, counted: Counted
 ) -> None:

@@ -42,6 +42,7 @@ class MultiScaleDeformableAttention(nn.Module):
         self.num_heads = num_heads
         self.num_levels = num_levels
         self.num_points = num_points
+        self.im2col_step = img2col_step  # upstream's subclasses pass it on
         samples = num_heads * num_levels * num_points
         self.sampling_offsets = nn.Linear(embed_dim, samples * 2)
         self.attention_weights = nn.Linear(embed_dim, samples)

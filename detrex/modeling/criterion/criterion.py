@@ -22,8 +22,8 @@ from detrex.modeling.matcher.matcher import Targets
 from detrex.utils.dist import mean_over_ranks
 from detrex.utils.errors import AssertedError
 
-from .layer_losses import LayerLosses, count_objects
-from .sets import Predictions, sets_from_outputs
+from .layer_losses import LayerLosses, alone, count_objects
+from .sets import Predictions, are_even, sets_from_outputs
 
 
 class Pairs(NamedTuple):
@@ -75,7 +75,7 @@ class SetCriterion(LayerLosses, nn.Module):
         self.num_classes = num_classes
         self.matcher = matcher
         self.weight_dict = weight_dict
-        self.losses = tuple(losses)
+        self.losses = list(losses)
         self.eos_coef = eos_coef
         # Subclasses of upstream's projects read these.
         self.loss_class_type, self.alpha, self.gamma = loss_class_type, alpha, gamma
@@ -134,12 +134,13 @@ class SetCriterion(LayerLosses, nn.Module):
         """
         # As upstream: proposals answer for class 0 unless a subclass says otherwise.
         sets = sets_from_outputs(outputs, getattr(self, "two_stage_binary_cls", True))
-        if overridden(self, LAYER_METHODS) or overridden(self.matcher, ("forward", "match")):
+        own = overridden(self, LAYER_METHODS) or overridden(self.matcher, ("forward", "match"))
+        if own or not are_even(sets[0]):
             losses, indices = self.layer_by_layer(outputs, sets, targets)
         else:
             losses = self.supervise(sets, targets)
             layers = [*outputs.get("aux_outputs", ()), outputs] if return_indices else []
-            indices = [self.matcher(layer, targets) for layer in layers]
+            indices = [self.matcher(alone(layer), targets) for layer in layers]
         if "denoising_output" in outputs:
             layers = len(outputs.get("aux_outputs", ()))
             num_boxes = count_objects(outputs, targets)

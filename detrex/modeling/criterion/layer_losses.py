@@ -36,13 +36,15 @@ class LayerLosses:
     def layer_by_layer(
         self, outputs: dict, sets: Sequence[Predictions], targets: Targets
     ) -> tuple[dict[str, Tensor], list[Indices]]:
-        """The losses of ``forward`` and the indices of the layers, the last one at the end."""
+        """The losses of ``forward`` and the indices of the layers, the last one at the end. As
+        upstream, the last one is matched first."""
         num_boxes, losses, indices = count_objects(outputs, targets), {}, []
-        layers = {f"_{i}": layer for i, layer in enumerate(outputs.get("aux_outputs", ()))}
-        layers[""] = outputs
-        for number, (suffix, layer) in enumerate(layers.items()):
-            indices.append(self._indices(sets[0], number, layer, targets))
+        others = outputs.get("aux_outputs", ())
+        layers = [(-1, "", outputs), *((i, f"_{i}", layer) for i, layer in enumerate(others))]
+        for number, suffix, layer in layers:
+            indices.append(self._indices(sets[0], number, alone(layer), targets))
             losses.update(self.losses_of_layer(layer, targets, indices[-1], num_boxes, suffix))
+        indices.append(indices.pop(0))
         for proposals in sets[1:]:
             layer = {**outputs["enc_outputs"], "stage": "encoder"}
             if proposals.class_agnostic:
@@ -141,7 +143,7 @@ class LayerLosses:
         """The pairs of a layer of a set."""
         known = self.known_matches(predictions, targets)
         if known is not None:
-            return indices_of_layer(known, number, targets)
+            return indices_of_layer(known, number % len(predictions.logits), targets)
         k = self.queries_per_target(predictions)
         # A matcher with upstream's two arguments decides by itself.
         asked = k and len(inspect.signature(self.matcher.forward).parameters) > 2
@@ -155,7 +157,7 @@ class LayerLosses:
         indices: Indices,
         num_boxes: float | Tensor,
     ) -> dict[str, Tensor]:
-        logits, boxes = outputs["pred_logits"][None], outputs["pred_boxes"][None]
+        logits, boxes = _both(outputs)
         group = outputs.get("group") or QueryGroup(size=logits.shape[2])
         predictions = Predictions(logits, boxes, group, outputs.get("stage", "decoder"))
         matches = self._as_matches(indices, targets, logits.device)
@@ -182,6 +184,11 @@ class LayerLosses:
         return _numbered(targets for _, targets in indices)
 
 
+def alone(outputs: dict) -> Layer:
+    """Of upstream's nested dict the last layer, which is all that a matcher gets."""
+    return {k: v for k, v in outputs.items() if k not in ("aux_outputs", "enc_outputs")}
+
+
 def count_objects(outputs: dict, targets: Targets) -> float:
     """Objects per process, at least one."""
     count = sum(len(target["labels"]) for target in targets)
@@ -196,6 +203,15 @@ def indices_of_layer(matches: Matches, layer: int, targets: Targets) -> Indices:
         indices.append((matches.query[own], matches.target[own] - first))
         first += len(target["labels"])
     return indices
+
+
+def _both(outputs: Layer) -> tuple[Tensor, Tensor]:
+    """Logits (1, B, N, K) and boxes (1, B, N, 4); the one that is missing is NaN, as is a loss that
+    reads it."""
+    layer = {k: outputs[k][None] for k in ("pred_logits", "pred_boxes") if k in outputs}
+    first = next(iter(layer.values()))
+    missing = first.new_full((*first.shape[:3], 4), torch.nan)
+    return layer.get("pred_logits", missing), layer.get("pred_boxes", missing)
 
 
 def _last_of_each_query(matches: Matches, queries: int) -> Matches:

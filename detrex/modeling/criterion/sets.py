@@ -44,16 +44,27 @@ class Predictions:
 
 def sets_from_outputs(outputs: dict, class_agnostic: bool = True) -> list[Predictions]:
     """Upstream's nested dict as supervised sets; ``class_agnostic`` says it of proposals that do
-    not say so themselves."""
+    not say so themselves. Layers that differ in shape stay a list: see :func:`are_even`."""
     layers = [*outputs.get("aux_outputs", ()), outputs]
-    logits, boxes = (torch.stack([x[k] for x in layers]) for k in ("pred_logits", "pred_boxes"))
-    group = outputs.get("group") or QueryGroup(size=logits.shape[2])
+    logits, boxes = (_stacked([x.get(k) for x in layers]) for k in ("pred_logits", "pred_boxes"))
+    group = outputs.get("group") or QueryGroup(size=outputs["pred_logits"].shape[1])
     sets = [Predictions(logits, boxes, group)]
     if (proposals := outputs.get("enc_outputs")) is not None:
         agnostic = proposals.get("class_agnostic", class_agnostic)
         both = proposals["pred_logits"], proposals["pred_boxes"]
         sets.append(Predictions.of_encoder(*both, agnostic))
     return sets
+
+
+def _stacked(layers: list[Tensor | None]) -> Tensor | list[Tensor | None]:
+    if None in layers or len({x.shape for x in layers}) > 1:
+        return layers
+    return torch.stack(layers)
+
+
+def are_even(predictions: Predictions) -> bool:
+    """Whether all layers have boxes, and as many queries; others can only follow each other."""
+    return all(isinstance(x, Tensor) for x in (predictions.logits, predictions.boxes))
 
 
 # Denoising queries in upstream's dicts, which say themselves how many there are of which target.

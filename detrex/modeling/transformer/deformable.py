@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from detrex.compat.overrides import refuses
 from detrex.layers import (
     FFN,
     DecoderLayer,
@@ -114,6 +115,7 @@ class DeformableDecoder(Decoder):
         }
 
 
+@refuses("model.transformer")
 class MultiScaleTransformer(ProposesBoxes, nn.Module):
     """Encoder, decoder, and with ``as_two_stage`` what makes proposals of the encoder's tokens.
 

@@ -12,6 +12,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from detrex.compat.overrides import refuses
 from detrex.layers import (
     FFN,
     DecoderLayer,
@@ -128,6 +129,7 @@ class DenseDecoder(Decoder):
         return content if self.post_norm_layer is None else self.post_norm_layer(content)
 
 
+@refuses("model.transformer")
 class DenseTransformer(nn.Module):
     """Encoder and decoder; matrices start Xavier-uniform."""
 
