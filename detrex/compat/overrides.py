@@ -49,6 +49,7 @@ REFUSED = {
         "get_reference_points": "override encode() or Memory.pixel_centres",
         "get_valid_ratio": "override encode(), which makes the Memory",
     },
+    "model.denoising_generator": {"forward": "override noised()"},
     "model.transformer.encoder": {"forward": "write forward(memory, position)"},
     "model.transformer.decoder": {
         "forward": "override position(), readout() or after_layer() of the decoder",

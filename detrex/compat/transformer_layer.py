@@ -9,10 +9,23 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
+from detrex.compat.overrides import takes_upstreams_arguments
 from detrex.layers.transformer import copies
 from detrex.utils.errors import AssertedError
 
 OPERATIONS = ("self_attn", "cross_attn", "norm", "ffn")
+
+
+def take_upstreams_call(stack: nn.Module) -> None:
+    """Where a subclass of an encoder or decoder has upstream's ``forward``, give it layers with
+    upstream's call; the parameters and their names stay."""
+    if hasattr(stack.layers[0], "operation_order") and takes_upstreams_arguments(stack):
+        stack.layers = nn.ModuleList(
+            BaseTransformerLayer(
+                list(layer.attentions), list(layer.ffns), list(layer.norms), layer.operation_order
+            )
+            for layer in stack.layers
+        )
 
 
 class BaseTransformerLayer(nn.Module):

@@ -33,6 +33,8 @@ def copies(module: nn.Module | Sequence[nn.Module], count: int) -> nn.ModuleList
 class EncoderLayer(nn.Module):
     """Self-attention, then feed-forward. ``embed_dim`` is the attention's."""
 
+    operation_order = ("self_attn", "norm", "ffn", "norm")  # the name that upstream's configs give
+
     def __init__(self, attention: nn.Module, ffn: nn.Module) -> None:
         super().__init__()
         self.embed_dim = attention.embed_dim
@@ -48,6 +50,8 @@ class EncoderLayer(nn.Module):
 
 class DecoderLayer(nn.Module):
     """Self-attention among the queries, cross-attention to the memory, then feed-forward."""
+
+    operation_order = ("self_attn", "norm", "cross_attn", "norm", "ffn", "norm")
 
     def __init__(self, attention: nn.Module, cross_attention: nn.Module, ffn: nn.Module) -> None:
         super().__init__()

@@ -16,6 +16,7 @@ from detrex.layers import (
     TransformerLayerSequence,
 )
 from detrex.layers.attention import masked_attention
+from detrex.modeling.transformer import DeformableEncoder, Memory
 
 C = 8
 
@@ -77,3 +78,34 @@ def test_attributes_that_subclasses_read() -> None:
     attention = ConditionalSelfAttention(C, 2, attn_drop=0.5)
     assert attention.attn_drop.p == 0.5  # called by a forward of its own
     assert MultiScaleDeformableAttention(C, 2, img2col_step=32).im2col_step == 32
+
+
+class UpstreamsEncoder(DeformableEncoder):
+    """A subclass in upstream's style: it loops over the layers with upstream's call."""
+
+    def forward(self, query, key, value, query_pos=None, query_key_padding_mask=None, **kwargs):
+        for layer in self.layers:
+            query = layer(
+                query,
+                key,
+                value,
+                query_pos=query_pos,
+                attn_masks=[None],
+                query_key_padding_mask=query_key_padding_mask,
+                **kwargs,
+            )
+        return query
+
+
+def test_layers_of_a_subclass_take_upstreams_call() -> None:
+    options = dict(embed_dim=C, num_heads=2, feedforward_dim=16, num_layers=2, num_feature_levels=1)
+    ours, theirs = DeformableEncoder(**options).eval(), UpstreamsEncoder(**options).eval()
+    theirs.load_state_dict(ours.state_dict())
+    features, mask = torch.randn(2, C, 3, 4), torch.zeros(2, 3, 4, dtype=torch.bool)
+    mask[1, 2:] = True
+    memory, position = Memory.of_levels([features], [mask]), torch.randn(2, 12, C)
+    points = memory.on_levels(memory.pixel_centres)
+    inputs = dict(spatial_shapes=memory.shapes, reference_points=points)
+    out = theirs(memory.tokens, None, None, position, memory.mask, **inputs)
+    torch.testing.assert_close(out, ours(memory, position))
+    assert theirs.layers[0].num_attn == 1

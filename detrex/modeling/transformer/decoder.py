@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from detrex.compat.transformer_layer import take_upstreams_call
 from detrex.layers import TransformerLayerSequence
 from detrex.modeling.heads import Decoded, Heads, box_logits
 from detrex.modeling.queries import Queries, attention_rows
@@ -41,6 +42,7 @@ class Decoder(TransformerLayerSequence):
         use_checkpoint: bool = False,
     ) -> None:
         super().__init__(transformer_layers, num_layers)
+        take_upstreams_call(self)
         self.look_forward_twice = look_forward_twice
         self.use_checkpoint = use_checkpoint
         # Upstream stores the model's heads a second time here; see store_heads.

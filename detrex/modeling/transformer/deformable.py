@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from detrex.compat.overrides import refuses
+from detrex.compat.transformer_layer import take_upstreams_call
 from detrex.layers import (
     FFN,
     DecoderLayer,
@@ -60,6 +61,7 @@ class DeformableEncoder(TransformerLayerSequence):
         )
         ffn = FFN(embed_dim, feedforward_dim, ffn_drop=ffn_dropout)
         super().__init__(EncoderLayer(attention, ffn), num_layers)
+        take_upstreams_call(self)
         self.post_norm_layer = nn.LayerNorm(embed_dim) if post_norm else None
         self.use_checkpoint = use_checkpoint
 

@@ -13,6 +13,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from detrex.compat.overrides import refuses
+from detrex.compat.transformer_layer import take_upstreams_call
 from detrex.layers import (
     FFN,
     DecoderLayer,
@@ -73,6 +74,7 @@ class DenseEncoder(TransformerLayerSequence):
         attention = MultiheadAttention(embed_dim, num_heads, attn_dropout, batch_first=True)
         ffn = FFN(embed_dim, feedforward_dim, ffn_drop=ffn_dropout, activation=activation)
         super().__init__(EncoderLayer(attention, ffn), num_layers)
+        take_upstreams_call(self)
         self.post_norm_layer = nn.LayerNorm(embed_dim) if post_norm else None
 
     def forward(self, memory: DenseMemory) -> Tensor:
