@@ -191,9 +191,12 @@ def check_entry(
 
 def _is(value: object, kind: type) -> bool:
     """Whether a JSON value is of this kind: no boolean for a number, no half of a character."""
-    if kind is str:
-        return isinstance(value, str) and value == value.encode(errors="ignore").decode()
-    return type(value) is kind
+    return is_text(value) if kind is str else type(value) is kind
+
+
+def is_text(value: object) -> bool:
+    """Whether a value is text that UTF-8 can hold: no half of a character, no undecodable byte."""
+    return isinstance(value, str) and value == value.encode(errors="ignore").decode()
 
 
 def is_id(value: object) -> bool:

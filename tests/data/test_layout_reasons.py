@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -210,3 +211,28 @@ def test_csv_as_spreadsheets_write_it(tmp_path, name, form):
     boxes = [a["bbox"] for part in splits.values() for a in part.annotations]
     assert sorted(boxes) == [[1, 2, 2, 2], [1.5, 2, 7.75, 6]]
     assert not any(splits["train"].problems.values())
+
+
+def test_names_that_are_not_utf_8_are_named(tmp_path):
+    yolo(tmp_path, "{split}", "{split}")
+    for ending in (b".jpg", b".txt"):
+        folder = bytes(tmp_path / "train")
+        os.rename(folder + b"/a" + ending, folder + b"/gr\xf6n" + ending)
+    train = read_layout(tmp_path)[1]["train"]
+    (where,) = train.problems["images whose names are not UTF-8, left out: rename them"]
+    assert where == "gr\udcf6n.jpg" and len(train.image_entries) == 2
+
+
+def test_a_json_alone_whose_names_are_whole_paths(tmp_path):
+    layouts.write_images({split: tmp_path / "images" for split in layouts.SPLITS})
+    content = layouts.coco_content(["a", "b", "c"], f"{tmp_path}/images/{{}}.jpg")
+    write(tmp_path / "annotations/all.json", json.dumps(content))
+    parts = read_layout(tmp_path / "annotations/all.json")[1].values()
+    assert sorted(Path(i["file_name"]).name for part in parts for i in part.image_entries) == [
+        "a.jpg", "b.jpg", "c.jpg",
+    ]  # fmt: skip
+
+
+def test_a_folder_of_images_that_is_not_there(tmp_path):
+    with pytest.raises(InputError, match="nowhere: no such folder of images"):
+        read_layout(tmp_path, tmp_path / "nowhere")

@@ -64,6 +64,8 @@ def read_layout(path: Path, images: Path | None = None) -> tuple[str, dict[str, 
     Raises:
         InputError: nothing that is known, or files that contradict each other.
     """
+    if images and not images.is_dir():
+        raise InputError(f"{images}: no such folder of images")
     files = _files(path)
     name = _name(files, ("COCO", "CSV") if images else LAYOUTS)
     splits = LAYOUTS[name].read(files, *[images] if images else [])

@@ -80,9 +80,8 @@ def _name(path: str) -> str:
 def _split(files: Files, file: Path, kind: JsonKind, images: Path | None, name: str) -> Split:
     folder = images or _image_folder(files, file, kind.names, name)
     origin = f"from {file.relative_to(files.root)}"
-    exact = [name for name in kind.names if folder and _is_in(folder, name, file)]
-    for image in exact:
-        files.use(folder / image)
+    inside = [name for name in kind.names if folder and _is_in(folder, name, file)]
+    exact = {name: files.use(Path(image_file(file, folder, name))) for name in inside}
     if images or (folder is None and files.given):
         files = Files(images or file.parent.parent)
     if len(exact) < len(kind.names):
@@ -90,8 +89,7 @@ def _split(files: Files, file: Path, kind: JsonKind, images: Path | None, name: 
         source = f"{name}/{file.name}" if split_of(origin) else file.name
         pairs = _other_names(files, set(kind.names).difference(exact), source)
         if pairs:
-            paths = {name: folder / name for name in exact} | pairs
-            return _renamed(file, paths, origin)
+            return _renamed(file, exact | pairs, origin)
     if folder is None:
         read_entries(str(file))  # raises, if no image has a name
         where = f", under which {kind.names[0]} is" if kind.names else ""
@@ -140,7 +138,7 @@ def _image_folder(files: Files, file: Path, names: list[str], split: str) -> Pat
         del bases[1]  # there is other data, whose images may be numbered alike
     for base in bases:
         folders = [base, *_subfolders(base), *_subfolders(base / "images")]
-        hits = [sum(os.path.isfile(folder / name) for name in sample) for folder in folders]
+        hits = [sum(_is_in(folder, name, file) for name in sample) for folder in folders]
         if any(hits):
             named = [split_of(folder.name) == split for folder in folders]
             return max(zip(hits, named, folders, strict=True), key=lambda x: x[:2])[2]
