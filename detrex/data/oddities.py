@@ -50,6 +50,7 @@ class Oddity(StrEnum):
     ONE_PIXEL = "boxes of a pixel or less"
     TWICE = "boxes that are there twice, class included"
     AREA = "areas that are not the object's, by which scores call it small, medium or large"
+    SAME_NAME = "classes of one name, taken as different ones"
     NO_NAME = "classes without a name"
     UNTRAINED = "classes that are never trained on"
     NOTHING_TO_SCORE = "validation splits without objects, nothing can be scored"
@@ -82,7 +83,10 @@ def find_oddities(entries: CocoEntries, images: Path, training: bool = True) -> 
         odd[Oddity.SHARED_FILE].append(f"{os.path.relpath(path, images)}: ids {_listed(ids)}")
     for kind, number in _box_oddities(entries):
         odd[kind].append(_place(kind, number, entries))
+    distinct = distinct_names(entries.categories.values())
     for key, category in entries.categories.items():
+        if distinct[key] != category["name"]:
+            odd[Oddity.SAME_NAME].append(distinct[key])
         if not category["name"].strip():
             odd[Oddity.NO_NAME].append(f"id {key}")
     if training:
@@ -98,7 +102,7 @@ def untrained(entries: CocoEntries) -> list[str]:
     for annotation in entries.annotations.values():
         if is_trained_on(annotation, entries):
             trained[annotation["category_id"]] += 1
-        elif annotation.get("iscrowd"):
+        elif annotation.get("iscrowd") == 1:
             crowds[annotation["category_id"]] += 1
     return untrained_classes(distinct_names(entries.categories.values()), trained, crowds)
 
@@ -111,9 +115,7 @@ def _image_oddity(image: dict, path: str) -> tuple[Oddity, str] | None:
         _MAPPER.read({"file_name": path, "width": stated[0], "height": stated[1]})
     except InputError as error:
         size = image_size(path)
-        if size is None:
-            return Oddity.UNREADABLE, name
-        if size == stated:
+        if size in (None, stated):
             return Oddity.UNREADABLE, f"{name}: {str(error).removeprefix(f'{path}: ')}"
         turned = ", upright as its EXIF data says" if size[::-1] == stated else ""
         where = f"{name}: {stated[0]}x{stated[1]}, the file {size[0]}x{size[1]}{turned}"

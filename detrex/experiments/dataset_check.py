@@ -110,7 +110,7 @@ def check_split(split: Split, json_file: Path, training: bool = True) -> SplitRe
         without_objects=len(entries.images.keys() - per_image.keys()),
         boxes=len(entries.annotations),
         trained=len(trained),
-        crowds=sum(bool(a.get("iscrowd")) for a in entries.annotations.values()),
+        crowds=sum(a.get("iscrowd") == 1 for a in entries.annotations.values()),
         most=max(per_image.values(), default=0),
         most_of_a_class=max(per_class.values(), default=0),
         sizes=_sizes([object_area(a) for a in trained]),

@@ -63,6 +63,8 @@ def _parse(json_file: str | os.PathLike) -> object:
                 raise InputError(f"{json_file}: not a JSON file but {kind}")
             stream.seek(0)
             return json.loads(stream.read())
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(
             f"{json_file}: annotation file not found; of data in another layout than COCO's"
@@ -85,7 +87,8 @@ def _reason(error: Exception) -> str:
 
 def normalise(name: str | os.PathLike, content: dict) -> dict:
     """Check that the content of a COCO JSON has its lists, and put right what is said in a usual
-    other way, in place: 7.0 and "7" for the whole number 7, a segmentation without a bbox.
+    other way, in place: 7.0 and "7" for the whole number 7, a segmentation without a bbox, null for
+    an iscrowd or area that is not there.
 
     The list of annotations may be missing, as for COCO's test images; it is empty then. Returns
     the content.
@@ -105,9 +108,17 @@ def normalise(name: str | os.PathLike, content: dict) -> dict:
                     if type(entry[key]) is not int:
                         entry[key] = whole(entry[key])
     for number, entry in enumerate(content["annotations"]):
-        if isinstance(entry, dict) and not entry.get("bbox") and entry.get("segmentation"):
-            entry["bbox"] = _mask_box(f"{name}: annotations: entry {number}", entry["segmentation"])
+        if isinstance(entry, dict):
+            _normalise_annotation(f"{name}: annotations: entry {number}", entry)
     return content
+
+
+def _normalise_annotation(where: str, entry: dict) -> None:
+    for key in ("iscrowd", "area"):
+        if entry.get(key, 0) is None:
+            del entry[key]
+    if not entry.get("bbox") and entry.get("segmentation"):
+        entry["bbox"] = _mask_box(where, entry["segmentation"])
 
 
 def _mask_box(where: str, segmentation: object) -> list[float]:
@@ -180,9 +191,12 @@ def check_entry(
 
 def _is(value: object, kind: type) -> bool:
     """Whether a JSON value is of this kind: no boolean for a number, no half of a character."""
-    if kind is str:
-        return isinstance(value, str) and value == value.encode(errors="ignore").decode()
-    return type(value) is kind
+    return is_text(value) if kind is str else type(value) is kind
+
+
+def is_text(value: object) -> bool:
+    """Whether a value is text that UTF-8 can hold: no half of a character, no undecodable byte."""
+    return isinstance(value, str) and value == value.encode(errors="ignore").decode()
 
 
 def is_id(value: object) -> bool:

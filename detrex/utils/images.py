@@ -246,6 +246,15 @@ def open_image(path: str | os.PathLike) -> Image.Image:
         raise unreadable(path, error) from error
 
 
+def image_fault(path: str | os.PathLike) -> str:
+    """Why an image cannot be read; empty if it can. Raises StorageError as :func:`open_image`."""
+    try:
+        open_image(path)
+    except InputError as error:
+        return str(error).removeprefix(f"{path}: ")
+    return ""
+
+
 def image_size(path: str | os.PathLike) -> tuple[int, int] | None:
     """Width and height of an image turned as its EXIF data says, mostly from its header; None if
     it does not open. Raises StorageError where the storage does not answer."""

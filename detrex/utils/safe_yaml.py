@@ -32,7 +32,7 @@ def read_yaml(path: str | os.PathLike) -> dict:
     except InputError:
         raise
     except Exception as error:  # a value that is not what its tag says raises many types
-        raise InputError(f"{path}: not YAML that can be used ({_reason(error)})") from None
+        raise InputError(f"{path}: not YAML that can be used ({yaml_fault(error)})") from None
     if content is not None and not isinstance(content, dict):
         raise InputError(f"{path}: holds a {type(content).__name__}, not keys and values")
     return content or {}
@@ -94,7 +94,8 @@ def _as_plain(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> object:
 _PlainLoader.add_multi_constructor("tag:yaml.org,2002:python/", _as_plain)
 
 
-def _reason(error: Exception) -> str:
+def yaml_fault(error: Exception) -> str:
+    """What a YAML parser says, with its line, in one line."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         return f"line {error.problem_mark.line + 1}: {first_line(error.problem)}"
     if isinstance(error, yaml.YAMLError):

@@ -108,7 +108,7 @@ def drop(section: str, key: str):
         (spoil("images", id=-1), "entry 0: the id must be 0 to 9007199254740992, got -1"),
         (spoil("categories", name="\ud800"), "categories: id 90: 'name' is not text: '"),
         (spoil("annotations", iscrowd="0"), "annotation 1: iscrowd is not 0 or 1: '0'"),
-        (spoil("annotations", area=None), "annotation 1: area is not a finite number: None"),
+        (spoil("annotations", area="9"), "annotation 1: area is not a finite number: .9."),
         (spoil("images", file_name=""), "'' is not inside"),
         (spoil("images", file_name="sub0/no.jpg"), "1 of 6 images are missing .*sub0/no.jpg"),
         (spoil("images", file_name="no/0.jpg"), "1 of 6 images are missing .*no/0.jpg"),

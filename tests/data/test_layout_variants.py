@@ -151,6 +151,14 @@ def coco_of_windows(root: Path) -> None:
     coco_folders(root, "annotations.json", "images", "dev", "D:\\data\\images\\{}.JPG")
 
 
+def coco_names_above(root: Path) -> None:
+    """Names relative to the JSON, whole paths."""
+    layouts.write_images({split: root / "images" for split in SPLITS})
+    for split, path in (("train", "../images/{}.jpg"), ("val", f"{root}/images/{{}}.jpg")):
+        content = layouts.coco_content(SPLITS[split], path)
+        write(root / f"annotations/{split}.json", json.dumps(content))
+
+
 def keras_retinanet(root: Path) -> None:
     layouts.write_images({split: root / "images" / split for split in SPLITS})
     for split, names in SPLITS.items():
@@ -204,6 +212,7 @@ VARIANTS: dict[Callable, str] = {
     roboflow_coco: "COCO",
     fiftyone_coco: "COCO",
     coco_of_windows: "COCO",
+    coco_names_above: "COCO",
     xml_files_together: "PASCAL VOC",
     keras_retinanet: "CSV",
     one_csv_for_folders_of_splits: "CSV",

@@ -95,12 +95,14 @@ def test_odd_xml_files_are_named_and_left_out(tmp_path):
     (folder / "c.xml").write_text(wrong)
     problems = read_layout(tmp_path)[1]["train"].problems
     assert problems == {
-        "XML files that do not parse, left out": [str(folder / "b.xml")],
+        "XML files that do not parse, left out": [
+            f"{folder / 'b.xml'}: no element found: line 1, column 20"
+        ],
         "sizes that are not the image's, corrected": [
             "VOC2012/JPEGImages/c.jpg: 20x20, the file 60x20"
         ],
         "objects without a name or a box, left out": [
-            f"{folder / 'c.xml'}: object 1: '' is not a usable number"
+            f"{folder / 'c.xml'}: object 1: no bndbox, only name"
         ],
     }
 

@@ -38,7 +38,7 @@ def test_every_oddity_is_named_once(coco):
     assert found == {
         "sizes that are not the image's": ["sub1/1.jpg: 31x40, the file 30x40"],
         "images that are missing": ["sub0/2.jpg"],
-        "images that do not open": ["sub1/3.jpg", found["images that do not open"][1]],
+        "images that do not open": found["images that do not open"],
         "image files with several image ids": ["sub0/4.jpg: ids 40, 60"],
         "boxes without a positive size, not trained on": [f"annotation 101 {at}: [1, 1, 0, 5]"],
         "boxes outside the image, not trained on": [f"annotation 102 {at}: [100, 1, 5, 5]"],
@@ -60,7 +60,23 @@ def test_every_oddity_is_named_once(coco):
         "boxes of images that are not listed": ["annotation 107 of no image: [1, 1, 5, 5]"],
         "boxes of classes that are not listed": [f"annotation 108 {at}: [1, 1, 5, 5]"],
     }
-    assert found["images that do not open"][1].startswith("sub1/5.jpg: not a readable image (")
+    damaged, cut = found["images that do not open"]
+    assert damaged.startswith("sub1/3.jpg: not a readable image (no format")
+    assert cut.startswith("sub1/5.jpg: not a readable image (")
+
+
+def test_classes_of_one_name(coco):
+    for category in coco.content["categories"][:2]:
+        category["name"] = "ant"
+    found = find_oddities(read_entries(coco.save()), coco.images)
+    assert [*map(str, found)] == [Oddity.SAME_NAME] and len(found[Oddity.SAME_NAME]) == 2
+
+
+def test_text_is_no_crowd_region(coco):
+    for annotation in coco.content["annotations"]:
+        annotation["iscrowd"] = "0"
+    found = find_oddities(read_entries(coco.save()), coco.images)
+    assert all(place.endswith("no usable boxes") for place in found[Oddity.UNTRAINED])
 
 
 def test_sound_data_has_none(coco):

@@ -10,6 +10,8 @@ import re
 from pathlib import Path
 from random import Random
 
+from PIL import Image
+
 from detrex.data.layouts.text import read_text
 
 IMAGE_ENDINGS = (".JPG", ".jpeg", ".jfif", ".png", ".PNG", ".gif", ".bmp")
@@ -68,6 +70,22 @@ def upper_case_endings(root: Path, random: Random) -> None:
             path.rename(path.with_suffix(path.suffix.upper()))
 
 
+def saved_by_a_spreadsheet(root: Path, random: Random) -> None:
+    """Of a country that writes 9,5 for 9.5."""
+    for path in files(root, ".csv"):
+        if "bbox" not in path.name and "boxable" not in path.name:  # Open Images' have one form
+            text = re.sub(r"(?<=\d)\.(?=\d)", ",", read_text(path).replace(",", ";"))
+            path.write_text(random.choice(["sep=;\r\n", ""]) + text, encoding="utf-8")
+
+
+def masks_beside_annotations(root: Path, random: Random) -> None:
+    for path in files(root, ".xml"):
+        image = next((p for p in files(root, ".jpg") if p.stem == path.stem), None)
+        if image is not None:
+            (path.parent / "masks").mkdir(exist_ok=True)
+            Image.open(image).save(path.parent / "masks" / f"{path.stem}.png")
+
+
 def lost_image(root: Path, random: Random) -> None:
     random.choice(files(root, ".jpg", ".png")).unlink()
 
@@ -115,5 +133,7 @@ HARMLESS = [
     unpacked_twice,
     leftovers_of_programs,
     upper_case_endings,
+    saved_by_a_spreadsheet,
+    masks_beside_annotations,
 ]
 HARMFUL = [lost_image, lost_annotations, cut_file, noise, odd_numbers, stray_files]

@@ -6,13 +6,13 @@ stopping at the first one or dropping it, and image sets and splits belong to th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from detrex.utils.errors import InputError
 
-from .box_csv import is_box_csv, read_box_csv
+from .box_csv import CSV_ENDINGS, is_box_csv, read_box_csv
 from .coco import is_coco, read_coco_layout
 from .files import Files, split_of
 from .labelme import is_labelme, read_labelme
@@ -46,7 +46,11 @@ LAYOUTS = {
     "CSV": Layout(is_box_csv, read_box_csv),
 }
 # of a single file
-_ENDINGS = {".json": "COCO", ".csv": "CSV", ".yaml": "YOLO", ".yml": "YOLO", ".data": "YOLO"}
+_ENDINGS = {
+    ".json": "COCO",
+    **dict.fromkeys(CSV_ENDINGS, "CSV"),
+    **dict.fromkeys((".yaml", ".yml", ".data"), "YOLO"),
+}
 
 
 def read_layout(path: Path, images: Path | None = None) -> tuple[str, dict[str, Split]]:
@@ -60,10 +64,14 @@ def read_layout(path: Path, images: Path | None = None) -> tuple[str, dict[str, 
     Raises:
         InputError: nothing that is known, or files that contradict each other.
     """
+    if images and not images.is_dir():
+        raise InputError(f"{images}: no such folder of images")
     files = _files(path)
     name = _name(files, ("COCO", "CSV") if images else LAYOUTS)
     splits = LAYOUTS[name].read(files, *[images] if images else [])
-    splits = _train_and_val(path, splits)
+    if splits.keys().isdisjoint(("train", "trainval")):
+        raise _no_training_split(path, splits, files.notes)
+    splits = _train_and_val(splits)
     if not files.given:
         note_unused(files)
     for kind, places in files.notes.items():
@@ -76,9 +84,21 @@ def read_layout(path: Path, images: Path | None = None) -> tuple[str, dict[str, 
 
 def _nothing_left(path: Path, split: str, part: Split) -> InputError:
     """The error that says why a split has no images, or no classes."""
-    reasons = [f"{len(where)} {kind}: {where[0]}" for kind, where in part.problems.items() if where]
-    what = "classes" if part.image_entries else "images"
-    return InputError(f"{path}: {split} has no {what}; {'; '.join(reasons) or part.origin}")
+    what = "objects, and no classes by that" if part.image_entries else "images"
+    reasons = _reasons(part.problems) or [part.origin]
+    return InputError(f"{path}: {split} has no {what}; {'; '.join(reasons)}")
+
+
+def _no_training_split(
+    path: Path, splits: Mapping[str, Split], problems: Mapping[str, list[str]]
+) -> InputError:
+    there = ", ".join(f"{name} {split.origin}" for name, split in splits.items()) or "none"
+    reasons = [f"found {there}", *_reasons(problems)]
+    return InputError(f"{path}: no training split; {'; '.join(reasons)}")
+
+
+def _reasons(problems: Mapping[str, list[str]]) -> list[str]:
+    return [f"{len(where)} {kind}: {where[0]}" for kind, where in problems.items() if where]
 
 
 def _name(files: Files, names: Collection[str]) -> str:
@@ -111,11 +131,9 @@ def _unpacked(path: Path) -> Path:
     return path
 
 
-def _train_and_val(path: Path, splits: dict[str, Split]) -> dict[str, Split]:
+def _train_and_val(splits: dict[str, Split]) -> dict[str, Split]:
     if "trainval" in splits and "train" not in splits:
         splits["train"] = splits.pop("trainval")
-    if "train" not in splits:
-        raise InputError(f"{path}: no training split; found {', '.join(splits) or 'none'}")
     test = splits.get("test")
     if "val" in splits:
         result = {"train": splits["train"], "val": splits["val"]}

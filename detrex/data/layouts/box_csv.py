@@ -12,6 +12,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from .files import Files, split_of
 from .split import Split
 from .text import is_number, number, open_text
 
+CSV_ENDINGS = ".csv", ".tsv"
 # What columns are called, without case, blanks and punctuation; the first that is there.
 _IMAGE = "filename imagename imagepath filepath imagefile imageid image img file path name".split()
 _LABEL = (
@@ -50,7 +52,7 @@ class _Columns(NamedTuple):
 
 def is_box_csv(files: Files) -> bool:
     """Whether a CSV has the columns of boxes."""
-    columns = {path: _columns(files.root / path) for path in files.ending(".csv")}
+    columns = {path: _columns(files.root / path) for path in files.ending(*CSV_ENDINGS)}
     files.reasons += [
         f"{files.root / path}: no columns for image, class and box corners"
         for path, value in columns.items()
@@ -68,7 +70,7 @@ def read_box_csv(files: Files, images: Path | None = None) -> dict[str, Split]:
     Raises:
         InputError: two CSVs of a split, or a given one that has no such columns.
     """
-    paths = [files.given.name] if files.given else files.ending(".csv")
+    paths = [files.given.name] if files.given else files.ending(*CSV_ENDINGS)
     by_split: dict[str, str] = {}
     for path in sorted(paths, key=lambda p: (split_of(p) is None, p)):
         if _columns(files.root / path) is None:
@@ -162,27 +164,29 @@ def _are_parts(rows: Sequence[_Row]) -> bool:
     return all(0 <= v <= 1 for v in values) and any(v % 1 for v in values)
 
 
-def _box(cells: list[str], columns: list[int]) -> list[str]:
+def _box(cells: list[str], columns: _Columns) -> list[str]:
     """The four cells of a box, or what stands in one: "[834.0, 222.0, 56.0, 36.0]"."""
-    if len(columns) > 1 or not cells[columns[0]]:
-        return [cells[i] for i in columns]
-    return cells[columns[0]].strip("[]() ").replace(",", " ").split()
+    whole = cells[columns.box[0]]
+    if len(columns.box) > 1 or not whole:
+        # Spreadsheets that separate columns by other marks write 1,5 for 1.5.
+        comma = "," if columns.delimiter == "," else "."
+        return [cells[i].replace(",", comma) for i in columns.box]
+    return whole.strip("[]() ").replace(",", " ").split()
 
 
 def _rows(file: Path) -> Iterator[_Row]:
     columns = _columns(file)
     with open_text(file) as stream:
         reader = csv.reader(stream, delimiter=columns.delimiter)
-        for cells in _checked(reader, file):
-            if not any(cells) or (columns.header and reader.line_num == 1):
-                continue
+        rows = (cells for cells in _checked(reader, file) if any(cells) and not _is_mark(cells))
+        for cells in islice(rows, int(columns.header), None):
             cells = [cell.strip() for cell in cells] + [""] * 20
             yield _Row(
                 reader.line_num,
                 cells[columns.image],
                 cells[columns.label] if columns.label >= 0 else "object",
                 [cells[i] for i in columns.size],
-                _box(cells, columns.box),
+                _box(cells, columns),
                 columns.sides,
                 cells[columns.split] if columns.split >= 0 else "",
             )
@@ -198,7 +202,8 @@ def _checked(reader: Iterator[list[str]], file: Path) -> Iterator[list[str]]:
 def _columns(file: Path) -> _Columns | None:
     """The columns by the first row; None if it has none of boxes."""
     with open_text(file) as stream:
-        first = next((line for line in stream if line.strip()), "")
+        lines = (line for line in stream if line.strip() and not _is_mark([line.strip()]))
+        first = next(lines, "")
     try:
         rows = {mark: next(csv.reader([first], delimiter=mark)) for mark in ",;\t"}
     except csv.Error:
@@ -206,6 +211,11 @@ def _columns(file: Path) -> _Columns | None:
     delimiter, cells = max(rows.items(), key=lambda item: len(item[1]))
     cells = [cell.strip() for cell in cells]
     return _by_header(cells, delimiter) or _by_order(cells, delimiter)
+
+
+def _is_mark(cells: list[str]) -> bool:
+    """Whether a line tells spreadsheets the mark between columns: "sep=;"."""
+    return re.fullmatch("sep=.?", cells[0], re.IGNORECASE) is not None
 
 
 def _by_header(cells: list[str], delimiter: str) -> _Columns | None:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from detrex.data.coco_format import read_entries
+from detrex.data.coco_rules import image_file
 from detrex.utils.errors import InputError
 
 from .files import Files, split_of
@@ -77,11 +78,10 @@ def _name(path: str) -> str:
 
 
 def _split(files: Files, file: Path, kind: JsonKind, images: Path | None, name: str) -> Split:
-    folder = images or _image_folder(file, kind.names, name)
+    folder = images or _image_folder(files, file, kind.names, name)
     origin = f"from {file.relative_to(files.root)}"
-    exact = [name for name in kind.names if folder and os.path.isfile(folder / name)]
-    for image in exact:
-        files.use(folder / image)
+    inside = [name for name in kind.names if folder and _is_in(folder, name, file)]
+    exact = {name: files.use(Path(image_file(file, folder, name))) for name in inside}
     if images or (folder is None and files.given):
         files = Files(images or file.parent.parent)
     if len(exact) < len(kind.names):
@@ -89,12 +89,20 @@ def _split(files: Files, file: Path, kind: JsonKind, images: Path | None, name: 
         source = f"{name}/{file.name}" if split_of(origin) else file.name
         pairs = _other_names(files, set(kind.names).difference(exact), source)
         if pairs:
-            paths = {name: folder / name for name in exact} | pairs
-            return _renamed(file, paths, origin)
+            return _renamed(file, exact | pairs, origin)
     if folder is None:
+        read_entries(str(file))  # raises, if no image has a name
         where = f", under which {kind.names[0]} is" if kind.names else ""
         raise InputError(f"{file}: its images are not near it; give --images FOLDER{where}")
     return Split(folder, json_file=file, origin=origin)
+
+
+def _is_in(folder: Path, name: str, file: Path) -> bool:
+    """Whether a folder has the image that a JSON names, and a run takes it from there."""
+    try:
+        return os.path.isfile(folder / name) and bool(image_file(file, folder, name))
+    except InputError:  # "../" or a whole path lead out of it
+        return False
 
 
 def _other_names(files: Files, names: set[str], source: str) -> dict[str, Path]:
@@ -120,13 +128,17 @@ def _renamed(file: Path, paths: dict[str, Path], origin: str) -> Split:
     return split
 
 
-def _image_folder(file: Path, names: list[str], split: str) -> Path | None:
+def _image_folder(files: Files, file: Path, names: list[str], split: str) -> Path | None:
     """The folder under which most of a few images are: the JSON's, its subfolders, or those of the
-    folder above. Of equal ones, where splits number their images alike, the one named as it is."""
+    folder above, if that is of the data. Of equal ones, where splits number their images alike, the
+    one named as it is."""
     sample = names[:: max(1, len(names) // 20)]
-    for base in (file.parent, file.parent.parent):
+    bases = [file.parent, file.parent.parent]
+    if file.parent == files.root and not files.given:
+        del bases[1]  # there is other data, whose images may be numbered alike
+    for base in bases:
         folders = [base, *_subfolders(base), *_subfolders(base / "images")]
-        hits = [sum(os.path.isfile(folder / name) for name in sample) for folder in folders]
+        hits = [sum(_is_in(folder, name, file) for name in sample) for folder in folders]
         if any(hits):
             named = [split_of(folder.name) == split for folder in folders]
             return max(zip(hits, named, folders, strict=True), key=lambda x: x[:2])[2]

@@ -171,11 +171,11 @@ class Files:
         return pairs, [key for key, choice in choices.items() if choice and key not in pairs]
 
     def _closest(self, stated: str, source: str) -> tuple[tuple, str] | None:
-        """(closeness, path) of the image that is meant."""
+        """(closeness, path) of the image that is meant, by its name or in an address."""
         stated = stated.replace("\\", "/").strip()
-        name = stem(stated)
-        others = name, os.path.splitext(name)[0], unquote(name)  # of another ending; of an address
-        candidates = next(filter(None, (self._by_stem.get(other) for other in others)), ())
+        names = stem(stated), stem(unquote(stated)), stem(unquote(stated.split("?")[0]))
+        names += tuple(os.path.splitext(name)[0] for name in names)  # of another ending
+        candidates = next(filter(None, map(self._by_stem.get, names)), ())
         split = split_of(posixpath.dirname(source))
         split = split if split in self._image_splits else None  # all images may be in one folder
         scored = (
@@ -205,8 +205,9 @@ def by_folder(
 
 
 def set_name(path: str) -> str | None:
-    """The split that a list's name says, and nothing else: not of "cat_train.txt"."""
-    name = re.sub(r"[\W\d_]", "", posixpath.splitext(path.rsplit("/", 1)[-1])[0]).lower()
+    """The split that a list's name says, and nothing else: not of "cat_train.txt"; Ultralytics
+    writes "autosplit_train.txt"."""
+    name = re.sub(r"[\W\d_]|^autosplit", "", posixpath.splitext(path.rsplit("/", 1)[-1])[0]).lower()
     return _SPLITS.get(name)
 
 
@@ -233,10 +234,11 @@ def _closeness(path: str, stated: str, source: str) -> tuple[int, ...]:
     common = _equal(folders, near)
     return (
         _equal(folders[::-1], above[::-1]),
+        name.lower() == stated_name.lower(),  # a mask of the image has another ending
         common,
         len({f.lower() for f in folders} & {f.lower() for f in near}),
         common - len(folders),
-        (name == stated_name) + (name.lower() == stated_name.lower()),
+        name == stated_name,
         stem(path) == stem(source),
     )
 

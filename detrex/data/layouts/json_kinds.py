@@ -31,7 +31,7 @@ def json_kind(path: Path) -> JsonKind:
     try:
         content = load_json(path)
     except InputError as error:
-        return JsonKind(None, [], str(error), damaged=True)
+        return JsonKind(None, [], _reason(path) or str(error), damaged=True)
     name = next((name for name, tells in _KINDS.items() if tells(content)), None)
     if name == COCO:
         images = [image for image in content["images"] if isinstance(image, dict)]
@@ -40,12 +40,19 @@ def json_kind(path: Path) -> JsonKind:
         return JsonKind(name, names, boxes=len(content.get("annotations", ())))
     if name is not None:
         return JsonKind(name, [], f"{path}: {name}")
+    if reason := _reason(path):
+        damaged = _has(content, images=list) and not content.keys().isdisjoint(_OTHERS)
+        return JsonKind(None, [], reason, damaged)
+    return JsonKind(None, [], f"{path}: not a COCO file")
+
+
+def _reason(path: Path) -> str:
+    """Why a JSON file is not COCO's; empty if it is."""
     try:
         read_json(path)
     except InputError as error:
-        damaged = _has(content, images=list) and not content.keys().isdisjoint(_OTHERS)
-        return JsonKind(None, [], str(error), damaged)
-    return JsonKind(None, [], f"{path}: not a COCO file")
+        return str(error)
+    return ""
 
 
 def _first(content: object, key: str | None = None) -> dict:
@@ -65,6 +72,11 @@ def _has(content: object, **kinds: type | tuple[type, ...]) -> bool:
     )
 
 
+def _createml(images: list) -> bool:
+    """Whether an image has a box as CreateML writes it; some have none."""
+    return any("coordinates" in _first(image, "annotations") for image in images)
+
+
 # Formats by name. The first that fits.
 _KINDS: dict[str, Callable[[object], bool]] = {
     "COCO Panoptic": lambda c: "segments_info" in _first(c, "annotations"),
@@ -72,10 +84,18 @@ _KINDS: dict[str, Callable[[object], bool]] = {
         _has(c, images=list, categories=list) and isinstance(c.get("annotations", []), list)
     ),
     LABELME: lambda c: _has(c, shapes=list),
-    "CreateML": lambda c: "coordinates" in _first(_first(c), "annotations"),
+    "CreateML": lambda c: isinstance(c, list) and _createml(c),
     "VoTT": lambda c: _has(c, asset=dict, regions=list) or _has(c, assets=dict),
-    "VGG Image Annotator": lambda c: _has(c, _via_img_metadata=dict) or "regions" in _first(c),
-    "Label Studio": lambda c: "result" in _first(_first(c), "annotations"),
+    "VGG Image Annotator": lambda c: (
+        _has(c, _via_img_metadata=dict)
+        or _has(c, project=dict, file=dict, metadata=dict)
+        or "regions" in _first(c)
+    ),
+    "Label Studio": lambda c: (
+        "result" in _first(_first(c), "annotations") or "annotation_id" in _first(c)
+    ),
     "Supervisely": lambda c: _has(c, size=dict, objects=list),
+    "FiftyOne": lambda c: _has(c, samples=list),
+    "Datumaro": lambda c: _has(c, categories=dict, items=list),
     "Cityscapes": lambda c: _has(c, imgHeight=int, objects=list),
 }

@@ -28,7 +28,7 @@ def read_labelme(files: Files) -> dict[str, Split]:
     for content in contents.values():
         content.pop("imageData", None)  # the whole image, in text
         content["shapes"] = [s for s in content["shapes"] if isinstance(s, dict)]
-    labels = {str(s.get("label") or "") for c in contents.values() for s in c["shapes"]}
+    labels = {_label(s) for c in contents.values() for s in c["shapes"]}
     images, rivals = files.pair({path: _names(path, c) for path, c in contents.items()})
     splits = {}
     for name, (group, origin) in by_folder(files, paths, images).items():
@@ -44,6 +44,11 @@ def read_labelme(files: Files) -> dict[str, Split]:
     return splits
 
 
+def _label(shape: dict) -> str:
+    label = shape.get("label")
+    return "" if label is None else str(label)
+
+
 def _names(path: str, content: dict) -> list[str]:
     """What the image may be called: as stated, relative to the JSON, or as the JSON."""
     stated = str(content.get("imagePath") or "").replace("\\", "/")
@@ -57,7 +62,7 @@ def _add(split: Split, image: Path, content: dict, file: Path) -> None:
     for count, shape in enumerate(content["shapes"] if entry else (), 1):
         try:
             box = _box(shape.get("shape_type") or "polygon", shape.get("points"))
-            category_id = split.category_id(str(shape.get("label") or ""))
+            category_id = split.category_id(_label(shape))
         except ValueError as error:
             kind = "shapes without a label or a box, left out"
             split.problems[kind].append(f"{file}: shape {count}: {error}")

@@ -16,6 +16,7 @@ from .files import Files
 from .json_kinds import JsonKind
 from .text import is_number, read_lines
 
+_ARCHIVES = ".zip", ".gz", ".tgz", ".tar", ".7z", ".rar", ".bz2", ".xz"
 _DATUM = "convert it with Datumaro: datum convert -if {} -i DATA -f coco -o OUT"
 _EXPORT = "export it from there as COCO"
 ADVICE = {
@@ -28,6 +29,8 @@ ADVICE = {
     "VGG Image Annotator": _EXPORT,
     "Label Studio": _EXPORT + " or YOLO",
     "Supervisely": _EXPORT,
+    "FiftyOne": "export it from there with dataset_type=fiftyone.types.COCODetectionDataset",
+    "Datumaro": _DATUM.format("datumaro"),
     "Cityscapes": _DATUM.format("cityscapes"),
     "CVAT for images": _EXPORT + " 1.0",
     "DOTA": "convert it with Ultralytics' convert_dota_to_yolo_obb",
@@ -37,12 +40,20 @@ ADVICE = {
 }
 
 
+_BY_ENDING = {
+    "VoTT": (".vott",),
+    "Parquet": (".parquet",),
+    "JSON Lines": (".jsonl", ".ndjson", ".odgt", ".manifest"),
+}
+
+
 def refusal(files: Files, layouts: Collection[str]) -> InputError:
     """The error that says why nothing in a folder can be read."""
     if name := _format(files):
         return InputError(f"{files.root}: {name}, which is not read: {ADVICE[name]}")
     endings = Counter(os.path.splitext(path)[1].lower() or "without ending" for path in files.paths)
     holds = ", ".join(f"{n} {ending}" for ending, n in endings.most_common(5)) or "no files"
+    files.reasons += [f"{files.root / path}: unpack it" for path in files.ending(*_ARCHIVES)]
     reasons = [kind.reason for kind in files.jsons.values()] + files.reasons
     why = f": {first_few(reasons, separator='; ')}" if reasons else ""
     return InputError(f"{files.root}: none of {', '.join(layouts)}; it holds {holds}{why}")
@@ -53,8 +64,7 @@ def _format(files: Files) -> str | None:
     for kind in files.jsons.values():
         if kind.name in ADVICE:
             return kind.name
-    formats = {"VoTT": (".vott",), "Parquet": (".parquet",), "JSON Lines": (".jsonl", ".ndjson")}
-    for name, endings in formats.items():
+    for name, endings in _BY_ENDING.items():
         if files.ending(*endings):
             return name
     if any(re.search(r"\.(tf)?records?(-\d+-of-\d+)?$", path) for path in files.paths):

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detrex.data.coco_format import read_entries
+from detrex.utils.coco import is_text
 from detrex.utils.files import atomic_write
-from detrex.utils.images import image_size
+from detrex.utils.images import image_fault, image_size
 
 HELD_OUT = 10  # one image in ten becomes the validation split of data that has none
 
@@ -45,10 +46,15 @@ class Split:
         ``stated``: (width, height) that the annotations give, to compare.
         """
         name = os.path.relpath(path, self.images)
+        if not is_text(name):
+            self.problems["images whose names are not UTF-8, left out: rename them"].append(name)
+            return None
         size = image_size(path)
         if size is None:
-            kind = "do not open" if path.is_file() else "are missing"
-            self.problems[f"images that {kind}, left out"].append(name)
+            kind, reason = "are missing", ""
+            if path.is_file():
+                kind, reason = "do not open", f": {image_fault(path)}"
+            self.problems[f"images that {kind}, left out"].append(name + reason)
             return None
         if stated not in (None, size):
             where = f"{name}: {stated[0]}x{stated[1]}, the file {size[0]}x{size[1]}"

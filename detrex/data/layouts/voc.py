@@ -130,6 +130,15 @@ def _parse(files: Files, path: str) -> ET.Element | None:
     return tree
 
 
+def _fault(path: Path) -> str:
+    """Why a file is no XML; empty if it is."""
+    try:
+        ET.parse(path)
+    except (ET.ParseError, ValueError, LookupError) as error:
+        return str(error)
+    return ""
+
+
 def _tag(tree: ET.Element | None) -> str | None:
     return None if tree is None else tree.tag
 
@@ -152,7 +161,8 @@ def _names(path: str, tree: ET.Element | None) -> list[str]:
 
 def _add(split: Split, path: Path, tree: ET.Element | None, image: Path | None) -> None:
     if tree is None:
-        split.problems["XML files that do not parse, left out"].append(str(path))
+        where = f"{path}: {_fault(path)}"
+        split.problems["XML files that do not parse, left out"].append(where)
         return
     if image is None:
         stated = _text(tree, "filename") or f"{path.stem}.jpg"
@@ -180,6 +190,8 @@ def _corners(item: ET.Element) -> list[float]:
     if outline and item.find("bndbox") is None:  # LabelMe's older XML
         xs, ys = ([number(_text(point, axis)) for point in outline] for axis in "xy")
         return [min(xs), min(ys), max(xs), max(ys)]
+    if item.find("bndbox") is None:
+        raise ValueError(f"no bndbox, only {', '.join(child.tag for child in item) or 'nothing'}")
     x0, y0, x1, y1 = (number(_text(item, f"bndbox/{k}")) for k in ("xmin", "ymin", "xmax", "ymax"))
     # The devkit counts pixels from 1 and the last one is inside.
     return [max(0.0, x0 - 1), max(0.0, y0 - 1), x1, y1]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,19 +20,30 @@ from .split import Split
 from .text import is_number, number, read_lines
 from .yolo_config import YoloConfig, read_config, resolve
 
+FARTHEST = 2  # of a part of the image's side; annotation tools leave the image by little
 Sets = dict[str, tuple[list[Path], str]]  # split -> (images, where that is said)
 
 
 def is_yolo(files: Files) -> bool:
     """Whether text files of images' names hold labels."""
     images = {stem(path) for path in files.images}
-    texts = [path for path in files.ending(".txt") if stem(path) in images][:50]
-    return any(_is_label_file(files.root / path) for path in texts)
+    paths = (files.root / path for path in files.ending(".txt") if stem(path) in images)
+    texts = [*islice((path for path in paths if path.stat().st_size), 50)]
+    if any(map(_is_label_file, texts)):
+        return True
+    if texts:
+        what = f"{_first_line(texts[0])!r:.80} is not class, x, y, width, height"
+        files.reasons.append(f"{texts[0]}: {what}")
+    return False
 
 
 def _is_label_file(path: Path) -> bool:
-    words = next((line.split() for _, line in read_lines(path)), [])
+    words = _first_line(path).split()
     return len(words) >= 5 and words[0].isdecimal() and all(map(is_number, words))
+
+
+def _first_line(path: Path) -> str:
+    return next((line for _, line in read_lines(path)), "")
 
 
 def read_yolo(files: Files) -> dict[str, Split]:
@@ -186,12 +198,20 @@ class _Line(NamedTuple):
         if self.values and len(words) not in (5, self.values):
             raise ValueError(f"{len(words)} values, with keypoints there are {self.values}")
         if self.values or len(words) in (5, 6):
-            x, y, w, h = numbers[:4]
+            x, y, w, h = _parts(numbers[:4])
             return index, [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
         if len(numbers) < 6 or len(numbers) % 2:
             raise ValueError(f"{len(words)} values")
-        xs, ys = numbers[0::2], numbers[1::2]
+        xs, ys = _parts(numbers[0::2]), _parts(numbers[1::2])
         return index, [min(xs), min(ys), max(xs), max(ys)]
+
+
+def _parts(numbers: list[float]) -> list[float]:
+    """The numbers. Raises ValueError for what is far from 0 to 1, as pixels are."""
+    for value in numbers:
+        if abs(value) > FARTHEST:
+            raise ValueError(f"{value:g} is a pixel, no part of the image's side (0 to 1)")
+    return numbers
 
 
 def _add(split: Split, files: Files, path: Path, labels: Path | None, form: _Line) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import yaml
 
 from detrex.utils.errors import InputError
-from detrex.utils.text import first_line
+from detrex.utils.safe_yaml import yaml_fault
 
 from .files import Files, set_name, split_of
 from .text import load_json, read_names, read_text
@@ -96,10 +96,14 @@ def _content(file: Path) -> object:
     if file.suffix.lower() == ".data":
         pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
         return {key.strip(): value.strip() for key, _, value in pairs}
+    return _parsed(file, text)
+
+
+def _parsed(file: Path, text: str) -> object:
     try:
         return yaml.load(text, Loader=_AsWritten)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{file}: not a YAML file ({first_line(error)})") from None
+        raise InputError(f"{file}: not a YAML file ({yaml_fault(error)})") from None
 
 
 def _is_config(content: object) -> bool:
@@ -119,13 +123,20 @@ def _config(files: Files, file: Path, content: dict) -> YoloConfig:
     values = 0
     if isinstance(shape, list) and len(shape) == 2 and all(str(n).isdecimal() for n in shape):
         values = 5 + int(shape[0]) * int(shape[1])
+    names = _names(files, file, content)
+    stated = content.get("nc")
+    if names is not None and stated is not None and str(stated) != str(len(names)):
+        kind = "numbers of classes (nc) that are not the names'"
+        files.notes[kind].append(f"{file}: {stated}, there are {len(names)} names")
     base = content.get("path")
     base = base if isinstance(base, str) and base not in _UNSET else ""
-    return YoloConfig(file, base, splits, _names(files, file, content), values)
+    return YoloConfig(file, base, splits, names, values)
 
 
 def _names(files: Files, file: Path, content: dict) -> list[str] | None:
     names = content.get("names")
+    if isinstance(names, str) and names.startswith(("[", "{")):  # a list in quotes
+        names = _parsed(file, names)
     if isinstance(names, str):
         place = resolve(files, file, "", names)
         if place is None or not place.is_file():
