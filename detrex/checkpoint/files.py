@@ -127,6 +127,8 @@ def read_checkpoint(path: str | Path, trusted: bool = False) -> dict:
 
 def _reason(error: Exception) -> str:
     """What went wrong, without torch's advice to unpickle the file as code."""
+    if isinstance(error, IndexError):  # of a pickle that takes more values than it has
+        return "it is damaged, or no checkpoint"
     if isinstance(error, RecursionError):
         return "its values are nested too deeply"
     message = first_line(error)

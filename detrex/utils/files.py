@@ -41,11 +41,13 @@ def check_writable(path: str | os.PathLike) -> Path:
     """Return ``path`` if a file can be written there; for use before the work that it is to hold.
 
     Raises:
-        InputError: it is a folder, lies in a file, or nobody may write there.
+        InputError: it is a folder or a device, lies in a file, or nobody may write there.
     """
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder: name a file")
+    if path.exists() and not path.is_file():  # the new file would replace a device or a FIFO
+        raise InputError(f"{path} is no regular file: name another")
     above = next(parent for parent in path.absolute().parents if parent.exists())
     if not above.is_dir():
         raise InputError(f"{path} cannot be written: {above} is not a folder")
