@@ -263,7 +263,9 @@ def put_events_in_order(folder: Path, now: int) -> None:
     """
     for number, path in enumerate(sorted(folder.glob(f"{_EVENTS}*"))):
         seconds, _, rest = path.name.removeprefix(_EVENTS).partition(".")
-        if seconds.isdigit() and int(seconds) >= now:
+        # Those of the second before too: their names would sort behind the new ones.
+        if seconds.isdigit() and int(seconds) >= now - 1:
+            rest = re.sub(r"^\d{4}\.", "", rest)
             path.rename(folder / f"{_EVENTS}{now - 1:010d}.{number:04d}.{rest}")
 
 

@@ -9,7 +9,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from detrex.engine.checkpoints import newest_checkpoint
-from detrex.engine.run_folder import check_output_folder
+from detrex.engine.run_folder import check_output_folder, put_events_in_order
 from detrex.utils.errors import InputError
 
 NO_PERIOD = "train.checkpointer.period=0"
@@ -148,3 +148,15 @@ def test_tensorboard_shows_all_of_a_run_whose_clock_was_set_back(tiny_run):
             newest.rename(folder / newest.name.replace(newest.name.split(".")[3], str(ahead)))
     events = EventAccumulator(str(folder)).Reload()
     assert [event.step for event in events.Scalars("total_loss")] == [*range(8)]
+
+
+@pytest.mark.parametrize("seconds", [[9, 10], [10, 11], [9, 30, 20], [8, 9, 10, 10]])
+def test_files_of_curves_stay_in_their_order(tmp_path, seconds):
+    """Starts of the same second and of the one before, and a clock that was ahead."""
+    for number, second in enumerate(seconds):
+        put_events_in_order(tmp_path, second)
+        (tmp_path / f"events.out.tfevents.{second:010d}.host.{number}").touch()
+    put_events_in_order(tmp_path, 10)
+    (tmp_path / f"events.out.tfevents.{10:010d}.host.{len(seconds)}").touch()
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert [int(name.rpartition(".")[2]) for name in names] == [*range(len(seconds) + 1)]
