@@ -99,7 +99,7 @@ def run(repeats: int = 5) -> list[dict]:
     """One row per size and phase, then rows with ``x``, a size that grows, for the scaling plot."""
     rows = [
         time_row(batch, objects, high_order, repeats if batch == 2 else 2) | {"goal": goal}
-        for batch, objects, goal in ((2, 7, 10), (2, 20, 10), (2, 60, 10), (8, 20, 50))
+        for batch, objects, goal in ((2, 7, 5), (2, 20, 5), (2, 60, 5), (8, 20, 30))
         for high_order in (False, True)
     ]
     rows += [time_row(b, 20, False, 1) | {"axis": "images", "x": b} for b in (1, 2, 4, 8, 16)]
