@@ -1,4 +1,4 @@
-# make demo   train and evaluate a small Rank-DETR on the sample data (10 to 20 minutes, 2 cores)
+# make demo   train and evaluate a small Rank-DETR on the sample data (17 minutes on 2 cores beside other work)
 # make test   lint and run the tests
 # make docs   the documentation as a site: output/site/index.html
 # All create .venv and install everything into it first. PYTHON picks the interpreter.

@@ -122,7 +122,7 @@ class Detector(UpstreamMethods, nn.Module):
             return
         if not 0 <= iou_weight <= 1:
             raise ValueError(f"model.iou_weight must be in [0, 1], got {iou_weight}")
-        if getattr(criterion, "loss_class_type", "ce_loss") == "ce_loss":
+        if getattr(criterion, "query_loss", None) is None:
             raise ValueError("model.iou_branch needs our criterion with a sigmoid class loss")
         decoder = self.transformer.decoder
         layers = range(decoder.num_layers)

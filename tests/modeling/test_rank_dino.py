@@ -7,7 +7,9 @@ import torch
 
 from detrex.layers import box_cxcywh_to_xyxy, generalized_box_iou
 from detrex.modeling.criterion import Predictions
+from detrex.modeling.matcher import HungarianMatcher
 from detrex.modeling.queries import Queries, QueryGroup
+from projects.rank_detr.modeling import RankDetrCriterion
 from tests.models import image, tiny
 
 CONFIG = "projects/rank_detr/configs/rank_dino_r50_4scale_12ep.py"
@@ -80,3 +82,15 @@ def test_the_loss_of_denoising_queries_is_a_switch(aware: bool) -> None:
         bce = -t * s.log() - (1 - t) * (1 - s).log()
         expected = expected + 0.25 * (t - s).abs() ** 2 * bce
     torch.testing.assert_close(loss, expected / (3 * group.copies))
+
+
+def test_the_giou_aware_loss_replaces_a_softmax_too() -> None:
+    options = dict(num_classes=3, matcher=HungarianMatcher(), weight_dict={})
+    logits, boxes = torch.randn(1, 1, 4, 3), torch.rand(1, 1, 4, 4)
+    set_ = Predictions(logits, boxes, QueryGroup(size=4))
+    targets = [{"labels": torch.tensor([1]), "boxes": torch.rand(1, 4)}]
+    losses = [
+        RankDetrCriterion(**options, loss_class_type=kind).supervise([set_], targets)["loss_class"]
+        for kind in ("ce_loss", "focal_loss")
+    ]
+    assert losses[0] == losses[1]

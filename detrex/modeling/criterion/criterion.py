@@ -79,7 +79,9 @@ class SetCriterion(LayerLosses, nn.Module):
         self.eos_coef = eos_coef
         # Subclasses of upstream's projects read these.
         self.loss_class_type, self.alpha, self.gamma = loss_class_type, alpha, gamma
-        if loss_class_type == "ce_loss":  # DETR's softmax, no weighted binary cross-entropy
+        # None: DETR's softmax, which is no weighted binary cross-entropy.
+        self.query_loss: ClassLoss | None = None
+        if loss_class_type == "ce_loss":
             weight = torch.ones(num_classes + 1)
             weight[-1] = eos_coef
             self.register_buffer("empty_weight", weight)
@@ -186,7 +188,7 @@ class SetCriterion(LayerLosses, nn.Module):
 
         A loss that needs all logits at once overrides this method.
         """
-        if self.loss_class_type == "ce_loss":
+        if self.query_loss is None:
             return softmax_cross_entropy(logits, matches, labels, self.empty_weight)
         return self.query_loss(logits, matches, labels, quality)
 
@@ -247,7 +249,7 @@ class SetCriterion(LayerLosses, nn.Module):
             quality = Quality(pairs.iou, pairs.giou, weight, pairs.matches.bags())
             loss = self.loss_of(predictions)
             value = loss(predictions.logits, pairs.matches, pairs.labels, quality)
-            is_mean = self.loss_class_type == "ce_loss" and loss is not self.proposal_loss
+            is_mean = self.query_loss is None and loss is not self.proposal_loss
             losses["class"] = value * (predictions.group.weight if is_mean else scale)
         return losses
 
