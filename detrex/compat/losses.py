@@ -148,7 +148,22 @@ def _one_hot(targets: Tensor, preds: Tensor) -> Tensor:
     return F.one_hot(targets, count + 1)[:, :count].to(preds.dtype)
 
 
-class FocalLoss(nn.Module):
+class _Weighted(nn.Module):
+    """``loss_weight`` times :meth:`loss`, which a subclass says."""
+
+    loss_weight: float
+
+    def forward(
+        self,
+        preds: Tensor,
+        targets: Tensor,
+        weight: Tensor | None = None,
+        avg_factor: float | None = None,
+    ) -> Tensor:
+        return self.loss_weight * self.loss(preds, targets, weight, avg_factor)
+
+
+class FocalLoss(_Weighted):
     """Of class indices (N,), K = no class, or of targets of the predictions' shape (N, K).
     Predictions are logits, or ``activated``: probabilities."""
 
@@ -164,18 +179,14 @@ class FocalLoss(nn.Module):
         self.alpha, self.gamma, self.reduction = alpha, gamma, reduction
         self.loss_weight, self.activated = loss_weight, activated
 
-    def forward(
-        self,
-        preds: Tensor,
-        targets: Tensor,
-        weight: Tensor | None = None,
-        avg_factor: float | None = None,
+    def loss(
+        self, preds: Tensor, targets: Tensor, weight: Tensor | None, avg_factor: float | None
     ) -> Tensor:
         logits = preds.logit() if self.activated else preds
         if targets.shape != preds.shape:
             targets = _one_hot(targets, preds)
         options = (weight, self.alpha, self.gamma, self.reduction, avg_factor)
-        return self.loss_weight * sigmoid_focal_loss(logits, targets, *options)
+        return sigmoid_focal_loss(logits, targets, *options)
 
 
 class CrossEntropyLoss(nn.Module):
@@ -207,24 +218,20 @@ class CrossEntropyLoss(nn.Module):
         return self.loss_weight * cross_entropy(preds, targets, weight, *options)
 
 
-class L1Loss(nn.Module):
+class L1Loss(_Weighted):
     """:func:`l1_loss` times ``loss_weight``."""
 
     def __init__(self, reduction: str = "mean", loss_weight: float = 1.0) -> None:
         super().__init__()
         self.reduction, self.loss_weight = reduction, loss_weight
 
-    def forward(
-        self,
-        preds: Tensor,
-        targets: Tensor,
-        weight: Tensor | None = None,
-        avg_factor: float | None = None,
+    def loss(
+        self, preds: Tensor, targets: Tensor, weight: Tensor | None, avg_factor: float | None
     ) -> Tensor:
-        return self.loss_weight * l1_loss(preds, targets, weight, self.reduction, avg_factor)
+        return l1_loss(preds, targets, weight, self.reduction, avg_factor)
 
 
-class GIoULoss(nn.Module):
+class GIoULoss(_Weighted):
     """:func:`giou_loss` times ``loss_weight``."""
 
     def __init__(
@@ -233,18 +240,14 @@ class GIoULoss(nn.Module):
         super().__init__()
         self.eps, self.reduction, self.loss_weight = eps, reduction, loss_weight
 
-    def forward(
-        self,
-        preds: Tensor,
-        targets: Tensor,
-        weight: Tensor | None = None,
-        avg_factor: float | None = None,
+    def loss(
+        self, preds: Tensor, targets: Tensor, weight: Tensor | None, avg_factor: float | None
     ) -> Tensor:
         options = (weight, self.eps, self.reduction, avg_factor)
-        return self.loss_weight * giou_loss(preds, targets, *options)
+        return giou_loss(preds, targets, *options)
 
 
-class DiceLoss(nn.Module):
+class DiceLoss(_Weighted):
     """:func:`dice_loss` times ``loss_weight``, of logits if ``use_sigmoid``."""
 
     def __init__(
@@ -258,13 +261,9 @@ class DiceLoss(nn.Module):
         self.use_sigmoid, self.reduction = use_sigmoid, reduction
         self.loss_weight, self.eps = loss_weight, eps
 
-    def forward(
-        self,
-        preds: Tensor,
-        targets: Tensor,
-        weight: Tensor | None = None,
-        avg_factor: float | None = None,
+    def loss(
+        self, preds: Tensor, targets: Tensor, weight: Tensor | None, avg_factor: float | None
     ) -> Tensor:
         preds = preds.sigmoid() if self.use_sigmoid else preds
         options = (weight, self.eps, self.reduction, avg_factor)
-        return self.loss_weight * dice_loss(preds, targets, *options)
+        return dice_loss(preds, targets, *options)
