@@ -19,7 +19,7 @@ from benchmarks.inference import detect
 from benchmarks.step import ROOT, images, interleaved
 from detrex.checkpoint import read_checkpoint
 from detrex.checkpoint.convert import convert
-from detrex.engine.performance import apply_performance
+from detrex.modeling.performance import apply_performance
 from detrex.utils.errors import InputError
 
 CONFIG = ROOT / "projects/rt_detr/configs/rtdetr_r50vd_6x_coco.py"

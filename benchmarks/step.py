@@ -25,7 +25,7 @@ from benchmarks.attention import resident_peak
 from benchmarks.baseline.model import PlainRankDetr, step
 from detrex.engine import StepOptions, Trainer
 from detrex.engine.optim import build_optimizer
-from detrex.engine.performance import apply_performance
+from detrex.modeling.performance import apply_performance
 from detrex.utils.operators import OperatorCounter
 
 ROOT = Path(__file__).parents[1]

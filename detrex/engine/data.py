@@ -10,6 +10,7 @@ from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from omegaconf import DictConfig, OmegaConf
 
+from detrex.config.instantiation import accepts, call_with
 from detrex.data import (
     DatasetInfo,
     apply_custom_dataset,
@@ -20,8 +21,6 @@ from detrex.data import (
 from detrex.data.dataset_info import SPLITS
 from detrex.data.workers import guard_workers
 from detrex.utils.errors import InputError
-
-from .instantiation import accepts, call_with
 
 logger = logging.getLogger(__name__)
 

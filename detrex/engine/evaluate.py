@@ -15,6 +15,7 @@ from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from detrex.config.instantiation import call_with
 from detrex.data.custom_coco import given_splits
 from detrex.data.workers import guard_workers
 from detrex.evaluation.alignment import with_layers
@@ -23,7 +24,6 @@ from detrex.evaluation.coco_scores import score_text
 from detrex.evaluation.origin import write_origin
 from detrex.utils.errors import InputError
 
-from .instantiation import call_with
 from .run_folder import holds_run
 from .trainer import Trainer
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from omegaconf import DictConfig
 from torch import nn
 
+from detrex.config.instantiation import accepts, target_of
 from detrex.utils.errors import InputError
 
-from .instantiation import accepts, target_of
 from .schedule import dict_nodes
 
 logger = logging.getLogger(__name__)

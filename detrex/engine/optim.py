@@ -21,9 +21,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from detrex.config.instantiation import call_with, is_about_arguments, target_of
 from detrex.utils.errors import InputError
-
-from .instantiation import call_with, is_about_arguments, target_of
 
 logger = logging.getLogger(__name__)
 _FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)

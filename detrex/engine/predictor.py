@@ -1,6 +1,6 @@
 """A trained model, ready for images of any kind.
 
-Boxes are x0, y0, x1, y1 in pixels of the given image.
+Boxes are x0, y0, x1, y1 in pixels of the image that was passed.
 """
 
 from __future__ import annotations
@@ -21,18 +21,23 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from detrex.checkpoint.files import read_checkpoint
+from detrex.checkpoint.model import trained_model
 from detrex.config import CONFIG_FILE
-from detrex.data import DetrDatasetMapper
 from detrex.data.custom_coco import PUBLISHED_CLASSES
-from detrex.data.dataset_info import dataset_info, metadata_of_first, num_classes_fields
+from detrex.data.dataset_info import (
+    DatasetInfo,
+    dataset_info,
+    metadata_of_first,
+    num_classes_fields,
+)
+from detrex.data.detr_dataset_mapper import DetrDatasetMapper
 from detrex.data.image import as_pixels
-from detrex.evaluation.alignment import with_layers
-from detrex.export import Pretrained
+from detrex.evaluation.alignment.evaluator import with_layers
+from detrex.export.hub import Pretrained
 from detrex.utils.errors import InputError
 from detrex.utils.optional import need_package
 from detrex.utils.text import first_few, first_line
 
-from .run import trained_model
 from .settings import load_config
 
 if TYPE_CHECKING:
@@ -40,18 +45,18 @@ if TYPE_CHECKING:
 
 
 class Predictor(Pretrained):
-    """Finds what the model of a checkpoint finds; as ``--eval-only`` reads and resizes images.
+    """Detects the objects in images, which it reads and resizes as ``--eval-only`` does.
 
         predictor = detrex.Predictor("config.py", "model_final.pth")
-        found = predictor("street.jpg")  # Instances: pred_boxes, scores, pred_classes
+        instances = predictor("street.jpg")  # pred_boxes, scores, pred_classes
 
     Args:
         config: the model's config file; None takes the ``config.yaml`` beside the checkpoint.
-        checkpoint: file of weights. The classes are the checkpoint's; where it does not know them
-            (upstream's), the names are those of the data set that the config names.
-        device: None takes CUDA where there is a GPU, else the CPU.
-        threshold: least score of a detection.
-        trust_config: run what a YAML config names outside of detrex and its libraries.
+        checkpoint: file of weights. It also says the names of the classes; where it does not
+            (upstream's), they are those of the data set that the config names.
+        device: None takes the GPU if there is one, else the CPU.
+        threshold: least score of a detection, from 0 to 1.
+        trust_config: run code outside of detrex and its libraries that a YAML config names.
 
     Attributes:
         config: the resolved config.
@@ -60,8 +65,8 @@ class Predictor(Pretrained):
         category_ids: number of each class in the data set's JSON, or None.
 
     Raises:
-        InputError: files that are missing, unreadable or do not belong together; a device that is
-            not there.
+        InputError: files are missing, unreadable or do not belong together; there is no such
+            device.
     """
 
     def __init__(
@@ -72,40 +77,35 @@ class Predictor(Pretrained):
         threshold: float = 0.3,
         trust_config: bool = False,
     ) -> None:
-        if not isinstance(threshold, int | float):
+        if not (isinstance(threshold, int | float) and 0 <= threshold <= 1):
             raise InputError(f"threshold {threshold!r}: scores are numbers between 0 and 1")
-        if not 0 <= threshold <= 1:
-            raise InputError(f"threshold {threshold}: scores are between 0 and 1")
         self.threshold = threshold
         content = read_checkpoint(checkpoint)
         metadata = content.get("metadata") or {}
         path = str(config or _config_beside(checkpoint))
         self.config = load_config(path, trust_config=trust_config)
-        self.classes: list[str] | None = metadata.get("classes") or data_set_classes(self.config)
-        ids = metadata.get("category_ids")
-        self.category_ids: list[int] | None = ids or _data_set_ids(self.config, self.classes)
         if metadata.get("classes"):
-            _take_classes(self.config, metadata["classes"], checkpoint)
+            _set_num_classes(self.config, metadata["classes"], checkpoint)
+        data_set = registered_data_set(self.config)
+        self.classes: list[str] | None = metadata.get("classes") or (data_set and data_set.classes)
+        self.category_ids: list[int] | None = metadata.get("category_ids")
+        if not self.category_ids and data_set and data_set.classes == self.classes:
+            self.category_ids = data_set.category_ids
         self._mapper = _test_mapper(self.config)
         model = trained_model(self.config, str(checkpoint), content)
         self.model = _moved(model.eval(), device)
 
-    @property
-    def image_format(self) -> str:
-        """Channel order that the model reads, "RGB" or "BGR"."""
-        return self._mapper.img_format
-
     @torch.no_grad()
     def __call__(self, images: object, batch_size: int = 8) -> Instances | list[Instances]:
-        """Detect in an image, or in each of a list.
+        """Detect the objects in an image, or in each of a list.
 
         Args:
-            images: anything that :func:`detrex.data.image.as_pixels` reads: a path, bytes, a PIL
-                image, an RGB array (H, W, 3), a tensor (3, H, W); or a list or tuple of such.
+            images: an image as :func:`detrex.data.image.as_pixels` reads it: a path, bytes, a PIL
+                image, an RGB array (H, W, 3), a tensor (3, H, W); or a list or tuple of images.
             batch_size: how many images of one size (after resizing) run at once.
 
         Returns:
-            Instances on the CPU, best score first, or a list of them in the order of the images.
+            Instances on the CPU, best score first; for a list, one for each image in its order.
 
         Raises:
             InputError: an image that cannot be read, or a batch of none.
@@ -114,27 +114,17 @@ class Predictor(Pretrained):
             return self([images])[0]
         if batch_size < 1:
             raise InputError(f"batch_size {batch_size}: give 1 or more")
-        found: dict[int, Instances] = {}
-        waiting = defaultdict(list)  # size of the model's input -> [(place in images, input)]
+        instances: dict[int, Instances] = {}
+        batches = defaultdict(list)  # size of the model's input -> [(index of the image, input)]
         for i, image in enumerate(images):
             inputs = self.inputs(image, f"image {i}")
-            batch = waiting[inputs["image"].shape]
-            batch.append((i, inputs))
-            if len(batch) == batch_size:
-                found |= self._detect(waiting.pop(inputs["image"].shape))
-        for batch in waiting.values():
-            found |= self._detect(batch)
-        return [found[i] for i in range(len(images))]
-
-    @torch.no_grad()
-    def layers(self, image: object) -> list[Instances]:
-        """What each decoder layer would find in an image if it were the last, first layer first.
-
-        One list entry for a model that does not show its layers.
-        """
-        output = with_layers(self.model)([self.inputs(image)])[0]
-        layers = output["queries"].detections if "queries" in output else [output["instances"]]
-        return [self._kept(found) for found in layers]
+            size = inputs["image"].shape
+            batches[size].append((i, inputs))
+            if len(batches[size]) == batch_size:
+                instances |= self._detect(batches.pop(size))
+        for batch in batches.values():
+            instances |= self._detect(batch)
+        return [instances[i] for i in range(len(images))]
 
     def inputs(self, image: object, name: str = "image") -> dict:
         """The image as the model reads it: ``image`` (3, H, W), original ``height``, ``width``."""
@@ -143,65 +133,90 @@ class Predictor(Pretrained):
         height, width = pixels.shape[:2]
         return {"image": self._mapper.augment(ordered)[0], "height": height, "width": width}
 
-    def about(self) -> dict:
-        """What a program needs that runs the exported model: classes, category_ids, image_format;
-        and to what images are resized: short_edge and longest_side (None: no limit), or size
-        (height, width).
+    def _detect(self, batch: Sequence[tuple[int, dict]]) -> dict[int, Instances]:
+        indices, inputs = zip(*batch, strict=True)
+        detections = [self._confident(output["instances"]) for output in self.model([*inputs])]
+        return dict(zip(indices, detections, strict=True))
 
-        Raises InputError for a test mapper that does more, or something else, than resize.
+    def _confident(self, instances: Instances) -> Instances:
+        """The instances over the threshold, sorted: models with a softmax do not sort."""
+        instances = instances.to("cpu")
+        instances = instances[instances.scores.argsort(descending=True, stable=True)]
+        return instances[instances.scores >= self.threshold]
+
+    @torch.no_grad()
+    def layers(self, image: object) -> list[Instances]:
+        """What each decoder layer would detect in an image if it were the last, first layer first.
+
+        A model that does not show its layers counts as one layer.
         """
-        known = {"classes": self.classes, "category_ids": self.category_ids}
-        return {**known, "image_format": self.image_format, **_resizing(self._mapper.augmentation)}
+        output = with_layers(self.model)([self.inputs(image)])[0]
+        layers = output["queries"].detections if "queries" in output else [output["instances"]]
+        return [self._confident(instances) for instances in layers]
 
     def name(self, label: int) -> str:
-        """Of a class; its number if nobody knows its name."""
+        """The name of a class; its number if the name is not known."""
         return self.classes[label] if self.classes else str(label)
 
-    def labelled(self, found: Instances) -> list[tuple[list[float], str, float]]:
+    def labelled(self, instances: Instances) -> list[tuple[list[float], str, float]]:
         """Detections as (box, class name, score)."""
-        boxes, scores = found.pred_boxes.tensor.tolist(), found.scores.tolist()
-        names = map(self.name, found.pred_classes.tolist())
+        boxes, scores = instances.pred_boxes.tensor.tolist(), instances.scores.tolist()
+        names = map(self.name, instances.pred_classes.tolist())
         return list(zip(boxes, names, scores, strict=True))
 
-    def to_dict(self, found: Instances) -> dict:
-        """Plain values for JSON: width, height, detections of class, label, score and box; and, as
-        COCO's results have them, bbox (x0, y0, width, height) and category_id, None if unknown."""
-        height, width = found.image_size
+    def to_dict(self, instances: Instances) -> dict:
+        """Plain values for JSON: width and height of the image, and its detections.
+
+        A detection has class, label, score and box; and, as in COCO's results, bbox (x0, y0,
+        width, height) and category_id (None if unknown).
+        """
+        height, width = instances.image_size
+        labels = instances.pred_classes.tolist()
         detections = []
-        for label, (box, name, score) in zip(
-            found.pred_classes.tolist(), self.labelled(found), strict=True
-        ):
+        for label, (box, name, score) in zip(labels, self.labelled(instances), strict=True):
             x0, y0, x1, y1 = box
-            entry = {"class": name, "label": label, "score": score, "box": box}
-            category = self.category_ids[label] if self.category_ids else None
             detections.append(
-                {**entry, "category_id": category, "bbox": [x0, y0, x1 - x0, y1 - y0]}
+                {
+                    "class": name,
+                    "label": label,
+                    "score": score,
+                    "box": box,
+                    "category_id": self.category_ids[label] if self.category_ids else None,
+                    "bbox": [x0, y0, x1 - x0, y1 - y0],
+                }
             )
         return {"width": width, "height": height, "detections": detections}
 
-    def to_supervision(self, found: Instances) -> supervision.Detections:
+    def to_supervision(self, instances: Instances) -> supervision.Detections:
         """Detections as ``supervision.Detections``, with ``class_name`` among their data.
 
-        Raises InputError where supervision is not installed.
+        Raises:
+            InputError: supervision is not installed.
         """
         need_package("supervision", "supervision")
         import supervision
 
-        detections = supervision.Detections.from_detectron2({"instances": found})
-        names = [name for _, name, _ in self.labelled(found)]
+        detections = supervision.Detections.from_detectron2({"instances": instances})
+        names = [name for _, name, _ in self.labelled(instances)]
         detections.data["class_name"] = np.array(names, dtype=str)
         return detections
 
-    def _detect(self, batch: Sequence[tuple[int, dict]]) -> dict[int, Instances]:
-        outputs = self.model([inputs for _, inputs in batch])
-        found = [self._kept(output["instances"]) for output in outputs]
-        return {place: f for (place, _), f in zip(batch, found, strict=True)}
+    @property
+    def image_format(self) -> str:
+        """Channel order that the model reads, "RGB" or "BGR"."""
+        return self._mapper.img_format
 
-    def _kept(self, found: Instances) -> Instances:
-        """Those over the threshold, best first: models with a softmax do not sort theirs."""
-        found = found.to("cpu")
-        found = found[found.scores.argsort(descending=True, stable=True)]
-        return found[found.scores >= self.threshold]
+    def about(self) -> dict:
+        """What a program has to know to run the exported model.
+
+        These are classes, category_ids, image_format, and how images are resized: to size (height,
+        width), or to short_edge and at most longest_side (None: no limit).
+
+        Raises:
+            InputError: the test mapper does not only resize.
+        """
+        known = {"classes": self.classes, "category_ids": self.category_ids}
+        return {**known, "image_format": self.image_format, **_resizing(self._mapper.augmentation)}
 
 
 def _config_beside(checkpoint: str | Path) -> Path:
@@ -211,8 +226,12 @@ def _config_beside(checkpoint: str | Path) -> Path:
     return beside
 
 
-def _take_classes(config: DictConfig, classes: list[str], checkpoint: str | Path) -> None:
-    """Give the model the checkpoint's number of classes; as in training, only COCO's gives way."""
+def _set_num_classes(config: DictConfig, classes: list[str], checkpoint: str | Path) -> None:
+    """Set the model's number of classes to the checkpoint's; as in training, only COCO's gives way.
+
+    Raises:
+        InputError: the config has another number.
+    """
     for key, value, node in num_classes_fields(config.model, "model"):
         if value not in (PUBLISHED_CLASSES, len(classes)):
             raise InputError(
@@ -222,20 +241,12 @@ def _take_classes(config: DictConfig, classes: list[str], checkpoint: str | Path
         node["num_classes"] = len(classes)
 
 
-def data_set_classes(config: DictConfig) -> list[str] | None:
-    """Names of the classes of the config's data set, if it is a known one and as large."""
+def registered_data_set(config: DictConfig) -> DatasetInfo | None:
+    """The config's test set, if it is registered and has as many classes as the model."""
     metadata = metadata_of_first(OmegaConf.select(config, "dataloader.test.dataset.names"))
-    known = metadata and metadata.get("thing_classes")
+    classes = metadata and metadata.get("thing_classes")
     counts = {count for _, count, _ in num_classes_fields(config.model, "model")}
-    return list(known) if known and counts == {len(known)} else None
-
-
-def _data_set_ids(config: DictConfig, classes: list[str] | None) -> list[int] | None:
-    """Category ids of the config's data set, if it is a known one of these classes."""
-    metadata = metadata_of_first(OmegaConf.select(config, "dataloader.test.dataset.names"))
-    if metadata is None or classes is None or metadata.get("thing_classes") != classes:
-        return None
-    return dataset_info(metadata.name).category_ids
+    return dataset_info(metadata.name) if classes and counts == {len(classes)} else None
 
 
 def _test_mapper(config: DictConfig) -> DetrDatasetMapper:

@@ -9,7 +9,6 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from detectron2.config import instantiate
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
@@ -17,6 +16,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from detrex.checkpoint import load_weights, read_checkpoint
+from detrex.checkpoint.model import build_model, trained_model
 from detrex.config import config_yaml, json_config
 from detrex.data import DatasetInfo
 from detrex.utils.cli import write_out
@@ -27,10 +27,8 @@ from .checkpoints import newest_checkpoint, next_iteration, restore
 from .data import build_loader, prepare_data, read_train_set
 from .evaluate import check_evaluation, evaluate, is_evaluated, own_folder
 from .folder_lock import LOCK, only_run
-from .instantiation import is_about_arguments
 from .matcher_switch import keep_matcher_switch, resolve_matcher_switch, switch_values
 from .optim import freeze
-from .performance import apply_performance
 from .preemption import Preemption
 from .run_folder import (
     METRICS,
@@ -90,27 +88,6 @@ def evaluate_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
     return evaluate(cfg, model.to(cfg.train.device), own_folder(cfg, path), weights)
 
 
-def trained_model(
-    cfg: DictConfig, checkpoint: str, content: dict, allow_partial: bool = False
-) -> nn.Module:
-    """Build the config's model, on the CPU, with exactly the weights of a checkpoint's content: the
-    averaged ones where the config says so and the file has them.
-
-    Raises:
-        InputError: without ``allow_partial``, a checkpoint that does not fit.
-    """
-    model, ema = _build_model(cfg), cfg.train.model_ema
-    averaged, strict = ema.enabled and ema.use_ema_weights_for_eval_only, not allow_partial
-    load_weights(model, checkpoint, strict=strict, averaged=averaged, content=content)
-    if "ema_state" in content and not averaged:
-        logger.info(
-            "%s has averaged weights too: train.model_ema.enabled=true "
-            "train.model_ema.use_ema_weights_for_eval_only=true takes those",
-            checkpoint,
-        )
-    return model
-
-
 def train_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
     """Train, from the start or from the output folder's last checkpoint.
 
@@ -141,7 +118,7 @@ def _train(
     batch = cfg.dataloader.train.total_batch_size
     epoch_length = None if records is None else math.ceil(len(records) / batch)
     _resolve(cfg, args, epoch_length, saved)
-    model = _build_model(cfg).to(cfg.train.device)
+    model = build_model(cfg).to(cfg.train.device)
     freeze(model, cfg.train.freeze)
     checkpoint = newest_checkpoint(folder) if args.resume else None
     content, data = on_all_processes(lambda: _load(cfg, args, model, data, checkpoint))
@@ -172,17 +149,6 @@ def _read_data(cfg: DictConfig, info: DatasetInfo | None) -> tuple[Sequence[dict
     check_evaluation(cfg)
     records = read_train_set(cfg)
     return records, describe_data(cfg, info, records, is_evaluated(cfg))
-
-
-def _build_model(cfg: DictConfig) -> nn.Module:
-    try:
-        model = instantiate(cfg.model)
-    except (TypeError, ValueError) as error:
-        if not is_about_arguments(error):
-            raise
-        raise InputError(f"the config's model cannot be built: {error}") from error
-    apply_performance(cfg.train, model)
-    return model
 
 
 def _resolve(

@@ -14,13 +14,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from detrex.config import get_config
 from detrex.config.config import existing_file
+from detrex.config.instantiation import accepts, arguments, target_of
 from detrex.config.trust import load_yaml
 from detrex.data.dataset_info import SPLITS
 from detrex.utils.errors import InputError
 from detrex.utils.images import is_address
 from detrex.utils.text import first_line, literal
 
-from .instantiation import accepts, arguments, target_of
 from .values import check_values
 
 _DATASET = dict(

@@ -10,9 +10,9 @@ from torch.nn.parallel import DistributedDataParallel
 from detrex.config import get_config
 from detrex.engine.build import _distributed
 from detrex.engine.data import build_loader
-from detrex.engine.performance import apply_performance
 from detrex.engine.settings import load_config
 from detrex.layers import DecoderLayer, EncoderLayer
+from detrex.modeling.performance import apply_performance
 from detrex.utils.errors import InputError
 from tests.engine.runs import CONFIG
 from tests.models import image, tiny

@@ -13,7 +13,7 @@ from detrex.checkpoint import files as files_of_checkpoints
 from detrex.config import config_yaml
 from detrex.data.image import as_pixels
 from detrex.engine import main
-from detrex.engine.predictor import data_set_classes
+from detrex.engine.predictor import registered_data_set
 from detrex.engine.settings import load_config
 from detrex.utils.errors import InputError
 from tests.experiments.fake_runs import CLASSES, write_model
@@ -158,9 +158,9 @@ def test_names_of_classes(folder, tmp_path):
 
 def test_names_of_a_known_data_set():
     config = load_config("projects/rank_detr/configs/rank_detr_r50_two_stage_12ep.py")
-    assert data_set_classes(config)[:2] == ["person", "bicycle"]
+    assert registered_data_set(config).classes[:2] == ["person", "bicycle"]
     config.model.num_classes = 91
-    assert data_set_classes(config) is None
+    assert registered_data_set(config) is None
 
 
 @pytest.mark.filterwarnings("ignore:OpenCV")
@@ -187,7 +187,7 @@ def test_supervision(files, predictor):
         ("five.yaml", "model.pth", {}, r"num_classes=5, but .*model.pth has 2 classes \(cat"),
         ("five.yaml", "other.pth", {}, r"of another shape \(.*is it of this config"),
         (None, "model.pth", {"device": "gpu7"}, "device gpu7: "),
-        (None, "model.pth", {"threshold": 30}, "scores are between 0 and 1"),
+        (None, "model.pth", {"threshold": 30}, "threshold 30: scores are numbers between 0 and 1"),
         (None, "model.pth", {"threshold": "0.5"}, "threshold '0.5': scores are numbers"),
         ("no_mapper.yaml", "model.pth", {}, "must be a DetrDatasetMapper: it is a NoneType"),
     ],

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
+from detrex.checkpoint.model import trained_model
 from detrex.checkpoint.weights import write_safetensors
-from detrex.engine.run import trained_model
 from detrex.engine.settings import load_config
 from detrex.utils.errors import InputError
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 import yaml
 
+from detrex.checkpoint.model import trained_model
 from detrex.engine.failures import describe_failure
 from detrex.engine.nan_guard import NonFiniteLoss
-from detrex.engine.run import trained_model
 from detrex.engine.settings import apply_overrides, load_config
 from detrex.utils.errors import InputError
 from tests.engine.runs import CONFIG, assert_equal
