@@ -15,7 +15,7 @@ from detectron2.config import instantiate
 from torch import nn
 
 from benchmarks.step import CONFIG, images
-from detrex.engine.settings import load_config
+from detrex.config.load import load_config
 
 SIZES = ((480, 640), (800, 1333))
 

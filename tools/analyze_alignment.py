@@ -22,9 +22,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))  # projects/ of a checkout, from any folder
 
 from detrex.config.instantiation import accepts
+from detrex.config.load import load_config
 from detrex.engine.cli import default_argument_parser
 from detrex.engine.cli import main as train_net
-from detrex.engine.settings import load_config
 from detrex.evaluation.alignment import (
     AlignmentReport,
     Definitions,

@@ -39,7 +39,7 @@ def main() -> None:
     args = parse()
     from detectron2.config import instantiate  # take seconds: not before --help
 
-    from detrex.engine.settings import load_config
+    from detrex.config.load import load_config
     from detrex.modeling import analysis
 
     model = instantiate(load_config(args.config_file, args.opts, args.trust_config).model).eval()

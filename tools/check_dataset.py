@@ -55,9 +55,9 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     args = parse()
     from detrex.checkpoint import existing_checkpoint  # take seconds: not before --help
+    from detrex.config.load import load_config
     from detrex.data.layouts import read_layout
     from detrex.engine.data import prepare_data
-    from detrex.engine.settings import load_config
     from detrex.experiments import dataset_check as check
 
     data = args.data.resolve()

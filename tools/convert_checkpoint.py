@@ -24,7 +24,7 @@ from detrex.checkpoint import compare, read_checkpoint, save_checkpoint
 from detrex.checkpoint.convert import NAMES, RESNET, convert, detect_layout
 from detrex.checkpoint.layouts import LAYOUTS
 from detrex.checkpoint.weights import write_tensors
-from detrex.engine.settings import load_config
+from detrex.config.load import load_config
 from detrex.utils.cli import add_trust_config, run_command
 from detrex.utils.errors import InputError
 from detrex.utils.files import check_writable

@@ -26,7 +26,7 @@ def main() -> None:
 
     from detrex.checkpoint import existing_checkpoint, load_weights
     from detrex.config import CONFIG_FILE
-    from detrex.engine import load_config
+    from detrex.config.load import load_config
     from detrex.engine.replay import replay
 
     existing_checkpoint(args.snapshot)

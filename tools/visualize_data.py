@@ -33,8 +33,8 @@ def main() -> None:
         raise InputError(f"{args.overrides[0]}: goes with --config-file")
     from detectron2.config import instantiate  # take seconds: not before --help
 
+    from detrex.config.load import load_config
     from detrex.data.annotation_files import annotation_files
-    from detrex.engine.settings import load_config
     from detrex.evaluation.coco_json import load_ground_truth
     from detrex.experiments.pictures import augmented, dataset_samples, side_by_side
     from detrex.utils.contact_sheet import LEGEND, contact_sheet

@@ -177,6 +177,8 @@ def _is_known(target: object) -> bool:
         return False
     if not target.startswith(_PACKAGES):
         return False
+    if target in _FUNCTIONS:  # without importing it: a predictor needs no optimizer
+        return True
     try:
         target = locate(target)
     except Exception:  # whatever the import of a module raises

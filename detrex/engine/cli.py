@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from detrex.config.load import load_config
 from detrex.utils.cli import add_trust_config
 from detrex.utils.signals import STOP_SIGNALS
 from detrex.utils.streams import outlive_readers
@@ -17,7 +18,6 @@ from .failures import describe_failure
 from .launch import Machines, launch
 from .preemption import end_at_signals
 from .run import run
-from .settings import load_config
 
 
 def default_argument_parser() -> argparse.ArgumentParser:

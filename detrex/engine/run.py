@@ -18,6 +18,7 @@ from torch import nn
 from detrex.checkpoint import load_weights, read_checkpoint
 from detrex.checkpoint.model import build_model, trained_model
 from detrex.config import config_yaml, json_config
+from detrex.config.load import load_config
 from detrex.data import DatasetInfo
 from detrex.utils.cli import write_out
 from detrex.utils.errors import InputError
@@ -39,7 +40,6 @@ from .run_folder import (
     write_record,
 )
 from .schedule import resolve_schedule
-from .settings import load_config
 from .trained_on import (
     check_processes_agree,
     check_resumed,

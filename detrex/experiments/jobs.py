@@ -13,8 +13,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from detrex.config import CONFIG_FILE, json_config
+from detrex.config.load import load_config
 from detrex.engine.run_folder import FINAL
-from detrex.engine.settings import load_config
 from detrex.utils.errors import InputError
 from detrex.utils.small_files import is_a
 

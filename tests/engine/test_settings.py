@@ -2,7 +2,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from detrex.config import config_yaml
-from detrex.engine.settings import load_config
+from detrex.config.load import load_config
 from detrex.utils.errors import InputError
 from tests.engine.runs import CONFIG
 from tests.models import RANK_DETR, ROOT

@@ -12,15 +12,13 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from detrex.config import get_config
-from detrex.config.config import existing_file
-from detrex.config.instantiation import accepts, arguments, target_of
-from detrex.config.trust import load_yaml
-from detrex.data.dataset_info import SPLITS
 from detrex.utils.errors import InputError
 from detrex.utils.images import is_address
 from detrex.utils.text import first_line, literal
 
+from .config import existing_file, get_config
+from .instantiation import accepts, arguments, target_of
+from .trust import load_yaml
 from .values import check_values
 
 _DATASET = dict(
@@ -35,7 +33,11 @@ _PATHS = (
     "train.output_dir",
     "train.init_checkpoint",
     "dataloader.evaluator.output_dir",
-    *(f"dataloader.dataset.{split}.{key}" for split in SPLITS for key in ("json", "images")),
+    *(
+        f"dataloader.dataset.{split}.{key}"
+        for split in ("train", "val")
+        for key in ("json", "images")
+    ),
 )
 
 
