@@ -71,7 +71,7 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
 
 
 def of_model(arguments: list[str], output: str, definitions: Definitions) -> AlignmentReport:
-    """Evaluate as ``train_net.py --eval-only`` does, with the evaluator's diagnosis on."""
+    """Evaluate as ``train_net.py --eval-only`` does, with the evaluator's diagnosis."""
     args = default_argument_parser().parse_intermixed_args(arguments)
     cfg = load_config(args.config_file, args.opts, args.trust_config)
     evaluator = cfg.dataloader.get("evaluator")
@@ -82,8 +82,8 @@ def of_model(arguments: list[str], output: str, definitions: Definitions) -> Ali
         )
     if not args.resume and not any(o.startswith("train.init_checkpoint=") for o in args.opts):
         raise InputError("give train.init_checkpoint=FILE, the checkpoint to measure")
-    given = json.dumps(vars(definitions)).replace('"', "")
-    overrides = ["dataloader.evaluator.diagnose=" + given]
+    values = json.dumps(vars(definitions)).replace('"', "")
+    overrides = [f"dataloader.evaluator.diagnose={values}"]
     overrides += [f"dataloader.evaluator.output_dir={output}"]
     path = Path(output) / FILE_NAME
     before = path.stat().st_mtime_ns if path.exists() else None
