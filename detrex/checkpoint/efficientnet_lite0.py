@@ -23,6 +23,14 @@ PREFIX = "backbone.timm_model."
 PIXEL_MEAN, PIXEL_STD = 127.0, 128.0
 
 
+def write_backbone_weights(path: str | os.PathLike) -> int:
+    """Write a checkpoint of the backbone by a detector's names; return the number of tensors."""
+    weights = classifier_weights()
+    features = timm.create_model("efficientnet_lite0", features_only=True).state_dict()
+    save_checkpoint({"model": {PREFIX + name: weights[name] for name in features}}, Path(path))
+    return len(features)
+
+
 def classifier_weights() -> dict[str, Tensor]:
     """Return the package's tensors by the names of ``timm.create_model("efficientnet_lite0")``.
 
@@ -50,17 +58,3 @@ def match_by_order(shipped: dict[str, Tensor], expected: dict[str, Tensor]) -> d
     if len(shipped) != len(expected):
         raise InputError(f"{PACKAGE}: {len(shipped)} tensors, timm's model has {len(expected)}")
     return dict(zip(expected, shipped.values(), strict=True))
-
-
-def backbone_weights() -> dict[str, Tensor]:
-    """Return the weights of timm's ``features_only`` model by a detector's names."""
-    weights = classifier_weights()
-    features = timm.create_model("efficientnet_lite0", features_only=True)
-    return {PREFIX + name: weights[name] for name in features.state_dict()}
-
-
-def write_backbone_weights(path: str | os.PathLike) -> int:
-    """Write ``{"model": backbone_weights()}`` to ``path``; returns how many tensors."""
-    weights = backbone_weights()
-    save_checkpoint({"model": weights}, Path(path))
-    return len(weights)
