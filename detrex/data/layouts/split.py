@@ -133,16 +133,22 @@ class Split:
         split.annotations = [a for a in self.annotations if a["image_id"] in ids]
         return split
 
+    def content(self) -> dict:
+        """Return the content of the split's COCO JSON. Raises InputError for a damaged JSON."""
+        if self.json_file is not None:
+            entries = read_entries(self.json_file)
+            return {key: list(section.values()) for key, section in entries._asdict().items()}
+        return {
+            "images": self.image_entries,
+            "annotations": self.annotations,
+            "categories": self.categories,
+        }
+
     def saved(self, path: Path) -> Path:
         """Return the split's COCO JSON, which is written to ``path`` if there is none yet."""
         if self.json_file is None:
-            content = {
-                "images": self.image_entries,
-                "annotations": self.annotations,
-                "categories": self.categories,
-            }
             with atomic_write(path) as stream:
-                json.dump(content, stream)
+                json.dump(self.content(), stream)
             self.json_file = path
         return self.json_file
 
