@@ -52,8 +52,6 @@ class Record:
 class DType(Record):
     """``numpy.dtype``: a numeric type of fixed size; its state says the byte order."""
 
-    __slots__ = ()
-
     def value(self, of: Callable[[object], object]) -> np.dtype:
         code = _text(of(self.args[0]))
         order, *structure = self.state[1:5] if self.state else ("|", None, None, None)
@@ -66,8 +64,6 @@ class DType(Record):
 class Array(Record):
     """``_reconstruct``: its state is (version, shape, dtype, whether column-major, bytes)."""
 
-    __slots__ = ()
-
     def value(self, of: Callable[[object], object]) -> np.ndarray:
         _, shape, dtype, by_columns, raw = self.state
         return _array(of(raw), of(dtype), of(shape), "F" if by_columns else "C")
@@ -75,8 +71,6 @@ class Array(Record):
 
 class Buffer(Record):
     """``_frombuffer``: an array in protocol 5."""
-
-    __slots__ = ()
 
     def value(self, of: Callable[[object], object]) -> np.ndarray:
         raw, dtype, shape, order = self.args
@@ -86,8 +80,6 @@ class Buffer(Record):
 class Scalar(Record):
     """``scalar``: one number of numpy's."""
 
-    __slots__ = ()
-
     def value(self, of: Callable[[object], object]) -> np.generic:
         dtype, raw = self.args
         return _array(of(raw), of(dtype), (), "C")[()]
@@ -95,8 +87,6 @@ class Scalar(Record):
 
 class Encoded(Record):
     """``_codecs.encode``, or ``bytes`` without an argument: bytes in old protocols."""
-
-    __slots__ = ()
 
     def value(self, of: Callable[[object], object]) -> bytes:
         text, encoding = self.args or ("", "latin1")
@@ -108,8 +98,6 @@ class Encoded(Record):
 class Content(Record):
     """omegaconf's containers and values, which upstream's optimizer states hold."""
 
-    __slots__ = ()
-
     def value(self, of: Callable[[object], object]) -> object:
         return of(self.state["_content" if "_content" in self.state else "_val"])
 
@@ -117,16 +105,12 @@ class Content(Record):
 class Attributes(Record):
     """``argparse.Namespace``, which DETR and its descendants save, and the like."""
 
-    __slots__ = ()
-
     def value(self, of: Callable[[object], object]) -> object:
         return of(self.state or {})
 
 
 class Name(Record):
     """A type that is an argument of a call, never a value."""
-
-    __slots__ = ()
 
 
 RECORDS: dict[str, type[Record]] = {

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from detrex.utils.errors import InputError
 from detrex.utils.images import unreadable
 
-from .image import AugInput, FastAugInput, read_image, read_image_by_pil, to_tensor
+from .image import AugInput, read_image, to_tensor
 
 EMPTY = 1e-5  # pixels; detectron2's limit: a box with a smaller side is empty
 
@@ -84,9 +84,8 @@ class DetrDatasetMapper:
 
     def read(self, record: dict) -> np.ndarray:
         """Read a record's file, uint8 (H, W, 3); raises the errors of :meth:`__call__`."""
-        read = read_image if self._fast else read_image_by_pil
         try:
-            image = read(record["file_name"], self.img_format)
+            image = read_image(record["file_name"], self.img_format, self._fast)
             detection_utils.check_image_size(record, image)
         except detection_utils.SizeMismatchError as error:
             raise InputError(str(error)) from error
@@ -101,7 +100,7 @@ class DetrDatasetMapper:
 
         Returns the model's input, uint8 (3, H, W), and what was done to the image.
         """
-        inputs = (FastAugInput if self._fast else AugInput)(pixels)
+        inputs = AugInput(pixels, self._fast)
         transforms = T.AugmentationList(self._pick_augmentation())(inputs)
         image = to_tensor(inputs.image)
         return image if self._fast else image.contiguous(), transforms

@@ -40,12 +40,15 @@ _TURNS = {  # EXIF orientation -> the upright image
 }
 
 
-def read_image(file_name: str, image_format: str) -> np.ndarray:
+def read_image(file_name: str, image_format: str, fast: bool = True) -> np.ndarray:
     """Read a file as detectron2's ``read_image`` does, EXIF orientation applied.
+
+    Unlike detectron2's, damaged files raise, and of 16-bit grey the upper 8 bits are taken.
 
     Args:
         file_name: a path or address; see :func:`detrex.utils.images.from_file`.
         image_format: "RGB" or "BGR"; any other format of detectron2 goes through PIL.
+        fast: decode JPEG by torchvision, the rest by PIL; else all by PIL.
 
     Returns uint8 (H, W, 3). Raises the errors of ``from_file`` and PIL. A header with more pixels
     than PIL's limit is an error before memory for them is taken.
@@ -53,26 +56,14 @@ def read_image(file_name: str, image_format: str) -> np.ndarray:
 
     def decode(stream: BinaryIO) -> np.ndarray:
         start = stream.read(len(_JPEG_START))
-        if start == _JPEG_START and image_format in ("RGB", "BGR"):
+        if fast and start == _JPEG_START and image_format in ("RGB", "BGR"):
             image = _decode(start + stream.read())
             if image is not None:
                 return image if image_format == "RGB" else image[:, :, ::-1]
         stream.seek(0)
-        return _decode_by_pil(stream, image_format)
+        return detection_utils.convert_PIL_to_numpy(upright_8bit(opened(stream)), image_format)
 
     return from_file(file_name, decode)
-
-
-def read_image_by_pil(file_name: str, image_format: str) -> np.ndarray:
-    """Read a file with detectron2's own pixels; arguments, result and errors as :func:`read_image`.
-
-    Unlike detectron2's, damaged files raise, and of 16-bit grey the upper 8 bits are taken.
-    """
-    return from_file(file_name, lambda stream: _decode_by_pil(stream, image_format))
-
-
-def _decode_by_pil(stream: BinaryIO, image_format: str) -> np.ndarray:
-    return detection_utils.convert_PIL_to_numpy(upright_8bit(opened(stream)), image_format)
 
 
 def _decode(content: bytes) -> np.ndarray | None:
@@ -137,24 +128,23 @@ def _as_pixels(image: object) -> np.ndarray:
 
 
 class AugInput(T.AugInput):
-    """detectron2's, with bounds on sizes: it would resize 20000 x 1 to a side of 0, or to 9 GB."""
+    """detectron2's, with bounds on sizes: it would resize 20000 x 1 to a side of 0, or to 9 GB.
+
+    Args:
+        image: (H, W, C).
+        fast: flip and resize with torchvision's kernels.
+    """
+
+    def __init__(self, image: np.ndarray, fast: bool) -> None:
+        super().__init__(image)
+        self.fast = fast
 
     def transform(self, tfm: T.Transform) -> None:
         if isinstance(tfm, T.ResizeTransform):
             shrink = max(1, tfm.new_h * tfm.new_w / MAX_PIXELS) ** 0.5
             tfm.new_h = max(1, int(tfm.new_h / shrink))
             tfm.new_w = max(1, int(tfm.new_w / shrink))
-        self._move(tfm)
-
-    def _move(self, tfm: T.Transform) -> None:
-        super().transform(tfm)
-
-
-class FastAugInput(AugInput):
-    """An image that detectron2's augmentations flip and resize with torchvision's kernels."""
-
-    def _move(self, tfm: T.Transform) -> None:
-        self.image = apply_image(tfm, self.image)
+        self.image = apply_image(tfm, self.image) if self.fast else tfm.apply_image(self.image)
 
 
 def apply_image(tfm: T.Transform, image: np.ndarray) -> np.ndarray:

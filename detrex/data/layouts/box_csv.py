@@ -20,7 +20,7 @@ from detrex.utils.errors import InputError
 from detrex.utils.images import ENDINGS
 
 from .files import Files, split_of
-from .split import Split
+from .split import Split, in_pixels
 from .text import is_number, number, open_text
 
 CSV_ENDINGS = ".csv", ".tsv"
@@ -226,12 +226,14 @@ def _add(
         if row.image not in entries:
             path = paths.get(row.image)
             if path is None:
-                split.without_image(f"{file}:{row.line}: {row.image}", taken=False)
+                split.note_missing_image(f"{file}:{row.line}: {row.image}", taken=False)
             entries[row.image] = path and split.add_image(files.use(path), _size(row.size))
         if (entry := entries[row.image]) and any(row.box):
             try:
-                scale = (entry["width"], entry["height"]) * 2 if fractions else (1,) * 4
-                split.add_box(entry, split.category_id(row.label), _corners(row, scale))
+                category_id, corners = split.category_id(row.label), _corners(row)
+                split.add_box(
+                    entry, category_id, in_pixels(entry, corners) if fractions else corners
+                )
             except ValueError as error:
                 kind = "rows without a class or a box, left out"
                 split.problems[kind].append(f"{file}:{row.line}: {error}")
@@ -245,10 +247,10 @@ def _size(texts: list[str]) -> tuple[int, int] | None:
     return width, height
 
 
-def _corners(row: _Row, scale: Sequence[float]) -> list[float]:
+def _corners(row: _Row) -> list[float]:
     if len(row.box) != 4:
         raise ValueError(f"a box of {len(row.box)} numbers")
-    x0, y0, x1, y1 = (number(text) * factor for text, factor in zip(row.box, scale, strict=True))
+    x0, y0, x1, y1 = map(number, row.box)
     return [x0, y0, x0 + x1, y0 + y1] if row.sides else [x0, y0, x1, y1]
 
 

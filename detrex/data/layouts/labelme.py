@@ -42,7 +42,7 @@ def read_labelme(files: Files) -> dict[str, Split]:
                 _add(split, files.use(images[path]), contents[path], files.root / path)
             else:
                 where = f"{files.root / path}: {contents[path].get('imagePath')}"
-                split.without_image(where, taken=path in rivals)
+                split.note_missing_image(where, taken=path in rivals)
     return splits
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from detrex.utils.errors import InputError
 
 from .files import Files
-from .split import Split
+from .split import Split, in_pixels
 from .text import number, open_text
 
 BOXES, CLASSES = "*annotations-bbox.csv", "*class-descriptions-boxable.csv"
@@ -69,6 +69,4 @@ def _add(split: Split, file: Path, category_ids: dict[str, int]) -> None:
             if name not in images:
                 images[name] = split.add_image(split.images / f"{name}.jpg")
             if image := images[name]:
-                sides = (image["width"], image["height"]) * 2
-                pixels = [c * s for c, s in zip(corners, sides, strict=True)]
-                split.add_box(image, category_id, pixels, crowd=group)
+                split.add_box(image, category_id, in_pixels(image, corners), crowd=group)

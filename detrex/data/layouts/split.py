@@ -69,7 +69,7 @@ class Split:
         self.image_entries.append(entry)
         return entry
 
-    def without_image(self, where: str, taken: bool) -> None:
+    def note_missing_image(self, where: str, taken: bool) -> None:
         """Note an annotation file without an image; ``taken``: another file has its image."""
         kind = "files of an image that has another one" if taken else "images that are missing"
         self.problems[f"{kind}, left out"].append(where)
@@ -122,7 +122,7 @@ class Split:
             if key in names:
                 self.image_entries.append({**image, "file_name": names[key]})
             else:
-                self.without_image(image["file_name"], taken=False)
+                self.note_missing_image(image["file_name"], taken=False)
         self.annotations = [a for a in entries.annotations.values() if a["image_id"] in names]
 
     def subset(self, ids: Collection[int], origin: str) -> Split:
@@ -151,6 +151,12 @@ class Split:
                 json.dump(self.content(), stream)
             self.json_file = path
         return self.json_file
+
+
+def in_pixels(image: dict, fractions: Sequence[float]) -> list[float]:
+    """Return x0, y0, x1, y1 in pixels of an image from fractions of its size."""
+    sides = (image["width"], image["height"]) * 2
+    return [value * side for value, side in zip(fractions, sides, strict=True)]
 
 
 def hold_out(split: Split) -> list[Split]:

@@ -44,7 +44,7 @@ def read_voc(files: Files) -> dict[str, Split]:
         for path in paths:
             file, image = files.use(path), images.get(path)
             if path in rivals:
-                split.without_image(str(file), taken=True)
+                split.note_missing_image(str(file), taken=True)
             else:
                 _add(split, file, trees[path], image and files.use(image))
     return splits
@@ -164,7 +164,7 @@ def _add(split: Split, file: Path, tree: ET.Element | None, image: Path | None) 
         return
     if image is None:
         stated = _text(tree, "filename") or f"{file.stem}.jpg"
-        split.without_image(f"{file}: {stated}", taken=False)
+        split.note_missing_image(f"{file}: {stated}", taken=False)
         return
     try:
         size = int(_text(tree, "size/width")), int(_text(tree, "size/height"))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from detrex.utils.errors import InputError
 
 from .files import Files, by_folder, set_name, stem
-from .split import Split
+from .split import Split, in_pixels
 from .text import is_number, number, read_lines
 from .yolo_config import YoloConfig, read_config, resolve
 
@@ -189,11 +189,10 @@ def _add(split: Split, files: Files, path: Path, labels: Path | None, form: _Lin
         split.problems[kind].append(image["file_name"])
         return
     objects = ((f"{labels}:{number}", line.split()) for number, line in read_lines(labels))
-    sides = (image["width"], image["height"]) * 2
 
     def read(words: Sequence[str]) -> tuple[list[float], int]:
         index, corners = form.parse(words)
-        return [c * s for c, s in zip(corners, sides, strict=True)], index + 1
+        return in_pixels(image, corners), index + 1
 
     kind = "lines that are not class, x, y, width, height, left out"
     split.add_objects(image, objects, read, kind)
