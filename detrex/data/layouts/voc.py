@@ -15,7 +15,7 @@ from .files import Files, by_folder, closest, set_name, stem
 from .split import Split
 from .text import number, read_lines, read_text
 
-Sets = dict[str, tuple[list[str], str]]  # split -> (XML files, where that is said)
+Sets = dict[str, tuple[list[str], str]]  # split -> (XML files, origin)
 
 
 def is_voc(files: Files) -> bool:

@@ -47,7 +47,8 @@ def _first_line(path: Path) -> str:
 
 
 def read_yolo(files: Files) -> dict[str, Split]:
-    """Read a data set whose YAML or obj.data, or train.txt and the like, or folders say the splits.
+    """Read a data set. The YAML or obj.data says the splits, else train.txt and the like, else the
+    names of folders.
 
     Label files are in ``labels`` in place of ``images``, beside the images, or elsewhere below the
     folder. A line is class, centre x and y, width and height in fractions of the image's, then
