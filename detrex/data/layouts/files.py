@@ -9,6 +9,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
+from itertools import takewhile
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -251,9 +252,9 @@ def _closeness(path: str, stated: str, source: str) -> tuple[int, ...]:
     *folders, name = path.split("/")
     *above, stated_name = stated.split("/")
     *near, _ = source.split("/")
-    common = _equal(folders, near)
+    common = count_equal(folders, near)
     return (
-        _equal(folders[::-1], above[::-1]),
+        count_equal(folders[::-1], above[::-1]),
         name.lower() == stated_name.lower(),  # a mask of the image has another ending
         common,
         len({f.lower() for f in folders} & {f.lower() for f in near}),
@@ -263,11 +264,7 @@ def _closeness(path: str, stated: str, source: str) -> tuple[int, ...]:
     )
 
 
-def _equal(a: Iterable[str], b: Iterable[str]) -> int:
+def count_equal(a: Iterable[str], b: Iterable[str]) -> int:
     """Count the equal entries at the beginning, whatever their case."""
-    count = 0
-    for x, y in zip(a, b, strict=False):
-        if x.lower() != y.lower():
-            break
-        count += 1
-    return count
+    pairs = zip(a, b, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0].lower() == pair[1].lower(), pairs))

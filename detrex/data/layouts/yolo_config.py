@@ -13,7 +13,7 @@ import yaml
 from detrex.utils.errors import InputError
 from detrex.utils.safe_yaml import yaml_fault
 
-from .files import Files, set_name, split_of
+from .files import Files, count_equal, set_name, split_of
 from .text import load_json, read_names, read_text
 
 _UNSET = "", "~", "null", "None"
@@ -30,6 +30,59 @@ class YoloConfig(NamedTuple):
     splits: dict[str, list[str]]
     names: list[str] | None
     values: int
+
+
+def has_config(files: Files) -> bool:
+    """Whether a YAML or obj.data is a YOLO config; broken ones are noted as reasons."""
+    for file in _config_files(files):
+        try:
+            if _is_config(_content(file)):
+                return True
+        except InputError as error:
+            files.reasons.append(str(error))
+    return False
+
+
+def _config_files(files: Files) -> list[Path]:
+    """Return the YAML and obj.data files, nearest to the root first; deeper ones than one folder
+    belong to programs that lie in the data."""
+    if files.single:
+        return [files.single]
+    paths = [p for p in files.ending(".yaml", ".yml", ".data") if p.count("/") <= 1]
+    return [files.root / path for path in sorted(paths, key=lambda p: (p.count("/"), p))]
+
+
+def _content(file: Path) -> object:
+    text = read_text(file)
+    if file.suffix.lower() == ".data":
+        pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
+        return {key.strip(): value.strip() for key, _, value in pairs}
+    return _parsed(file, text)
+
+
+def _parsed(file: Path, text: str) -> object:
+    try:
+        return yaml.load(text, Loader=_AsWritten)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{file}: not a YAML file ({yaml_fault(error)})") from None
+
+
+class _AsWritten(yaml.BaseLoader):
+    """A loader that leaves values as text: the class "no" is not False, and 007 is not 7. A key
+    that occurs twice, also as 0 and "0", is an error."""
+
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
+        times = Counter(str(key.value) for key, _ in node.value)
+        if double := next((key for key, count in times.items() if count > 1), None):
+            raise yaml.YAMLError(f"the key {double!r} is there twice")
+        return super().construct_mapping(node, deep)
+
+
+def _is_config(content: object) -> bool:
+    if not isinstance(content, dict):
+        return False
+    names, train = content.get("names"), content.get("train")
+    return isinstance(names, list | dict | str) or isinstance(train, list | str)
 
 
 def read_config(files: Files) -> YoloConfig:
@@ -59,58 +112,6 @@ def read_config(files: Files) -> YoloConfig:
     if files.single:
         raise InputError(f"{files.single}: not a YOLO data set, it has neither 'names' nor 'train'")
     return YoloConfig(None, "", {}, _names_nearby(files), 0)
-
-
-def has_config(files: Files) -> bool:
-    """Whether a YAML or obj.data is a YOLO config; broken ones are noted as reasons."""
-    for file in _config_files(files):
-        try:
-            if _is_config(_content(file)):
-                return True
-        except InputError as error:
-            files.reasons.append(str(error))
-    return False
-
-
-def _config_files(files: Files) -> list[Path]:
-    """Return the YAML and obj.data files, nearest to the root first; deeper ones than one folder
-    belong to programs that lie in the data."""
-    if files.single:
-        return [files.single]
-    paths = [p for p in files.ending(".yaml", ".yml", ".data") if p.count("/") <= 1]
-    return [files.root / path for path in sorted(paths, key=lambda p: (p.count("/"), p))]
-
-
-class _AsWritten(yaml.BaseLoader):
-    """A loader that leaves values as text: the class "no" is not False, and 007 is not 7. A key
-    that occurs twice, also as 0 and "0", is an error."""
-
-    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
-        times = Counter(str(key.value) for key, _ in node.value)
-        if double := next((key for key, count in times.items() if count > 1), None):
-            raise yaml.YAMLError(f"the key {double!r} is there twice")
-        return super().construct_mapping(node, deep)
-
-
-def _content(file: Path) -> object:
-    text = read_text(file)
-    if file.suffix.lower() == ".data":
-        pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
-        return {key.strip(): value.strip() for key, _, value in pairs}
-    return _parsed(file, text)
-
-
-def _parsed(file: Path, text: str) -> object:
-    try:
-        return yaml.load(text, Loader=_AsWritten)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{file}: not a YAML file ({yaml_fault(error)})") from None
-
-
-def _is_config(content: object) -> bool:
-    keys = [key for key, kinds in (("names", list | dict | str), ("train", list | str))
-            if isinstance(content, dict) and isinstance(content.get(key), kinds)]  # fmt: skip
-    return bool(keys)
 
 
 def _config(files: Files, file: Path, content: dict) -> YoloConfig:
@@ -203,11 +204,5 @@ def _by_end(files: Files, entry: str) -> Path | None:
 
 
 def _equal_ends(a: str, b: str) -> int:
-    count = 0
-    for x, y in zip(
-        a.lower().split("/")[::-1], b.lower().rstrip("/").split("/")[::-1], strict=False
-    ):
-        if x != y and (split_of(x) is None or split_of(x) != split_of(y)):
-            break
-        count += 1
-    return count
+    ends = (path.lower().rstrip("/").split("/")[::-1] for path in (a, b))
+    return count_equal(*([split_of(name) or name for name in names] for names in ends))
