@@ -10,11 +10,16 @@ import torch
 from torch import Tensor
 
 from detrex.utils.errors import InputError
+from detrex.utils.small_files import is_a
 from detrex.utils.text import first_few
 
 # Keys of a model's weights; what else a checkpoint has is then not searched for weights.
 _MODELS = ("model", "state_dict")
-_METADATA = {"classes": str, "category_ids": int}
+_METADATA = {
+    "classes": (list[str], "a list of str"),
+    "category_ids": (list[int], "a list of int"),
+    "config": (str, "a text"),
+}
 _DEEPEST = 4  # levels of dicts around the weights
 
 
@@ -129,17 +134,10 @@ def _check_metadata(metadata: object, path: str | Path) -> None:
         return
     if not isinstance(metadata, dict):
         raise InputError(f"checkpoint {path}: metadata is {_shown(metadata)}, not a dict")
-    for key, kind in _METADATA.items():
+    for key, (kind, name) in _METADATA.items():
         value = metadata.get(key)
-        if value is None or isinstance(value, list) and all(type(v) is kind for v in value):
-            continue
-        raise InputError(
-            f"checkpoint {path}: metadata.{key} is {_shown(value)}, not a list of {kind.__name__}"
-        )
-    if not isinstance(metadata.get("config"), str | None):
-        raise InputError(
-            f"checkpoint {path}: metadata.config is {_shown(metadata['config'])}, not a text"
-        )
+        if value is not None and not is_a(value, kind):
+            raise InputError(f"checkpoint {path}: metadata.{key} is {_shown(value)}, not {name}")
 
 
 def _shown(value: object) -> str:
