@@ -16,8 +16,8 @@ from detrex.utils.errors import InputError
 def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
     """Open a temporary file beside ``path`` that replaces it only when the block ends well.
 
-    Parent folders are created. On an exception the temporary file is removed and whatever stood
-    at ``path`` stays as it was. ``mode`` is "w" (UTF-8 text) or "wb".
+    Parent folders are created. On an exception the temporary file is removed and ``path`` stays as
+    it was. ``mode`` is "w" (UTF-8 text) or "wb".
 
     Raises:
         InputError: see :func:`check_writable`.
@@ -38,10 +38,10 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
 
 
 def check_writable(path: str | os.PathLike) -> Path:
-    """Return ``path`` if a file can be written there; for use before the work that it is to hold.
+    """Check, before the work of making its content, that a file can be written; return its path.
 
     Raises:
-        InputError: it is a folder or a device, lies in a file, or nobody may write there.
+        InputError: it is a folder or a device, is below a file, or may not be written.
     """
     path = Path(path)
     if path.is_dir():
