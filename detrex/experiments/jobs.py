@@ -29,8 +29,8 @@ class Job:
     Attributes:
         variant: its row.
         seed: ``train.seed``.
-        folder: its output folder; equal configs share one, whatever their variants are called.
-        command: starts it, or continues it where it was interrupted.
+        folder: its output folder, which runs of equal configs share.
+        command: starts the run, or continues it where it was interrupted.
     """
 
     variant: Variant
@@ -97,8 +97,7 @@ def load_variant(variant: Variant) -> DictConfig:
 
 
 def config_key(cfg: DictConfig, seed: int) -> str:
-    """Twelve hexadecimal digits that say what is trained on what; where it is written to is not
-    part of it."""
+    """Twelve hexadecimal digits of a run's config and seed; output folders do not change them."""
     content = json_config(cfg)
     content["train"].update(seed=seed, output_dir=None)
     content["dataloader"].get("evaluator", {}).pop("output_dir", None)
