@@ -17,6 +17,7 @@ from detrex.checkpoint import existing_checkpoint, load_weights
 from detrex.config import CONFIG_FILE
 from detrex.engine import load_config
 from detrex.engine.replay import replay
+from detrex.engine.settings import choose_device
 from detrex.utils.cli import add_trust_config, run_command
 from detrex.utils.errors import InputError
 
@@ -35,7 +36,7 @@ def main() -> None:
     _, snapshot = load_weights(model, args.snapshot, strict=True, finite=False)
     if not {"iteration", "rank", "losses", "inputs", "earlier_inputs"} <= snapshot.keys():
         raise InputError(f"{args.snapshot} is no snapshot of a failed step: give a nan_state.pth")
-    found = replay(cfg, model.to(cfg.train.device), snapshot)
+    found = replay(cfg, model.to(choose_device(cfg.train.device)), snapshot)
     print(f"iteration {snapshot['iteration']}, then: {show(snapshot['losses'])}")
     print(f"repeated: {show(found.losses)}")
     print(f"first output that is not finite: {found.module or 'none'}")

@@ -17,7 +17,7 @@ from .failures import describe_failure
 from .launch import Machines, launch
 from .preemption import end_at_signals
 from .run import run
-from .settings import load_config
+from .settings import choose_device, load_config
 
 
 def default_argument_parser() -> argparse.ArgumentParser:
@@ -52,9 +52,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     atexit.register(signal.pthread_sigmask, signal.SIG_BLOCK, STOP_SIGNALS)
     args = default_argument_parser().parse_intermixed_args(argv)
     try:
-        device = load_config(args.config_file, args.opts, args.trust_config).train.device
+        cfg = load_config(args.config_file, args.opts, args.trust_config)
         machines = Machines(args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
-        launch(_run, (args,), machines, device)
+        launch(_run, (args,), machines, choose_device(cfg.train.device))
     except Exception as error:
         code, text = describe_failure(error)
         print(text, file=sys.stderr)

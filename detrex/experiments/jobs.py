@@ -12,7 +12,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from detrex.config import CONFIG_FILE, json_config
+from detrex.config import CONFIG_FILE, json_config, schema
 from detrex.engine.run_folder import FINAL
 from detrex.engine.settings import load_config
 from detrex.utils.errors import InputError
@@ -97,11 +97,18 @@ def load_variant(variant: Variant) -> DictConfig:
 
 
 def config_key(cfg: DictConfig, seed: int) -> str:
-    """Twelve hexadecimal digits that say what is trained on what; where it is written to is not
-    part of it."""
+    """Twelve hexadecimal digits that say what is trained on what.
+
+    Where it is computed and written to is no part of them, nor is a key at its default, which other
+    versions may not have.
+    """
     content = json_config(cfg)
-    content["train"].update(seed=seed, output_dir=None)
-    content["dataloader"].get("evaluator", {}).pop("output_dir", None)
+    content["train"]["seed"] = seed
+    for name, key in schema.KEYS.items():
+        group, last = schema.parent(content, name), name.rpartition(".")[2]
+        at_default = last in group and group[last] == key.default
+        if at_default or key.is_output or name == "train.device":
+            group.pop(last, None)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
