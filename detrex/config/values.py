@@ -8,75 +8,55 @@ from numbers import Real
 import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from detrex.config import schema
 from detrex.utils.errors import InputError
 
-# resolve_schedule checks these: epochs and fractions are allowed.
-_LENGTHS = ("train.max_iter", "train.eval_period", "train.checkpointer.period")
-# Type of a default: what is accepted in its place, in words.
-_KINDS = {
+_ABSENT = object()
+# Type of a key: what is accepted, in words.
+_ACCEPTED = {
     bool: (bool | int, "True or False"),
     int: (int, "a whole number"),
     float: (Real, "a number"),
     str: (str, "a text"),
-    ListConfig: (ListConfig | str, "a list"),
-    DictConfig: (DictConfig, "a group of keys"),
-}
-_LIMITS = {
-    "train.log_period": (1, None),
-    "train.accumulation_steps": (1, None),
-    "train.checkpointer.max_to_keep": (1, None),
-    "train.model_ema.decay": (0, 1),
-    "train.model_ema.warmup": (0, None),
-    "train.seed": (None, 2**32 - 1),  # numpy's
-    "dataloader.train.total_batch_size": (1, None),
-    "dataloader.train.num_workers": (0, None),
-    "dataloader.test.num_workers": (0, None),
+    list: (ListConfig | str, "a list"),
+    dict: (DictConfig, "a group of keys"),
 }
 
 
-def check_values(cfg: DictConfig, defaults: DictConfig) -> None:
-    """Check the types of a config's ``train`` and a few values that would fail late.
+def check_values(cfg: DictConfig) -> None:
+    """Check the values of a config against the table of keys.
 
     Args:
-        cfg: has every key of ``defaults`` under ``train``.
-        defaults: the shipped ``train``.
+        cfg: has every key of ``train``.
 
     Raises:
-        InputError: a value of another type than its default's, or out of its range; names the key.
+        InputError: a value of another type, or out of its range; names the key.
     """
-    _check_types(cfg.train, defaults, "train")
+    for name in schema.groups("train"):
+        _check_type(name, OmegaConf.select(cfg, name), dict)
+    for name, key in schema.KEYS.items():
+        value = OmegaConf.select(cfg, name, default=_ABSENT)
+        if value is not _ABSENT and not (key.optional and value is None):
+            _check(name, value, key)
     if not cfg.train.output_dir:
         raise InputError("train.output_dir is empty: name the folder of the run (. is this one)")
-    _check_type("optimizer.lr", cfg.optimizer.get("lr", 1.0), 1.0)
-    for key, (lowest, highest) in _LIMITS.items():
-        value = OmegaConf.select(cfg, key, default=lowest)
-        if key.startswith("dataloader."):
-            _check_type(key, value, 1)
-        if value is not None and lowest is not None and value < lowest:
-            raise InputError(f"{key}={value}: give {lowest} or more")
-        if value is not None and highest is not None and value > highest:
-            raise InputError(f"{key}={value}: give {highest} or less")
     try:
-        torch.device(cfg.train.device)
+        cfg.train.device == "auto" or torch.device(cfg.train.device)
     except RuntimeError as error:
-        raise InputError(f"train.device={cfg.train.device}: give cuda or cpu") from error
+        raise InputError(f"train.device={cfg.train.device}: give auto, cuda or cpu") from error
 
 
-def _check_types(node: DictConfig, defaults: DictConfig, prefix: str) -> None:
-    for key, default in defaults.items():
-        name = f"{prefix}.{key}"
-        if default is None or name in _LENGTHS:
-            continue
-        _check_type(name, node[key], default)
-        if isinstance(default, DictConfig) and key != "params":  # those are others' arguments
-            _check_types(node[key], default, name)
+def _check(name: str, value: object, key: schema.Key) -> None:
+    if key.checked_type:
+        _check_type(name, value, key.checked_type)
+    if key.least is not None and value < key.least:
+        raise InputError(f"{name}={value}: give {key.least} or more")
+    if key.most is not None and value > key.most:
+        raise InputError(f"{name}={value}: give {key.most} or less")
 
 
-def _check_type(name: str, value: object, default: object) -> None:
-    accepted, words = _KINDS[type(default)]
-    if value is None and (default == "" or name == "train.checkpointer.max_to_keep"):
-        return
-    is_finite = not isinstance(value, float) or math.isfinite(value)
-    is_kind = isinstance(value, accepted) and isinstance(value, bool) <= isinstance(default, bool)
-    if not (is_kind and is_finite):
+def _check_type(name: str, value: object, kind: type) -> None:
+    accepted, words = _ACCEPTED[kind]
+    is_kind = isinstance(value, accepted) and (kind is bool or not isinstance(value, bool))
+    if not is_kind or (isinstance(value, float) and not math.isfinite(value)):
         raise InputError(f"{name}={value}: give {words}")

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from detrex.config.load import load_config
+from detrex.config.load import choose_device, load_config
 from detrex.utils.cli import add_trust_config
 from detrex.utils.signals import STOP_SIGNALS
 from detrex.utils.streams import outlive_readers
@@ -52,9 +52,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     atexit.register(signal.pthread_sigmask, signal.SIG_BLOCK, STOP_SIGNALS)
     args = default_argument_parser().parse_intermixed_args(argv)
     try:
-        device = load_config(args.config_file, args.opts, args.trust_config).train.device
+        cfg = load_config(args.config_file, args.opts, args.trust_config)
         machines = Machines(args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
-        launch(_run, (args,), machines, device)
+        launch(_run, (args,), machines, choose_device(cfg.train.device))
     except Exception as error:
         code, text = describe_failure(error)
         print(text, file=sys.stderr)

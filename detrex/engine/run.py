@@ -18,7 +18,7 @@ from torch import nn
 from detrex.checkpoint import load_weights, read_checkpoint
 from detrex.checkpoint.model import build_model, trained_model
 from detrex.config import config_yaml, json_config
-from detrex.config.load import load_config
+from detrex.config.load import choose_device, load_config
 from detrex.data import DatasetInfo
 from detrex.utils.cli import write_out
 from detrex.utils.errors import InputError
@@ -28,7 +28,6 @@ from .checkpoints import newest_checkpoint, next_iteration, restore
 from .data import build_loader, prepare_data, read_train_set
 from .evaluate import check_evaluation, evaluate, is_evaluated, own_folder
 from .folder_lock import LOCK, only_run
-from .matcher_switch import keep_matcher_switch, resolve_matcher_switch, switch_values
 from .optim import freeze
 from .preemption import Preemption
 from .run_folder import (
@@ -39,7 +38,7 @@ from .run_folder import (
     set_aside,
     write_record,
 )
-from .schedule import resolve_schedule
+from .schedule import keep_matcher_switch, resolve_schedule, switch_values
 from .trained_on import (
     check_processes_agree,
     check_resumed,
@@ -66,6 +65,10 @@ def run(args: argparse.Namespace) -> dict:
         raise InputError("--resume continues a run, --reuse-output starts a new one: give one")
     _log_to(None)
     cfg = load_config(args.config_file, args.opts, args.trust_config)
+    device = choose_device(cfg.train.device)
+    if device == "cpu" and cfg.train.device == "auto" and comm.is_main_process():
+        logger.warning("train.device=auto: this machine has no accelerator, computing on the CPU")
+    cfg.train.device = device
     return evaluate_run(cfg, args) if args.eval_only else train_run(cfg, args)
 
 
@@ -155,8 +158,7 @@ def _resolve(
     cfg: DictConfig, args: argparse.Namespace, epoch_length: int | None, saved: dict
 ) -> None:
     """Write into the config what depends on the data, the run so far, or chance."""
-    resolve_schedule(cfg, epoch_length)
-    resolve_matcher_switch(cfg, args.opts)
+    resolve_schedule(cfg, epoch_length, args.opts)
     keep_matcher_switch(cfg, saved.get("matcher_change_iter", []))
     if cfg.train.seed < 0:
         cfg.train.seed = saved.get("seed", comm.shared_random_seed())

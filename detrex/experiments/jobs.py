@@ -12,8 +12,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from detrex.config import CONFIG_FILE, json_config
-from detrex.config.load import load_config
+from detrex.config import CONFIG_FILE, json_config, load_config, schema
 from detrex.engine.run_folder import FINAL
 from detrex.utils.errors import InputError
 from detrex.utils.small_files import is_a
@@ -97,10 +96,18 @@ def load_variant(variant: Variant) -> DictConfig:
 
 
 def config_key(cfg: DictConfig, seed: int) -> str:
-    """Twelve hexadecimal digits of a run's config and seed; output folders do not change them."""
+    """Twelve hexadecimal digits of a run's config and seed.
+
+    Output folders and the device do not change them, nor does a key at its default, which other
+    versions may not have.
+    """
     content = json_config(cfg)
-    content["train"].update(seed=seed, output_dir=None)
-    content["dataloader"].get("evaluator", {}).pop("output_dir", None)
+    content["train"]["seed"] = seed
+    for name, key in schema.KEYS.items():
+        group, last = schema.parent(content, name), name.rpartition(".")[2]
+        at_default = last in group and group[last] == key.default
+        if at_default or key.is_output or name == "train.device":
+            group.pop(last, None)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -168,7 +168,7 @@ def test_evaluator_writes_into_the_output_folder():
         ("train.accumulation_steps=null", "a whole number"),
         ("train.checkpointer.max_to_keep=0", "1 or more"),
         ("train.checkpointer.max_to_keep=-1", "1 or more"),
-        ("train.device=gpu", "cuda or cpu"),
+        ("train.device=gpu", "auto, cuda or cpu"),
         ("train.device=null", "a text"),
         ("train.output_dir=null", "a text"),
         ("optimizer.lr=null", "a number"),

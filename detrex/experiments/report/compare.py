@@ -7,12 +7,10 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from detrex.config import schema
 from detrex.evaluation.coco_scores import SCORES
 from detrex.experiments.runs import Run
 from detrex.utils.coco import distinct_names
-
-# They differ in every run and say nothing.
-HIDDEN = {"train.output_dir", "dataloader.evaluator.output_dir"}
 
 
 def unique_names(runs: Sequence[Run]) -> list[str]:
@@ -65,7 +63,7 @@ def class_rows(ground_truth: dict, scores: Sequence[dict[str, float]]) -> list[d
 def config_rows(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     """(dotted key, value in each run as text) of every key in which the configs differ."""
     flat = [dict(_leaves(run.config)) for run in runs]
-    keys = sorted(set().union(*flat) - HIDDEN)
+    keys = sorted(set().union(*flat) - {*schema.names("is_output")})
     rows = [(key, [config.get(key, "–") for config in flat]) for key in keys]
     return [(key, values) for key, values in rows if len(set(values)) > 1]
 

@@ -11,9 +11,7 @@ from detrex.config import get_config, get_recipe
 
 from .models.co_dino_r50 import model
 
-dataloader, lr_multiplier, optimizer, train = get_recipe(
-    "common/recipes/coco_12ep.py", output_dir="./output/co_dino_5scale_r50_1x_coco"
-)
+dataloader, lr_multiplier, optimizer, train = get_recipe("common/recipes/coco_12ep.py")
 
 optimizer.lr = 2e-4
 
