@@ -112,7 +112,7 @@ class PlainRankDetr(nn.Module):
         if not self.training:
             return model(batch)
         targets = model.targets(batch)
-        found, _, encoder = model.predict(model.preprocess(batch), targets)
+        outputs, _, encoder = model.predict(model.preprocess(batch), targets)
         primary, many = groups
         matcher = model.criterion.matcher
         late = (
@@ -120,7 +120,7 @@ class PlainRankDetr(nn.Module):
         )
         return {
             "loss": hybrid_losses(
-                (found.logits, found.boxes),
+                (outputs.logits, outputs.boxes),
                 (encoder.logits[0], encoder.boxes[0]),
                 targets,
                 one2one=primary.size,

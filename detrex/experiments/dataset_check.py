@@ -22,7 +22,7 @@ from detrex.data.layouts import Split
 from detrex.data.oddities import Oddities, Oddity, equal_files, find_oddities
 from detrex.evaluation.coco_json import load_ground_truth
 from detrex.evaluation.coco_scores import SIZE_LIMITS
-from detrex.utils.coco import CocoEntries, distinct_names, read_entries
+from detrex.utils.coco import distinct_names, read_entries
 from detrex.utils.contact_sheet import LEGEND, contact_sheet
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
@@ -113,6 +113,10 @@ def check_split(split: Split, json_file: Path, training: bool = True) -> SplitRe
     trained = [a for a in entries.annotations.values() if is_trained_on(a, entries)]
     per_image = Counter(a["image_id"] for a in trained)
     per_class = Counter((a["image_id"], a["category_id"]) for a in trained)
+    areas = [object_area(a) for a in trained]
+    small, large = sum(a < SIZE_LIMITS[0] for a in areas), sum(a >= SIZE_LIMITS[1] for a in areas)
+    counts = Counter(a["category_id"] for a in entries.annotations.values())
+    names = distinct_names(entries.categories.values())
     return SplitReport(
         json_file=str(json_file),
         images=str(split.images),
@@ -124,20 +128,10 @@ def check_split(split: Split, json_file: Path, training: bool = True) -> SplitRe
         crowds=sum(a.get("iscrowd") == 1 for a in entries.annotations.values()),
         most=max(per_image.values(), default=0),
         most_of_a_class=max(per_class.values(), default=0),
-        sizes=_sizes([object_area(a) for a in trained]),
-        classes=_classes(entries),
+        sizes=(small, len(areas) - small - large, large),
+        classes={name: counts[key] for key, name in names.items()},
         oddities={**split.problems, **find_oddities(entries, split.images, training)},
     )
-
-
-def _sizes(areas: list[float]) -> tuple[int, int, int]:
-    small, large = sum(a < SIZE_LIMITS[0] for a in areas), sum(a >= SIZE_LIMITS[1] for a in areas)
-    return small, len(areas) - small - large, large
-
-
-def _classes(entries: CocoEntries) -> dict[str, int]:
-    counts = Counter(a["category_id"] for a in entries.annotations.values())
-    return {name: counts[key] for key, name in distinct_names(entries.categories.values()).items()}
 
 
 def shared_images(reports: Mapping[str, SplitReport]) -> Oddities:
@@ -171,7 +165,8 @@ def as_text(reports: Mapping[str, SplitReport], shared: Oddities, cfg: DictConfi
         if r.trained < r.boxes:
             left_out = f"{r.boxes - r.trained} boxes are not trained on"
             lines.insert(-1, f"  {left_out}, {r.crowds} are crowd regions")
-    counts = {c: [r.classes.get(c, 0) for r in reports.values()] for c in _all_classes(reports)}
+    classes = dict.fromkeys(c for r in reports.values() for c in r.classes)
+    counts = {c: [r.classes.get(c, 0) for r in reports.values()] for c in classes}
     width = max(map(len, counts))
     lines += [f"{len(counts)} classes, boxes in {', '.join(reports)}:"]
     lines += [f"  {c:<{width}}" + "".join(f"{n:>9}" for n in row) for c, row in counts.items()]
@@ -179,10 +174,6 @@ def as_text(reports: Mapping[str, SplitReport], shared: Oddities, cfg: DictConfi
     most = max(r.most for r in reports.values())
     odd += limit_lines(cfg, most, max(r.most_of_a_class for r in reports.values()))
     return "\n".join([*lines, *(odd or ["nothing odd"])])
-
-
-def _all_classes(reports: Mapping[str, SplitReport]) -> list[str]:
-    return list(dict.fromkeys(c for r in reports.values() for c in r.classes))
 
 
 def _oddity_lines(oddities: Mapping[str, Oddities]) -> list[str]:

@@ -74,8 +74,8 @@ def make_jobs(plan: Plan, seeds: Sequence[int], num_gpus: int, root: Path) -> li
         cfg = load_variant(variant)
         for seed in seeds:
             key = config_key(cfg, seed)
-            named = root / f"{_readable(variant.name)}_seed{seed}_{key}"
-            folder = folders.setdefault(key, next(root.glob(f"*_{key}"), named))
+            folder = root / f"{_readable(variant.name)}_seed{seed}_{key}"
+            folder = folders.setdefault(key, next(root.glob(f"*_{key}"), folder))
             jobs.append(Job(variant, seed, folder, _command(variant, seed, num_gpus, folder)))
     return jobs
 
@@ -116,13 +116,10 @@ def _readable(name: str) -> str:
 
 
 def _command(variant: Variant, seed: int, num_gpus: int, folder: Path) -> tuple[str, ...]:
-    command = (sys.executable, str(_script(variant.config_file)), "--resume")
-    command += ("--config-file", variant.config_file, "--num-gpus", str(num_gpus))
-    return (*command, *variant.overrides, f"train.seed={seed}", f"train.output_dir={folder}")
-
-
-def _script(config_file: str) -> Path:
-    """The ``train_net.py`` of the project that the config belongs to, else the general one."""
+    """By the ``train_net.py`` of the config's project, else by the general one."""
     general = Path(__file__).resolve().parents[2] / "tools"
-    folders = [*Path(config_file).resolve().parents, general]
-    return next(f / "train_net.py" for f in folders if (f / "train_net.py").is_file())
+    folders = [*Path(variant.config_file).resolve().parents, general]
+    script = next(f / "train_net.py" for f in folders if (f / "train_net.py").is_file())
+    command = (sys.executable, str(script), "--resume", "--config-file", variant.config_file)
+    command += ("--num-gpus", str(num_gpus), *variant.overrides)
+    return (*command, f"train.seed={seed}", f"train.output_dir={folder}")

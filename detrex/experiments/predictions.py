@@ -89,7 +89,9 @@ def predict_images(
         detections = predictor(list(images.values()))
         for (source, pixels), instances in zip(images.items(), detections, strict=True):
             labelled = predictor.labelled(instances)
-            _draw(Image.fromarray(pixels), targets[source], labelled)
+            with atomic_write(targets[source], "wb") as stream:
+                kind = Image.registered_extensions()[targets[source].suffix.lower()]
+                draw_found(Image.fromarray(pixels), labelled).save(stream, format=kind)
             records.append({"file": os.fspath(source), **predictor.to_dict(instances)})
             counts = Counter(name for _, name, _ in labelled)
             drawn(targets[source], ", ".join(f"{n} x {c}" for c, n in counts.items()) or "nothing")
@@ -106,12 +108,6 @@ def _read(
         except InputError as error:
             failed(error)
     return images
-
-
-def _draw(image: Image.Image, target: Path, boxes: list[tuple]) -> None:
-    with atomic_write(target, "wb") as stream:
-        kind = Image.registered_extensions()[target.suffix.lower()]
-        draw_found(image, boxes).save(stream, format=kind)
 
 
 def predict_video(predictor: Predictor, source: str, target: Path) -> list[dict]:

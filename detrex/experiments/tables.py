@@ -97,14 +97,16 @@ def as_texts(jobs: Sequence[Job], plan: Plan, metrics: Sequence[str]) -> dict[st
 def as_markdown(rows: Sequence[Row]) -> str:
     """A GitHub table, the meaning of its figures, and the config of each row."""
     meanings = "\n".join(f"- {_plain(row.variant.name)}: `{_meaning(row)}`" for row in rows)
-    table = [[_plain(cell) for cell in line] for line in _lines(rows)]
-    text = tabulate(table, _header(rows), "github", disable_numparse=True)
+    header, *lines = _lines(rows)
+    cells = [[_plain(cell) for cell in line] for line in lines]
+    text = tabulate(cells, header, "github", disable_numparse=True)
     return f"{text}\n\n{NOTE}\n\n{meanings}\n"
 
 
 def as_latex(rows: Sequence[Row]) -> str:
     """A booktabs table."""
-    text = tabulate(_lines(rows), _header(rows), "latex_booktabs", disable_numparse=True)
+    header, *lines = _lines(rows)
+    text = tabulate(lines, header, "latex_booktabs", disable_numparse=True)
     meanings = "".join(f"% {row.variant.name}: {_meaning(row)}\n" for row in rows)
     return text.replace("±", r"$\pm$") + f"\n% {NOTE}\n{meanings}"
 
@@ -139,16 +141,13 @@ def _cell(values: Sequence[float], baseline: float | None) -> Cell:
     return Cell(mean, spread, None if baseline is None else mean - baseline)
 
 
-def _header(rows: Sequence[Row]) -> list[str]:
-    published = ["published AP"] if any(row.variant.published for row in rows) else []
-    return ["variant", "n", *rows[0].cells, *published]
-
-
 def _lines(rows: Sequence[Row]) -> list[list[str]]:
-    lines = [[row.variant.name, row.n, *map(str, row.cells.values())] for row in rows]
-    if any(row.variant.published for row in rows):
-        lines = [[*line, row.variant.published] for line, row in zip(lines, rows, strict=True)]
-    return lines
+    """The table's header, then its rows; the published figures only if there are any."""
+    lines = [["variant", "n", *rows[0].cells, "published AP"]]
+    for row in rows:
+        cells = map(str, row.cells.values())
+        lines.append([row.variant.name, row.n, *cells, row.variant.published])
+    return lines if any(row.variant.published for row in rows) else [line[:-1] for line in lines]
 
 
 def _meaning(row: Row) -> str:
