@@ -5,12 +5,13 @@ from .evaluate import evaluate
 from .launch import launch
 from .optim import param_groups
 from .run import run
-from .settings import load_config
+from .settings import choose_device, load_config
 from .trainer import StepOptions, Trainer
 
 __all__ = [
     "StepOptions",
     "Trainer",
+    "choose_device",
     "default_argument_parser",
     "evaluate",
     "launch",
