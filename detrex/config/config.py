@@ -76,6 +76,6 @@ def existing_file(path: Path) -> Path:
 
 def _config_files(folder: Path) -> list[Path]:
     # Two levels: a misspelt path must not make us walk a home folder.
-    found = [file for pattern in ("*.py", "*/*.py") for file in folder.glob(pattern)]
-    found = [f for f in found if "configs" in f.parts or f.parent == folder and f.stem != "setup"]
-    return [*found, *folder.glob("*.yaml")]
+    files = [file for pattern in ("*.py", "*/*.py") for file in folder.glob(pattern)]
+    configs = [f for f in files if "configs" in f.parts or f.parent == folder and f.stem != "setup"]
+    return [*configs, *folder.glob("*.yaml")]

@@ -265,11 +265,13 @@ def training_settings(
     settings += [f"dataloader.train.total_batch_size={batch}", f"optimizer.lr={lr}"]
     settings += [f"dataloader.train.num_workers={min(4, os.cpu_count() or 1)}"]
     settings += [f"train.max_iter={epochs}ep", f"train.eval_period={max(1, epochs // 24)}ep"]
-    if "matcher_change_iter" in (OmegaConf.select(cfg, "model.criterion.matcher") or {}):
-        settings += ["model.criterion.matcher.matcher_change_iter=None"]
-        settings += ["train.matcher_change_fraction=0.75"]
+    switch = "model.criterion.matcher.matcher_change_iter"
+    if isinstance(OmegaConf.select(cfg, switch), int):  # for the published number of iterations
+        settings += [f"{switch}=0.75"]
     settings += [f"train.init_checkpoint={init_checkpoint}"] if init_checkpoint else []
-    settings += [] if torch.cuda.is_available() else ["train.device=cpu"]
+    settings += (
+        [] if cfg.train.device == "auto" or torch.cuda.is_available() else ["train.device=cpu"]
+    )
     return [*settings, f"train.output_dir=output/{name}_run"]
 
 

@@ -12,5 +12,4 @@ from .h_deformable_detr_r50_two_stage_12ep import dataloader, lr_multiplier, mod
 
 train.init_checkpoint = "/path/to/swin_large_patch4_window7_224_22k.pth"
 
-_large = get_config("common/models/multi_scale.py").swin_large
-model.update(backbone=_large.backbone, neck=_large.neck)
+model.update(get_config("common/models/multi_scale.py").swin_large)

@@ -12,5 +12,4 @@ from .h_deformable_detr_r50_two_stage_12ep import dataloader, lr_multiplier, mod
 
 train.init_checkpoint = "/path/to/swin_tiny_patch4_window7_224.pth"
 
-_tiny = get_config("common/models/multi_scale.py").swin_tiny
-model.update(backbone=_tiny.backbone, neck=_tiny.neck)
+model.update(get_config("common/models/multi_scale.py").swin_tiny)

@@ -13,5 +13,4 @@ from .rank_dino_r50_4scale_12ep import dataloader, lr_multiplier, model, optimiz
 
 train.init_checkpoint = "/path/to/swin_large_patch4_window12_384_22kto1k.pth"
 
-_large = get_config("common/models/multi_scale.py").swin_large_384
-model.update(backbone=_large.backbone, neck=_large.neck)
+model.update(get_config("common/models/multi_scale.py").swin_large_384)

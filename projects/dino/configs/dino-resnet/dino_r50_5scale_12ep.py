@@ -11,6 +11,5 @@ from detrex.config import get_config
 
 from .dino_r50_4scale_12ep import dataloader, lr_multiplier, model, optimizer, train
 
-_parts = get_config("common/models/multi_scale.py").r50_5scale
-model.update(backbone=_parts.backbone, neck=_parts.neck)
+model.update(get_config("common/models/multi_scale.py").r50_5scale)
 model.transformer.num_feature_levels = 5

@@ -13,5 +13,4 @@ from .dino_swin_tiny_224_4scale_12ep import dataloader, lr_multiplier, model, op
 
 train.init_checkpoint = "/path/to/swin_base_patch4_window12_384_22kto1k.pth"
 
-_parts = get_config("common/models/multi_scale.py").swin_base_384
-model.update(backbone=_parts.backbone, neck=_parts.neck)
+model.update(get_config("common/models/multi_scale.py").swin_base_384)

@@ -13,5 +13,4 @@ from .dino_swin_tiny_224_4scale_12ep import dataloader, lr_multiplier, model, op
 
 train.init_checkpoint = "/path/to/swin_large_patch4_window7_224_22kto1k.pth"
 
-_parts = get_config("common/models/multi_scale.py").swin_large
-model.update(backbone=_parts.backbone, neck=_parts.neck)
+model.update(get_config("common/models/multi_scale.py").swin_large)
