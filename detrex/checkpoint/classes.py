@@ -44,8 +44,12 @@ def carry_classes(
         classes: class names of the model.
     """
     expected = model.state_dict()
-    axes = {name: axis for name in expected if (axis := _class_axis(name)) is not None}
-    axes = {name: axis for name, axis in axes.items() if name in weights}
+    axes = {
+        name: axis
+        for axis, pattern in enumerate((CLASS_ROWS, CLASS_COLUMNS))
+        for name in expected
+        if name in weights and pattern.search(name)
+    }
     trained = trained or _guessed(weights, expected, axes, len(classes))
     if not axes or trained is None or list(trained) == list(classes):
         return dict(weights)
@@ -110,10 +114,6 @@ _SPELLINGS: tuple[Callable[[str], list[str]], ...] = (
     lambda name: [_joined(name)],
     _alternatives,
 )
-
-
-def _class_axis(name: str) -> int | None:
-    return 0 if CLASS_ROWS.search(name) else 1 if CLASS_COLUMNS.search(name) else None
 
 
 def _guessed(

@@ -100,15 +100,13 @@ class DetrDatasetMapper:
 
         Returns the model's input, uint8 (3, H, W), and what was done to the image.
         """
+        steps = self.augmentation
+        if self.is_train and self.augmentation_with_crop is not None and np.random.rand() <= 0.5:
+            steps = self.augmentation_with_crop
         inputs = AugInput(pixels, self._fast)
-        transforms = T.AugmentationList(self._pick_augmentation())(inputs)
+        transforms = T.AugmentationList(steps)(inputs)
         image = to_tensor(inputs.image)
         return image if self._fast else image.contiguous(), transforms
-
-    def _pick_augmentation(self) -> list[T.Augmentation]:
-        if not self.is_train or self.augmentation_with_crop is None or np.random.rand() > 0.5:
-            return self.augmentation
-        return self.augmentation_with_crop
 
     def _instances(
         self, annotations: list[dict], transforms: T.TransformList, size: tuple[int, int]

@@ -61,7 +61,7 @@ def read_image(file_name: str, image_format: str, fast: bool = True) -> np.ndarr
             if image is not None:
                 return image if image_format == "RGB" else image[:, :, ::-1]
         stream.seek(0)
-        return detection_utils.convert_PIL_to_numpy(upright_8bit(opened(stream)), image_format)
+        return _decode_by_pil(stream, image_format)
 
     return from_file(file_name, decode)
 
@@ -82,6 +82,10 @@ def _decode(content: bytes) -> np.ndarray | None:
         return None  # CMYK: PIL converts it
     image = pixels.expand(3, -1, -1).permute(1, 2, 0).numpy()
     return turn(image) if turn else image
+
+
+def _decode_by_pil(stream: BinaryIO, image_format: str) -> np.ndarray:
+    return detection_utils.convert_PIL_to_numpy(upright_8bit(opened(stream)), image_format)
 
 
 def as_pixels(image: object, name: str = "image") -> np.ndarray:

@@ -22,7 +22,8 @@ def mask_area(segmentation: object) -> float | None:
     """Return the area of a segmentation in square pixels, where overlapping polygons count twice;
     None if it is invalid."""
     if polygons := _polygons(segmentation):
-        return sum(_polygon_area(points) for points in polygons)
+        shoelaces = (x @ np.roll(y, 1) - y @ np.roll(x, 1) for x, y in (p.T for p in polygons))
+        return sum(0.5 * abs(float(shoelace)) for shoelace in shoelaces)
     return None if (mask := _run_lengths(segmentation)) is None else mask[1]
 
 
@@ -38,12 +39,6 @@ def _polygons(segmentation: object) -> list[np.ndarray] | None:
             return None
     points = [np.array(polygon, np.float64).reshape(-1, 2) for polygon in polygons]
     return points if np.isfinite(np.concatenate(points)).all() else None
-
-
-def _polygon_area(points: np.ndarray) -> float:
-    """Return the area by the shoelace formula."""
-    x, y = points.T
-    return 0.5 * abs(float(x @ np.roll(y, 1) - y @ np.roll(x, 1)))
 
 
 def _run_lengths(segmentation: object) -> tuple[list[float], float] | None:

@@ -72,7 +72,9 @@ def read_layout(path: Path, images: Path | None = None) -> tuple[str, dict[str, 
     name = _name(files, ("COCO", "CSV") if images else LAYOUTS)
     splits = LAYOUTS[name].read(files, *[images] if images else [])
     if splits.keys().isdisjoint(("train", "trainval")):
-        raise _no_training_split(path, splits, files.notes)
+        there = ", ".join(f"{key} {split.origin}" for key, split in splits.items()) or "none"
+        reasons = "; ".join([f"found {there}", *_reasons(files.notes)])
+        raise InputError(f"{path}: no training split; {reasons}")
     splits = _train_and_val(splits)
     if not files.single:
         files.note_unused()
@@ -133,14 +135,6 @@ def _train_and_val(splits: dict[str, Split]) -> dict[str, Split]:
             what = "splits that are used neither for training nor for validation"
             result["train"].problems[what].append(f"{name}, {split.origin}")
     return result
-
-
-def _no_training_split(
-    path: Path, splits: Mapping[str, Split], problems: Mapping[str, list[str]]
-) -> InputError:
-    there = ", ".join(f"{name} {split.origin}" for name, split in splits.items()) or "none"
-    reasons = [f"found {there}", *_reasons(problems)]
-    return InputError(f"{path}: no training split; {'; '.join(reasons)}")
 
 
 def _reasons(problems: Mapping[str, list[str]]) -> list[str]:

@@ -158,8 +158,11 @@ def read_box_csv(files: Files, images: Path | None = None) -> dict[str, Split]:
         source = f"{name}/{path}" if split_of(path) else path
         paths, _ = near.pair({row.image: [row.image] for row in rows[path]}, source)
         stated = name if split_of(path) else None
+        origin = f"from {path}"
+        if _columns(files.root / path).label < 0:
+            origin += ", which has no column of classes: all are called object"
         for key, group in _by_split(near, stated, rows[path], paths).items():
-            split = splits.setdefault(key, Split(near.root, classes, origin=_origin(files, path)))
+            split = splits.setdefault(key, Split(near.root, classes, origin=origin))
             _add(split, near, files.root / path, group, paths)
     return splits
 
@@ -209,12 +212,6 @@ def _by_split(
         folder = files.folder(paths[row.image]) if row.image in paths else ""
         groups[split_of(row.split) or stated or split_of(folder) or "train"].append(row)
     return groups
-
-
-def _origin(files: Files, path: str) -> str:
-    if _columns(files.root / path).label < 0:
-        return f"from {path}, which has no column of classes: all are called object"
-    return f"from {path}"
 
 
 def _add(
