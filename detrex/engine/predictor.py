@@ -170,20 +170,12 @@ class Predictor(Pretrained):
         width, height) and category_id (None if unknown).
         """
         height, width = instances.image_size
-        labels = instances.pred_classes.tolist()
-        detections = []
+        labels, detections = instances.pred_classes.tolist(), []
         for label, (box, name, score) in zip(labels, self.labelled(instances), strict=True):
             x0, y0, x1, y1 = box
-            detections.append(
-                {
-                    "class": name,
-                    "label": label,
-                    "score": score,
-                    "box": box,
-                    "category_id": self.category_ids[label] if self.category_ids else None,
-                    "bbox": [x0, y0, x1 - x0, y1 - y0],
-                }
-            )
+            entry = {"class": name, "label": label, "score": score, "box": box}
+            entry["category_id"] = self.category_ids[label] if self.category_ids else None
+            detections.append({**entry, "bbox": [x0, y0, x1 - x0, y1 - y0]})
         return {"width": width, "height": height, "detections": detections}
 
     def to_supervision(self, instances: Instances) -> supervision.Detections:
@@ -249,6 +241,7 @@ def registered_data_set(config: DictConfig) -> DatasetInfo | None:
 
 
 def _test_mapper(config: DictConfig) -> DetrDatasetMapper:
+    """The mapper that resizes images for evaluation."""
     node = OmegaConf.select(config, "dataloader.test.mapper")
     mapper = node and instantiate(node)
     if not isinstance(mapper, DetrDatasetMapper):
@@ -260,13 +253,14 @@ def _test_mapper(config: DictConfig) -> DetrDatasetMapper:
 
 
 def _resizing(augmentation: Sequence[T.Augmentation]) -> dict:
-    kinds = [type(one) for one in augmentation]
+    """How images are resized, by the names of :meth:`Predictor.about`."""
+    kinds = [type(step) for step in augmentation]
     if kinds == [T.Resize]:
         return {"size": list(augmentation[0].shape)}
     if kinds == [T.ResizeShortestEdge] and len(set(augmentation[0].short_edge_length)) == 1:
         longest = augmentation[0].max_size
-        limit = {"longest_side": None if longest == sys.maxsize else longest}
-        return {"short_edge": augmentation[0].short_edge_length[0], **limit}
+        limit = None if longest == sys.maxsize else longest
+        return {"short_edge": augmentation[0].short_edge_length[0], "longest_side": limit}
     names = ", ".join(kind.__name__ for kind in kinds) or "nothing"
     raise InputError(
         f"dataloader.test.mapper.augmentation is {names}: a file can say how images are resized "
