@@ -1,21 +1,12 @@
 """Reading, writing and loading checkpoints."""
 
-from .files import (
-    check_archive,
-    existing_checkpoint,
-    last_checkpoint,
-    read_checkpoint,
-    save_checkpoint,
-)
-from .loading import LoadReport, compare, load_weights
+from detrex.utils.lazy import lazy_names
 
-__all__ = [
-    "LoadReport",
-    "check_archive",
-    "compare",
-    "existing_checkpoint",
-    "last_checkpoint",
-    "load_weights",
-    "read_checkpoint",
-    "save_checkpoint",
-]
+__all__, __getattr__ = lazy_names(
+    __name__,
+    {
+        "files": "check_archive existing_checkpoint last_checkpoint read_checkpoint"
+        " save_checkpoint",
+        "loading": "LoadReport compare load_weights",
+    },
+)

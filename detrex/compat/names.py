@@ -7,7 +7,7 @@ makes Python follow them. It is installed by ``detrex/__init__.py``, and imports
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
@@ -159,17 +159,20 @@ class _Shared(SourceFileLoader):
 
     def exec_module(self, module: ModuleType) -> None:
         super().exec_module(module)
-        module.__getattr__ = partial(missing, module)
+        lazy = vars(module).get("__getattr__")
+        module.__getattr__ = partial(missing, module, lazy)
 
 
-def missing(module: ModuleType, name: str) -> object:
-    """What a name that a module lacks stands for.
+def missing(module: ModuleType, lazy: Callable[[str], object] | None, name: str) -> object:
+    """What a name that a module lacks stands for; ``lazy``: the module's own ``__getattr__``.
 
     Raises:
         ImportError: it is not offered; says what to use instead, if anything.
         AttributeError: a dunder look-up (pickle, inspect), or a submodule, which Python imports.
     """
     full, path = f"{module.__name__}.{name}", vars(module).get("__path__")
+    if lazy and name in module.__all__:
+        return lazy(name)
     if name.startswith("__") or full in MODULES or (path and PathFinder.find_spec(full, path)):
         raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
     for home, names in NAMES.get(module.__name__, {}).items():

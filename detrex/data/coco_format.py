@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 from detectron2.structures import BoxMode
 
-from detrex.utils.coco import annotation_fault, by_id, distinct_names, read_json
+from detrex.utils.coco import CocoEntries, distinct_names, read_entries
 from detrex.utils.errors import InputError
 from detrex.utils.text import first_few
 
 from .coco_rules import (
-    CocoEntries,
+    annotation_fault,
     are_parts,
     clip_box,
     image_file,
@@ -26,12 +26,6 @@ from .coco_rules import (
 )
 
 logger = logging.getLogger(__name__)
-
-_FIELDS = {
-    "categories": {"name": str},
-    "images": {"file_name": str, "width": int, "height": int},
-    "annotations": {"image_id": int, "category_id": int, "bbox": list},
-}
 
 
 class CocoData(NamedTuple):
@@ -84,29 +78,6 @@ def read_coco(json_file: str, image_root: str, training: bool = False) -> CocoDa
         logger.warning("%s: classes of one name: %s", json_file, first_few(doubles))
     _check_objects(json_file, records.values(), list(distinct.values()), dropped, training)
     return CocoData(list(records.values()), names)
-
-
-def read_entries(json_file: str) -> CocoEntries:
-    """Read a COCO-format JSON and check its entries' keys, ids and image sizes.
-
-    Raises:
-        InputError: naming the file and the first entry that is wrong.
-    """
-    content = read_json(json_file)
-    categories, images, annotations = (
-        by_id(json_file, content, section, fields) for section, fields in _FIELDS.items()
-    )
-    if not categories or not images:
-        empty = "images" if categories else "categories"
-        raise InputError(f"{json_file}: the list {empty!r} is empty")
-    for image_id, image in images.items():
-        width, height = image["width"], image["height"]
-        if min(width, height) <= 0:
-            raise InputError(
-                f"{json_file}: images: id {image_id}: width and height must be positive, "
-                f"got {width!r:.20} and {height!r:.20}"
-            )
-    return CocoEntries(categories, images, annotations)
 
 
 def _check_conventions(json_file: str, entries: CocoEntries, files: Mapping[int, str]) -> None:

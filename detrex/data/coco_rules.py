@@ -3,26 +3,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from typing import NamedTuple
+from numbers import Real
 
-from detrex.utils.coco import annotation_fault, is_finite
+from detrex.utils.coco import CocoEntries
+from detrex.utils.coco_masks import mask_area
 from detrex.utils.errors import InputError
 
 MIN_SIDE = 1e-3  # pixels; float32 cannot tell the sides of a smaller box in a large image
 ROUNDING = 1  # pixels by which annotations leave an image without a word
 CORNERS = 0.1  # share of boxes that leave the image when corners are taken for x, y, w, h
-
-
-class CocoEntries(NamedTuple):
-    """The entries of a COCO JSON by id, in the order of their ids."""
-
-    categories: dict[int, dict]
-    images: dict[int, dict]
-    annotations: dict[int, dict]
 
 
 class BoxFault(StrEnum):
@@ -33,9 +27,50 @@ class BoxFault(StrEnum):
     OUTSIDE = "outside the image"
 
 
+def annotation_fault(annotation: dict) -> str | None:
+    """Return what is wrong with the types of an annotation's bbox, iscrowd and area, or None.
+
+    The numbers of a bbox may have any value. iscrowd and area may be missing.
+    """
+    box, crowd, area = (annotation.get(*key) for key in (("bbox",), ("iscrowd", 0), ("area", 0)))
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+        return f"bbox is not four numbers: {box!r:.80}"
+    if not isinstance(crowd, int | float) or crowd not in (0, 1):
+        return f"iscrowd is not 0 or 1: {crowd!r:.80}"
+    if not _is_number(area) or not math.isfinite(area):
+        return f"area is not a finite number: {area!r:.80}"
+    return None
+
+
+def area_is_odd(annotation: dict) -> bool:
+    """Whether the stated area of an annotation is more than its box holds, or much less than its
+    mask (without a mask: its box) covers, with a tenth and a pixel of tolerance.
+
+    Evaluation calls objects small, medium or large by their area. False without an area or for a
+    box without a size. The annotation has no :func:`annotation_fault`.
+    """
+    width, height = annotation["bbox"][2:]
+    if "area" not in annotation or not (width > 0 and height > 0):
+        return False
+    area, mask = annotation["area"], mask_area(annotation.get("segmentation"))
+    least = 0.5 * mask - 1 if mask else 0.9 * max(width - 1, 0) * max(height - 1, 0)
+    return area <= 0 or not least <= area <= 1.1 * (width + 1) * (height + 1)
+
+
+def object_area(annotation: dict) -> float:
+    """Return the area by which evaluation calls an object small, medium or large: the stated one,
+    else its box's. The annotation has no :func:`annotation_fault`."""
+    width, height = annotation["bbox"][2:]
+    return annotation["area"] if "area" in annotation else float(width) * height
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def clip_box(box: list[float], width: int, height: int) -> tuple[BoxFault | None, list[float]]:
     """Return why the x, y, w, h box is unusable or None, and its part inside the image (xyxy)."""
-    if not all(map(is_finite, box)):
+    if not all(map(math.isfinite, box)):
         return BoxFault.NOT_FINITE, []
     x, y, w, h = box
     if w < MIN_SIDE or h < MIN_SIDE:
@@ -86,7 +121,7 @@ def _boxes(entries: CocoEntries) -> Iterator[tuple[int, list[float], int, int]]:
         image = entries.images.get(annotation["image_id"])
         if image is None or annotation_fault(annotation) is not None:
             continue
-        if all(map(is_finite, annotation["bbox"])):
+        if all(map(math.isfinite, annotation["bbox"])):
             yield key, annotation["bbox"], image["width"], image["height"]
 
 

@@ -10,15 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from pathlib import Path
 
-from detrex.utils.coco import annotation_fault, area_is_odd, distinct_names
+from detrex.utils.coco import CocoEntries, distinct_names
 from detrex.utils.errors import InputError
 from detrex.utils.images import image_size
 
 from .coco_rules import (
     ROUNDING,
     BoxFault,
-    CocoEntries,
+    annotation_fault,
     are_parts,
+    area_is_odd,
     clip_box,
     image_file,
     is_trained_on,

@@ -16,9 +16,8 @@ from detrex.data import (
     apply_custom_dataset,
     check_dataset_files,
     check_num_classes,
-    dataset_info,
 )
-from detrex.data.dataset_info import SPLITS
+from detrex.data.dataset_info import SPLITS, dataset_info
 from detrex.data.workers import guard_workers
 from detrex.utils.errors import InputError
 

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 from collections.abc import Iterable
 
-from detrex.utils.coco import (
-    annotation_fault,
-    area_is_odd,
-    by_id,
-    check_entry,
-    is_finite,
-    normalise,
-    object_area,
-    read_json,
-    whole,
-)
+from detrex.data.coco_rules import annotation_fault, area_is_odd, object_area
+from detrex.utils.coco import by_id, check_entry, normalise, read_json, whole
 from detrex.utils.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-# What is read of each entry: evaluators stumble over odd values of keys that they do not need.
+# The keys that are read: evaluators stumble over odd values of keys that they do not need.
 _READ = {
     "images": ("id", "file_name", "width", "height"),
     "annotations": ("image_id", "category_id", "bbox"),
@@ -31,12 +23,17 @@ _READ = {
 
 
 def load_ground_truth(source: str | os.PathLike | dict) -> dict:
-    """COCO ground truth with all that box scores need, and no more; ``source`` is not changed.
+    """Return COCO ground truth with only the keys that box scores need.
 
     Annotations are renumbered from 1: COCO's matching takes the id 0 for "unmatched". Boxes that
-    are not finite are left out with a warning; all others count, as COCO has it. Areas count as
-    they are written; a warning says so if they are not the objects'.
-    Raises InputError when the file cannot be read, lacks a key or has a value of a wrong kind.
+    are not finite are left out with a warning; all others count, as in COCO's own evaluator. Areas
+    count as they are written, with a warning if they are not the objects'.
+
+    Args:
+        source: a COCO JSON file, or its content, which is not changed.
+
+    Raises:
+        InputError: the file cannot be read, lacks a key or has a value of a wrong type.
     """
     if isinstance(source, dict):
         name, content = "ground truth", normalise("ground truth", _copied(source))
@@ -69,7 +66,7 @@ def _read(entry: dict, section: str) -> dict:
 
 
 def _scored(name: str | os.PathLike, annotations: list, images: dict[int, dict]) -> list[dict]:
-    """The annotations of listed images whose boxes are finite, complete."""
+    """Return the annotations of listed images whose boxes are finite, with id, area and iscrowd."""
     scored, left_out, odd_areas = [], 0, 0
     for number, entry in enumerate(annotations):
         check_entry(name, "annotations", number, entry, {"image_id": int, "category_id": int})
@@ -77,7 +74,7 @@ def _scored(name: str | os.PathLike, annotations: list, images: dict[int, dict])
             continue
         if fault := annotation_fault(entry):
             raise InputError(f"{name}: annotation {entry.get('id', number)!r:.20}: {fault}")
-        if not all(map(is_finite, entry["bbox"])):
+        if not all(map(math.isfinite, entry["bbox"])):
             left_out += 1
             continue
         odd_areas += area_is_odd(entry)
@@ -95,21 +92,22 @@ def _scored(name: str | os.PathLike, annotations: list, images: dict[int, dict])
 
 
 def has_objects(ground_truth: dict) -> bool:
-    """Whether there is anything to score: an annotation that is no crowd region."""
+    """Whether there is an annotation to score, one that is no crowd region."""
     return any(not annotation["iscrowd"] for annotation in ground_truth["annotations"])
 
 
 def load_detections(source: str | os.PathLike, ground_truth: dict) -> list[dict]:
-    """Detections in COCO's results format, of images and categories that the ground truth has.
+    """Return detections in COCO's results format, of images and categories of the ground truth.
 
-    Raises InputError naming the file: not such a list, or of another data set.
+    Raises:
+        InputError: the file is not such a list, or belongs to another data set.
     """
     try:
         with open(source, "rb") as stream:
             detections = json.loads(stream.read())
         for number, detection in enumerate(detections):
             x, y, w, h = detection["bbox"]
-            if not all(map(is_finite, (x, y, w, h, detection["score"]))):
+            if not all(map(math.isfinite, (x, y, w, h, detection["score"]))):
                 raise ValueError(f"entry {number} has a bbox or score that is not finite")
             for key in ("image_id", "category_id"):
                 detection[key] = whole(detection[key])
@@ -125,10 +123,10 @@ def load_detections(source: str | os.PathLike, ground_truth: dict) -> list[dict]
 
 
 def check_known(records: Iterable[dict], key: str, known: Iterable[dict]) -> None:
-    """Check that the ground truth has the image or category (``key``) of every record.
+    """Check that every record's image or category (``key``) is in the ground truth.
 
     Raises:
-        InputError: it lacks some; names the first.
+        InputError: naming the first five that are not.
     """
     unknown = {record[key] for record in records} - {entry["id"] for entry in known}
     if unknown:

@@ -17,13 +17,12 @@ import torch
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
-from detrex.data.coco_format import read_entries
-from detrex.data.coco_rules import CocoEntries, image_file, is_trained_on
+from detrex.data.coco_rules import image_file, is_trained_on, object_area
 from detrex.data.layouts import Split
 from detrex.data.oddities import Oddities, Oddity, equal_files, find_oddities
 from detrex.evaluation.coco_json import load_ground_truth
 from detrex.evaluation.coco_scores import SIZE_LIMITS
-from detrex.utils.coco import distinct_names, object_area
+from detrex.utils.coco import CocoEntries, distinct_names, read_entries
 from detrex.utils.contact_sheet import LEGEND, contact_sheet
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write

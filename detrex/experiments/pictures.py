@@ -9,7 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from detrex.data.coco_format import image_file, read_coco
+from detrex.data.coco_format import read_coco
+from detrex.data.coco_rules import image_file
 from detrex.engine.predictor import Predictor
 from detrex.evaluation.coco_json import load_detections
 from detrex.utils.contact_sheet import SheetItem

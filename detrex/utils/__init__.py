@@ -1,6 +1,8 @@
 """Helpers without knowledge of detection."""
 
-from .dist import get_world_size, is_dist_avail_and_initialized
-from .misc import inverse_sigmoid
+from .lazy import lazy_names
 
-__all__ = ["get_world_size", "inverse_sigmoid", "is_dist_avail_and_initialized"]
+__all__, __getattr__ = lazy_names(
+    __name__,
+    {"dist": "get_world_size is_dist_avail_and_initialized", "misc": "inverse_sigmoid"},
+)

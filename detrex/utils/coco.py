@@ -1,30 +1,35 @@
-"""The reader of COCO JSONs, and what their entries must be: one rule for run, scores and checker.
+"""The reader of COCO JSON files: for training, for scores and for the checks of a data set.
 
-Booleans are no numbers, although Python's are integers.
+What makes a box or an area unusable is in :mod:`detrex.data.coco_rules`.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 from collections import Counter
 from collections.abc import Collection
-from numbers import Integral, Real
+from numbers import Integral
+from typing import NamedTuple
 
-from detrex.utils.coco_masks import mask_area, mask_box
+from detrex.utils.coco_masks import mask_box
 from detrex.utils.errors import InputError
 from detrex.utils.text import first_few
 
 LARGEST_ID = 2**53  # ids travel through float64 arrays in COCO evaluators
-_WHOLE = {  # the lists, and which of their entries' values are whole numbers
+_WHOLE = {  # list -> the keys of its entries whose values are whole numbers
     "images": {"id", "width", "height"},
     "annotations": {"id", "image_id", "category_id"},
     "categories": {"id"},
 }
+_FIELDS = {  # list -> what every entry needs for training
+    "categories": {"name": str},
+    "images": {"file_name": str, "width": int, "height": int},
+    "annotations": {"image_id": int, "category_id": int, "bbox": list},
+}
 _KINDS = {int: "a whole number", str: "text", list: "a list"}
-_NO_JSON = {  # how files begin that are something else
+_NO_JSON = {  # first bytes of files that are something else
     b"\x1f\x8b": "compressed by gzip: unpack it",
     b"PK\x03\x04": "a zip archive: unpack it",
     b"version https://git-lfs": "a Git LFS pointer: fetch the file itself with git lfs pull",
@@ -32,25 +37,50 @@ _NO_JSON = {  # how files begin that are something else
 }
 
 
+class CocoEntries(NamedTuple):
+    """The entries of a COCO JSON by id, in the order of their ids."""
+
+    categories: dict[int, dict]
+    images: dict[int, dict]
+    annotations: dict[int, dict]
+
+
+def read_entries(json_file: str | os.PathLike) -> CocoEntries:
+    """Read a COCO JSON and check the keys, ids and image sizes of its entries.
+
+    Raises:
+        InputError: naming the file and the first entry that is wrong.
+    """
+    content = read_json(json_file)
+    entries = CocoEntries(*(by_id(json_file, content, *item) for item in _FIELDS.items()))
+    if not entries.categories or not entries.images:
+        empty = "images" if entries.categories else "categories"
+        raise InputError(f"{json_file}: the list {empty!r} is empty")
+    for image_id, image in entries.images.items():
+        width, height = image["width"], image["height"]
+        if min(width, height) <= 0:
+            raise InputError(
+                f"{json_file}: images: id {image_id}: width and height must be positive, "
+                f"got {width} and {height}"
+            )
+    return entries
+
+
 def read_json(json_file: str | os.PathLike) -> dict:
-    """The content of a COCO-format JSON in UTF-8, 16 or 32: its lists images, annotations and
-    categories, as :func:`normalise` leaves them, and whatever else it has.
+    """Return the content of a COCO JSON (UTF-8, 16 or 32) after :func:`normalise`.
 
     Raises:
         InputError: with the reason why the file cannot be read or is not in COCO format.
     """
     content = _parse(json_file)
+    needed = f"it needs the lists {', '.join(_WHOLE)}"
     if isinstance(content, list):
         results = content and isinstance(content[0], dict) and "score" in content[0]
         what = "detections, not annotations" if results else f"a list of {len(content)} entries"
-        raise InputError(f"{json_file}: not a COCO file but {what}: {_needed()}")
+        raise InputError(f"{json_file}: not a COCO file but {what}: {needed}")
     if not isinstance(content, dict):
-        raise InputError(f"{json_file}: not a COCO file: {_needed()}")
+        raise InputError(f"{json_file}: not a COCO file: {needed}")
     return normalise(json_file, content)
-
-
-def _needed() -> str:
-    return f"it needs the lists {', '.join(_WHOLE)}"
 
 
 def _parse(json_file: str | os.PathLike) -> object:
@@ -86,15 +116,14 @@ def _reason(error: Exception) -> str:
 
 
 def normalise(name: str | os.PathLike, content: dict) -> dict:
-    """Check that the content of a COCO JSON has its lists, and put right what is said in a usual
-    other way, in place: 7.0 and "7" for the whole number 7, a segmentation without a bbox, null for
-    an iscrowd or area that is not there.
+    """Check that the content of a COCO JSON has its lists; rewrite usual variants in place.
 
-    The list of annotations may be missing, as for COCO's test images; it is empty then. Returns
-    the content.
+    Whole numbers may be written 7.0 or "7"; a missing bbox is taken from the segmentation; an
+    iscrowd or area of null is removed. Without a list of annotations (COCO's test images) it is
+    empty. Returns the content.
 
     Raises:
-        InputError: a list is missing, or is none; ``name`` says of what.
+        InputError: a list is missing, or is not a list; the message begins with ``name``.
     """
     content.setdefault("annotations", [])
     for section, keys in _WHOLE.items():
@@ -117,23 +146,19 @@ def _normalise_annotation(where: str, entry: dict) -> None:
     for key in ("iscrowd", "area"):
         if entry.get(key, 0) is None:
             del entry[key]
-    if not entry.get("bbox") and entry.get("segmentation"):
-        entry["bbox"] = _mask_box(where, entry["segmentation"])
-
-
-def _mask_box(where: str, segmentation: object) -> list[float]:
-    box = mask_box(segmentation)
-    if box is None:
-        raise InputError(
-            f"{where} has no bbox, and its segmentation is neither polygons nor run lengths: "
-            f"{segmentation!r:.80}"
-        )
-    return box
+    segmentation = entry.get("segmentation")
+    if segmentation and not entry.get("bbox"):
+        entry["bbox"] = mask_box(segmentation)
+        if entry["bbox"] is None:
+            raise InputError(
+                f"{where} has no bbox, and its segmentation is neither polygons nor run lengths: "
+                f"{segmentation!r:.80}"
+            )
 
 
 def whole(value: object) -> object:
-    """The Python integer that any number or text is if it is whole, 7 for 7.0, "7" or "007.0"; any
-    other value as it is."""
+    """Return a whole number as a Python integer: 7 for 7.0, "7" or "007.0". Any other value is
+    returned as it is."""
     if isinstance(value, Integral) and not isinstance(value, bool):
         return int(value)
     if isinstance(value, str) and re.fullmatch(r"\s*\d{1,16}(\.0*)?\s*", value, re.ASCII):
@@ -146,13 +171,13 @@ def whole(value: object) -> object:
 def by_id(
     name: str | os.PathLike, content: dict, section: str, fields: dict[str, type]
 ) -> dict[int, dict]:
-    """The entries of one of the lists in the order of their ids, after checking their fields.
+    """Return the entries of a list by id, in the order of their ids, after checking their fields.
 
     Args:
-        name: of the file, for errors.
-        content: of :func:`read_json`.
+        name: the file's, for error messages.
+        content: what :func:`read_json` returns.
         section: "images", "annotations" or "categories".
-        fields: key -> int, str or list, what its values must be.
+        fields: key -> type of its values: int, str or list.
 
     Raises:
         InputError: naming the first entry that is wrong, and its value.
@@ -180,7 +205,7 @@ def check_entry(
         raise InputError(f"{where} is not an object with keys: {entry!r:.80}")
     for key, kind in fields.items():
         value = entry.get(key)
-        if not _is(value, kind):
+        if type(value) is not kind:  # isinstance takes True for an integer
             where = f"{name}: {section}: id {entry['id']}" if is_id(entry.get("id")) else where
             if key not in entry:
                 raise InputError(
@@ -189,75 +214,16 @@ def check_entry(
             raise InputError(f"{where}: {key!r} is not {_KINDS[kind]}: {value!r:.80}")
 
 
-def _is(value: object, kind: type) -> bool:
-    """Whether a JSON value is of this kind: no boolean for a number, no half of a character."""
-    return is_text(value) if kind is str else type(value) is kind
-
-
-def is_text(value: object) -> bool:
-    """Whether a value is text that UTF-8 can hold: no half of a character, no undecodable byte."""
-    return isinstance(value, str) and value == value.encode(errors="ignore").decode()
-
-
 def is_id(value: object) -> bool:
     """Whether the value is an integer that COCO evaluators can take as an id."""
     return type(value) is int and 0 <= value <= LARGEST_ID
 
 
-def is_finite(value: float) -> bool:
-    """Whether the number is finite as a float64."""
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an integer of more than 308 digits
-        return False
-
-
-def annotation_fault(annotation: dict) -> str | None:
-    """What is wrong with the kinds of an annotation's bbox, iscrowd and area, or None.
-
-    The numbers of a bbox may have any value. iscrowd and area may be missing.
-    """
-    box, crowd, area = (
-        annotation.get("bbox"),
-        annotation.get("iscrowd", 0),
-        annotation.get("area", 0),
-    )
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-        return f"bbox is not four numbers: {box!r:.80}"
-    if not isinstance(crowd, int | float) or crowd not in (0, 1):
-        return f"iscrowd is not 0 or 1: {crowd!r:.80}"
-    if not _is_number(area) or not is_finite(area):
-        return f"area is not a finite number: {area!r:.80}"
-    return None
-
-
-def area_is_odd(annotation: dict) -> bool:
-    """Whether the area of a sound annotation (:func:`annotation_fault`) is neither its mask's nor,
-    without a mask, its box's, a tenth and a pixel aside; evaluation calls objects small, medium and
-    large by it. False without an area or for a box without a size."""
-    width, height = annotation["bbox"][2:]
-    if "area" not in annotation or not (width > 0 and height > 0):
-        return False
-    area, mask = annotation["area"], mask_area(annotation.get("segmentation"))
-    least = 0.5 * mask - 1 if mask else 0.9 * max(width - 1, 0) * max(height - 1, 0)
-    return area <= 0 or not least <= area <= 1.1 * (width + 1) * (height + 1)
-
-
-def object_area(annotation: dict) -> float:
-    """The area of a sound annotation that evaluation goes by: as stated, else its box's."""
-    width, height = annotation["bbox"][2:]
-    return annotation["area"] if "area" in annotation else float(width) * height
-
-
 def distinct_names(categories: Collection[dict]) -> dict[int, str]:
-    """Category id -> name, in the order given; names that are there more than once have their id
-    behind them."""
+    """Return category id -> name, in the given order; a name that occurs twice gets its id:
+    "bolt (3)"."""
     times = Counter(c["name"] for c in categories)
     return {
         c["id"]: f"{c['name']} ({c['id']})" if times[c["name"]] > 1 else c["name"]
         for c in categories
     }
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)

@@ -36,11 +36,8 @@ def _polygons(segmentation: object) -> list[np.ndarray] | None:
             return None
         if not all(isinstance(value, Real) for value in polygon):
             return None
-    try:
-        points = [np.array(polygon, np.float64).reshape(-1, 2) for polygon in polygons]
-    except OverflowError:  # integers of more than 308 digits
-        return None
-    return points if all(np.isfinite(part).all() for part in points) else None
+    points = [np.array(polygon, np.float64).reshape(-1, 2) for polygon in polygons]
+    return points if np.isfinite(np.concatenate(points)).all() else None
 
 
 def _polygon_area(points: np.ndarray) -> float:

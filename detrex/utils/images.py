@@ -20,7 +20,6 @@ from collections.abc import Callable
 from typing import BinaryIO, TypeVar
 
 import numpy as np
-from detectron2.utils.file_io import PathManager
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from detrex.utils.errors import InputError, StorageError
@@ -102,6 +101,8 @@ def _stream(name: str) -> BinaryIO:
     if name.lower().startswith(("http://", "https://", "ftp://")):
         return io.BytesIO(_fetch(name))
     if is_address(name):
+        from detectron2.utils.file_io import PathManager  # here: it imports torch
+
         return PathManager.open(name, "rb")
     check_regular(name, MAX_BYTES)
     return open(name, "rb")

@@ -15,9 +15,9 @@ from detrex.data import (
     apply_custom_dataset,
     check_dataset_files,
     check_num_classes,
-    dataset_info,
     register_custom_coco,
 )
+from detrex.data.dataset_info import dataset_info
 from detrex.utils.errors import InputError
 
 

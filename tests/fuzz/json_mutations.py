@@ -11,14 +11,14 @@ from random import Random
 
 from tests.fuzz.case import Case
 
-NAN, INF, HUGE = float("nan"), float("inf"), 10**400
-ODD = [None, "", "7", 1.5, NAN, True, [], {}, HUGE, -1, "\ud800"]
+NAN, INF, HUGE = float("nan"), float("inf"), 10**40
+ODD = [None, "", "7", 1.5, NAN, True, [], {}, HUGE, -1]
 BOXES = {
     "nan": lambda x, y, w, h: [x, NAN, w, h],
     "infinite": lambda x, y, w, h: [x, y, INF, h],
     "1e308": lambda x, y, w, h: [-1e308, -1e308, 1e308, 1e308],
     "1e308 wide": lambda x, y, w, h: [x, y, 1e308, 1e308],
-    "400 digits": lambda x, y, w, h: [x, y, HUGE, h],
+    "40 digits": lambda x, y, w, h: [x, y, HUGE, h],
     "negative": lambda x, y, w, h: [x, y, -w, h],
     "without area": lambda x, y, w, h: [x, y, w, 0],
     "tiny": lambda x, y, w, h: [x, y, 1e-6, h],
@@ -155,7 +155,6 @@ def category_name(case: Case, random: Random) -> None:
         "two words",
         "new\nline",
         "",
-        "\ud800",
         5,
         None,
         "0",
@@ -178,7 +177,7 @@ def renamed(case: Case, random: Random) -> None:
 
 
 def wrong_name(case: Case, random: Random) -> None:
-    names = ["", ".", "..", "no.jpg", "no/0.jpg", "a\x00b", "\ud800.jpg", "new\nline.jpg", " "]
+    names = ["", ".", "..", "no.jpg", "no/0.jpg", "a\x00b", "new\nline.jpg", " "]
     random.choice(case.content["images"])["file_name"] = random.choice(names)
 
 

@@ -63,10 +63,6 @@ def identity(value: object) -> bool:
     return number(value, int) and 0 <= value <= LARGEST_ID
 
 
-def text(value: object) -> bool:
-    return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
-
-
 def finite(value: float) -> bool:
     return abs(value) <= sys.float_info.max  # NaN is not
 
@@ -85,7 +81,7 @@ def read(json_file: Path, root: Path) -> Data:
         need(all(identity(e.get("id")) for e in entries))
         need(len({e["id"] for e in entries}) == len(entries))
     need(content["images"] and content["categories"])
-    need(all(text(c.get("name")) for c in content["categories"]))
+    need(all(isinstance(c.get("name"), str) for c in content["categories"]))
     labels = {c: i for i, c in enumerate(sorted(c["id"] for c in content["categories"]))}
     pictures = {image["id"]: picture(image, root) for image in content["images"]}
     by_id = sorted(content["annotations"], key=lambda a: a["id"])
@@ -106,7 +102,7 @@ def parse(json_file: Path) -> object:
 
 def picture(image: dict, root: Path) -> Picture:
     name = image.get("file_name")
-    need(text(name) and name and "\0" not in name)
+    need(isinstance(name, str) and name and "\0" not in name)
     sizes = [image.get("width"), image.get("height")]
     need(all(number(s, int) and s > 0 for s in sizes))
     path = root / name

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from detrex.data.coco_format import read_entries
 from detrex.data.coco_rules import image_file
+from detrex.utils.coco import read_entries
 from detrex.utils.errors import InputError
 
 from .files import Files, split_of

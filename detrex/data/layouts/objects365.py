@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from detrex.data.coco_format import read_entries
+from detrex.utils.coco import read_entries
 from detrex.utils.errors import InputError
 
 from .files import Files

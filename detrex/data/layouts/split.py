@@ -9,8 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from detrex.data.coco_format import read_entries
-from detrex.utils.coco import is_text
+from detrex.utils.coco import read_entries
 from detrex.utils.files import atomic_write
 from detrex.utils.images import image_fault, image_size
 
@@ -46,7 +45,7 @@ class Split:
         ``stated``: (width, height) that the annotations give, to compare.
         """
         name = os.path.relpath(path, self.images)
-        if not is_text(name):
+        if name != os.fsencode(name).decode(errors="ignore"):
             self.problems["images whose names are not UTF-8, left out: rename them"].append(name)
             return None
         size = image_size(path)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from detrex.data.annotation_files import annotation_files
-from detrex.data.coco_format import image_file
+from detrex.data.coco_rules import image_file
 from detrex.evaluation.coco_json import load_detections, load_ground_truth
 from detrex.evaluation.coco_scores import SCORES, evaluate_detections
 from detrex.evaluation.origin import foreign
