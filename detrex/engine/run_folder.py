@@ -13,7 +13,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -148,13 +148,13 @@ def check_output_folder(folder: Path, config: dict, resume: bool, reuse: bool) -
         )
 
 
-def check_regular_files(folder: Path, names: Iterable[str]) -> None:
-    """Refuse a folder where a run would add to what is no file: opening a FIFO waits for ever.
+def check_regular_files(folder: Path, lock: str) -> None:
+    """Check the files that a run adds to: opening a FIFO would wait for ever.
 
     Raises:
-        InputError: names it.
+        InputError: one is no regular file.
     """
-    for path in (folder / name for name in names):
+    for path in (folder / lock, folder / METRICS, *folder.glob("log.txt*")):
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: not a regular file: a run writes there, remove it")
 

@@ -55,11 +55,11 @@ def test_the_newest_checkpoint_is_told_by_its_iteration(tiny_run, caplog, tag):
         (folder / "last_checkpoint").mkdir()
     elif tag is not None:
         (folder / "last_checkpoint").write_bytes(tag)
-    assert newest_checkpoint(folder) == folder / "model_final.pth"
+    assert newest_checkpoint(folder)[0] == folder / "model_final.pth"
     copy_as(tiny_run, "model_latest.pth", 9)
-    assert newest_checkpoint(folder) == folder / "model_latest.pth"
+    assert newest_checkpoint(folder)[0] == folder / "model_latest.pth"
     copy_as(tiny_run, "model_0000011.pth", 11)
-    assert newest_checkpoint(folder) == folder / "model_0000011.pth"
+    assert newest_checkpoint(folder)[0] == folder / "model_0000011.pth"
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert all("\n" not in text and "last_checkpoint" in text for text in warnings)
 
@@ -107,7 +107,7 @@ def test_the_best_weights_are_no_checkpoint_to_resume_from(tiny_run):
     tiny_run("a", NO_PERIOD)
     folder = tiny_run.folder / "a"
     (folder / "last_checkpoint").write_text("model_best.pth")
-    assert newest_checkpoint(folder) == folder / "model_final.pth"
+    assert newest_checkpoint(folder)[0] == folder / "model_final.pth"
 
 
 def test_damaged_lines_of_metrics_are_left_out_and_counted(tiny_run):
