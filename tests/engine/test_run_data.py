@@ -8,6 +8,7 @@ from detectron2.utils.env import seed_all_rng
 
 from detrex.engine.data import build_loader, prepare_data, read_train_set
 from detrex.engine.settings import load_config
+from detrex.evaluation.coco_json import load_ground_truth
 from detrex.evaluation.origin import foreign, read_origin
 from detrex.utils.errors import InputError
 from tests.engine.runs import CONFIG, TinyRuns
@@ -73,6 +74,16 @@ def test_ground_truth_is_not_read_before_it_is_needed(tiny_run, monkeypatch):
     with pytest.raises(InputError, match="train.accumulation_steps=3"):
         tiny_run("a", "dataloader.evaluator.diagnose=true", "train.accumulation_steps=3")
     assert not read
+
+
+def test_an_evaluation_reads_its_ground_truth_once(tiny_run, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        "detrex.evaluation.coco.load_ground_truth",
+        lambda path: read.append(path) or load_ground_truth(path),
+    )
+    tiny_run("a", "dataloader.evaluator.diagnose=true", "train.max_iter=1")
+    assert len(read) == 1 and (tiny_run.folder / "a/alignment.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from detrex.checkpoint import files
 from detrex.engine.checkpoints import newest_checkpoint
 from detrex.engine.run_folder import check_output_folder, put_events_in_order
 from detrex.utils.errors import InputError
@@ -108,6 +109,16 @@ def test_the_best_weights_are_no_checkpoint_to_resume_from(tiny_run):
     folder = tiny_run.folder / "a"
     (folder / "last_checkpoint").write_text("model_best.pth")
     assert newest_checkpoint(folder)[0] == folder / "model_final.pth"
+
+
+def test_a_resumed_run_reads_its_checkpoint_once(tiny_run, monkeypatch):
+    tiny_run("a", "train.max_iter=2")
+    read = []
+    check = files.check_archive
+    monkeypatch.setattr(files, "check_archive", lambda path: read.append(path) or check(path))
+    tiny_run("a", "train.max_iter=3", "--resume")
+    assert read == [tiny_run.folder / "a/model_final.pth"]
+    assert tiny_run.checkpoint("a")["iteration"] == 2
 
 
 def test_damaged_lines_of_metrics_are_left_out_and_counted(tiny_run):
