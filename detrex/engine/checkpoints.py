@@ -177,7 +177,7 @@ def _choose(folder: Path) -> tuple[Path | None, dict | None]:
         else:
             if last is None:
                 logger.warning("no %s: resuming from the newest checkpoint, %s", LAST, path)
-            _set_aside(unsound)
+            _rename_damaged(unsound)
             return path, content
     if unsound:
         fault = f"none of its {len(unsound)} checkpoints is sound"
@@ -216,12 +216,11 @@ def _age(path: Path) -> float:
     return -iteration if is_a(iteration, float) else float("inf")
 
 
-def _set_aside(unsound: Iterable[Path]) -> None:
-    """Rename damaged files that the resumed run would overwrite: parts of them may be of use."""
-    for path in unsound:
-        if path.is_file():
-            path.replace(path.with_name(f"{path.name}.damaged"))
-            logger.warning("%s is kept as %s.damaged", path, path.name)
+def _rename_damaged(paths: Iterable[Path]) -> None:
+    """Rename files that the resumed run may overwrite: parts of them may be of use."""
+    for path in filter(Path.is_file, paths):
+        path.replace(path.with_name(f"{path.name}.damaged"))
+        logger.warning("%s is kept as %s.damaged", path, path.name)
 
 
 def read_resumable(path: Path) -> dict:

@@ -73,21 +73,14 @@ class Heartbeat:
         while not self._stopped.wait(_PERIOD):
             for rank, before in list(self._silence.items()):
                 self._silence[rank] = silence = before + _PERIOD
+                text = (
+                    f"rank {rank} of the run ({self._names.get(rank, 'unknown')}) has given no "
+                    f"sign of life for {silence:.0f} seconds: it is stopped, or its machine is gone"
+                )
                 if before < _WARNING <= silence:
-                    self._say(
-                        f"{self._text(rank, silence)}; the run ends after {_LIMIT / 60:.0f} min"
-                    )
+                    warning = f"{text}; the run ends after {_LIMIT / 60:.0f} min"
+                    logger.warning(warning)
+                    if self._rank == 1:  # process 0 is silent, and only it logs to the console
+                        print(f"warning: {warning}", file=sys.stderr, flush=True)
                 if silence >= _LIMIT:
-                    self._fail(SilentProcess(self._text(rank, silence)))
-
-    def _text(self, rank: int, silence: float) -> str:
-        name = self._names.get(rank, "unknown")
-        return (
-            f"rank {rank} of the run ({name}) has given no sign of life for {silence:.0f} seconds: "
-            "it is stopped, or its machine is gone"
-        )
-
-    def _say(self, text: str) -> None:
-        logger.warning(text)
-        if self._rank == 1:  # process 0 is silent, and only it logs to the console
-            print(f"warning: {text}", file=sys.stderr, flush=True)
+                    self._fail(SilentProcess(text))

@@ -120,8 +120,10 @@ def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
     Raises:
         InputError: an argument that the optimizer refuses.
     """
-    recipe = getattr(model, "published_optimizer", None)
-    if recipe and _is_inert(cfg.optimizer):
+    recipe, params = getattr(model, "published_optimizer", None), cfg.optimizer.params
+    by_function = params.get("lr_factor_func") is not None
+    from_detectron2 = by_function and target_of(params) is get_default_optimizer_params
+    if recipe and from_detectron2 and cfg.optimizer.get("lr") == 1e-4:
         logger.warning(
             "the config's optimizer (lr 1e-4, get_default_optimizer_params) is used as written; "
             "upstream's train_net.py ignored it, and %s was published with: %s",
@@ -129,7 +131,7 @@ def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
             recipe,
         )
     try:
-        arguments = {"params": call_with(cfg.optimizer.params, model=model)}
+        arguments = {"params": call_with(params, model=model)}
         if target_of(cfg.optimizer) in _FUSED and not cfg.optimizer.keys() & {"fused", "foreach"}:
             arguments["fused"] = True
         return call_with(cfg.optimizer, **arguments)
@@ -250,9 +252,3 @@ def _no_match(key: str, patterns: list[str], names: dict[nn.Parameter, list[str]
     return InputError(
         f"{key}: none of {patterns} is part of a parameter name; parameters start with {shown}"
     )
-
-
-def _is_inert(optimizer: DictConfig) -> bool:
-    of_detectron2 = target_of(optimizer.params) is get_default_optimizer_params
-    has_factor = optimizer.params.get("lr_factor_func") is not None
-    return of_detectron2 and has_factor and optimizer.get("lr") == 1e-4

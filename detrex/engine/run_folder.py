@@ -242,8 +242,7 @@ def _sources(file: Path) -> Iterator[Path]:
 def set_aside(folder: Path) -> None:
     """Move an earlier run's files to ``replaced/1``, or ``replaced/2`` if that exists, and so on.
 
-    In the folder, its checkpoints would count when old ones are deleted, --resume might load one,
-    and its detections would look like the new run's.
+    Here, its checkpoints would count when old ones are deleted, or be resumed by mistake.
     """
     files = [path for pattern in _LEFT_BY_RUNS for path in folder.glob(pattern)]
     targets = (folder / "replaced" / str(i) for i in itertools.count(1))
@@ -254,10 +253,8 @@ def set_aside(folder: Path) -> None:
 
 
 def put_events_in_order(folder: Path, now: int) -> None:
-    """Rename TensorBoard's files whose names are of a later second than the new file's.
-
-    TensorBoard reads files in the order of the seconds in their names. If the clock was ahead, it
-    would read the part that a resumed run adds first.
+    """Rename TensorBoard's files whose clock was ahead: it reads files in the order of the seconds
+    in their names, and would read the part that a resumed run adds first.
 
     Args:
         folder: of the run.
