@@ -18,7 +18,7 @@ NAMES = sorted(module.name for module in pkgutil.iter_modules(__path__) if not m
 
 
 def prepare(name: str, options: dict) -> Callable[[], list[dict]]:
-    """What returns the rows of one benchmark.
+    """Return the function that measures the rows of one benchmark.
 
     Raises:
         InputError: an option that this benchmark does not take.
@@ -31,13 +31,13 @@ def prepare(name: str, options: dict) -> Callable[[], list[dict]]:
 
 def line(row: dict) -> str:
     """One row as text: times in milliseconds, everything else as it is."""
-    parts = []
+    figures = []
     for key, value in row.items():
         if key.endswith("_s") and not key.endswith("per_s"):
-            parts.append(f"{key[:-2]} {value * 1e3:.1f} ms")
+            figures.append(f"{key[:-2]} {value * 1e3:.1f} ms")
         elif key == "ratio":
-            parts.append(f"{value:.1f}x")
+            figures.append(f"{value:.1f}x")
         elif key != "what":
             number = f"{value:.4g}" if isinstance(value, float) else value
-            parts.append(f"{key.replace('_', ' ')} {number}")
-    return f"{row['what']}: {', '.join(parts)}"
+            figures.append(f"{key.replace('_', ' ')} {number}")
+    return f"{row['what']}: {', '.join(figures)}"

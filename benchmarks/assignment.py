@@ -26,12 +26,12 @@ def costs(kind: str, queries: int, objects: int) -> list[np.ndarray]:  # (G, N) 
     """Problems of one size."""
     random = np.random.RandomState(0)
     if kind == "random":
-        found = [random.rand(objects, queries) for _ in range(PROBLEMS)]
+        problems = [random.rand(objects, queries) for _ in range(PROBLEMS)]
     elif kind == "contended":
-        found = [-np.outer(random.rand(objects), random.rand(queries)) for _ in range(PROBLEMS)]
+        problems = [-np.outer(random.rand(objects), random.rand(queries)) for _ in range(PROBLEMS)]
     else:
-        found = [cost for cost in real(kind, queries, objects)]
-    return [np.ascontiguousarray(cost, np.float32) for cost in found]
+        problems = real(kind, queries, objects)
+    return [np.ascontiguousarray(cost, np.float32) for cost in problems]
 
 
 def real(kind: str, queries: int, objects: int) -> list[np.ndarray]:
@@ -47,20 +47,20 @@ def real(kind: str, queries: int, objects: int) -> list[np.ndarray]:
 
 def by_scipy(problems: list[np.ndarray], copies: int) -> list[tuple]:
     """(queries, targets) of each problem."""
-    found = []
+    matches = []
     for cost in problems:
         query, column = linear_sum_assignment(np.tile(cost.T, (1, copies)))
-        found.append((query, column % len(cost)))
-    return found
+        matches.append((query, column % len(cost)))
+    return matches
 
 
 def ours(problems: list[np.ndarray], copies: int) -> list[np.ndarray]:
     return solve(problems, [copies] * len(problems))
 
 
-def total(problems: list[np.ndarray], found: list) -> float:
+def total(problems: list[np.ndarray], matches: list) -> float:
     """Exactly rounded sum of the chosen costs."""
-    chosen = (cost[target, query] for cost, (query, target) in zip(problems, found, strict=True))
+    chosen = (cost[target, query] for cost, (query, target) in zip(problems, matches, strict=True))
     return math.fsum(np.concatenate([cost.astype(float) for cost in chosen]))
 
 
@@ -71,11 +71,11 @@ def time_row(size: str, queries: int, copies: int, kind: str, objects: int, repe
         raise ValueError(f"{size}, {kind} costs, {objects} objects: the total costs differ")
     times: dict = {by_scipy: [], ours: []}
     for _ in range(repeats):
-        for function, found in times.items():
+        for function, seconds in times.items():
             start = time.thread_time()
             function(problems, copies)
-            found.append(time.thread_time() - start)
-    base, fast = (statistics.median(found) for found in times.values())
+            seconds.append(time.thread_time() - start)
+    base, fast = map(statistics.median, times.values())
     row = {"what": f"assignment, {size}, {queries} queries, {objects} objects, {kind} costs"}
     row |= {"baseline_s": base, "ours_s": fast, "ratio": base / fast}
     return row | ({"goal": GOAL} if copies > 1 else {})

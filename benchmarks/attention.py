@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.baseline.attention import attention_from_logits as plain
-from benchmarks.baseline.attention import places
+from benchmarks.baseline.attention import sampling_locations
 from detrex.layers.ms_deform_attn import deformable_attention as ours
 
 SHAPES = [(100, 134), (50, 67), (25, 34), (13, 17)]
@@ -57,7 +57,7 @@ def original(
     """The CUDA kernel of Deformable DETR (2020), as torch-ms-deform-attn builds it."""
     from torch_ms_deform_attn import ms_deform_attn
 
-    locations, weights = places(shapes, offsets, logits, reference)
+    locations, weights = sampling_locations(shapes, offsets, logits, reference)
     sizes = torch.tensor(shapes, device=value.device)
     first = sizes.prod(1).cumsum(0) - sizes.prod(1)
     return ms_deform_attn(value, sizes, first, locations.to(value.dtype), weights)
@@ -96,13 +96,14 @@ def time_rows(kind: str, repeats: int, device: str) -> list[dict]:
     grad = torch.randn(2, QUERIES[kind], HEADS * DIM).to(device)
     sides = {"baseline": (plain, data), "": (ours, data)}
     sides |= gpu_sides(data) if device == "cuda" else {}
-    found: dict = {name: [] for name in sides}
+    times: dict = {name: [] for name in sides}
     for repeat in range(repeats + 1):
         for name, (function, arguments) in sides.items():
             pair = seconds(function, arguments, grad)
-            found[name] += [pair] if repeat else []
+            times[name] += [pair] if repeat else []
     median = {
-        name: [statistics.median(t) for t in zip(*found[name], strict=True)] for name in found
+        name: [statistics.median(t) for t in zip(*pairs, strict=True)]
+        for name, pairs in times.items()
     }
     base = median.pop("baseline")
     return [
@@ -117,14 +118,14 @@ def time_rows(kind: str, repeats: int, device: str) -> list[dict]:
 def memory_rows(kind: str, device: str) -> list[dict]:
     """Peak memory of a forward and backward beyond the inputs, each side in a fresh process; and
     beyond the results too (output and gradients), which both sides have to hand back."""
-    found = []
+    peaks = []
     for side in SIDES:
         command = [sys.executable, "-m", __name__, kind, side, device]
         done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-        found.append(float(done.stdout))
+        peaks.append(float(done.stdout))
     rows = []
     for what, less in (("extra", 0.0), ("working", result_mib(kind))):
-        base, mine = (mib - less for mib in found)
+        base, mine = (mib - less for mib in peaks)
         row = {"what": f"attention, {kind}, peak {what} memory", "baseline_mib": base}
         rows.append(row | {"ours_mib": mine, "ratio": base / mine})
     rows[0]["goal"] = MEMORY_GOAL

@@ -34,9 +34,9 @@ def synthetic(
     """COCO ground truth (1 % crowds), and results: jittered objects, then random boxes."""
     random, truth, results = np.random.RandomState(seed), [], []
     for image in range(1, images + 1):
-        found = boxes(random, random.poisson(OBJECTS))
+        objects = boxes(random, random.poisson(OBJECTS))
         labels = random.randint(1, CLASSES + 1, detections)
-        for box, label in zip(found, labels, strict=False):
+        for box, label in zip(objects, labels, strict=False):
             truth.append(
                 {
                     "id": len(truth) + 1,
@@ -47,9 +47,9 @@ def synthetic(
                     "iscrowd": int(random.rand() < 0.01),
                 }
             )
-        guesses = np.concatenate([found, boxes(random, detections)])[:detections]
+        guesses = np.concatenate([objects, boxes(random, detections)])[:detections]
         guesses *= np.exp(random.normal(0, 0.1, guesses.shape))
-        scores = random.rand(detections) * np.where(np.arange(detections) < len(found), 1, 0.4)
+        scores = random.rand(detections) * np.where(np.arange(detections) < len(objects), 1, 0.4)
         rows = zip(labels.tolist(), guesses.tolist(), scores.tolist(), strict=True)
         results += [
             {"image_id": image, "category_id": label, "bbox": box, "score": score}
@@ -86,7 +86,7 @@ def ours(truth: dict, results: list[dict]) -> tuple[float, float, np.ndarray]:
 
 
 def copies(truth: dict, results: list[dict]) -> tuple[dict, list[dict]]:
-    """pycocotools writes into what it is given."""
+    """Copies for pycocotools, which writes into its arguments."""
     annotations = [dict(annotation) for annotation in truth["annotations"]]
     return {**truth, "info": {}, "annotations": annotations}, [dict(r) for r in results]
 

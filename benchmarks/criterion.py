@@ -87,9 +87,9 @@ def time_row(batch: int, objects: int, high_order: bool, repeats: int) -> dict:
     times: dict = {plain: [], ours: []}
     seconds(ours, *data, high_order)
     for _ in range(repeats):
-        for function, found in times.items():
-            found.append(seconds(function, *data, high_order))
-    base, fast = (statistics.median(found) for found in times.values())
+        for function, seconds_taken in times.items():
+            seconds_taken.append(seconds(function, *data, high_order))
+    base, fast = map(statistics.median, times.values())
     phase = "high-order cost" if high_order else "standard cost"
     row = {"what": f"criterion, batch {batch}, {objects} objects, {phase}"}
     return row | {"baseline_s": base, "ours_s": fast, "ratio": base / fast}

@@ -15,7 +15,7 @@ from detectron2.config import instantiate
 from torch import nn
 
 from benchmarks.step import CONFIG, images
-from detrex.engine.settings import load_config
+from detrex.config.load import load_config
 
 SIZES = ((480, 640), (800, 1333))
 
@@ -44,8 +44,8 @@ def run(
     batch_sizes: Sequence[int] = (1, 4),
     sizes: Sequence[tuple[int, int]] = SIZES,
 ) -> list[dict]:
-    """A row per image size and batch size: seconds of a batch and images a second, medians of
-    ``repeats`` rounds; their part of the first row's images a second; on a GPU memory.
+    """A row per image size and batch size: medians of ``repeats`` rounds of the seconds of a batch,
+    of the images a second, and of their ratio to the first row's; on a GPU also memory.
 
     Raises:
         InputError: a config that cannot be loaded.
@@ -53,15 +53,15 @@ def run(
     model = instantiate(load_config(config_file).model).eval().to(device)
     batches = [images(count, size, device) for size in sizes for count in batch_sizes]
     times = [[seconds(model, batch) for batch in batches] for _ in range(repeats + 1)]
-    found = []
+    rows = []
     for batch, taken in zip(batches, zip(*times[1:], strict=True), strict=True):  # one to warm up
         count, (height, width) = len(batch), batch[0]["image"].shape[1:]
         what = f"{type(model).__name__}, {count} x {height}x{width}"
         rates = [count / duration for duration in taken]
-        parts = [
+        ratios = [
             rate * row[0] / len(batches[0]) for rate, row in zip(rates, times[1:], strict=True)
         ]
         row = {"what": what, "batch_s": statistics.median(taken)}
-        row |= {"images_per_s": statistics.median(rates), "of_first": statistics.median(parts)}
-        found.append(row | ({"peak_GiB": peak_gib(model, batch)} if device == "cuda" else {}))
-    return found
+        row |= {"images_per_s": statistics.median(rates), "of_first": statistics.median(ratios)}
+        rows.append(row | ({"peak_GiB": peak_gib(model, batch)} if device == "cuda" else {}))
+    return rows

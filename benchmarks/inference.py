@@ -33,7 +33,7 @@ def difference(baseline: Step, ours: Step) -> float:
     return max((a.scores - b.scores).abs().max().item() for a, b in pairs)
 
 
-def rows(models: dict[str, nn.Module], count: int, size: tuple, repeats: int) -> list[dict]:
+def case_rows(models: dict[str, nn.Module], count: int, size: tuple, repeats: int) -> list[dict]:
     """Each side in fp32 and, on a GPU, ours in bf16.
 
     Raises ValueError when the scores of the fp32 sides differ.
@@ -49,19 +49,19 @@ def rows(models: dict[str, nn.Module], count: int, size: tuple, repeats: int) ->
     if device == "cuda":
         functions["bf16"] = partial(detect, models["fp32"], batch, torch.bfloat16)
     times = interleaved(functions, repeats, device)
-    base, found = times.pop("baseline"), []
+    base, rows = times.pop("baseline"), []
     for name, taken in times.items():
         what = f"inference, Rank-DETR R50, {count} x {size[0]}x{size[1]}, {name}"
         row = {"what": what, "baseline_s": base, "ours_s": taken, "ratio": base / taken}
         row |= {"images_per_s": count / taken}
         row |= {"max_difference": apart} if name == "fp32" else {}
         row |= {"gpu_idle": idle_share(functions[name])} if device == "cuda" else {}
-        found.append(row | ({"goal": GOALS[device, size]} if (device, size) in GOALS else {}))
-    return found
+        rows.append(row | ({"goal": GOALS[device, size]} if (device, size) in GOALS else {}))
+    return rows
 
 
 def run(repeats: int = 3, device: str = "cpu") -> list[dict]:
     """Rows per image size: seconds of both sides, their ratio, and the scores' difference."""
     cfg = LazyConfig.load(str(CONFIG))
     models = {"baseline": plain(cfg, device).eval(), "fp32": shipped(cfg, device).eval()}
-    return [row for count, size in CASES[device] for row in rows(models, count, size, repeats)]
+    return [row for count, size in CASES[device] for row in case_rows(models, count, size, repeats)]

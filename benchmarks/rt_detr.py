@@ -1,7 +1,7 @@
 """Inference of RT-DETR R50 at 640x640 against the transformers library's, same weights.
 
-Needs ``pip install transformers``. Theirs starts from normalised pixels in one tensor and ends with
-logits and boxes; ours reads uint8 images and ends with detections.
+Needs ``pip install transformers``. The library starts from normalised pixels in one tensor and ends
+with logits and boxes; ours reads uint8 images and ends with detections.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from detectron2.config import LazyConfig, instantiate
+from detectron2.config import LazyConfig
 from torch import nn
 
 from benchmarks.inference import detect
 from benchmarks.step import ROOT, images, interleaved
 from detrex.checkpoint import read_checkpoint
 from detrex.checkpoint.convert import convert
-from detrex.modeling.performance import apply_performance
+from detrex.checkpoint.model import build_model
 from detrex.utils.errors import InputError
 
 CONFIG = ROOT / "projects/rt_detr/configs/rtdetr_r50vd_6x_coco.py"
@@ -47,20 +47,18 @@ def published_weights(model: nn.Module, folder: str) -> dict[str, torch.Tensor]:
 
 
 def models(device: str) -> dict[str, nn.Module]:
-    """Theirs and ours."""
+    """The library's model and ours, with the same weights."""
     try:
         from transformers import RTDetrConfig, RTDetrForObjectDetection
     except ImportError as error:
         raise InputError("benchmark rt_detr: pip install transformers") from error
     torch.manual_seed(0)
-    theirs = randomised(RTDetrForObjectDetection(RTDetrConfig(num_labels=80)))
-    cfg = LazyConfig.load(str(CONFIG))
-    ours = instantiate(cfg.model).eval()
+    baseline = randomised(RTDetrForObjectDetection(RTDetrConfig(num_labels=80)))
+    ours = build_model(LazyConfig.load(str(CONFIG))).eval()
     with tempfile.TemporaryDirectory() as folder:
-        weights = convert(published_weights(theirs, folder), "rt_detr")
+        weights = convert(published_weights(baseline, folder), "rt_detr")
     ours.load_state_dict(weights, strict=False)
-    apply_performance(cfg.train, ours)
-    return {"baseline": theirs.to(device), "ours": ours.to(device)}
+    return {"baseline": baseline.to(device), "ours": ours.to(device)}
 
 
 def row(both: dict[str, nn.Module], count: int, repeats: int) -> dict:
@@ -82,10 +80,10 @@ def row(both: dict[str, nn.Module], count: int, repeats: int) -> dict:
     if apart > TOLERANCE:
         raise ValueError(f"the scores differ by up to {apart}")
     times = interleaved(functions, repeats, device)
-    found = {"what": f"inference, RT-DETR R50, {count} x 640x640"}
-    found |= {f"{name}_s": taken for name, taken in times.items()}
+    result = {"what": f"inference, RT-DETR R50, {count} x 640x640"}
+    result |= {f"{name}_s": taken for name, taken in times.items()}
     ratio = times["baseline"] / times["ours"]
-    return found | {"ratio": ratio, "goal": GOALS[device], "max_difference": apart}
+    return result | {"ratio": ratio, "goal": GOALS[device], "max_difference": apart}
 
 
 def run(repeats: int = 3, device: str = "cpu", batch_sizes: Sequence[int] = (1, 16)) -> list[dict]:

@@ -23,9 +23,9 @@ from torch import nn
 
 from benchmarks.attention import resident_peak
 from benchmarks.baseline.model import PlainRankDetr, step
+from detrex.checkpoint.model import build_model
 from detrex.engine import StepOptions, Trainer
 from detrex.engine.optim import build_optimizer
-from detrex.modeling.performance import apply_performance
 from detrex.utils.operators import OperatorCounter
 
 ROOT = Path(__file__).parents[1]
@@ -57,9 +57,7 @@ def images(count: int, size: tuple[int, int], device: str) -> list[dict]:
 def shipped(cfg: DictConfig, device: str) -> nn.Module:
     """The shipped model with the weights of seed 0."""
     torch.manual_seed(0)
-    model = instantiate(cfg.model)
-    apply_performance(cfg.train, model)
-    return model.to(device)
+    return build_model(cfg).to(device)
 
 
 def plain(cfg: DictConfig, device: str) -> PlainRankDetr:
@@ -73,7 +71,7 @@ def plain_step(cfg: DictConfig, batch: list[dict], device: str, fused: bool | No
 
 
 def trainer(cfg: DictConfig, batch: list[dict], device: str, dtype: torch.dtype | None) -> Trainer:
-    """The shipped model's, as ``train_net.py`` makes it."""
+    """The shipped model's trainer, as ``train_net.py`` makes it."""
     model = shipped(cfg, device)
     return Trainer(model, [batch], build_optimizer(cfg, model), StepOptions(amp_dtype=dtype))
 
@@ -115,11 +113,11 @@ def cpu_rows(cfg: DictConfig, repeats: int) -> list[dict]:
         {name: make(cfg, batch, "cpu") for name, make in SIDES.items()}, repeats, "cpu"
     )
     memory = {name: peak_of_child(name) for name in SIDES}
-    parts = (("", "_s", times, TIME_GOALS), (", peak memory", "_mib", memory, MEMORY_GOALS))
+    kinds = (("", "_s", times, TIME_GOALS), (", peak memory", "_mib", memory, MEMORY_GOALS))
     return [
-        {"what": f"{what}, {name}{part}", f"baseline{unit}": found["baseline"]}
-        | {f"ours{unit}": found[name], "ratio": found["baseline"] / found[name], "goal": goal}
-        for part, unit, found, goals in parts
+        {"what": f"{what}, {name}{kind}", f"baseline{unit}": values["baseline"]}
+        | {f"ours{unit}": values[name], "ratio": values["baseline"] / values[name], "goal": goal}
+        for kind, unit, values, goals in kinds
         for name, goal in goals.items()
     ]
 
@@ -183,8 +181,8 @@ class CountStep(HookBase):
 
 
 def count_ours(cfg: DictConfig) -> OperatorCounter:
-    """What a step on a GPU would do, counted on the CPU: it looks at its losses later. The sizes of
-    images change nothing."""
+    """Count on the CPU what a step on a GPU does, which looks at its losses later. The sizes of
+    the images change nothing."""
     ours, hook = trainer(cfg, images(2, COUNTED_SIZE, "cpu"), "cpu", None), CountStep()
     ours.guard.deferred = True
     ours.register_hooks([hook])

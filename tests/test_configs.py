@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from detrex.engine import load_config
 from tests.models import ROOT, image, load, tiny, training_configs
 
+DEMO = "projects/rank_detr/configs/rank_detr_efficientnet_lite0_sample_data.py"
 TRAINING = [str(path.relative_to(ROOT)) for path in training_configs()]
 
 
@@ -36,9 +38,9 @@ def test_config_is_complete(config: str) -> None:
     command = f"--config-file {config}"
     text = (ROOT / config).read_text()
     assert command in text, "a config opens with its command"
-    if "sample_data" not in stem:
-        assert cfg.train.output_dir == f"./output/{stem}"
-    assert cfg.dataloader.evaluator.output_dir == cfg.train.output_dir
+    cfg = load_config(str(ROOT / config))
+    folder = "demo" if config == DEMO else stem
+    assert cfg.train.output_dir == cfg.dataloader.evaluator.output_dir == f"./output/{folder}"
 
 
 def test_no_config_has_a_function_without_a_name() -> None:

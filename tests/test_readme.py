@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from detrex.engine.settings import _has, load_config
+from detrex.config.load import _has, load_config
 from tests import models
 from tests.docs import pages
 

@@ -4,7 +4,7 @@ python tools/ablate.py --config-file projects/rank_detr/configs/rank_detr_r50_tw
     --grid "model.rank_adaptive_classhead=[False,True]" --seeds 3 --num-gpus 8
 
 The same command continues an interrupted ablation; equal configs are trained once. The first row is
-the baseline. Runs: DIR/runs/; tables: DIR/NAME_KEY.{md,csv,tex}, where KEY stands for the rows.
+the baseline. Runs are in DIR/runs/, tables in DIR/NAME_KEY.{md,csv,tex}; KEY stands for the rows.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ import functools
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from detrex.experiments.jobs import Job, make_jobs
-from detrex.experiments.overhead import PRESET as OVERHEAD
-from detrex.experiments.overhead import overhead_table
 from detrex.experiments.plan import find_plan, preset_names
-from detrex.experiments.schedule import CONSOLE, device_groups, missing, run_here, run_on_slurm
-from detrex.experiments.tables import as_texts
 from detrex.utils.cli import run_command
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
 from detrex.utils.slurm import parameters
+
+if TYPE_CHECKING:
+    from detrex.experiments.jobs import Job
 
 
 def parse() -> argparse.Namespace:
@@ -51,19 +50,21 @@ def parse() -> argparse.Namespace:
 
 def run(jobs: list[Job], args: argparse.Namespace) -> dict[Job, str]:
     """Run what has no final scores yet; return the jobs that failed with their errors."""
-    todo = missing(jobs)
+    from detrex.experiments import schedule
+
+    todo = schedule.missing(jobs)
     print(f"{len(todo)} of {len({job.folder for job in jobs})} runs to do", flush=True)
     report = functools.partial(print, flush=True)
     if args.slurm is not None and todo:
         options = {"gpus_per_node": args.num_gpus, "timeout_min": 24 * 60}
         options |= parameters("--slurm", args.slurm)
-        return run_on_slurm(todo, args.output / "slurm", options, report)
-    groups = device_groups(args.num_gpus)
-    return run_here(todo, args.jobs or max(1, len(groups)), groups, report)
+        return schedule.run_on_slurm(todo, args.output / "slurm", options, report)
+    groups = schedule.device_groups(args.num_gpus)
+    return schedule.run_here(todo, args.jobs or max(1, len(groups)), groups, report)
 
 
 def write(path: Path, texts: dict[str, str]) -> None:
-    """Write what a table is in each format, and show it."""
+    """Write a table in each format and print it."""
     for ending, text in texts.items():
         with atomic_write(f"{path}.{ending}") as stream:
             stream.write(text)
@@ -72,12 +73,17 @@ def write(path: Path, texts: dict[str, str]) -> None:
 
 def main() -> None:
     args = parse()
+    from detrex.experiments import overhead  # take seconds: not before --help
+    from detrex.experiments.jobs import make_jobs
+    from detrex.experiments.schedule import CONSOLE
+    from detrex.experiments.tables import as_texts
+
     plan = find_plan(args.preset, args.variants, args.config_file, bool(args.grid))
     plan = plan.resolve(args.set, args.grid)
     name = args.preset or Path(args.variants or args.config_file).stem
     table = args.output / f"{name}_{plan.key}"  # another plan's table stays
-    if args.preset == OVERHEAD:
-        return write(table, {"md": overhead_table(plan)})
+    if args.preset == overhead.PRESET:
+        return write(table, {"md": overhead.overhead_table(plan)})
     jobs = make_jobs(plan, range(args.seeds), args.num_gpus, args.output / "runs")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -22,9 +22,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))  # projects/ of a checkout, from any folder
 
 from detrex.config.instantiation import accepts
+from detrex.config.load import load_config
 from detrex.engine.cli import default_argument_parser
 from detrex.engine.cli import main as train_net
-from detrex.engine.settings import load_config
 from detrex.evaluation.alignment import (
     AlignmentReport,
     Definitions,
@@ -64,7 +64,7 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
 
 
 def of_model(arguments: list[str], output: str, definitions: Definitions) -> AlignmentReport:
-    """Evaluate as ``train_net.py --eval-only`` does, with the evaluator's diagnosis on."""
+    """Evaluate as ``train_net.py --eval-only`` does, with the evaluator's diagnosis."""
     args = default_argument_parser().parse_intermixed_args(arguments)
     cfg = load_config(args.config_file, args.opts, args.trust_config)
     evaluator = cfg.dataloader.get("evaluator")
@@ -75,8 +75,8 @@ def of_model(arguments: list[str], output: str, definitions: Definitions) -> Ali
         )
     if not args.resume and not any(o.startswith("train.init_checkpoint=") for o in args.opts):
         raise InputError("give train.init_checkpoint=FILE, the checkpoint to measure")
-    given = json.dumps(vars(definitions)).replace('"', "")
-    overrides = ["dataloader.evaluator.diagnose=" + given]
+    values = json.dumps(vars(definitions)).replace('"', "")
+    overrides = [f"dataloader.evaluator.diagnose={values}"]
     overrides += [f"dataloader.evaluator.output_dir={output}"]
     path = Path(output) / FILE_NAME
     before = path.stat().st_mtime_ns if path.exists() else None

@@ -14,18 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # projects/ of a checkout, from any folder
 
-import torch
-from detectron2.config import instantiate
-from detectron2.structures import Boxes, Instances
 from tabulate import tabulate
 
-from detrex.engine.settings import load_config
-from detrex.modeling.analysis import (
-    activation_bytes,
-    flops_by_part,
-    parameters,
-    parameters_by_part,
-)
 from detrex.utils.cli import add_trust_config, run_command
 from detrex.utils.errors import InputError
 
@@ -45,33 +35,27 @@ def parse() -> argparse.Namespace:
     return args
 
 
-def one_image(height: int, width: int) -> list[dict]:
-    """A random image with one object."""
-    torch.manual_seed(0)
-    instances = Instances((height, width))
-    instances.gt_boxes = Boxes(torch.tensor([[0.25, 0.25, 0.75, 0.75]]) * width)
-    instances.gt_boxes.clip((height, width))
-    instances.gt_classes = torch.zeros(1, dtype=torch.int64)
-    pixels = torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
-    return [{"image": pixels, "height": height, "width": width, "instances": instances}]
-
-
 def main() -> None:
     args = parse()
+    from detectron2.config import instantiate  # take seconds: not before --help
+
+    from detrex.config.load import load_config
+    from detrex.modeling import analysis
+
     model = instantiate(load_config(args.config_file, args.opts, args.trust_config).model).eval()
-    batch = one_image(*args.size)
-    counted, operations = parameters_by_part(model), flops_by_part(model, batch)
-    columns = [sum(column) for column in zip(*counted.values(), strict=True)]
+    batch = analysis.one_image(*args.size)
+    counts, operations = analysis.parameters_by_part(model), analysis.flops_by_part(model, batch)
+    totals = [sum(column) for column in zip(*counts.values(), strict=True)]
     rows = [
-        [part, *(f"{count / 1e6:.2f}" for count in counts), f"{operations[part] / 1e9:.2f}"]
-        for part, counts in {**counted, "total": columns}.items()
+        [part, f"{every / 1e6:.2f}", f"{trained / 1e6:.2f}", f"{operations[part] / 1e9:.2f}"]
+        for part, (every, trained) in {**counts, "total": totals}.items()
     ]
     size = "x".join(map(str, args.size))
     head = ["part", "M parameters", "M trained", f"GFLOPs, {size}"]
     print(tabulate(rows, head, "github", disable_numparse=True))
-    print(f"\nparameters that inference reads: {parameters(model)[1] / 1e6:.2f} M")
-    kept = activation_bytes(model, batch)
-    print(f"kept for the backward pass of one {size} image, fp32: {kept / 2**30:.2f} GiB")
+    print(f"\nparameters that inference reads: {analysis.parameters(model)[1] / 1e6:.2f} M")
+    size_kept = analysis.activation_bytes(model, batch) / 2**30
+    print(f"kept for the backward pass of one {size} image, fp32: {size_kept:.2f} GiB")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 python tools/benchmark.py attention --json output/attention.json
 
-Every module of benchmarks/ is one benchmark; its ``run`` returns rows with both sides and their
-ratio (fps: images a second of one model, by batch and image size). One thread, sides run in turns,
-medians: ratios carry over to other machines.
+Every module of benchmarks/ is one benchmark: it prints rows with both sides and their ratio (fps:
+images a second of one model, by batch and image size). It uses one thread, runs the sides in turns
+and takes medians, so that ratios carry over to other machines.
 """
 
 from __future__ import annotations
@@ -15,13 +15,10 @@ import json
 import sys
 from pathlib import Path
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks/ is not installed
 
 from benchmarks import NAMES, line, prepare
 from detrex.utils.cli import run_command, whole
-from detrex.utils.collect_env import environment
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write, check_writable
 
@@ -46,8 +43,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--sizes", nargs="+", type=size, metavar="HxW", help="fps: images")
     parser.add_argument("--json", help="file to write the rows, versions and hardware to")
     args = parser.parse_args()
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: PyTorch sees no GPU; leave the option out")
     for option, values in {"repeats": [args.repeats], "batch-sizes": args.batch_sizes}.items():
         if any(value is not None and value < 1 for value in values or ()):
             text = " ".join(map(str, values))
@@ -59,20 +54,25 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     args = parse()
+    import torch  # takes seconds: not before --help
+
+    from detrex.utils.collect_env import environment
+
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: PyTorch sees no GPU; leave the option out")
     torch.set_num_threads(1)
     options = {"device": args.device} if args.device != "cpu" else {}
-    given = {key: getattr(args, key) for key in OPTIONS}
-    options |= {key: value for key, value in given.items() if value is not None}
-    found = {"date": datetime.date.today().isoformat(), "environment": environment(), "rows": []}
-    found["command"] = " ".join(["python tools/benchmark.py", *sys.argv[1:]])
+    options |= {key: getattr(args, key) for key in OPTIONS if getattr(args, key) is not None}
+    results = {"date": datetime.date.today().isoformat(), "environment": environment(), "rows": []}
+    results["command"] = " ".join(["python tools/benchmark.py", *sys.argv[1:]])
     names = NAMES if args.name == "all" else [args.name]
     for measure in [prepare(name, options) for name in names]:
         for row in measure():
             print(line(row), flush=True)
-            found["rows"].append(row)
+            results["rows"].append(row)
     if args.json:
         with atomic_write(args.json) as file:
-            json.dump(found, file, indent=1)
+            json.dump(results, file, indent=1)
             file.write("\n")
 
 

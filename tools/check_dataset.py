@@ -2,8 +2,8 @@
 
     python tools/check_dataset.py DATA
 
-Reports classes, box sizes, splits and what is odd, with pictures; converts to COCO's format what
-is not (the images stay where they are). Nothing is written into DATA.
+Reports classes, box sizes, splits and oddities, with pictures, and converts data of other formats
+to COCO's (the images stay where they are). Nothing is written into DATA.
 
 DATA is a folder, or one of the files named here:
 
@@ -26,17 +26,12 @@ import argparse
 import os
 from pathlib import Path
 
-from detrex.checkpoint import existing_checkpoint
-from detrex.data.layouts import read_layout
-from detrex.engine.data import prepare_data
-from detrex.engine.settings import load_config
-from detrex.experiments import dataset_check as check
 from detrex.utils.cli import add_trust_config, run_command
 from detrex.utils.errors import InputError
 from detrex.utils.files import check_writable
 from detrex.utils.text import printable_lines
 
-# As seen from the folder that this runs in: the printed command is pasted there.
+# Relative to the folder that this runs in: the printed command is pasted there.
 ROOT = Path(__file__).parents[1]
 CONFIG = os.path.relpath(ROOT / "projects/rank_detr/configs/rank_detr_r50_two_stage_12ep.py")
 TRAIN = os.path.relpath(ROOT / "tools/train_net.py")
@@ -59,6 +54,12 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     args = parse()
+    from detrex.checkpoint import existing_checkpoint  # take seconds: not before --help
+    from detrex.config.load import load_config
+    from detrex.data.layouts import read_layout
+    from detrex.engine.data import prepare_data
+    from detrex.experiments import dataset_check as check
+
     data = args.data.resolve()
     name = check.data_name(data)
     output = args.output or Path("output/data") / name
@@ -84,7 +85,7 @@ def main() -> None:
     pictures = ", ".join(f"{name}.png" for name in [*reports, "classes"])
     print(f"wrote {output}/: report.json, {pictures}")
     check.need_images(reports)
-    # Whatever else would stop the training stops this, with the same words.
+    # Other faults that would stop the training stop this tool with the same message.
     if "val" not in splits:
         raise InputError(f"{args.data}: one image cannot be trained and validated on: add another")
     cfg = load_config(args.config_file, settings, args.trust_config)

@@ -24,7 +24,7 @@ from detrex.checkpoint import compare, read_checkpoint, save_checkpoint
 from detrex.checkpoint.convert import NAMES, RESNET, convert, detect_layout
 from detrex.checkpoint.layouts import LAYOUTS
 from detrex.checkpoint.weights import write_tensors
-from detrex.engine.settings import load_config
+from detrex.config.load import load_config
 from detrex.utils.cli import add_trust_config, run_command
 from detrex.utils.errors import InputError
 from detrex.utils.files import check_writable
@@ -38,7 +38,11 @@ def parse() -> argparse.Namespace:
     add("source", metavar="IN", help="the official file")
     add("target", metavar="OUT", type=Path, help="file to write: .pth or .safetensors")
     add("--from", dest="layout", choices=NAMES, help="its layout; default: told by its names")
-    add("--config-file", metavar="FILE", help="a config that must fit; DC5 ones need it")
+    add(
+        "--config-file",
+        metavar="FILE",
+        help="config that it must fit; DC5 models need it",
+    )
     add("opts", nargs="*", metavar="key=value", help="config overrides")
     add_trust_config(parser)
     args = parser.parse_intermixed_args()
@@ -62,27 +66,25 @@ def main() -> None:
     args = parse()
     weights = read_checkpoint(args.source)["model"]
     model = build(args)
-    of_torchvision = any(
-        name.startswith("backbone.body.") for name in ([] if model is None else model.state_dict())
-    )
+    names = [] if model is None else model.state_dict()
+    of_torchvision = any(name.startswith("backbone.body.") for name in names)
     try:
         layout = args.layout or detect_layout(weights)
-        found = convert(weights, layout, of_torchvision)
+        converted = convert(weights, layout, of_torchvision)
     except InputError as error:
         raise InputError(f"{args.source}: {error}") from None
     if model is not None:
-        report = compare(model, found)
+        report = compare(model, converted)
         if report.unexpected or report.misshaped or (report.missing and layout != RESNET):
             raise InputError(
                 f"{args.source} does not fit {args.config_file}: {report.differences()}"
             )
     if args.target.suffix == ".safetensors":
-        write_tensors(
-            {name: value.contiguous().clone() for name, value in found.items()}, args.target
-        )
+        tensors = {name: value.contiguous().clone() for name, value in converted.items()}
+        write_tensors(tensors, args.target)
     else:
-        save_checkpoint({"model": found}, args.target)
-    print(f"{layout}: {len(weights)} tensors read, {len(found)} written to {args.target}")
+        save_checkpoint({"model": converted}, args.target)
+    print(f"{layout}: {len(weights)} tensors read, {len(converted)} written to {args.target}")
     if layout in LAYOUTS and LAYOUTS[layout].note:
         print(f"published with {LAYOUTS[layout].note}")
 

@@ -1,31 +1,31 @@
-"""A web page that shows what a checkpoint finds, by score and by decoder layer.
+"""A web page that shows a checkpoint's detections, by score and by decoder layer.
 
     pip install 'detrex[demo-web]'
     python tools/demo.py CONFIG CHECKPOINT
 
-The model runs once for an image; the sliders only draw anew. The page is for this computer alone
-unless --host says otherwise, and serves nothing but what is uploaded to it, for an hour.
+The model runs once for an image; the sliders only draw anew. Unless --host says otherwise, only
+this computer can open the page. It serves only images that were uploaded, for an hour.
 """
 
 from __future__ import annotations
 
 import argparse
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from detrex import Predictor
-from detrex.data.image import as_pixels
 from detrex.utils.cli import add_trust_config, run_command
-from detrex.utils.contact_sheet import draw_found
 from detrex.utils.errors import InputError
-from detrex.utils.images import forget_other_formats
 from detrex.utils.optional import need_package
+
+if TYPE_CHECKING:
+    from detrex import Predictor
 
 MAX_UPLOAD = "20mb"
 MAX_PIXELS = 40_000_000  # of an uploaded image; cameras have fewer
-AGE = 3600  # seconds that an image is remembered
+AGE = 3600  # seconds for which an image is kept
 
 
 def parse() -> argparse.Namespace:
@@ -40,17 +40,24 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def draw(found: tuple | None, layer: int, threshold: float) -> Image.Image | None:
-    """Detections (box, class, score) of a layer, counted from 1; ``found``: image and layers."""
-    if found is None:
+def draw(detected: tuple | None, layer: int, threshold: float) -> Image.Image | None:
+    """Draw the detections of a layer, counted from 1.
+
+    ``detected``: the image, and each layer's detections (box, class, score).
+    """
+    if detected is None:
         return None
-    image, layers = found
-    shown = layers[min(int(layer), len(layers)) - 1]
-    return draw_found(image, [one for one in shown if one[2] >= threshold])
+    from detrex.utils.contact_sheet import draw_found
+
+    image, layers = detected
+    detections = layers[min(int(layer), len(layers)) - 1]
+    return draw_found(image, [d for d in detections if d[2] >= threshold])
 
 
 def page(gradio: ModuleType, predictor: Predictor) -> object:
     """The page, as ``gradio.Blocks``."""
+    from detrex.data.image import as_pixels
+
     count = len(predictor.layers(np.zeros((64, 64, 3), np.uint8)))
 
     def detect(image: Image.Image | None) -> tuple | None:
@@ -62,24 +69,24 @@ def page(gradio: ModuleType, predictor: Predictor) -> object:
             pixels = as_pixels(image)
         except InputError as error:
             raise gradio.Error(str(error), print_exception=False) from error
-        layers = [predictor.labelled(found) for found in predictor.layers(pixels)]
+        layers = [predictor.labelled(instances) for instances in predictor.layers(pixels)]
         return Image.fromarray(pixels), layers
 
     private = dict(analytics_enabled=False, delete_cache=(AGE // 4, AGE))  # how often, older than
     with gradio.Blocks(title="detrex", **private) as blocks:
-        found = gradio.State(time_to_live=AGE)
+        detected = gradio.State(time_to_live=AGE)
         with gradio.Row():
             sources = ["upload", "clipboard"]
             image = gradio.Image(type="pil", image_mode=None, label="image", sources=sources)
             shown = dict(interactive=False, format="png", buttons=["download", "fullscreen"])
             picture = gradio.Image(label="detections", elem_id="picture", **shown)
         threshold = gradio.Slider(0, 1, 0.3, step=0.01, label="least score", elem_id="threshold")
-        limits = 1, max(2, count), count  # a slider of one place is an error
+        limits = 1, max(2, count), count  # gradio refuses a slider of one position
         layer = gradio.Slider(
             *limits, step=1, label="decoder layer", elem_id="layer", visible=count > 1
         )
-        drawing = draw, [found, layer, threshold], picture
-        image.change(detect, image, found).then(*drawing)
+        drawing = draw, [detected, layer, threshold], picture
+        image.change(detect, image, detected).then(*drawing)
         for slider in (threshold, layer):
             slider.change(*drawing, show_progress="hidden", trigger_mode="always_last")
     return blocks
@@ -89,6 +96,9 @@ def main() -> None:
     args = parse()
     need_package("gradio", "detrex[demo-web]")
     import gradio
+
+    from detrex import Predictor  # takes seconds: not before --help
+    from detrex.utils.images import forget_other_formats
 
     forget_other_formats()  # gradio opens what is uploaded before it comes here
     predictor = Predictor(args.config, args.checkpoint, threshold=0, trust_config=args.trust_config)

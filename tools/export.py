@@ -4,8 +4,8 @@
     python tools/export.py CONFIG CHECKPOINT -o model.pt2 --height 800 --width 1200
     python tools/export.py CONFIG CHECKPOINT -o model.safetensors
 
-The first two take pixels (B, 3, H, W) uint8 and sizes (B, 2) int64, the unpadded height and width,
-and give scores, labels (B, D) and boxes (B, D, 4) as x0, y0, x1, y1 in pixels.
+The first two take pixels (B, 3, H, W) uint8 and sizes (B, 2) int64, the height and width without
+padding, and return scores, labels (B, D) and boxes (B, D, 4) as x0, y0, x1, y1 in pixels.
 """
 
 from __future__ import annotations
@@ -13,14 +13,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from detrex import Predictor
-from detrex.checkpoint.weights import write_safetensors
-from detrex.export import portable_config, trace, write_onnx, write_program
 from detrex.utils.cli import add_trust_config, run_command
 from detrex.utils.errors import InputError
 from detrex.utils.files import check_writable
-
-GRAPHS = {".onnx": write_onnx, ".pt2": write_program}
 
 
 def parse() -> argparse.Namespace:
@@ -32,7 +27,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--width", type=int, help="fixes the images' width; default: any")
     add_trust_config(parser)
     args = parser.parse_args()
-    if args.output.suffix not in (*GRAPHS, ".safetensors"):
+    if args.output.suffix not in (".onnx", ".pt2", ".safetensors"):
         raise InputError(f"{args.output}: name it .onnx, .pt2 or .safetensors")
     if (args.height is None) != (args.width is None):
         raise InputError("--height and --width go together")
@@ -44,15 +39,18 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     args = parse()
+    from detrex import Predictor, export  # take seconds: not before --help
+    from detrex.checkpoint.weights import write_safetensors
+
     predictor = Predictor(args.config, args.checkpoint, "cpu", trust_config=args.trust_config)
     if args.output.suffix == ".safetensors":
-        config = portable_config(predictor.config)
-        known = predictor.classes, predictor.category_ids
-        write_safetensors(predictor.model, args.output, config, *known)
+        config = export.portable_config(predictor.config)
+        classes, ids = predictor.classes, predictor.category_ids
+        write_safetensors(predictor.model, args.output, config, classes, ids)
     else:
-        program = trace(predictor.model, (args.height, args.width) if args.height else None)
-        about = predictor.about()
-        GRAPHS[args.output.suffix](program, args.output, about)
+        program = export.trace(predictor.model, (args.height, args.width) if args.height else None)
+        write = export.write_onnx if args.output.suffix == ".onnx" else export.write_program
+        write(program, args.output, predictor.about())
     print(f"wrote {args.output}: {args.output.stat().st_size / 1e6:.1f} MB")
 
 

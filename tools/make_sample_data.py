@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import time
 
-from detrex.data.sample_data import make_sample_data
 from detrex.utils.cli import run_command
 
 
@@ -20,6 +19,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, help="image side, pixels")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    from detrex.data.sample_data import make_sample_data  # takes seconds: not before --help
+
     start = time.perf_counter()
     meta = make_sample_data(args.output, args.train, args.val, args.size, args.seed)
     seconds = time.perf_counter() - start

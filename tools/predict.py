@@ -1,14 +1,14 @@
-"""Draw what a checkpoint finds in images and videos, and list it as JSON.
+"""Detect objects in images and videos: draw them, and list them as JSON.
 
     python tools/predict.py CONFIG CHECKPOINT street.jpg photos/ -o found --json found.json
     python tools/predict.py CONFIG CHECKPOINT https://.../street.jpg -o found
     python tools/predict.py CONFIG CHECKPOINT --video clip.mp4 -o found
 
-A JSON entry is {"file", "width", "height", "detections": [{"class", "label", "category_id",
-"score", "box", "bbox"}]}: label counts classes from 0, category_id is the data set's; box is x0,
-y0, x1, y1 in pixels, bbox the same as COCO writes it, x0, y0, width, height. Frames of a video have
-their number as "frame". The picture of a.jpg is a_found.jpg. Images that cannot be read are named
-and left out; the exit status is then 1.
+An entry of the JSON is {"file", "width", "height", "detections": [{"class", "label",
+"category_id", "score", "box", "bbox"}]}: label counts classes from 0, category_id is the data
+set's; box is x0, y0, x1, y1 in pixels, bbox the same as COCO writes it, x0, y0, width, height. A
+frame of a video also has its number, "frame". The picture of a.jpg is a_found.jpg. Images that
+cannot be read are named and left out; the exit status is then 1.
 """
 
 from __future__ import annotations
@@ -18,9 +18,6 @@ import json
 import sys
 from pathlib import Path
 
-from detrex import Predictor
-from detrex.experiments.pictures import image_files
-from detrex.experiments.predictions import found_clip, found_paths, predict_images, predict_video
 from detrex.utils.cli import add_trust_config, run_command
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write, check_writable
@@ -42,29 +39,29 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def warn(text: object) -> None:
-    print(printable(f"warning: {text}"), file=sys.stderr)
-
-
 def main() -> None:
     args = parse()
+    from detrex import Predictor  # takes seconds: not before --help
+    from detrex.experiments import predictions
+    from detrex.experiments.pictures import image_files
+
     folder = Path(args.output)
     sources, others = image_files(args.images)
     if not sources and not args.video:
         raise InputError("nothing to look at: give image files or folders, or --video FILE")
-    targets = found_paths(sources, folder)
-    clip = found_clip(args.video, folder) if args.video else None
+    targets = predictions.found_paths(sources, folder)
+    clip = predictions.found_clip(args.video, folder) if args.video else None
     for path in filter(None, (clip, args.json)):
         check_writable(path)
     predictor = Predictor(
         args.config, args.checkpoint, threshold=args.threshold, trust_config=args.trust_config
     )
     errors: list[InputError] = []
-    records = predict_images(
+    records = predictions.predict_images(
         predictor, targets, errors.append, lambda path, text: print(printable(f"{path}: {text}"))
     )
     if args.video:
-        frames = predict_video(predictor, args.video, clip)
+        frames = predictions.predict_video(predictor, args.video, clip)
         print(printable(f"{clip}: {len(frames)} frames"))
         records += frames
     if errors and not records:
@@ -74,11 +71,16 @@ def main() -> None:
             json.dump(records, stream, indent=1)
         print(printable(f"wrote {args.json}: {len(records)} images"))
     if others:
-        warn(f"{len(others)} left out, no images: {', '.join(path.name for path in others)}")
+        names = ", ".join(path.name for path in others)
+        warn(f"{len(others)} left out, no images: {names}")
     for error in errors:
         warn(f"left out: {error}")
     if errors:
         raise SystemExit(1)
+
+
+def warn(text: str) -> None:
+    print(printable(f"warning: {text}"), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from detectron2.config import instantiate
-
 sys.path.insert(0, str(Path(__file__).parents[1]))  # a config's models may not be installed
 
-from detrex.checkpoint import existing_checkpoint, load_weights
-from detrex.config import CONFIG_FILE
-from detrex.engine import load_config
-from detrex.engine.replay import replay
 from detrex.utils.cli import add_trust_config, run_command
 from detrex.utils.errors import InputError
 
@@ -28,6 +22,13 @@ def main() -> None:
     parser.add_argument("opts", nargs="*", metavar="key=value", help="config overrides")
     add_trust_config(parser)
     args = parser.parse_intermixed_args()
+    from detectron2.config import instantiate  # take seconds: not before --help
+
+    from detrex.checkpoint import existing_checkpoint, load_weights
+    from detrex.config import CONFIG_FILE
+    from detrex.config.load import choose_device, load_config
+    from detrex.engine.replay import replay
+
     existing_checkpoint(args.snapshot)
     config = args.config_file or Path(args.snapshot).with_name(CONFIG_FILE)
     cfg = load_config(str(config), args.opts, args.trust_config)
@@ -35,12 +36,12 @@ def main() -> None:
     _, snapshot = load_weights(model, args.snapshot, strict=True, finite=False)
     if not {"iteration", "rank", "losses", "inputs", "earlier_inputs"} <= snapshot.keys():
         raise InputError(f"{args.snapshot} is no snapshot of a failed step: give a nan_state.pth")
-    found = replay(cfg, model.to(cfg.train.device), snapshot)
+    repeated = replay(cfg, model.to(choose_device(cfg.train.device)), snapshot)
     print(f"iteration {snapshot['iteration']}, then: {show(snapshot['losses'])}")
-    print(f"repeated: {show(found.losses)}")
-    print(f"first output that is not finite: {found.module or 'none'}")
-    print(f"parameters that are not finite: {', '.join(found.parameters) or 'none'}")
-    print(f"gradients that are not finite: {', '.join(found.gradients) or 'none'}")
+    print(f"repeated: {show(repeated.losses)}")
+    print(f"first output that is not finite: {repeated.module or 'none'}")
+    print(f"parameters that are not finite: {', '.join(repeated.parameters) or 'none'}")
+    print(f"gradients that are not finite: {', '.join(repeated.gradients) or 'none'}")
 
 
 def show(losses: dict[str, float]) -> str:

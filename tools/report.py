@@ -8,8 +8,6 @@ from __future__ import annotations
 import argparse
 import os
 
-from detrex.experiments.report import write_report
-from detrex.experiments.runs import read_run
 from detrex.utils.cli import run_command, score, whole
 from detrex.utils.files import check_writable
 
@@ -22,6 +20,9 @@ def main() -> None:
     parser.add_argument("--threshold", type=score, default=0.3, help="least score shown on them")
     args = parser.parse_args()
     check_writable(args.output)
+    from detrex.experiments.report import write_report  # takes seconds: not before --help
+    from detrex.experiments.runs import read_run
+
     runs = [read_run(folder) for folder in args.folders]
     for note in write_report(runs, args.output, args.images, args.threshold):
         print(f"note: {note}")

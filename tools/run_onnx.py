@@ -1,11 +1,10 @@
-"""Find objects with a model that tools/export.py wrote as ONNX.
+"""Detect objects with a model that tools/export.py wrote as ONNX.
 
     python tools/run_onnx.py birds.onnx street.jpg
 
-A file to copy: numpy, Pillow and onnxruntime are all that it needs. Images are read and resized as
-in training's evaluation, which the model's detections depend on; what that takes is in the model's
-metadata. Prints what `tools/predict.py --json` lists: class, label, category_id, score and box (x0,
-y0, x1, y1 in pixels of the image).
+A file to copy: it needs only numpy, Pillow and onnxruntime. Images are read and resized as in an
+evaluation, for which the model's metadata says how. Prints what `tools/predict.py --json` lists:
+class, label, category_id, score and box (x0, y0, x1, y1 in pixels of the image).
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ class Model:
         if self.about["image_format"] == "BGR":
             pixels = pixels[:, :, ::-1]
         sizes = np.array([pixels.shape[:2]], np.int64)  # height, width without padding
-        found = self.session.run(None, {"pixels": self.padded(pixels), "sizes": sizes})
-        scores, labels, boxes = (values[0] for values in found)
+        outputs = self.session.run(None, {"pixels": self.padded(pixels), "sizes": sizes})
+        scores, labels, boxes = (values[0] for values in outputs)
         boxes = boxes * np.tile(np.divide(image.size, small.size), 2)
         best = np.argsort(-scores, kind="stable")
         return [

@@ -8,14 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from detectron2.config import instantiate
-
-from detrex.data.annotation_files import annotation_files
-from detrex.engine.settings import load_config
-from detrex.evaluation.coco_json import load_ground_truth
-from detrex.experiments.pictures import augmented, dataset_samples, side_by_side
 from detrex.utils.cli import add_trust_config, run_command, whole
-from detrex.utils.contact_sheet import LEGEND, contact_sheet
 from detrex.utils.errors import InputError
 
 
@@ -38,6 +31,14 @@ def main() -> None:
         raise InputError("--augmented needs the augmentations of a --config-file")
     if args.overrides and not args.config_file:
         raise InputError(f"{args.overrides[0]}: goes with --config-file")
+    from detectron2.config import instantiate  # take seconds: not before --help
+
+    from detrex.config.load import load_config
+    from detrex.data.annotation_files import annotation_files
+    from detrex.evaluation.coco_json import load_ground_truth
+    from detrex.experiments.pictures import augmented, dataset_samples, side_by_side
+    from detrex.utils.contact_sheet import LEGEND, contact_sheet
+
     config = (
         load_config(args.config_file, args.overrides, args.trust_config)
         if args.config_file

@@ -27,8 +27,8 @@ def attention(value: Tensor, shapes: list, locations: Tensor, weights: Tensor) -
     return out.view(batch, heads * dim, queries).transpose(1, 2).contiguous()
 
 
-def places(shapes: list, offsets: Tensor, logits: Tensor, reference: Tensor) -> tuple:
-    """Sampling places (B, N, H, L, P, 2) in [0, 1] and weights (B, N, H, L, P), as public models
+def sampling_locations(shapes: list, offsets: Tensor, logits: Tensor, reference: Tensor) -> tuple:
+    """Sampling locations (B, N, H, L, P, 2) in [0, 1] and weights (B, N, H, L, P), as public models
     compute them before they call the attention."""
     weights = logits.flatten(-2).softmax(-1).view_as(logits)
     reference = reference[:, :, None, :, None]
@@ -42,4 +42,4 @@ def attention_from_logits(
     value: Tensor, shapes: list, offsets: Tensor, logits: Tensor, reference: Tensor
 ) -> Tensor:
     """Arguments and result as ``detrex.layers.ms_deform_attn.deformable_attention``."""
-    return attention(value, shapes, *places(shapes, offsets, logits, reference))
+    return attention(value, shapes, *sampling_locations(shapes, offsets, logits, reference))

@@ -60,10 +60,10 @@ def layer_losses(
     target[image, query, labels] = 1.0
     if quality:
         target = target * _quality(boxes, targets, pairs)[..., None]
-    found = boxes[image, query]
-    giou = generalized_box_iou(box_cxcywh_to_xyxy(found), box_cxcywh_to_xyxy(gt)).diag()
+    matched = boxes[image, query]
+    giou = generalized_box_iou(box_cxcywh_to_xyxy(matched), box_cxcywh_to_xyxy(gt)).diag()
     total = 2 * _class_loss(logits, target, (image, query, labels)).sum()
-    total = total + 5 * F.l1_loss(found, gt, reduction="sum") + 2 * (1 - giou).sum()
+    total = total + 5 * F.l1_loss(matched, gt, reduction="sum") + 2 * (1 - giou).sum()
     return total / num_boxes
 
 

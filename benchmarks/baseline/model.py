@@ -21,7 +21,8 @@ from detrex.modeling.queries import isolation_mask
 
 
 class PlainDeformableAttention(nn.Module):
-    """Projections, softmax and places as separate steps; parameters of the given module."""
+    """Projections, softmax and sampling locations as separate steps, with the shipped module's
+    parameters."""
 
     def __init__(self, ours: MultiScaleDeformableAttention) -> None:
         super().__init__()
@@ -46,9 +47,9 @@ class PlainDeformableAttention(nn.Module):
         heads, levels, points = self.shape
         values = self.value_proj(query if value is None else value)
         values = values.masked_fill(key_padding_mask[..., None], 0.0).unflatten(-1, (heads, -1))
-        places = query + query_pos
-        offsets = self.sampling_offsets(places).unflatten(-1, (heads, levels, points, 2))
-        weights = self.attention_weights(places).unflatten(-1, (heads, -1)).softmax(-1)
+        positioned = query + query_pos
+        offsets = self.sampling_offsets(positioned).unflatten(-1, (heads, levels, points, 2))
+        weights = self.attention_weights(positioned).unflatten(-1, (heads, -1)).softmax(-1)
         weights = weights.unflatten(-1, (levels, points))
         reference = reference_points[:, :, None, :, None]
         if reference.shape[-1] == 2:
@@ -71,8 +72,8 @@ class PlainSelfAttention(nn.Module):
 
     def forward(self, query: Tensor, *_: object, query_pos: Tensor, **__: object) -> Tensor:
         """query and query_pos (B, N, C)."""
-        places = query + query_pos
-        out, _ = self.attn(places, places, query, attn_mask=self.mask, need_weights=True)
+        positioned = query + query_pos
+        out, _ = self.attn(positioned, positioned, query, attn_mask=self.mask, need_weights=True)
         return query + self.proj_drop(out)
 
 
@@ -111,7 +112,7 @@ class PlainRankDetr(nn.Module):
         if not self.training:
             return model(batch)
         targets = model.targets(batch)
-        found, _, encoder = model.predict(model.preprocess(batch), targets)
+        outputs, _, encoder = model.predict(model.preprocess(batch), targets)
         primary, many = groups
         matcher = model.criterion.matcher
         late = (
@@ -119,7 +120,7 @@ class PlainRankDetr(nn.Module):
         )
         return {
             "loss": hybrid_losses(
-                (found.logits, found.boxes),
+                (outputs.logits, outputs.boxes),
                 (encoder.logits[0], encoder.boxes[0]),
                 targets,
                 one2one=primary.size,

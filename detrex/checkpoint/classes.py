@@ -1,8 +1,8 @@
-"""Weights that belong to classes, taken to the classes of another data set by name.
+"""Class weights of a checkpoint, carried over by name to the classes of another data set.
 
-What counts as one class: equal names; else names that differ in case, white space, "_" and "-"
-only; else one of the names in "Cell Phone/Phone" (Objects365). Accents, vowel signs, points, plus
-signs and emoji are part of a name. A name that two classes could mean is nobody's.
+Two names mean the same class if they are equal; or else if they differ only in case, white space,
+"_" and "-"; or else if one of the names in "Cell Phone/Phone" (Objects365) does. Accents, vowel
+signs, points, plus signs and emoji are part of a name. A name that fits two classes fits none.
 """
 
 from __future__ import annotations
@@ -30,21 +30,26 @@ def carry_classes(
     trained: Sequence[str] | None,
     classes: Sequence[str],
 ) -> dict[str, Tensor]:
-    """Return weights whose class rows are the model's; what no trained class fits keeps the
-    model's initial values. Says in the log which classes start anew.
+    """Return the weights with one row per class of the model, in its order.
 
-    A row for "no object" or "no label" goes with them, and the head that ranks proposals by row 0
-    (``model.class_agnostic_head``) keeps its first rows.
+    A class that the checkpoint does not know starts with the model's initial values; the log says
+    which. A row for "no object" or "no label" is carried over, too; the head that ranks proposals
+    by row 0 (``model.class_agnostic_head``) gets the checkpoint's first rows.
 
     Args:
-        model: of ``classes``, in this order.
-        weights: under the model's names; others, and those of no fitting shape, stay as they are.
-        trained: classes of the weights. Of a file that does not say: COCO's, if it has 80 rows and
-            the model another number.
+        model: a detector of ``classes``.
+        weights: under the model's names; other names, and tensors of other shapes, are unchanged.
+        trained: class names of the weights; None guesses COCO's if they have 80 rows and the model
+            another number.
+        classes: class names of the model.
     """
     expected = model.state_dict()
-    axes = {name: axis for name in expected if (axis := _class_axis(name)) is not None}
-    axes = {name: axis for name, axis in axes.items() if name in weights}
+    axes = {
+        name: axis
+        for axis, pattern in enumerate((CLASS_ROWS, CLASS_COLUMNS))
+        for name in expected
+        if name in weights and pattern.search(name)
+    }
     trained = trained or _guessed(weights, expected, axes, len(classes))
     if not axes or trained is None or list(trained) == list(classes):
         return dict(weights)
@@ -55,16 +60,15 @@ def carry_classes(
     for name, axis in axes.items():
         first = [i if i < len(trained) else None for i in range(len(classes))]
         rows = first if agnostic.search(name) else source
-        moved = _moved(weights[name], expected[name], axis, rows, len(trained))
-        carried[name] = weights[name] if moved is None else moved
+        carried[name] = _moved(weights[name], expected[name], axis, rows, len(trained))
     _log(trained, classes, source)
     return carried
 
 
 def matching(trained: Sequence[str], classes: Sequence[str]) -> list[int | None]:
-    """For every class the index of the trained class that has its name, or None.
+    """Return for every class the index of the trained class with its name, or None.
 
-    Stricter spellings go first; a spelling decides only where one class on either side has it.
+    Stricter spellings decide first; a spelling decides only if one class on each side has it.
     """
     source: dict[int, int] = {}
     taken = set()
@@ -80,28 +84,28 @@ def matching(trained: Sequence[str], classes: Sequence[str]) -> list[int | None]
 
 
 def _by_spelling(names: Sequence[str], spell: Callable[[str], list[str]]) -> dict[str, set[int]]:
-    places = defaultdict(set)
+    indices = defaultdict(set)
     for index, name in enumerate(names):
         for word in spell(name):
-            places[word].add(index)
-    places.pop("", None)  # no name at all is no name in common
-    return places
+            indices[word].add(index)
+    indices.pop("", None)  # two classes without names are not the same class
+    return indices
 
 
 def _in_one_case(name: str) -> str:
-    """Without case and with single blanks. Canonically equal letters are one letter, others not."""
+    """Return a name in one case, one Unicode normal form and with single blanks."""
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
     return " ".join(folded.split())
 
 
 def _joined(name: str) -> str:
-    """Without "_", and "-" inside, that stand for a blank, and without blanks between words."""
+    """Return a name without blanks between words, and without "_" and "-" for them."""
     words = re.sub(r"_+|(?<=\S)-(?=\S)", " ", _in_one_case(name)).split()
     return re.sub(r"(?<!\d) | (?!\d)", "", " ".join(words))  # "1 5" is not "15"
 
 
 def _alternatives(name: str) -> list[str]:
-    return [_joined(part) for part in re.split(r"(?<!\d)[/,](?!\d)", name)]  # 1/2 is one name
+    return [_joined(name) for name in re.split(r"(?<!\d)[/,](?!\d)", name)]  # 1/2 is one name
 
 
 _SPELLINGS: tuple[Callable[[str], list[str]], ...] = (
@@ -112,17 +116,14 @@ _SPELLINGS: tuple[Callable[[str], list[str]], ...] = (
 )
 
 
-def _class_axis(name: str) -> int | None:
-    return 0 if CLASS_ROWS.search(name) else 1 if CLASS_COLUMNS.search(name) else None
-
-
 def _guessed(
     weights: Mapping[str, Tensor],
     expected: Mapping[str, Tensor],
     axes: Mapping[str, int],
     count: int,
 ) -> list[str] | None:
-    """Classes of a file that names none: COCO's 80, or nameless ones; None if nothing differs."""
+    """Return class names for weights without any: COCO's for 80 rows, else ""s; None if they have
+    as many rows as the model."""
     rows = {weights[n].shape[a] - expected[n].shape[a] + count for n, a in axes.items()}
     if len(rows) != 1 or rows == {count}:
         return None
@@ -131,19 +132,20 @@ def _guessed(
 
 
 def _moved(
-    theirs: Tensor, ours: Tensor, axis: int, rows: Sequence[int | None], trained: int
-) -> Tensor | None:
-    """The model's tensor with the file's rows in their places; None if the shapes do not allow."""
-    extra = ours.shape[axis] - len(rows)
-    shape = list(ours.shape)
+    source: Tensor, target: Tensor, axis: int, rows: Sequence[int | None], trained: int
+) -> Tensor:
+    """Return the model's tensor (``target``) with ``rows`` of the file's, or the file's if the
+    shapes do not allow that."""
+    extra = target.shape[axis] - len(rows)  # rows for "no object" or "no label"
+    shape = list(target.shape)
     shape[axis] = trained + extra
-    if extra < 0 or list(theirs.shape) != shape:
-        return None
+    if extra < 0 or list(source.shape) != shape:
+        return source
     pairs = [(to, row) for to, row in enumerate(rows) if row is not None]
     pairs += [(len(rows) + i, trained + i) for i in range(extra)]
-    moved = ours.clone()
+    moved = target.clone()
     for to, row in pairs:
-        moved.select(axis, to).copy_(theirs.select(axis, row))
+        moved.select(axis, to).copy_(source.select(axis, row))
     return moved
 
 

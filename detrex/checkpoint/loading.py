@@ -1,4 +1,4 @@
-"""Putting weights into a model, with an account of what fitted and what did not."""
+"""Loading weights into a model, with a report of what fits and what does not."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .classes import carry_classes
 from .files import read_checkpoint
 
 logger = logging.getLogger(__name__)
-# Constants of the loss, and counters that nothing reads: absent in many files.
+# Constants of the loss, and counters that nothing reads; many files lack them.
 IGNORED, COUNTERS = "criterion.", "num_batches_tracked"
-# What wrappers of modules put into names; "module" only in front, where no model of ours has it.
+# Wrappers of modules in names; "module" only in front, where no model of ours has it.
 _WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+|\b_orig_mod\.|\b_fsdp_wrapped_module\.")
 
 
@@ -31,7 +31,7 @@ class LoadReport:
 
     Attributes:
         loaded: names that were loaded.
-        missing: the model's names that the file has under no alias.
+        missing: the model's names that the file lacks, under aliases too.
         unexpected: the file's names that the model does not have.
         misshaped: name -> (shape in the file, shape in the model).
         total: tensors in the model.
@@ -49,8 +49,8 @@ class LoadReport:
 
     def summary(self) -> str:
         """Return e.g. "loaded 318 of 662 tensors: backbone 318"."""
-        parts = Counter(name.split(".")[0] for name in self.loaded)
-        groups = ", ".join(f"{part} {count}" for part, count in parts.items())
+        modules = Counter(name.split(".")[0] for name in self.loaded)
+        groups = ", ".join(f"{module} {count}" for module, count in modules.items())
         return f"loaded {len(self.loaded)} of {self.total} tensors: {groups}"
 
     def differences(self) -> str:
@@ -78,26 +78,26 @@ def load_weights(
 ) -> tuple[LoadReport, dict]:
     """Load a checkpoint's weights into a model.
 
-    Accepts this project's and upstream's checkpoints, state dicts plain and wrapped, names behind
-    "module." and "_orig_mod." (DDP, torch.compile) or behind the name of the one part that fits
-    ("teacher."), detectron2's zoo, and the weights of a backbone alone.
+    Accepts checkpoints of this project, of upstream and of detectron2's zoo, state dicts plain or
+    wrapped, weights of a backbone alone, and names after "module." or "_orig_mod." (DDP,
+    torch.compile) or after the name of a submodule ("teacher."), if only one has the model's names.
 
     Args:
         model: changed in place; untouched if an error is raised.
         path: file or URL.
         strict: require that file and model agree; else load what fits.
-        averaged: take the averaged weights; of a file that has none, with a warning, the model's.
-        trusted: run the code that the file may hold.
-        classes: what the model is to tell apart; the file's class weights are taken over by name.
-        content: of the file, where it has been read; its weights are removed.
-        finite: refuse weights that are NaN or infinite where the model's initial ones are not.
+        averaged: load the averaged weights; a file without them gives, with a warning, the model's.
+        trusted: unpickle the file without checks, which runs the code that it holds.
+        classes: the model's class names; the file's class weights are carried over by name.
+        content: of the file, if it has been read; its weights are removed.
+        finite: refuse weights that are NaN or infinite where the model's are not.
 
     Returns:
-        The report, and the file's other content.
+        The report, and the rest of the file's content.
 
     Raises:
-        InputError: an unreadable file, one that fits nothing, or with ``strict`` not everything;
-            NaN weights, which predict nothing.
+        InputError: an unreadable file; one of which nothing fits or, with ``strict``, not
+            everything; NaN weights, which predict nothing.
     """
     content = read_checkpoint(path, trusted) if content is None else content
     key = "ema_state" if averaged and "ema_state" in content else "model"
@@ -126,6 +126,47 @@ def load_weights(
     return report, content
 
 
+def _renamed(model: nn.Module, weights: dict[str, Tensor], content: dict) -> dict[str, Tensor]:
+    """Return the file's weights by the model's names."""
+    expected = model.state_dict()
+    if content.get("matching_heuristics"):
+        caffe2 = content.get("__author__") == "Caffe2"
+        return align_and_update_state_dicts(expected, weights, c2_conversion=caffe2)
+    weights = {_WRAPPERS.sub("", name): value for name, value in weights.items()}
+    of_backbone = {f"backbone.{name}": value for name, value in weights.items()}
+    for names in (weights, of_backbone):
+        if expected.keys() & names.keys():
+            return names
+    return _of_submodule(weights, expected)
+
+
+def _of_submodule(weights: dict[str, Tensor], expected: Mapping) -> dict[str, Tensor]:
+    """Return the weights of the submodule, such as "teacher", that has the model's names; all
+    weights if none has.
+
+    Raises:
+        InputError: several submodules have them.
+    """
+    for depth in (1, 2, 3):
+        submodules = defaultdict(dict)
+        for name, value in weights.items():
+            *path, rest = name.split(".", depth)
+            if len(path) == depth:
+                submodules[".".join(path)][rest] = value
+        fitting = [
+            (name, state)
+            for name, state in submodules.items()
+            if len(expected.keys() & state) * 2 >= len(state)  # a few names are alike by chance
+        ]
+        if len(fitting) > 1:
+            names = ", ".join(name for name, _ in fitting)
+            raise InputError(f"has the model's names under {names}: save one of them")
+        if fitting:
+            logger.info("of its names those that begin with %s. are taken", fitting[0][0])
+            return fitting[0][1]
+    return weights
+
+
 def compare(model: nn.Module, weights: Mapping[str, Tensor]) -> LoadReport:
     """Compare a state dict with a model's, without changing either."""
     expected = model.state_dict()
@@ -145,12 +186,8 @@ def compare(model: nn.Module, weights: Mapping[str, Tensor]) -> LoadReport:
     )
 
 
-def _network(names: Iterable[str]) -> list[str]:
-    return [name for name in names if not name.startswith(IGNORED) and not name.endswith(COUNTERS)]
-
-
 def _with_aliases(model: nn.Module, names: set[str]) -> set[str]:
-    """Add the other names of the same tensors: many models register their heads twice."""
+    """Add the other names of the same tensors; many models register their heads twice."""
     aliases = defaultdict(set)
     for find in (model.named_parameters, model.named_buffers):
         for name, tensor in find(remove_duplicate=False):
@@ -158,50 +195,15 @@ def _with_aliases(model: nn.Module, names: set[str]) -> set[str]:
     return names.union(*(group for group in aliases.values() if group & names))
 
 
-def _renamed(model: nn.Module, weights: dict[str, Tensor], content: dict) -> dict[str, Tensor]:
-    """Bring the file's names to the model's."""
-    expected = model.state_dict()
-    if content.get("matching_heuristics"):
-        caffe2 = content.get("__author__") == "Caffe2"
-        return align_and_update_state_dicts(expected, weights, c2_conversion=caffe2)
-    weights = {_WRAPPERS.sub("", name): value for name, value in weights.items()}
-    of_backbone = {f"backbone.{name}": value for name, value in weights.items()}
-    for names in (weights, of_backbone):
-        if expected.keys() & names.keys():
-            return names
-    return _of_one_part(weights, expected)
-
-
-def _of_one_part(weights: dict[str, Tensor], expected: Mapping) -> dict[str, Tensor]:
-    """Of names such as "teacher.neck.bias" those of the one part that has the model's names.
-
-    Raises:
-        InputError: several parts have them.
-    """
-    for depth in (1, 2, 3):
-        parts = defaultdict(dict)
-        for name, value in weights.items():
-            *first, rest = name.split(".", depth)
-            if len(first) == depth:
-                parts[".".join(first)][rest] = value
-        # Half of its names: two models may share a few by chance.
-        fitting = {
-            n: part for n, part in parts.items() if len(expected.keys() & part) * 2 >= len(part)
-        }
-        if len(fitting) > 1:
-            raise InputError(f"has the model's names under {', '.join(fitting)}: save one of them")
-        if fitting:
-            ((name, part),) = fitting.items()
-            logger.info("of its names those that begin with %s. are taken", name)
-            return part
-    return weights
+def _network(names: Iterable[str]) -> list[str]:
+    return [name for name in names if not name.startswith(IGNORED) and not name.endswith(COUNTERS)]
 
 
 def refuse_non_finite(model: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> None:
-    """Weights may be infinite or NaN only where the model's own are.
+    """Check that weights are infinite or NaN only where the model's are.
 
     Raises:
-        InputError: names the first that is not.
+        InputError: naming the first tensor that breaks this.
     """
     expected = model.state_dict()
     for name, value in weights.items():

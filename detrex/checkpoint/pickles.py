@@ -1,8 +1,8 @@
-"""Pickles read as data: arrays are built here, of names and bytes, and nothing else is built.
+"""Reading pickles as data, without running what they name.
 
-A pickle is a program that calls what it names. The names that a checkpoint may use stand for
-records of this module, which only note what they are given; once the program has ended,
-:func:`plain` makes values of them. A file never reaches numpy's or omegaconf's own constructors.
+A pickle is a program that calls what it names. Here the names that a checkpoint may use stand for
+records, which only store their arguments; once the program has ended, :func:`plain` turns them into
+arrays and plain values. A file never reaches the constructors of numpy or omegaconf.
 """
 
 from __future__ import annotations
@@ -21,17 +21,15 @@ from torch import Tensor
 
 MORE_THAN_DATA = "holds more than data (--trust-checkpoint of train_net.py runs its code)"
 _DAMAGED = "it is damaged, or no checkpoint"
-DEPTH = 100  # of values in one another: hashing 100,000 tuples in one another ends the interpreter
-MOST = (
-    1_000_000  # values in a tuple, one that it holds twice counted twice: hashing visits it twice
-)
+DEPTH = 100  # levels of nested values: hashing 100,000 nested tuples crashes the interpreter
+MOST = 1_000_000  # values in a nested tuple, repeated ones counted again: hashing visits them all
 _GROWING = {"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"}
 _AXES = 32
 _DTYPES = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16"}
 
 
 class Record:
-    """What a pickle called, with what, and the state that it gave; runs nothing."""
+    """A call in a pickle that is not run: its arguments and the state set afterwards."""
 
     __slots__ = ("args", "state")
 
@@ -44,14 +42,15 @@ class Record:
         self.state = state
 
     def value(self, of: Callable[[object], object]) -> object:
-        """What it stands for; ``of`` gives that of a part. Any exception: it stands for nothing."""
+        """Return the value that the call would make; ``of`` returns that of an argument.
+
+        Raises an exception of any type if there is none.
+        """
         raise pickle.UnpicklingError(f"it holds a {type(self).__name__}")
 
 
 class DType(Record):
-    """``numpy.dtype``: a plain kind of known size. Of its state the byte order counts."""
-
-    __slots__ = ()
+    """``numpy.dtype``: a numeric type of fixed size; its state says the byte order."""
 
     def value(self, of: Callable[[object], object]) -> np.dtype:
         code = _text(of(self.args[0]))
@@ -65,8 +64,6 @@ class DType(Record):
 class Array(Record):
     """``_reconstruct``: its state is (version, shape, dtype, whether column-major, bytes)."""
 
-    __slots__ = ()
-
     def value(self, of: Callable[[object], object]) -> np.ndarray:
         _, shape, dtype, by_columns, raw = self.state
         return _array(of(raw), of(dtype), of(shape), "F" if by_columns else "C")
@@ -74,8 +71,6 @@ class Array(Record):
 
 class Buffer(Record):
     """``_frombuffer``: an array in protocol 5."""
-
-    __slots__ = ()
 
     def value(self, of: Callable[[object], object]) -> np.ndarray:
         raw, dtype, shape, order = self.args
@@ -85,17 +80,13 @@ class Buffer(Record):
 class Scalar(Record):
     """``scalar``: one number of numpy's."""
 
-    __slots__ = ()
-
     def value(self, of: Callable[[object], object]) -> np.generic:
         dtype, raw = self.args
         return _array(of(raw), of(dtype), (), "C")[()]
 
 
 class Encoded(Record):
-    """``_codecs.encode`` and, of no bytes, ``bytes``: how old protocols write them."""
-
-    __slots__ = ()
+    """``_codecs.encode``, or ``bytes`` without an argument: bytes in old protocols."""
 
     def value(self, of: Callable[[object], object]) -> bytes:
         text, encoding = self.args or ("", "latin1")
@@ -105,9 +96,7 @@ class Encoded(Record):
 
 
 class Content(Record):
-    """omegaconf's containers and values: upstream's optimizer states hold them."""
-
-    __slots__ = ()
+    """omegaconf's containers and values, which upstream's optimizer states hold."""
 
     def value(self, of: Callable[[object], object]) -> object:
         return of(self.state["_content" if "_content" in self.state else "_val"])
@@ -116,16 +105,12 @@ class Content(Record):
 class Attributes(Record):
     """``argparse.Namespace``, which DETR and its descendants save, and the like."""
 
-    __slots__ = ()
-
     def value(self, of: Callable[[object], object]) -> object:
         return of(self.state or {})
 
 
 class Name(Record):
-    """A type that is named as an argument; never a value."""
-
-    __slots__ = ()
+    """A type that is an argument of a call, never a value."""
 
 
 RECORDS: dict[str, type[Record]] = {
@@ -157,10 +142,10 @@ RECORDS: dict[str, type[Record]] = {
 
 
 def read_pickle(path: Path) -> object:
-    """Read a pickle that is no file of torch's.
+    """Read a pickle that torch did not write.
 
     Raises:
-        Exception: of many types, for one that is damaged or names other things than data.
+        Exception: of many types; it is damaged or names more than data.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream:
         check_nesting(stream)
@@ -179,11 +164,11 @@ class _Unpickler(pickle.Unpickler):
 
 
 def check_nesting(stream: BinaryIO | mmap.mmap) -> None:
-    """Look through the next pickle of a stream without running it.
+    """Check the next pickle of a stream without running it.
 
     Raises:
-        UnpicklingError: it is none, or builds values more than ``DEPTH`` deep in one another or
-            tuples of more than ``MOST``, or keeps them under numbers that would fill the memory.
+        UnpicklingError: it is no pickle; it nests values more than ``DEPTH`` deep, or ``MOST`` in a
+            tuple; or it stores values under indices so large that they would fill the memory.
     """
     stack, marks, memo = [], [], {}  # (depth, size) of each value
     for count, (opcode, argument) in enumerate(_operations(stream)):
@@ -197,10 +182,10 @@ def check_nesting(stream: BinaryIO | mmap.mmap) -> None:
         elif name == "DUP":
             stack.append(stack[-1])
         elif name.endswith("PUT") or name == "MEMOIZE":
-            place = len(memo) if name == "MEMOIZE" else argument
-            if place > count:
+            index = len(memo) if name == "MEMOIZE" else argument
+            if index > count:
                 raise pickle.UnpicklingError(_DAMAGED)
-            memo[place] = stack[-1]
+            memo[index] = stack[-1]
         else:
             _step(opcode, stack, marks)
             depth, size = stack[-1] if stack else (0, 1)
@@ -223,7 +208,7 @@ def _operations(stream: BinaryIO | mmap.mmap) -> Iterator[tuple[pickletools.Opco
 
 
 def _step(opcode: pickletools.OpcodeInfo, stack: list[tuple[int, int]], marks: list[int]) -> None:
-    """Do to the values' depths and sizes what the opcode does to the values."""
+    """Update the (depth, size) of the values on the stack as the opcode changes the values."""
     before = opcode.stack_before
     taken = len(before)
     if pickletools.markobject in before:
@@ -240,12 +225,12 @@ def _step(opcode: pickletools.OpcodeInfo, stack: list[tuple[int, int]], marks: l
 
 
 def plain(content: object) -> object:
-    """Content with the values of its records, and plain dicts and lists.
+    """Return the content with its records turned into values, in plain dicts and lists.
 
     Raises:
-        Exception: of many types, where a record stands for nothing.
+        Exception: of many types; a record has no value.
     """
-    values: dict[int, object] = {}  # by id: shared parts stay shared, and are made once
+    values: dict[int, object] = {}  # by id: shared values stay shared, and are made once
     unfinished = set()
 
     def of(value: object) -> object:
@@ -264,7 +249,7 @@ def plain(content: object) -> object:
                 raise pickle.UnpicklingError("it holds a value that is part of itself")
             unfinished.add(id(value))
             made = values[id(value)] = value.value(of)
-        elif isinstance(value, Tensor):  # a file may have hidden its methods behind attributes
+        elif isinstance(value, Tensor):  # a file may hide a tensor's methods behind attributes
             made = values[id(value)] = Tensor.detach(value)
         else:
             made = value
@@ -274,7 +259,7 @@ def plain(content: object) -> object:
 
 
 def _array(raw: object, dtype: object, shape: object, order: str) -> np.ndarray:
-    """An array of exactly these bytes, in the machine's byte order."""
+    """Return an array of exactly these bytes, in the machine's byte order."""
     if isinstance(raw, str):  # bytes of Python 2
         raw = raw.encode("latin1")
     sizes = isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)

@@ -1,7 +1,6 @@
-"""RT-DETR's weights from the transformers library, and ImageNet ResNet-vd's from timm, under our
-names.
+"""RT-DETR's weights from the transformers library, and ResNet-vd's from timm, under our names.
 
-The transformers layout is that of published files; models in memory have newer names.
+The transformers names are those of published files; models in memory have newer ones.
 """
 
 from __future__ import annotations
@@ -68,45 +67,48 @@ _VD_RULES: tuple[tuple[str, _Replacement], ...] = (
 
 
 def from_transformers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict of ``RTDetrForObjectDetection`` or ``RTDetrV2ForObjectDetection``; names that
-    have no rule still begin with ``model.``
+    """Convert a state dict of ``RTDetrForObjectDetection`` or ``RTDetrV2ForObjectDetection``.
 
     Projections of queries, keys and values become one. The denoising embedding loses its last row,
-    which stands for padding. Counters of batch norms and constants of v2 are left out.
+    which is for padding. Counters of batch norms and constants of v2 are left out. Names without a
+    rule still begin with ``model.``
     """
     numbers = [re.match(r"model\.decoder\.layers\.(\d+)\.", name) for name in weights]
     layers = 1 + max((int(number[1]) for number in numbers if number), default=-1)
-    found = {}
-    for name, value in weights.items():
-        if name.endswith(("num_batches_tracked", "n_points_scale")):
-            continue
-        found[renamed(name, _RULES).replace("{layers}", str(layers))] = value
-    if "label_enc.weight" in found:  # models that were made without denoising have none
-        found["label_enc.weight"] = found["label_enc.weight"][:-1]
-    for name in [name for name in found if ".q_proj." in name]:
-        parts = [found.pop(name.replace(".q_proj.", f".{part}_proj.")) for part in "qkv"]
-        found[name.replace(".q_proj.", ".in_proj_")] = torch.cat(parts)
-    return found
+    converted = {
+        renamed(name, _RULES).replace("{layers}", str(layers)): value
+        for name, value in weights.items()
+        if not name.endswith(("num_batches_tracked", "n_points_scale"))
+    }
+    if "label_enc.weight" in converted:  # only models with denoising have it
+        converted["label_enc.weight"] = converted["label_enc.weight"][:-1]
+    for name in [name for name in converted if ".q_proj." in name]:
+        qkv = [converted.pop(name.replace(".q_proj.", f".{letter}_proj.")) for letter in "qkv"]
+        converted[name.replace(".q_proj.", ".in_proj_")] = torch.cat(qkv)
+    return converted
 
 
 def from_timm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict of timm's ``resnet18d`` to ``resnet101d`` without its classifier.
+    """Convert a state dict of timm's ``resnet18d`` to ``resnet101d``, without the classifier.
 
     The first projection, which timm's smaller two lack, becomes the identity.
     """
-    kept = {n: w for n, w in weights.items() if not n.endswith("num_batches_tracked")}
-    found = {renamed(n, _VD_RULES): w for n, w in kept.items() if not n.startswith("fc.")}
+    converted = {
+        renamed(name, _VD_RULES): value
+        for name, value in weights.items()
+        if not name.endswith("num_batches_tracked") and not name.startswith("fc.")
+    }
     if "layer1.0.downsample.1.weight" not in weights:
         first = "backbone.res2.0.shortcut.1"
-        found[f"{first}.weight"] = torch.eye(64)[..., None, None]
-        found |= {f"{first}.norm.{part}": torch.zeros(64) for part in ("bias", "running_mean")}
-        found[f"{first}.norm.weight"] = torch.ones(64)
-        found[f"{first}.norm.running_var"] = torch.ones(64) - 1e-5  # the norm adds that
-    return found
+        converted[f"{first}.weight"] = torch.eye(64)[..., None, None]
+        converted |= {f"{first}.norm.{key}": torch.zeros(64) for key in ("bias", "running_mean")}
+        converted[f"{first}.norm.weight"] = torch.ones(64)
+        converted[f"{first}.norm.running_var"] = torch.ones(64) - 1e-5  # the norm adds that
+    return converted
 
 
 def renamed(name: str, rules: Iterable[tuple[str, _Replacement]]) -> str:
-    """A name after every (regular expression, replacement) in turn."""
+    """Return a name after every (regular expression, replacement), in turn."""
     for pattern, replacement in rules:
         name = re.sub(pattern, replacement, name)
     return name

@@ -1,4 +1,4 @@
-"""Weights in the safetensors format, with what is needed to use them in the file's metadata."""
+"""Weights in the safetensors format, with the config and the classes as metadata."""
 
 from __future__ import annotations
 
@@ -19,11 +19,17 @@ def write_safetensors(
     classes: Sequence[str] | None,
     category_ids: Sequence[int] | None = None,
 ) -> None:
-    """Write a model's weights, with its config (YAML), its classes' names and their numbers in the
-    data set's JSON as metadata.
+    """Write a model's weights.
 
-    A tensor that the model has under several names is written under the first one only, by which
-    loading finds the others.
+    A tensor with several names in the model is written under the first one; loading sets the
+    others, too.
+
+    Args:
+        model: the model.
+        path: the file.
+        config: its config as YAML.
+        classes: names of its classes, if they are known.
+        category_ids: their ids in the JSON of the data set, if they are known.
 
     Raises:
         InputError: safetensors is not installed.
@@ -39,7 +45,7 @@ def write_safetensors(
 def write_tensors(
     tensors: Mapping[str, Tensor], path: Path, about: Mapping[str, str] | None = None
 ) -> None:
-    """Write tensors, none of which shares its memory, with ``about`` as metadata.
+    """Write tensors that share no memory, with ``about`` as metadata.
 
     Raises:
         InputError: safetensors is not installed.
@@ -53,7 +59,7 @@ def write_tensors(
 
 def read_safetensors(path: Path) -> dict:
     """Return ``{"model": state dict, "metadata": {"config": YAML, "classes": names,
-    "category_ids": numbers}}``; the last three are None in a file of other origin.
+    "category_ids": ids}}``; the last three are None in a file of another program.
 
     Raises:
         InputError: safetensors is not installed.

@@ -2,6 +2,7 @@
 
 from .config import config_root, get_config, get_recipe
 from .dump import CONFIG_FILE, config_differences, config_yaml, is_reproducible, json_config
+from .load import load_config
 
 __all__ = [
     "CONFIG_FILE",
@@ -12,4 +13,5 @@ __all__ = [
     "get_recipe",
     "is_reproducible",
     "json_config",
+    "load_config",
 ]

@@ -34,12 +34,12 @@ def get_config(config_path: str) -> DictConfig:
     return LazyConfig.load(str(existing_file(config_root() / config_path)))
 
 
-def get_recipe(config_path: str, output_dir: str) -> tuple[DictConfig, ...]:
+def get_recipe(config_path: str, output_dir: str | None = None) -> tuple[DictConfig, ...]:
     """Load a shipped recipe for a run: all that a config needs beside its model.
 
     Args:
         config_path: path relative to the ``configs`` folder, e.g. ``common/recipes/coco_12ep.py``.
-        output_dir: folder of the run's checkpoints and results.
+        output_dir: folder of the run; None names it after the config file.
 
     Returns:
         ``dataloader, lr_multiplier, optimizer, train``, in this order; a fresh copy on every call.
@@ -48,7 +48,8 @@ def get_recipe(config_path: str, output_dir: str) -> tuple[DictConfig, ...]:
         InputError: there is no such file; the nearest names are given.
     """
     recipe = get_config(config_path)
-    recipe.train.output_dir = recipe.dataloader.evaluator.output_dir = output_dir
+    if output_dir is not None:
+        recipe.train.output_dir = recipe.dataloader.evaluator.output_dir = output_dir
     return recipe.dataloader, recipe.lr_multiplier, recipe.optimizer, recipe.train
 
 
@@ -75,6 +76,6 @@ def existing_file(path: Path) -> Path:
 
 def _config_files(folder: Path) -> list[Path]:
     # Two levels: a misspelt path must not make us walk a home folder.
-    found = [file for pattern in ("*.py", "*/*.py") for file in folder.glob(pattern)]
-    found = [f for f in found if "configs" in f.parts or f.parent == folder and f.stem != "setup"]
-    return [*found, *folder.glob("*.yaml")]
+    files = [file for pattern in ("*.py", "*/*.py") for file in folder.glob(pattern)]
+    configs = [f for f in files if "configs" in f.parts or f.parent == folder and f.stem != "setup"]
+    return [*configs, *folder.glob("*.yaml")]

@@ -1,4 +1,4 @@
-"""Calling what a config node describes, together with objects that are made at run time."""
+"""Calling the class or function that a config node names."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def arguments(node: DictConfig) -> list[str]:
 
 
 def _constructors(target: Callable | None) -> list[Callable]:
-    """The target; of a class, each of those it is made of that has an ``__init__`` of its own."""
+    """The target; of a class, it and its bases as far as they define ``__init__``."""
     if inspect.isclass(target):
         return [cls for cls in inspect.getmro(target) if "__init__" in vars(cls)]
     return [target] if target else []
@@ -55,23 +55,30 @@ def accepts(node: DictConfig, argument: str) -> bool:
 
 
 def is_about_arguments(error: TypeError | ValueError) -> bool:
-    """Whether an error of a constructor is its word about a config's arguments, or Python's about
-    their names; of others the traceback is needed."""
+    """Whether a constructor's error is about the arguments in the config: it raised it for a value,
+    or Python for a name. Other errors need their traceback."""
     return isinstance(error, ValueError) or any(text in str(error) for text in _OF_PYTHON)
 
 
-def call_with(node: DictConfig, **given: object) -> object:
-    """Instantiate a node with some arguments given as objects.
+def call_with(node: DictConfig, **objects: object) -> object:
+    """Return what a node describes, built with some of its arguments already made.
 
-    Lists and dicts arrive as plain ones: omegaconf's would end up in the optimizer's state and
-    make checkpoints that do not load without unpickling arbitrary classes.
+    Lists and dicts of the config become plain ones: omegaconf's would end up in the optimizer's
+    state, and a checkpoint with them loads only by unpickling arbitrary classes.
+
+    Args:
+        node: its ``_target_`` is called with its other keys.
+        objects: arguments by name; they replace the node's.
+
+    Raises:
+        InputError: the target cannot be imported.
     """
     target = target_of(node)
     if target is None:
         raise InputError(f"config target {node.get('_target_')} cannot be imported")
-    names = [name for name in node if name != "_target_" and name not in given]
+    names = [name for name in node if name != "_target_" and name not in objects]
     made = {name: _plain(instantiate(node[name])) for name in names}
-    return target(**made, **given)
+    return target(**made, **objects)
 
 
 def _plain(value: object) -> object:

@@ -51,6 +51,7 @@ _FUNCTIONS = {
     "detectron2.modeling.backbone.resnet.ResNet.make_stage",
     "detrex.data.loader.build_train_loader",
     "detrex.engine.optim.param_groups",
+    "detrex.engine.param_groups",  # as configs of runs name it
     "detrex.modeling.backbone.resnet.make_stage",
     "detrex.modeling.backbone.resnet_vd.make_vd_stages",
 }
@@ -177,6 +178,8 @@ def _is_known(target: object) -> bool:
         return False
     if not target.startswith(_PACKAGES):
         return False
+    if target in _FUNCTIONS:  # without importing it: a predictor needs no optimizer
+        return True
     try:
         target = locate(target)
     except Exception:  # whatever the import of a module raises

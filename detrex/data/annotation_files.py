@@ -11,17 +11,19 @@ from .dataset_info import SPLITS, metadata_of_first
 
 
 def annotation_files(config: Mapping, split: str = "val") -> tuple[str, str]:
-    """Return a config's COCO JSON and image folder, of ``dataloader.dataset`` or a registered set.
+    """Return the COCO JSON and the image folder of a config's data.
+
+    They are those of ``dataloader.dataset``, or else of the registered data set.
 
     Args:
-        config: resolved, as plain dicts or an omegaconf node.
+        config: resolved; plain dicts or an omegaconf node.
         split: "train" or "val".
 
     Raises:
         InputError: the config names no data with ground truth, or its files are not here.
     """
-    own = _section(config, "dataloader", "dataset", split)
-    json_file, images = own.get("json"), own.get("images")
+    paths = _section(config, "dataloader", "dataset", split)
+    json_file, images = paths.get("json"), paths.get("images")
     if not json_file:
         dataset = _section(config, "dataloader", SPLITS[split], "dataset")
         metadata = metadata_of_first(dataset.get("names"))
@@ -40,7 +42,7 @@ def annotation_files(config: Mapping, split: str = "val") -> tuple[str, str]:
 
 
 def _section(config: Mapping, *keys: str) -> Mapping:
-    """The config's section at these keys; empty if there is none."""
+    """Return the config's section at these keys; {} if there is none."""
     for key in keys:
         config = config.get(key)
         if not isinstance(config, Mapping):

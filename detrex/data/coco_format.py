@@ -1,4 +1,4 @@
-"""Reading a COCO-format JSON with every check that a hand-made data set needs."""
+"""From a COCO JSON to detectron2's dataset dicts, with the checks that hand-made data needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from detrex.utils.text import first_few
 
 from .coco_rules import (
     annotation_fault,
-    are_parts,
+    are_fractions,
     clip_box,
     image_file,
     look_like_corners,
@@ -29,31 +29,31 @@ logger = logging.getLogger(__name__)
 
 
 class CocoData(NamedTuple):
-    """What :func:`read_coco` returns."""
+    """A data set: what :func:`read_coco` returns."""
 
-    records: list[dict]  # detectron2 dataset dicts, in the order of their image ids
-    categories: dict[int, str]  # id -> name, in the order of the ids; the i-th one is class i
+    records: list[dict]  # detectron2 dataset dicts, by image id
+    categories: dict[int, str]  # id -> name, by id; the i-th one is class i
 
 
 def load_coco(json_file: str, image_root: str, training: bool = False) -> list[dict]:
-    """Return detectron2 dataset dicts; see ``read_coco``."""
+    """Return detectron2 dataset dicts; see :func:`read_coco`."""
     return read_coco(json_file, image_root, training).records
 
 
 def read_coco(json_file: str, image_root: str, training: bool = False) -> CocoData:
-    """Read and check a COCO-format detection data set.
+    """Read and check a detection data set in COCO format.
 
-    Boxes are absolute x0, y0, x1, y1, clipped to the image. Boxes that are not finite or without
-    an area inside the image are dropped, counted and named in one warning. ``category_id`` of the
-    records is the class index 0..K-1 in the order of the JSON's (possibly sparse) ids. Crowd
-    regions are kept and marked. Image files may be links. Categories of one name stay apart, as do
-    images of one file; both get a warning, and so do classes that are never trained on and
+    Boxes of the records are x0, y0, x1, y1 in pixels, clipped to the image; ``category_id`` is the
+    class index 0..K-1 in the order of the JSON's (maybe sparse) ids. Crowd regions stay in the
+    records, marked by ``iscrowd``. One warning counts and names the boxes that are dropped because
+    they are not finite or have no area inside the image. Others name categories of the same name
+    and ids of the same image file, which stay apart, classes that are never trained on, and
     validation data without objects.
 
     Args:
         json_file: the annotations.
-        image_root: folder that holds the images; file names may contain sub-folders.
-        training: require at least one box that can be trained on.
+        image_root: folder of the images; file names may contain sub-folders, files may be links.
+        training: require at least one box to train on.
 
     Raises:
         InputError: naming the file and the first entry that is wrong.
@@ -80,47 +80,8 @@ def read_coco(json_file: str, image_root: str, training: bool = False) -> CocoDa
     return CocoData(list(records.values()), names)
 
 
-def _check_conventions(json_file: str, entries: CocoEntries, files: Mapping[int, str]) -> None:
-    """Refuse boxes that are no pixels; warn of corners, and of files that have several ids."""
-    if are_parts(entries):
-        raise InputError(
-            f"{json_file}: all {len(entries.annotations)} boxes lie within 0 to 1, as parts of the "
-            "image: a COCO bbox is x, y, width, height in pixels"
-        )
-    if corners := look_like_corners(entries):
-        logger.warning(
-            f"{json_file}: {len(corners)} boxes leave their image, and all would fit as corners "
-            "x0, y0, x1, y1: a COCO bbox is x, y, width, height"
-        )
-    if shared := shared_files(files):
-        shown = first_few(
-            [f"{path!r}: {first_few([*map(str, ids)])}" for path, ids in shared.items()],
-            separator="; ",
-        )
-        logger.warning(f"{json_file}: {len(shared)} image files have several image ids: {shown}")
-
-
-def _check_objects(
-    json_file: str, records: Iterable[dict], names: list[str], dropped: int, training: bool
-) -> None:
-    """Refuse to train on nothing; warn of classes, or validation data, without a box."""
-    trained, crowds = Counter(), Counter()  # by class
-    for record in records:
-        for box in record["annotations"]:
-            (crowds if box["iscrowd"] else trained)[box["category_id"]] += 1
-    if not trained:
-        reasons = [f"{crowds.total()} crowd regions (iscrowd 1)"] if crowds else []
-        reasons += [f"{dropped} boxes that are dropped"] if dropped else []
-        reason = f"it has {' and '.join(reasons) or 'no annotations'}"
-        if training:
-            raise InputError(f"{json_file}: no usable annotation to train on: {reason}")
-        logger.warning(f"{json_file}: no objects, so that nothing can be scored: {reason}")
-    elif training and (classes := untrained_classes(dict(enumerate(names)), trained, crowds)):
-        logger.warning(f"{json_file}: classes that are never trained on: {first_few(classes)}")
-
-
 def _image_files(json_file: str, image_root: str, images: Mapping[int, dict]) -> dict[int, str]:
-    """Return the path of each image's file by image id."""
+    """Return image id -> path of the file."""
     if not os.path.isdir(image_root):
         raise InputError(f"{image_root}: image folder of {json_file} not found")
     files = {
@@ -138,26 +99,46 @@ def _image_files(json_file: str, image_root: str, images: Mapping[int, dict]) ->
 
 
 def _files_in(folder: str) -> Iterator[str]:
-    """Paths of a folder's files. One listing: a stat per file takes minutes on a network drive."""
-    # No such folder, or nobody may look into it: its files are missing.
+    """Yield the paths of a folder's files; none if it cannot be listed."""
+    # One listing: a stat per file takes minutes on a network drive.
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            with contextlib.suppress(OSError):  # a link that leads nowhere: no other's business
+            with contextlib.suppress(OSError):  # a broken link
                 if entry.is_file():
                     yield os.path.join(folder, entry.name)
+
+
+def _check_conventions(json_file: str, entries: CocoEntries, files: Mapping[int, str]) -> None:
+    """Refuse boxes in fractions; warn of boxes that look like corners, and of shared files."""
+    if are_fractions(entries):
+        raise InputError(
+            f"{json_file}: all {len(entries.annotations)} boxes lie within 0 to 1, as fractions of "
+            "the image: a COCO bbox is x, y, width, height in pixels"
+        )
+    if corners := look_like_corners(entries):
+        logger.warning(
+            f"{json_file}: {len(corners)} boxes leave their image, and all would fit as corners "
+            "x0, y0, x1, y1: a COCO bbox is x, y, width, height"
+        )
+    if shared := shared_files(files):
+        shown = first_few(
+            [f"{path!r}: {first_few([*map(str, ids)])}" for path, ids in shared.items()],
+            separator="; ",
+        )
+        logger.warning(f"{json_file}: {len(shared)} image files have several image ids: {shown}")
 
 
 def _add_annotations(
     json_file: str, records: dict[int, dict], annotations: dict[int, dict], category_ids: list[int]
 ) -> int:
-    """Move every usable annotation to its image's record; ``annotations`` is empty afterwards.
+    """Move the usable annotations to their images' records; return the number of dropped ones.
 
-    Returns the number of those that were dropped.
+    ``annotations`` is empty afterwards: there may be millions, too many for two copies.
     """
     classes = {category_id: index for index, category_id in enumerate(category_ids)}
     dropped: dict[str, list[int]] = defaultdict(list)
     for key in list(annotations):
-        annotation = annotations.pop(key)  # there may be millions: two copies are too many
+        annotation = annotations.pop(key)
         category_id, image_id = annotation["category_id"], annotation["image_id"]
         if category_id not in classes:
             raise InputError(f"{json_file}: annotation {key} has unknown category id {category_id}")
@@ -180,12 +161,28 @@ def _add_annotations(
         )
     total = sum(map(len, dropped.values()))
     if total:
-        logger.warning("%s: dropped %d boxes: %s", json_file, total, _reasons(dropped))
+        reasons = "; ".join(
+            f"{len(ids)} {fault} (annotations {first_few([*map(str, ids)], 5)})"
+            for fault, ids in dropped.items()
+        )
+        logger.warning("%s: dropped %d boxes: %s", json_file, total, reasons)
     return total
 
 
-def _reasons(dropped: dict[str, list[int]]) -> str:
-    return "; ".join(
-        f"{len(ids)} {fault} (annotations {first_few([*map(str, ids)], 5)})"
-        for fault, ids in dropped.items()
-    )
+def _check_objects(
+    json_file: str, records: Iterable[dict], names: list[str], dropped: int, training: bool
+) -> None:
+    """Refuse to train on nothing; warn of classes, or validation data, without a box."""
+    trained, crowds = Counter(), Counter()  # by class
+    for record in records:
+        for box in record["annotations"]:
+            (crowds if box["iscrowd"] else trained)[box["category_id"]] += 1
+    if not trained:
+        reasons = [f"{crowds.total()} crowd regions (iscrowd 1)"] if crowds else []
+        reasons += [f"{dropped} boxes that are dropped"] if dropped else []
+        reason = f"it has {' and '.join(reasons) or 'no annotations'}"
+        if training:
+            raise InputError(f"{json_file}: no usable annotation to train on: {reason}")
+        logger.warning(f"{json_file}: no objects, so that nothing can be scored: {reason}")
+    elif training and (classes := untrained_classes(dict(enumerate(names)), trained, crowds)):
+        logger.warning(f"{json_file}: classes that are never trained on: {first_few(classes)}")

@@ -1,5 +1,7 @@
-"""What of a COCO data set is trained on, and what makes a run refuse it or warn: the run and
-``check_dataset.py`` both ask here."""
+"""Which boxes and images of a COCO data set are used, and what is refused or warned of.
+
+Training, evaluation and ``check_dataset.py`` all follow these rules.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +16,9 @@ from detrex.utils.coco import CocoEntries
 from detrex.utils.coco_masks import mask_area
 from detrex.utils.errors import InputError
 
-MIN_SIDE = 1e-3  # pixels; float32 cannot tell the sides of a smaller box in a large image
-ROUNDING = 1  # pixels by which annotations leave an image without a word
-CORNERS = 0.1  # share of boxes that leave the image when corners are taken for x, y, w, h
-
-
-class BoxFault(StrEnum):
-    """Why a box cannot be used."""
-
-    NOT_FINITE = "not finite"
-    NO_SIZE = "without a positive size"
-    OUTSIDE = "outside the image"
+MIN_SIDE = 1e-3  # pixels; in a large image float32 cannot represent a smaller side
+ROUNDING = 1  # pixels by which a box may leave its image without a warning
+CORNERS = 0.1  # share of boxes that leave their image if corners are read as x, y, w, h
 
 
 def annotation_fault(annotation: dict) -> str | None:
@@ -40,6 +34,10 @@ def annotation_fault(annotation: dict) -> str | None:
     if not _is_number(area) or not math.isfinite(area):
         return f"area is not a finite number: {area!r:.80}"
     return None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def area_is_odd(annotation: dict) -> bool:
@@ -64,12 +62,17 @@ def object_area(annotation: dict) -> float:
     return annotation["area"] if "area" in annotation else float(width) * height
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
+class BoxFault(StrEnum):
+    """Why a box cannot be used; each is also an Oddity of that name."""
+
+    NOT_FINITE = "not finite"
+    NO_SIZE = "without a positive size"
+    OUTSIDE = "outside the image"
 
 
 def clip_box(box: list[float], width: int, height: int) -> tuple[BoxFault | None, list[float]]:
-    """Return why the x, y, w, h box is unusable or None, and its part inside the image (xyxy)."""
+    """Clip a box x, y, w, h to its image; return (None, [x0, y0, x1, y1]), or (fault, []) for a box
+    that cannot be used."""
     if not all(map(math.isfinite, box)):
         return BoxFault.NOT_FINITE, []
     x, y, w, h = box
@@ -82,8 +85,8 @@ def clip_box(box: list[float], width: int, height: int) -> tuple[BoxFault | None
 
 
 def is_trained_on(annotation: dict, entries: CocoEntries) -> bool:
-    """Whether an annotation has a sound box of an image and a class that are listed, and is no
-    crowd region."""
+    """Whether an annotation is trained on: a usable box, no crowd region, and its image and class
+    are listed."""
     image = entries.images.get(annotation["image_id"])
     if image is None or annotation["category_id"] not in entries.categories:
         return False
@@ -92,19 +95,40 @@ def is_trained_on(annotation: dict, entries: CocoEntries) -> bool:
     return clip_box(annotation["bbox"], image["width"], image["height"])[0] is None
 
 
-def are_parts(entries: CocoEntries) -> bool:
-    """Whether all boxes lie within the first pixel: parts of the image instead of pixels."""
-    boxes = [0, 0]
+def untrained_classes(
+    names: Mapping[int, str], trained: Counter[int], crowds: Counter[int]
+) -> list[str]:
+    """Return the classes that no box is trained on, each with the reason.
+
+    Args:
+        names: class or category id -> name.
+        trained: the same key -> boxes that are trained on.
+        crowds: the same key -> crowd regions.
+    """
+    reasons = {key: f"its {count} boxes are crowd regions" for key, count in crowds.items()}
+    return [
+        f"{name!r}: {reasons.get(key, 'no usable boxes')}"
+        for key, name in names.items()
+        if not trained[key]
+    ]
+
+
+def are_fractions(entries: CocoEntries) -> bool:
+    """Whether the boxes are fractions of the image's size instead of pixels: all of them lie in the
+    first pixel, and not only because the images are that small."""
+    large_image = False
     for _, (x, y, w, h), width, height in _boxes(entries):
         if max(x + w, y + h) > 1.01:
             return False
-        boxes[min(width, height) > 2] += w > 0 and h > 0
-    return boxes[True] > 0
+        large_image |= min(w, h) > 0 and min(width, height) > 2
+    return large_image
 
 
 def look_like_corners(entries: CocoEntries) -> list[int]:
-    """Ids of the boxes that leave their image as x, y, width, height, if all boxes would fit as
-    x0, y0, x1, y1; none if they are too few to say so."""
+    """Return ids of boxes that leave their image as x, y, w, h while all fit as x0, y0, x1, y1.
+
+    Returns [] if they are less than a tenth of the boxes.
+    """
     count, leaving = 0, []
     for key, (x, y, w, h), width, height in _boxes(entries):
         if not (x < w <= width + ROUNDING and y < h <= height + ROUNDING):
@@ -116,7 +140,7 @@ def look_like_corners(entries: CocoEntries) -> list[int]:
 
 
 def _boxes(entries: CocoEntries) -> Iterator[tuple[int, list[float], int, int]]:
-    """The boxes that are finite numbers, each with its id and its image's width and height."""
+    """Yield (id, box, image width, image height) of the boxes with finite numbers."""
     for key, annotation in entries.annotations.items():
         image = entries.images.get(annotation["image_id"])
         if image is None or annotation_fault(annotation) is not None:
@@ -125,40 +149,14 @@ def _boxes(entries: CocoEntries) -> Iterator[tuple[int, list[float], int, int]]:
             yield key, annotation["bbox"], image["width"], image["height"]
 
 
-def shared_files(files: Mapping[int, str]) -> dict[str, list[int]]:
-    """Path -> image ids, of files that more than one id has. ``files``: path by image id."""
-    ids = defaultdict(list)
-    for image_id, path in files.items():
-        ids[path].append(image_id)
-    return {path: some for path, some in ids.items() if len(some) > 1}
-
-
-def untrained_classes(
-    names: Mapping[int, str], trained: Counter[int], crowds: Counter[int]
-) -> list[str]:
-    """The classes that no box is trained on, each with the reason.
-
-    Args:
-        names: by class or category id.
-        trained: boxes that are trained on, by the same key.
-        crowds: crowd regions, by the same key.
-    """
-    reasons = {key: f"its {count} boxes are crowd regions" for key, count in crowds.items()}
-    return [
-        f"{name!r}: {reasons.get(key, 'no usable boxes')}"
-        for key, name in names.items()
-        if not trained[key]
-    ]
-
-
 def image_file(json_file: str | os.PathLike, image_root: str | os.PathLike, name: str) -> str:
-    """Return the path of an image that a COCO JSON names, relative to the root or absolute.
+    """Return the path of an image that a COCO JSON names, relative to ``image_root`` or absolute.
 
     Backslashes separate folders unless a file has them in its name. "../" may lead out of
     ``image_root`` and in again.
 
     Raises:
-        InputError: it is not inside ``image_root``; links that lie there are.
+        InputError: the path is outside ``image_root``. Links inside may lead anywhere.
     """
     path = name
     if "\\" in name and not os.path.lexists(os.path.join(image_root, name)):
@@ -173,3 +171,11 @@ def image_file(json_file: str | os.PathLike, image_root: str | os.PathLike, name
         windows = " (its backslashes read as /)" if path != name else ""
         raise InputError(f"{json_file}: image file {name!r}{windows} is not inside {image_root}")
     return os.path.join(image_root, relative)
+
+
+def shared_files(files: Mapping[int, str]) -> dict[str, list[int]]:
+    """Return path -> image ids, for files of several ids. ``files``: image id -> path."""
+    ids = defaultdict(list)
+    for image_id, path in files.items():
+        ids[path].append(image_id)
+    return {path: group for path, group in ids.items() if len(group) > 1}

@@ -1,4 +1,4 @@
-"""One's own COCO-format data by config or command line alone: ``dataloader.dataset``."""
+"""A user's own data in COCO format, by config or command line alone: ``dataloader.dataset``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from detrex.utils.text import literal
 from .coco_format import CocoData, load_coco, read_coco
 from .dataset_info import SPLITS, DatasetInfo, class_count_error, num_classes_fields
 
-PUBLISHED_CLASSES = 80  # what COCO configs carry; any other value is somebody's decision
+PUBLISHED_CLASSES = 80  # num_classes in published configs; a user chose any other value
 
 
 def apply_custom_dataset(
@@ -21,7 +21,7 @@ def apply_custom_dataset(
 ) -> DatasetInfo | None:
     """Make a config train and evaluate on the data named in ``cfg.dataloader.dataset``.
 
-    Registers the data sets, points the loaders and the evaluator at them, and writes the number of
+    Registers the data sets, names them in the loaders and the evaluator, and writes the number of
     categories to every ``num_classes`` under ``cfg.model``.
 
     Args:
@@ -33,65 +33,66 @@ def apply_custom_dataset(
         The classes, or None if the config names no data of its own.
 
     Raises:
-        InputError: unusable data, or a ``num_classes`` that disagrees with it: one given on the
-            command line, or one in the config that is not the published default of 80.
+        InputError: unusable data, or another ``num_classes`` on the command line or, unless it is
+            the published 80, in the config.
     """
     dataset_cfg = cfg.dataloader.get("dataset")
     if dataset_cfg is None or not given_splits(dataset_cfg):
         return None
     info = register_custom_coco(dataset_cfg, splits)
     _write_num_classes(cfg, info, explicit_overrides)
-    for split, part in SPLITS.items():
-        node = OmegaConf.select(cfg, f"dataloader.{part}.dataset")
+    for split, loader in SPLITS.items():
+        node = OmegaConf.select(cfg, f"dataloader.{loader}.dataset")
         if node is not None:
             node.names = literal(_dataset_name(dataset_cfg, split))
         elif split in splits:
-            raise InputError(f"dataloader.dataset is given, but dataloader.{part} has no dataset")
+            raise InputError(f"dataloader.dataset is given, but dataloader.{loader} has no dataset")
     if cfg.dataloader.get("evaluator") is not None:
         cfg.dataloader.evaluator.dataset_name = literal(_dataset_name(dataset_cfg, "val"))
     return info
 
 
+def given_splits(dataset_cfg: DictConfig) -> list[str]:
+    """Return which of "train" and "val" the config names data for."""
+    return [split for split in SPLITS if any(_paths(dataset_cfg, split).values())]
+
+
+def _paths(dataset_cfg: DictConfig, split: str) -> dict[str, str | None]:
+    # select: other people's configs may have only the keys that the command line added.
+    return {key: OmegaConf.select(dataset_cfg, f"{split}.{key}") for key in ("json", "images")}
+
+
 def register_custom_coco(
     dataset_cfg: DictConfig, splits: Sequence[str] = tuple(SPLITS)
 ) -> DatasetInfo:
-    """Register ``<name>_train`` and ``<name>_val`` with detectron2, as far as they are given.
+    """Register ``<name>_train`` and ``<name>_val``, those that the config has, with detectron2.
 
-    The first of ``splits`` must be given. Calling it again replaces the registration.
+    A second call replaces the registration.
 
     Raises:
-        InputError: no data, half-given data, unusable data, a name that belongs to another data
-            set, or different categories in the splits.
+        InputError: the first of ``splits`` is not in the config; a JSON without an image folder or
+            the reverse; unusable data; the name of a built-in data set; different categories in
+            the splits.
     """
-    given = {split: pair for split in splits if (pair := _path_pair(dataset_cfg, split))}
-    if splits[0] not in given:
+    pairs = {split: pair for split in splits if (pair := _path_pair(dataset_cfg, split))}
+    if splits[0] not in pairs:
         raise InputError(f"dataloader.dataset.{splits[0]}.{{json,images}} are not set: give both")
-    data = {split: read_coco(*pair, training=split == "train") for split, pair in given.items()}
-    categories = [part.categories for part in data.values()]
+    data = {split: read_coco(*pair, training=split == "train") for split, pair in pairs.items()}
+    categories = [content.categories for content in data.values()]
     if categories[0] != categories[-1]:
         only = sorted(categories[0].items() ^ categories[-1].items())
         raise InputError(
-            f"{' and '.join(pair[0] for pair in given.values())} have different categories, "
+            f"{' and '.join(pair[0] for pair in pairs.values())} have different categories, "
             f"not in both: {', '.join(f'{key} {name!r}' for key, name in only[:4])}"
         )
-    for split, (json_file, image_root) in given.items():
+    for split, (json_file, image_root) in pairs.items():
         name = _dataset_name(dataset_cfg, split)
         _register(name, json_file, image_root, data[split], split == "train")
     return DatasetInfo(list(categories[0].values()), list(categories[0]))
 
 
-def given_splits(dataset_cfg: DictConfig) -> list[str]:
-    """Which of "train" and "val" the config names data for."""
-    return [split for split in SPLITS if any(_paths(dataset_cfg, split).values())]
-
-
-def _paths(dataset_cfg: DictConfig, split: str) -> dict[str, str | None]:
-    # select: a config written elsewhere may carry only the keys that the command line added.
-    return {key: OmegaConf.select(dataset_cfg, f"{split}.{key}") for key in ("json", "images")}
-
-
 def _path_pair(dataset_cfg: DictConfig, split: str) -> tuple[str, str] | None:
-    """Return (JSON, image folder), or None if neither is given."""
+    """Return (JSON, image folder), or None if the config has neither."""
     paths = _paths(dataset_cfg, split)
     for key, path in paths.items():
         if path and not isinstance(path, str):
@@ -131,9 +132,10 @@ def _register(name: str, json_file: str, image_root: str, data: CocoData, traini
 
 
 def _hand_over(records: list[dict], reload: Callable[[], list[dict]]) -> Callable[[], list[dict]]:
-    """Return the records once and then read them again: the catalog must not hold them for good."""
-    held = [records]
-    return lambda: held.pop() if held else reload()
+    """Return a function that gives the records once, then reads them anew: the catalog, which lives
+    as long as the process, must not hold them."""
+    first = [records]
+    return lambda: first.pop() if first else reload()
 
 
 def _write_num_classes(cfg: DictConfig, info: DatasetInfo, overrides: Iterable[str]) -> None:

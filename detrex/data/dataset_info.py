@@ -1,4 +1,4 @@
-"""What a registered data set is: its classes, its files, and the model's agreement with them."""
+"""The classes and files of registered data sets, and whether a model has as many classes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from detrex.utils.errors import InputError
 from detrex.utils.text import first_few
 
-SPLITS = {"train": "train", "val": "test"}  # split -> the part of cfg.dataloader that reads it
+SPLITS = {"train": "train", "val": "test"}  # split -> its loader in cfg.dataloader
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class DatasetInfo:
 
 
 def dataset_info(names: str | Sequence[str]) -> DatasetInfo:
-    """Return the classes of a registered data set; of several, the first one's.
+    """Return the classes of a registered data set, or of the first of several.
 
     Raises:
         InputError: the data set's metadata has no class names.
@@ -33,7 +33,7 @@ def dataset_info(names: str | Sequence[str]) -> DatasetInfo:
     name = _as_list(names)[0]
     metadata = MetadataCatalog.get(name)
     if metadata.get("thing_classes") is None and name in DatasetCatalog:
-        DatasetCatalog.get(name)  # detectron2 fills the metadata of a user's JSON when it reads it
+        DatasetCatalog.get(name)  # reading a user's JSON, detectron2 fills in its metadata
     classes = metadata.get("thing_classes")
     if classes is None:
         raise InputError(f"data set {name!r} has no thing_classes in its metadata: set them")
@@ -53,7 +53,7 @@ def check_dataset_files(names: str | Sequence[str]) -> None:
     """Check that data sets are registered and that their JSON and image folder exist.
 
     Raises:
-        InputError: naming the data set, what is missing and the two ways to say where it is.
+        InputError: naming the data set, what is missing, and the two ways to say where it is.
     """
     for name in _as_list(names):
         if name not in DatasetCatalog:

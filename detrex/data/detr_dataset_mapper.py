@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from detrex.utils.errors import InputError
 from detrex.utils.images import unreadable
 
-from .image import AugInput, FastAugInput, read_image, read_image_by_pil, to_tensor
+from .image import AugInput, read_image, to_tensor
 
 EMPTY = 1e-5  # pixels; detectron2's limit: a box with a smaller side is empty
 
@@ -35,8 +35,9 @@ class DetrDatasetMapper:
         mask_on: keep segmentations, as ``gt_masks``.
         img_format: channel order, "RGB" or "BGR". Grey, palette and CMYK files are converted.
         image_backend: "torchvision" decodes JPEG, flips and resizes with torchvision and leaves
-            the rest to PIL; "pil" does all of it as detectron2. Randomness and boxes are the same,
-            pixels at most one grey level apart.
+            the rest to PIL, faster. "pil" gives detectron2's pixels to the last bit, to reproduce
+            upstream's augmentation exactly. Randomness and boxes are the same with both, pixels
+            differ by at most one grey level.
 
     Raises InputError for an unknown ``image_backend``.
 
@@ -59,16 +60,16 @@ class DetrDatasetMapper:
         self.is_train = is_train
         self.mask_on = mask_on
         self.img_format = img_format
-        self._fast = image_backend == "torchvision"
+        self._fast = image_backend == "torchvision"  # else exactly upstream's pixels
 
     def __call__(self, dataset_dict: dict) -> dict:
         """Return the dict with ``image`` added, and ``instances`` in training.
 
         ``image`` is uint8 (3, H, W), with "torchvision" a channels-last view. ``instances`` holds
         ``gt_boxes`` (G, 4), absolute x0, y0, x1, y1 on the augmented image, and ``gt_classes``
-        (G,); boxes that augmentation left empty and crowd regions are not in it, and an image
-        without objects has G = 0. ``height`` and ``width`` are the original image's. The given
-        dict is not changed.
+        (G,); crowd regions and boxes that augmentation left empty are not in it, and an image
+        without objects has G = 0. ``height`` and ``width`` are the original image's.
+        ``dataset_dict`` is not changed.
 
         Raises:
             InputError: the file does not decode or has another size than its annotation says.
@@ -81,21 +82,10 @@ class DetrDatasetMapper:
             record["instances"] = self._instances(annotations, transforms, size)
         return record
 
-    def augment(self, pixels: np.ndarray) -> tuple[torch.Tensor, T.TransformList]:
-        """Augment uint8 pixels (H, W, 3) in ``img_format``.
-
-        Returns the model's input, uint8 (3, H, W), and what was done to the image.
-        """
-        inputs = (FastAugInput if self._fast else AugInput)(pixels)
-        transforms = T.AugmentationList(self._pick_augmentation())(inputs)
-        image = to_tensor(inputs.image)
-        return image if self._fast else image.contiguous(), transforms
-
     def read(self, record: dict) -> np.ndarray:
-        """Read a record's file, uint8 (H, W, 3). Raises what calling the mapper raises."""
-        read = read_image if self._fast else read_image_by_pil
+        """Read a record's file, uint8 (H, W, 3); raises the errors of :meth:`__call__`."""
         try:
-            image = read(record["file_name"], self.img_format)
+            image = read_image(record["file_name"], self.img_format, self._fast)
             detection_utils.check_image_size(record, image)
         except detection_utils.SizeMismatchError as error:
             raise InputError(str(error)) from error
@@ -105,25 +95,33 @@ class DetrDatasetMapper:
             raise unreadable(record["file_name"], error) from error
         return image
 
-    def _pick_augmentation(self) -> list[T.Augmentation]:
-        if not self.is_train or self.augmentation_with_crop is None or np.random.rand() > 0.5:
-            return self.augmentation
-        return self.augmentation_with_crop
+    def augment(self, pixels: np.ndarray) -> tuple[torch.Tensor, T.TransformList]:
+        """Augment uint8 pixels (H, W, 3) in ``img_format``.
+
+        Returns the model's input, uint8 (3, H, W), and what was done to the image.
+        """
+        steps = self.augmentation
+        if self.is_train and self.augmentation_with_crop is not None and np.random.rand() <= 0.5:
+            steps = self.augmentation_with_crop
+        inputs = AugInput(pixels, self._fast)
+        transforms = T.AugmentationList(steps)(inputs)
+        image = to_tensor(inputs.image)
+        return image if self._fast else image.contiguous(), transforms
 
     def _instances(
         self, annotations: list[dict], transforms: T.TransformList, size: tuple[int, int]
     ) -> Instances:
-        kept = [annotation for annotation in annotations if not annotation.get("iscrowd", 0)]
+        objects = [annotation for annotation in annotations if not annotation.get("iscrowd", 0)]
         height, width = size
-        boxes = transforms.apply_box(corners(kept)).clip(min=0)
+        boxes = transforms.apply_box(corners(objects)).clip(min=0)
         boxes = np.minimum(boxes, [width, height, width, height]).astype(np.float32)
         visible = (boxes[:, 2:] - boxes[:, :2] > EMPTY).all(axis=1)
         instances = Instances(size)
-        if self.mask_on and kept and "segmentation" in kept[0]:
-            masks = _masks(kept, transforms, size)
+        if self.mask_on and objects and "segmentation" in objects[0]:
+            masks = _masks(objects, transforms, size)
             visible &= masks.nonempty().numpy()
             instances.gt_masks = masks[torch.from_numpy(visible)]
-        classes = np.array([annotation["category_id"] for annotation in kept], dtype=np.int64)
+        classes = np.array([annotation["category_id"] for annotation in objects], dtype=np.int64)
         instances.gt_classes = torch.from_numpy(classes[visible])
         instances.gt_boxes = Boxes(torch.from_numpy(boxes[visible]))
         return instances
@@ -140,9 +138,9 @@ def _plain(augmentations: Sequence[T.Augmentation]) -> list[T.Augmentation]:
 
 
 def corners(annotations: list[dict]) -> np.ndarray:
-    """Boxes (G, 4) as x0, y0, x1, y1, all at once.
+    """Return the boxes (G, 4) of annotations as x0, y0, x1, y1, float64.
 
-    Always float64: detectron2 moves a box of Python ints in integers and so rounds it down.
+    Never integers: detectron2 moves a box of Python ints in integers and so rounds it down.
     """
     modes = {annotation["bbox_mode"] for annotation in annotations}
     if len(modes) > 1:

@@ -1,4 +1,4 @@
-"""What a data set holds in a few numbers: whether two starts, or two machines, read the same."""
+"""A data set in a few numbers, by which two starts or two machines see that theirs is the same."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Iterable
 
 
 def fingerprint(records: Iterable[dict]) -> dict:
-    """Number of images and boxes, and a hash of what is trained on, of detectron2's records.
+    """Count the images and boxes of detectron2's records, and hash them.
 
     The hash covers ids, file names without their folders (data may be moved), sizes, boxes and
-    classes in their order; not the pixels.
+    classes in their order, but not the pixels.
 
     Returns:
         {"images": n, "boxes": n, "hash": 16 hexadecimal digits}

@@ -1,12 +1,13 @@
 """The fast image path of the dataset mapper: decode, flip and resize without PIL.
 
-Images stay uint8 (H, W, 3) arrays, so that every detectron2 augmentation sees what it expects.
-Against PIL, decoded pixels are equal and resized ones at most one grey level apart. What is not
-covered here (other file formats, CMYK, other transforms) goes through detectron2's own code.
+Images stay uint8 (H, W, 3) arrays, as every detectron2 augmentation expects. Decoded pixels equal
+PIL's, resized ones differ by at most one grey level. Other file formats, CMYK and other transforms
+go through detectron2's own code.
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 from typing import BinaryIO
@@ -39,20 +40,23 @@ _TURNS = {  # EXIF orientation -> the upright image
 }
 
 
-def read_image(file_name: str, image_format: str) -> np.ndarray:
+def read_image(file_name: str, image_format: str, fast: bool = True) -> np.ndarray:
     """Read a file as detectron2's ``read_image`` does, EXIF orientation applied.
+
+    Unlike detectron2's, damaged files raise, and of 16-bit grey the upper 8 bits are taken.
 
     Args:
         file_name: a path or address; see :func:`detrex.utils.images.from_file`.
         image_format: "RGB" or "BGR"; any other format of detectron2 goes through PIL.
+        fast: decode JPEG by torchvision, the rest by PIL; else all by PIL.
 
-    Returns uint8 (H, W, 3). Raises what ``from_file`` or PIL raises, also for a header that
-    announces more pixels than PIL's limit, before memory for them is taken.
+    Returns uint8 (H, W, 3). Raises the errors of ``from_file`` and PIL. A header with more pixels
+    than PIL's limit is an error before memory for them is taken.
     """
 
     def decode(stream: BinaryIO) -> np.ndarray:
         start = stream.read(len(_JPEG_START))
-        if start == _JPEG_START and image_format in ("RGB", "BGR"):
+        if fast and start == _JPEG_START and image_format in ("RGB", "BGR"):
             image = _decode(start + stream.read())
             if image is not None:
                 return image if image_format == "RGB" else image[:, :, ::-1]
@@ -62,47 +66,38 @@ def read_image(file_name: str, image_format: str) -> np.ndarray:
     return from_file(file_name, decode)
 
 
-def read_image_by_pil(file_name: str, image_format: str) -> np.ndarray:
-    """detectron2's ``read_image``, but damaged files raise, and 16-bit grey gives its upper 8 bits.
-
-    Arguments, what is returned and what is raised are :func:`read_image`'s.
-    """
-    return from_file(file_name, lambda stream: _decode_by_pil(stream, image_format))
+def _decode(content: bytes) -> np.ndarray | None:
+    """Return RGB pixels (H, W, 3) of a colour or grey JPEG; None for everything else."""
+    if not decode_jpeg or not content.startswith(_JPEG_START):
+        return None
+    # PIL checks the size (torchvision allocates whatever the header says) and reads the
+    # orientation (torchvision reads unusual EXIF data in another way).
+    turn = _TURNS.get(orientation(opened(io.BytesIO(content))))
+    try:
+        encoded = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        pixels = decode_jpeg(encoded)  # (C, H, W), channels last
+    except RuntimeError:
+        return None  # PIL may decode it, or say why not
+    if pixels.shape[0] not in (1, 3):
+        return None  # CMYK: PIL converts it
+    image = pixels.expand(3, -1, -1).permute(1, 2, 0).numpy()
+    return turn(image) if turn else image
 
 
 def _decode_by_pil(stream: BinaryIO, image_format: str) -> np.ndarray:
     return detection_utils.convert_PIL_to_numpy(upright_8bit(opened(stream)), image_format)
 
 
-def _decode(content: bytes) -> np.ndarray | None:
-    """RGB pixels (H, W, 3) of a colour or grey JPEG, None for everything else."""
-    if not decode_jpeg or not content.startswith(_JPEG_START):
-        return None
-    # PIL's limit and orientation: torchvision takes memory for whatever the header says, and
-    # disagrees on unusual EXIF data.
-    turn = _TURNS.get(orientation(opened(io.BytesIO(content))))
-    try:
-        encoded = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-        pixels = decode_jpeg(encoded)  # (C, H, W), channels last
-    except RuntimeError:
-        return None  # PIL may know better, or say why not
-    if pixels.shape[0] not in (1, 3):
-        return None  # CMYK: converting it is PIL's business
-    image = pixels.expand(3, -1, -1).permute(1, 2, 0).numpy()
-    return turn(image) if turn else image
-
-
 def as_pixels(image: object, name: str = "image") -> np.ndarray:
-    """Any image as RGB uint8 (H, W, 3), as :func:`read_image` would read it from a file.
+    """Return any image as RGB uint8 (H, W, 3), as :func:`read_image` reads it from a file.
 
     Args:
-        image: a path or address; an encoded file's bytes; a PIL image of any
-            mode; a uint8 array (H, W, 3), RGB, or (H, W), grey; a uint8 tensor (3, H, W), RGB,
-            or (1, H, W), grey.
-        name: what an error calls an image that has no file name.
+        image: a path or address; the bytes of a file; a PIL image of any mode; a uint8 array
+            (H, W, 3), RGB, or (H, W), grey; a uint8 tensor (3, H, W), RGB, or (1, H, W), grey.
+        name: of an image without a file name, for error messages.
 
     Raises:
-        InputError: an image that cannot be read, or something that is none.
+        InputError: an image that cannot be read, or no image.
     """
     if isinstance(image, str | os.PathLike):
         image = name = os.fspath(image)
@@ -137,35 +132,32 @@ def _as_pixels(image: object) -> np.ndarray:
 
 
 class AugInput(T.AugInput):
-    """detectron2's, with bounds: a 20000 x 1 image would be resized to a side of 0 or to 9 GB."""
+    """detectron2's, with bounds on sizes: it would resize 20000 x 1 to a side of 0, or to 9 GB.
+
+    Args:
+        image: (H, W, C).
+        fast: flip and resize with torchvision's kernels.
+    """
+
+    def __init__(self, image: np.ndarray, fast: bool) -> None:
+        super().__init__(image)
+        self.fast = fast
 
     def transform(self, tfm: T.Transform) -> None:
         if isinstance(tfm, T.ResizeTransform):
             shrink = max(1, tfm.new_h * tfm.new_w / MAX_PIXELS) ** 0.5
             tfm.new_h = max(1, int(tfm.new_h / shrink))
             tfm.new_w = max(1, int(tfm.new_w / shrink))
-        self._move(tfm)
-
-    def _move(self, tfm: T.Transform) -> None:
-        super().transform(tfm)
-
-
-class FastAugInput(AugInput):
-    """An image that detectron2's augmentations move with torchvision's kernels."""
-
-    def _move(self, tfm: T.Transform) -> None:
-        self.image = apply_image(tfm, self.image)
+        self.image = apply_image(tfm, self.image) if self.fast else tfm.apply_image(self.image)
 
 
 def apply_image(tfm: T.Transform, image: np.ndarray) -> np.ndarray:
-    """``tfm.apply_image(image)`` for an (H, W, C) image, faster for a resize or a flip.
+    """Return ``tfm.apply_image(image)`` of an (H, W, C) image, faster for a resize or a flip.
 
     Exact types only: a subclass may do something else. A crop is a view already.
     """
     if type(tfm) is T.TransformList:
-        for part in tfm.transforms:
-            image = apply_image(part, image)
-        return image
+        return functools.reduce(lambda image, step: apply_image(step, image), tfm.transforms, image)
     if image.dtype == np.uint8 and image.ndim == 3:
         if type(tfm) is T.HFlipTransform:
             return _to_array(to_tensor(image).flip(-1))
@@ -176,7 +168,7 @@ def apply_image(tfm: T.Transform, image: np.ndarray) -> np.ndarray:
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
-    """(H, W, C) array -> (C, H, W) tensor, a channels-last view where the array allows it."""
+    """Return an (H, W, C) array as a (C, H, W) tensor, without a copy where the array allows it."""
     return torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)
 
 

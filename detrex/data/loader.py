@@ -23,12 +23,12 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def seeded(*key: int) -> Iterator[None]:
-    """Inside, Python's, numpy's and torch's CPU randomness depend on ``key`` only."""
+    """In ``with``, random numbers of Python, numpy and torch's CPU depend only on ``key``."""
     saved = random.getstate(), np.random.get_state(), torch.get_rng_state()
     words = seed_words(*key)
     random.seed(words.tobytes())
     np.random.seed(words)
-    # Not torch.manual_seed: that reseeds every accelerator too, which nothing here would restore.
+    # Not torch.manual_seed: it would reseed every accelerator, too, and nothing would restore them.
     torch.default_generator.manual_seed(int.from_bytes(words[:2].tobytes(), "little"))
     try:
         yield
@@ -39,11 +39,11 @@ def seeded(*key: int) -> Iterator[None]:
 
 
 class MappedBatches(Dataset):
-    """Map-style data set whose "index" is a batch of sample keys.
+    """Map-style data set whose index is a batch of sample keys.
 
-    An item is ``(batch, broken)``: ``broken`` lists ``(file name, reason)`` of images that were
-    replaced. An unusable image comes back as an ``InputError`` in the place of the batch, because
-    a DataLoader worker would wrap a raised one in a traceback of many lines.
+    An item is ``(batch, broken)``, where ``broken`` lists ``(file name, reason)`` of images that
+    others replace. For an unusable image the ``InputError`` is returned in place of the batch: a
+    DataLoader worker would wrap a raised one in a traceback of many lines.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class TrainLoader:
     """Endless iterable over this process's share of every global batch.
 
     Attributes:
-        skipped: file names of the unusable images that this process has come to.
+        skipped: file names of the broken images that this process has met.
     """
 
     def __init__(
@@ -92,10 +92,10 @@ class TrainLoader:
         self.skipped: set[str] = set()
 
     def __iter__(self) -> Iterator[list[dict]]:
-        """Start at ``start_iteration``.
+        """Yield batches from ``start_iteration`` on.
 
         Raises:
-            InputError: while iterating, for an image that cannot be used and is not skipped.
+            InputError: at an image that cannot be used and is not skipped.
         """
         loader = DataLoader(
             self.samples,
@@ -148,9 +148,9 @@ def build_train_loader(
         aspect_ratio_grouping: a global batch holds only wide (width > height) or only other
             images, which saves padding.
         seed: non-negative, and the same in every process.
-        start_iteration: iterations already done; iteration starts behind them.
+        start_iteration: iterations that are done; the loader goes on after them.
         skip_broken: replace a broken image by the next one of the data set, and count it.
-        pin_memory: images wait in memory from which a GPU copies while it computes.
+        pin_memory: put images in pinned memory, from which a GPU copies while it computes.
 
     Raises:
         InputError: an empty data set, a batch size that is not a positive multiple of the number
@@ -171,7 +171,7 @@ def build_train_loader(
         len(dataset), total_batch_size, seed, start_iteration, groups, comm.get_rank(), world_size
     )
     if isinstance(dataset, list):
-        dataset = DatasetFromList(dataset, copy=False)  # one buffer that workers share
+        dataset = DatasetFromList(dataset, copy=False)  # one buffer, shared by the workers
     samples = MappedBatches(dataset, mapper, seed, skip_broken)
     return TrainLoader(samples, batches, num_workers, pin_memory)
 

@@ -1,4 +1,4 @@
-"""What is odd about a data set: said by name, so that a person can look and mend it."""
+"""What is odd in a data set, each oddity with its image or annotation, for a person to correct."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from detrex.utils.images import image_size
 
 from .coco_rules import (
     ROUNDING,
-    BoxFault,
     annotation_fault,
-    are_parts,
+    are_fractions,
     area_is_odd,
     clip_box,
     image_file,
@@ -33,13 +32,13 @@ READERS = 8  # threads that decode images
 
 
 class Oddity(StrEnum):
-    """A kind of oddity; its value is what is said, behind a number."""
+    """A kind of oddity; the value is its text in a report, behind a number."""
 
     MISSING = "images that are missing"
     UNREADABLE = "images that do not open"
     OTHER_SIZE = "sizes that are not the image's"
     SHARED_FILE = "image files with several image ids"
-    PARTS = "boxes within 0 to 1, as parts of the image instead of pixels"
+    FRACTIONS = "boxes within 0 to 1, as fractions of the image instead of pixels"
     CORNERS = "boxes that leave the image and would fit as x0, y0, x1, y1"
     NO_IMAGE = "boxes of images that are not listed"
     NO_CLASS = "boxes of classes that are not listed"
@@ -49,7 +48,7 @@ class Oddity(StrEnum):
     OUTSIDE = "boxes outside the image, not trained on"
     CUT_OFF = "boxes partly outside the image, cut off"
     ONE_PIXEL = "boxes of a pixel or less"
-    TWICE = "boxes that are there twice, class included"
+    TWICE = "boxes that occur twice, with the same class"
     AREA = "areas that are not the object's, by which scores call it small, medium or large"
     SAME_NAME = "classes of one name, taken as different ones"
     NO_NAME = "classes without a name"
@@ -57,19 +56,21 @@ class Oddity(StrEnum):
     NOTHING_TO_SCORE = "validation splits without objects, nothing can be scored"
 
 
-Oddities = dict[str, list[str]]  # kind, an Oddity or a layout's own -> where
-_FAULTS = {
-    BoxFault.NOT_FINITE: Oddity.NOT_FINITE,
-    BoxFault.NO_SIZE: Oddity.NO_SIZE,
-    BoxFault.OUTSIDE: Oddity.OUTSIDE,
-}
+Oddities = dict[str, list[str]]  # an Oddity, or a problem of the layout -> where
 
 
 def find_oddities(entries: CocoEntries, images: Path, training: bool = True) -> Oddities:
-    """Images and boxes of a COCO JSON that are not what they should be.
+    """Return the odd images, boxes and classes of a COCO JSON.
 
-    Every image is decoded, as a run does it. ``training``: whether the split is for training.
-    Raises InputError for image names that leave the folder.
+    Every image is decoded as in training.
+
+    Args:
+        entries: the JSON's.
+        images: folder of the images.
+        training: whether the split is for training; else for validation.
+
+    Raises:
+        InputError: the name of an image leads out of the folder.
     """
     files = {
         key: image_file("the JSON", images, image["file_name"])
@@ -81,7 +82,8 @@ def find_oddities(entries: CocoEntries, images: Path, training: bool = True) -> 
         for kind, where in filter(None, looks):
             odd[kind].append(where)
     for path, ids in shared_files(files).items():
-        odd[Oddity.SHARED_FILE].append(f"{os.path.relpath(path, images)}: ids {_listed(ids)}")
+        where = f"{os.path.relpath(path, images)}: ids {', '.join(map(str, ids))}"
+        odd[Oddity.SHARED_FILE].append(where)
     for kind, number in _box_oddities(entries):
         odd[kind].append(_place(kind, number, entries))
     distinct = distinct_names(entries.categories.values())
@@ -95,17 +97,6 @@ def find_oddities(entries: CocoEntries, images: Path, training: bool = True) -> 
     elif not any(is_trained_on(a, entries) for a in entries.annotations.values()):
         odd[Oddity.NOTHING_TO_SCORE].append(f"{len(entries.annotations)} boxes or crowd regions")
     return {kind: odd[kind] for kind in Oddity if odd.get(kind)}
-
-
-def untrained(entries: CocoEntries) -> list[str]:
-    """The classes that no box is trained on, each with the reason."""
-    trained, crowds = Counter(), Counter()
-    for annotation in entries.annotations.values():
-        if is_trained_on(annotation, entries):
-            trained[annotation["category_id"]] += 1
-        elif annotation.get("iscrowd") == 1:
-            crowds[annotation["category_id"]] += 1
-    return untrained_classes(distinct_names(entries.categories.values()), trained, crowds)
 
 
 def _image_oddity(image: dict, path: str) -> tuple[Oddity, str] | None:
@@ -124,38 +115,23 @@ def _image_oddity(image: dict, path: str) -> tuple[Oddity, str] | None:
     return None
 
 
-_MAPPER = DetrDatasetMapper(augmentation=[], augmentation_with_crop=None)
-
-
 def _size(image: dict) -> tuple[int, int]:
     return image["width"], image["height"]
 
 
-def _listed(ids: Iterable[int]) -> str:
-    return ", ".join(map(str, ids))
-
-
-def _place(kind: Oddity, number: int, entries: CocoEntries) -> str:
-    annotation = entries.annotations[number]
-    name = entries.images.get(annotation["image_id"], {}).get("file_name", "no image")
-    what = annotation["bbox"]
-    if kind == Oddity.NO_NUMBERS:
-        what = annotation_fault(annotation)
-    elif kind == Oddity.AREA:
-        what = f"{what}, area {annotation['area']}"
-    return f"annotation {number} of {name}: {what}"
+_MAPPER = DetrDatasetMapper(augmentation=[], augmentation_with_crop=None)
 
 
 def _box_oddities(entries: CocoEntries) -> Iterator[tuple[Oddity, int]]:
-    """(what, annotation) of every oddity of a box."""
-    parts = are_parts(entries)
+    """Yield (oddity, annotation id) for every odd box."""
+    fractions = are_fractions(entries)
     yield from ((Oddity.CORNERS, number) for number in look_like_corners(entries))
     seen = set()
     for number, annotation in entries.annotations.items():
         if (kind := _box_oddity(annotation, entries)) is not None:
             yield kind, number
-        elif parts:
-            yield Oddity.PARTS, number
+        elif fractions:
+            yield Oddity.FRACTIONS, number
         elif min(annotation["bbox"][2:]) <= 1:
             yield Oddity.ONE_PIXEL, number
         if kind not in (Oddity.NO_NUMBERS, Oddity.NOT_FINITE) and area_is_odd(annotation):
@@ -177,14 +153,36 @@ def _box_oddity(annotation: dict, entries: CocoEntries) -> Oddity | None:
     x, y, w, h = annotation["bbox"]
     fault, _ = clip_box([x, y, w, h], width, height)
     if fault:
-        return _FAULTS[fault]
+        return Oddity[fault.name]
     cut = min(x, y, width - x - w, height - y - h) < -ROUNDING
     return Oddity.CUT_OFF if cut else None
 
 
+def _place(kind: Oddity, number: int, entries: CocoEntries) -> str:
+    annotation = entries.annotations[number]
+    name = entries.images.get(annotation["image_id"], {}).get("file_name", "no image")
+    what = annotation["bbox"]
+    if kind == Oddity.NO_NUMBERS:
+        what = annotation_fault(annotation)
+    elif kind == Oddity.AREA:
+        what = f"{what}, area {annotation['area']}"
+    return f"annotation {number} of {name}: {what}"
+
+
+def untrained(entries: CocoEntries) -> list[str]:
+    """Return the classes that no box is trained on, each with the reason."""
+    trained, crowds = Counter(), Counter()
+    for annotation in entries.annotations.values():
+        if is_trained_on(annotation, entries):
+            trained[annotation["category_id"]] += 1
+        elif annotation.get("iscrowd") == 1:
+            crowds[annotation["category_id"]] += 1
+    return untrained_classes(distinct_names(entries.categories.values()), trained, crowds)
+
+
 def equal_files(splits: Mapping[str, Iterable[Path]]) -> list[list[tuple[str, Path]]]:
-    """Groups of files with the same bytes, each (split, path). Only files of equal length are
-    read."""
+    """Return groups of (split, path) whose files have the same bytes. Only files of equal length
+    are read."""
     by_length: dict[int, set[tuple[str, Path]]] = defaultdict(set)
     for split, paths in splits.items():
         for path in paths:

@@ -52,9 +52,9 @@ def make_sample_data(
     parameters = {"train": train, "val": val, "size": size, "seed": seed}
     if min(train, val) < 1 or size < 128 or seed < 0:
         raise InputError(f"sample data needs train, val >= 1, size >= 128, seed >= 0: {parameters}")
-    found = _existing(output, parameters)
-    if found is not None:
-        return found
+    existing = _existing(output, parameters)
+    if existing is not None:
+        return existing
     output.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
     try:
@@ -72,7 +72,7 @@ def make_sample_data(
 
 
 def _existing(output: Path, parameters: dict) -> dict | None:
-    """The meta data of a complete data set at ``output``; None where there is nothing yet."""
+    """Return the metadata of a complete data set at ``output``; None if there is nothing yet."""
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return None
     try:
@@ -118,7 +118,7 @@ def _write_split(folder: Path, split: str, count: int, size: int, seed: int) -> 
 
 
 def _annotation(annotation_id: int, image_id: int, digit: Drawn) -> dict:
-    """A COCO annotation. ``area`` is the box's, as there is no mask: COCO's size classes."""
+    """Return a COCO annotation. ``area`` is the box's: there is no mask, and COCO sorts by it."""
     x, y, w, h = digit.box
     return {
         "id": annotation_id,
@@ -133,7 +133,7 @@ def _annotation(annotation_id: int, image_id: int, digit: Drawn) -> dict:
 
 @lru_cache
 def load_photographs(split: str) -> tuple[np.ndarray, ...]:
-    """The photographs of a split, each (H, W, 3) float32 in [0, 1]."""
+    """Return the photographs of a split, each (H, W, 3) float32 in [0, 1]."""
     try:
         from skimage import data
         from sklearn.datasets import load_sample_image
@@ -151,9 +151,9 @@ def load_photographs(split: str) -> tuple[np.ndarray, ...]:
 
 @lru_cache
 def load_digit_scans(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """A split's handwritten digits: scans (N, 8, 8) float32 in [0, 1] and labels (N,).
+    """Return a split's handwritten digits: scans (N, 8, 8) float32 in [0, 1] and labels (N,).
 
-    Val has a fixed random fifth of all scans, whatever the data set's seed.
+    Val has a random fifth of all scans, the same one for every seed.
     """
     try:
         from sklearn.datasets import load_digits

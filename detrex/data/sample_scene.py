@@ -13,6 +13,7 @@ MAX_OBJECTS = 6
 MAX_TILT = 30.0  # degrees; more would turn a 6 into a 9
 MIN_CONTRAST, MAX_CONTRAST = 0.4, 0.7  # luminance of the stroke against what it is drawn on
 VISIBLE = 0.25  # opacity from which a pixel counts as part of the stroke
+MAX_OVERLAP = 0.3  # of two boxes, in areas of the smaller one
 MAX_COVERED = 0.35  # share of a stroke that may be hidden
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
@@ -127,14 +128,14 @@ def _draw(rng: np.random.Generator, scene: Scene, opacity: np.ndarray, label: in
         return
 
 
-def _crowded(scene: Scene, box: tuple[int, int, int, int], limit: float = 0.3) -> bool:
-    """Whether a box shares more than ``limit`` of the smaller area with one already there."""
+def _crowded(scene: Scene, box: tuple[int, int, int, int]) -> bool:
+    """Whether a box overlaps a digit's by more than ``MAX_OVERLAP``."""
     x, y, w, h = box
     for digit in scene.digits:
         dx, dy, dw, dh = digit.box
         across = max(0, min(x + w, dx + dw) - max(x, dx))
         down = max(0, min(y + h, dy + dh) - max(y, dy))
-        if across * down > limit * min(w * h, dw * dh):
+        if across * down > MAX_OVERLAP * min(w * h, dw * dh):
             return True
     return False
 

@@ -15,9 +15,9 @@ from .image import to_tensor
 
 
 class TorchvisionMapper(DetrDatasetMapper):
-    """For training: reads an image and moves it with its boxes by torchvision's transforms.
+    """For training: reads an image and transforms it and its boxes with torchvision.
 
-    What a transform leaves of the boxes is taken as it is: end with ``SanitizeBoundingBoxes``.
+    Boxes that a transform leaves empty stay: end with ``SanitizeBoundingBoxes``.
 
     Args:
         transforms: of torchvision.transforms.v2, applied in order.
@@ -32,13 +32,13 @@ class TorchvisionMapper(DetrDatasetMapper):
         """As :class:`DetrDatasetMapper`."""
         record = dict(dataset_dict)
         pixels = to_tensor(self.read(record))
-        kept = [x for x in record.pop("annotations", []) if not x.get("iscrowd", 0)]
+        objects = [x for x in record.pop("annotations", []) if not x.get("iscrowd", 0)]
         boxes = tv_tensors.BoundingBoxes(
-            torch.from_numpy(corners(kept).astype(np.float32)),
+            torch.from_numpy(corners(objects).astype(np.float32)),
             format="XYXY",
             canvas_size=tuple(pixels.shape[1:]),
         )
-        labels = torch.tensor([x["category_id"] for x in kept], dtype=torch.int64)
+        labels = torch.tensor([x["category_id"] for x in objects], dtype=torch.int64)
         sample = {"image": tv_tensors.Image(pixels), "boxes": boxes, "labels": labels}
         sample = self.transforms(sample)
         record["image"] = sample["image"].as_subclass(torch.Tensor)

@@ -1,4 +1,4 @@
-"""Loading processes for which nobody waits in vain."""
+"""Loading processes whose faults and silence end as errors in the process that reads from them."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from detrex.utils.errors import InputError
 from detrex.utils.signals import shield_worker
 
 logger = logging.getLogger(__name__)
-PATIENCE = 600.0  # seconds for a batch; then a disk does not answer, or a process is stopped
+PATIENCE = 600.0  # seconds for a batch; after them a disk is dead or a process stopped
 
 
 def guard_workers(loader: Iterable) -> Iterable:
-    """Return the loader, changed in place if it has processes: what they meet reaches its reader.
+    """Make the failures of a loader's processes errors of its reader; return the loader.
 
-    Batches come through shared memory, or through pipes where there is none left. What cannot be
-    sent is an error of the process, where a queue's own thread would print it and send nothing. A
-    batch that does not come within ten minutes is an error, too. Only their parent stops the
-    processes, and they end with it.
+    Batches go through shared memory, or through pipes where none is left. A batch that cannot be
+    sent is an error (the queue's own thread would print it and send nothing), and so is one that
+    takes more than ten minutes. Only their parent's signals stop the processes, and they end with
+    their parent.
 
     Args:
-        loader: a ``DataLoader``, or what wraps one as ``dataset``, as detectron2 does.
+        loader: a ``DataLoader``, or an iterable with one as ``dataset``, as detectron2's, which
+            is changed in place.
 
     Raises:
-        InputError: this machine lets processes share nothing.
+        InputError: processes cannot share locks on this machine.
     """
     for source in (loader, getattr(loader, "dataset", None)):
         if isinstance(source, DataLoader) and source.num_workers:
@@ -68,7 +69,7 @@ def _collate(collate: Callable, samples: object) -> object:
 
 
 class _Sent:
-    """Becomes the batch where it arrives."""
+    """A pickled batch, which becomes the batch when the reader unpickles it."""
 
     def __init__(self, data: bytes, trouble: str = "") -> None:
         self._content = data, trouble
@@ -80,7 +81,7 @@ class _Sent:
 def _arrived(data: bytes, trouble: str) -> object:
     if trouble:
         _warn(trouble.rpartition(": ")[2])
-    return pickle.loads(data)  # of a process of this run
+    return pickle.loads(data)  # from a process of this run
 
 
 @functools.cache

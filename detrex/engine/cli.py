@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig
 
+from detrex.config.load import choose_device, load_config
 from detrex.utils.cli import add_trust_config
 from detrex.utils.signals import STOP_SIGNALS
 from detrex.utils.streams import outlive_readers
@@ -19,7 +20,6 @@ from .failures import describe_failure
 from .launch import Machines, launch
 from .preemption import end_at_signals
 from .run import run
-from .settings import load_config
 
 
 def default_argument_parser() -> argparse.ArgumentParser:
@@ -58,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         machines = Machines(args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
         # A started process loads the config itself: functions in it may not be picklable.
         alone = machines.processes * machines.count == 1
-        launch(_run, (args, cfg if alone else None), machines, cfg.train.device)
+        device = choose_device(cfg.train.device)
+        launch(_run, (args, cfg if alone else None), machines, device)
     except Exception as error:
         code, text = describe_failure(error)
         print(text, file=sys.stderr)

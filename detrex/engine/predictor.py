@@ -23,6 +23,7 @@ from PIL import Image
 from detrex.checkpoint.files import read_checkpoint
 from detrex.checkpoint.model import trained_model
 from detrex.config import CONFIG_FILE
+from detrex.config.load import choose_device, load_config
 from detrex.data.custom_coco import PUBLISHED_CLASSES
 from detrex.data.dataset_info import (
     DatasetInfo,
@@ -37,8 +38,6 @@ from detrex.export.hub import Pretrained
 from detrex.utils.errors import InputError
 from detrex.utils.optional import need_package
 from detrex.utils.text import first_few, first_line
-
-from .settings import load_config
 
 if TYPE_CHECKING:
     import supervision
@@ -277,6 +276,6 @@ def _resizing(augmentation: Sequence[T.Augmentation]) -> dict:
 
 def _moved(model: torch.nn.Module, device: str | torch.device | None) -> torch.nn.Module:
     try:
-        return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        return model.to(device or choose_device("auto"))
     except (RuntimeError, AssertionError) as error:  # what torch raises for a device it lacks
         raise InputError(f"device {device}: {first_line(error)}") from error

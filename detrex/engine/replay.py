@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from .build import AMP_TYPES
-from .matcher_switch import scheduled_matchers
+from .schedule import scheduled_matchers
 from .trainer import seed_step
 
 

@@ -19,6 +19,7 @@ from torch import nn
 from detrex.checkpoint import load_weights, read_checkpoint
 from detrex.checkpoint.model import build_model, trained_model
 from detrex.config import config_yaml, json_config
+from detrex.config.load import choose_device, load_config
 from detrex.data import DatasetInfo
 from detrex.utils.cli import write_out
 from detrex.utils.errors import InputError
@@ -28,12 +29,10 @@ from .checkpoints import newest_checkpoint, next_iteration, restore
 from .data import build_loader, prepare_data, read_train_set
 from .evaluate import check_evaluation, evaluate, is_evaluated, own_folder
 from .folder_lock import lock_folder
-from .matcher_switch import keep_matcher_switch, resolve_matcher_switch, switch_values
 from .optim import freeze
 from .preemption import Preemption
 from .run_folder import check_output_folder, read_record, set_aside, write_record
-from .schedule import resolve_schedule
-from .settings import load_config
+from .schedule import keep_matcher_switch, resolve_schedule, switch_values
 from .trained_on import (
     check_processes_agree,
     check_resumed,
@@ -65,6 +64,10 @@ def run(args: argparse.Namespace, cfg: DictConfig | None = None) -> dict:
     _log_to(None)
     if cfg is None:
         cfg = load_config(args.config_file, args.opts, args.trust_config)
+    device = choose_device(cfg.train.device)
+    if device == "cpu" and cfg.train.device == "auto" and comm.is_main_process():
+        logger.warning("train.device=auto: this machine has no accelerator, computing on the CPU")
+    cfg.train.device = device
     return evaluate_run(cfg, args) if args.eval_only else train_run(cfg, args)
 
 
@@ -155,8 +158,7 @@ def _resolve(
     cfg: DictConfig, args: argparse.Namespace, epoch_length: int | None, saved: dict
 ) -> None:
     """Resolve in the config what depends on the data, on the resumed run, or on chance."""
-    resolve_schedule(cfg, epoch_length)
-    resolve_matcher_switch(cfg, args.opts)
+    resolve_schedule(cfg, epoch_length, args.opts)
     keep_matcher_switch(cfg, saved.get("matcher_change_iter", []))
     if cfg.train.seed < 0:
         cfg.train.seed = saved.get("seed", comm.shared_random_seed())

@@ -19,7 +19,13 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from detrex.checkpoint.files import LAST
-from detrex.config import CONFIG_FILE, config_differences, config_yaml, is_reproducible
+from detrex.config import (
+    CONFIG_FILE,
+    config_differences,
+    config_yaml,
+    is_reproducible,
+    schema,
+)
 from detrex.config.trust import remember
 from detrex.evaluation.coco import RESULTS
 from detrex.evaluation.origin import ORIGIN
@@ -57,16 +63,6 @@ _LEFT_BY_RUNS = (
     *("*.pth", f"{_EVENTS}*", "alignment.json", "alignment", "ema", "inference"),
     "eval_*",
 )
-# May change from one start of a run to the next: they do not say what is trained on what.
-_VOLATILE = {
-    "train": (
-        "output_dir init_checkpoint max_iter eval_period log_period checkpointer wandb device "
-        "fast_dev_run channels_last cudnn_benchmark compile activation_checkpointing"
-    ).split(),
-    "dataloader.train": ["num_workers"],
-    "dataloader.test": ["num_workers"],
-    "dataloader": ["evaluator"],
-}
 
 
 def read_record(folder: Path) -> dict:
@@ -183,25 +179,16 @@ def write_record(folder: Path, cfg: DictConfig, record: dict, config_file: str) 
 
 
 def _lasting(config: dict, drawn: int | None) -> dict:
-    """A copy of the config without its volatile keys; ``drawn`` is the seed where it gives none."""
+    """A copy of the config with every default, so that an older version's compares, and without its
+    volatile keys; ``drawn`` is the seed where it gives none."""
     config = json.loads(json.dumps(config))
-    train = _group(config, "train")
+    schema.add_defaults(config)
+    train = schema.parent(config, "train.seed")
     if is_a(seed := train.get("seed"), int) and seed < 0:
         train["seed"] = drawn
-    for path, keys in _VOLATILE.items():
-        for key in keys:
-            _group(config, path).pop(key, None)
+    for name in schema.names("volatile"):
+        schema.parent(config, name).pop(name.rpartition(".")[2], None)
     return config
-
-
-def _group(config: dict, path: str) -> dict:
-    """A group of a config's keys; empty where a damaged one has none."""
-    node = config
-    for part in path.split("."):
-        node = node.get(part)
-        if not isinstance(node, dict):
-            return {}
-    return node
 
 
 def _git(folder: Path) -> dict | None:

@@ -1,4 +1,4 @@
-"""Periods and lengths in epochs or fractions, turned into iterations before anything is built.
+"""Lengths in epochs or fractions, turned into iterations before anything is built.
 
 An iteration is one optimizer step on ``dataloader.train.total_batch_size`` images, so a schedule
 in epochs or fractions keeps its meaning with another batch size or data set.
@@ -6,16 +6,22 @@ in epochs or fractions keeps its meaning with another batch size or data set.
 
 from __future__ import annotations
 
+import inspect
+import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Real
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from torch import nn
 
+from detrex.config import schema
+from detrex.config.instantiation import accepts, target_of
 from detrex.utils.errors import InputError
 
-PERIODS = ("train.eval_period", "train.checkpointer.period")
+logger = logging.getLogger(__name__)
+SWITCH = "matcher_change_iter"  # of matchers: when the high-order cost starts
 _EPOCHS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*ep(?:ochs?)?\s*")
 
 
@@ -49,15 +55,21 @@ class Clock:
         raise InputError(f'{key}={value}: give iterations (an int), epochs ("12ep"){fraction}')
 
 
-def resolve_schedule(cfg: DictConfig, epoch_length: int | None) -> None:
-    """Write every period and length of a config in iterations, in place.
+def resolve_schedule(
+    cfg: DictConfig, epoch_length: int | None, overrides: Sequence[str] = ()
+) -> None:
+    """Write every length of a config in iterations, in place.
 
     Args:
-        cfg: ``train.max_iter``, the periods, and warm-up and milestones of ``lr_multiplier``.
+        cfg: ``train.max_iter`` and the periods, warm-up and milestones of ``lr_multiplier``, and
+            ``matcher_change_iter`` of the model's parts.
         epoch_length: iterations of one epoch, if that is known.
+        overrides: the command line's "key=value" strings.
 
     Raises:
-        InputError: a value of the wrong form, or epochs of unknown length.
+        InputError: a value of the wrong form, epochs of unknown length, or
+            ``train.matcher_change_fraction`` beside a ``matcher_change_iter`` or without any part
+            that takes it.
     """
     if cfg.train.fast_dev_run.enabled:
         cfg.train.update(max_iter=20, eval_period=10, log_period=1)
@@ -66,11 +78,12 @@ def resolve_schedule(cfg: DictConfig, epoch_length: int | None) -> None:
     if cfg.train.max_iter < 1:
         raise InputError("train.max_iter=0: there is nothing to train")
     clock.max_iter = cfg.train.max_iter
-    for key in PERIODS:
+    for key in schema.names("is_length"):
         OmegaConf.update(cfg, key, clock.iterations(OmegaConf.select(cfg, key), key))
     for node in dict_nodes(cfg.get("lr_multiplier")):
         _resolve_warmup(node, clock)
         _resolve_milestones(node, clock)
+    _resolve_matcher_switch(cfg, clock, overrides)
 
 
 def dict_nodes(node: object) -> Iterator[DictConfig]:
@@ -102,6 +115,76 @@ def _resolve_milestones(node: DictConfig, clock: Clock) -> None:
     steps = [step for step in steps if step < clock.max_iter]
     values = list(node["values"])[: len(steps) + 1]
     node.update(milestones=steps, values=values, num_updates=clock.max_iter)
+
+
+def _resolve_matcher_switch(cfg: DictConfig, clock: Clock, overrides: Sequence[str]) -> None:
+    nodes = [n for n in dict_nodes(cfg.get("model")) if SWITCH in n or accepts(n, SWITCH)]
+    fraction = cfg.train.matcher_change_fraction
+    if fraction is not None:
+        _check_fraction(fraction, nodes, overrides)
+        cfg.train.matcher_change_fraction = None  # the saved config says it once
+        for node in nodes:
+            node[SWITCH] = round(fraction * clock.max_iter)
+    for node in nodes:
+        if node.get(SWITCH) is not None:
+            node[SWITCH] = clock.iterations(node[SWITCH], SWITCH)
+            if fraction is None and node[SWITCH] >= clock.max_iter:
+                logger.warning(
+                    "%s=%d is not reached in %d iterations: the high-order matching cost never "
+                    "starts; %s=0.75 scales it with the run",
+                    *(SWITCH, node[SWITCH], clock.max_iter, SWITCH),
+                )
+
+
+def _check_fraction(
+    fraction: object, nodes: Sequence[DictConfig], overrides: Sequence[str]
+) -> None:
+    """Check ``train.matcher_change_fraction``, which replaces a fraction in the model's config."""
+    key = "train.matcher_change_fraction"
+    if isinstance(fraction, str) or not 0 <= fraction <= 1:
+        raise InputError(f"{key}={fraction}: give a number from 0 to 1")
+    if not nodes:
+        raise InputError(f"{key} is set, but no model part takes {SWITCH}")
+    chosen = [text.split("=", 1)[1] for text in overrides if f".{SWITCH}=" in text]
+    values = [node.get(SWITCH) for node in nodes if node.get(SWITCH) != _default_switch(node)]
+    if any(value not in ("null", "None") for value in chosen) or any(
+        value is not None and not isinstance(value, float) for value in values
+    ):
+        raise InputError(f"{key} and {SWITCH} are both set: keep one and set the other to null")
+
+
+def _default_switch(node: DictConfig) -> int | None:
+    """The class's own default, which a config that repeats it has not chosen."""
+    if not accepts(node, SWITCH):
+        return None
+    return inspect.signature(target_of(node)).parameters[SWITCH].default
+
+
+def keep_matcher_switch(cfg: DictConfig, saved: Sequence[int | None]) -> None:
+    """Give a resumed run the switch that it started with, whatever its ``max_iter`` is now.
+
+    Args:
+        cfg: the resolved config.
+        saved: what :func:`switch_values` returned when the run started; empty: not known.
+    """
+    nodes = [node for node in dict_nodes(cfg.get("model")) if SWITCH in node]
+    for node, value in zip(nodes, saved, strict=False):
+        if node[SWITCH] != value:
+            logger.warning(
+                "%s stays %s, as when this run started (the present config means %s)",
+                *(SWITCH, value, node[SWITCH]),
+            )
+            node[SWITCH] = value
+
+
+def switch_values(cfg: DictConfig) -> list[int | None]:
+    """Return every ``matcher_change_iter`` of the model, in the config's order."""
+    return [node[SWITCH] for node in dict_nodes(cfg.get("model")) if SWITCH in node]
+
+
+def scheduled_matchers(model: nn.Module) -> list[nn.Module]:
+    """Return the modules whose cost depends on their ``iter``, which somebody has to set."""
+    return [m for m in model.modules() if hasattr(m, "iter") and hasattr(m, SWITCH)]
 
 
 def is_due(done: int, period: int) -> bool:

@@ -21,13 +21,12 @@ from detrex.modeling.ema import ModelEma
 from detrex.utils.errors import InputError
 from detrex.utils.events import BoundedStorage
 
-from .matcher_switch import scheduled_matchers
 from .metrics import MetricsWindow, StepNumbers
 from .nan_guard import NanGuard
 from .optim import LearningRates, load_optimizer
 from .preemption import Preemption
 from .run_folder import FINAL, LATEST
-from .schedule import is_due
+from .schedule import is_due, scheduled_matchers
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from detrex.data.layouts import Split
 from detrex.data.oddities import Oddities, Oddity, equal_files, find_oddities
 from detrex.evaluation.coco_json import load_ground_truth
 from detrex.evaluation.coco_scores import SIZE_LIMITS
-from detrex.utils.coco import CocoEntries, distinct_names, read_entries
+from detrex.utils.coco import distinct_names, read_entries
 from detrex.utils.contact_sheet import LEGEND, contact_sheet
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
@@ -31,9 +31,9 @@ from detrex.utils.text import first_few
 from .object_limits import limit_lines
 from .pictures import dataset_samples, side_by_side
 
-SHOWN, BARS = 3, 60  # examples of an oddity; classes in the picture
+EXAMPLES, BARS = 3, 60  # of an oddity in the text; classes in the picture
 WRITTEN = "report.json train.json val.json train.png val.png classes.png".split()
-# What files and folders of any data set are called: the folder above them tells it from others.
+# Names that files and folders of many data sets have: the folder above them names the data set.
 GENERIC = r"_?(annotations(\.coco)?|instances_\w+|data(set)?|images|train|val(id)?|test)(20\d\d)?"
 LEAST_ITERATIONS, IMAGES_PER_GPU = 5000, 2  # of the training that is proposed
 
@@ -42,11 +42,20 @@ LEAST_ITERATIONS, IMAGES_PER_GPU = 5000, 2  # of the training that is proposed
 class SplitReport:
     """Counts of a split.
 
-    ``origin``: which files say that these are its images. ``trained``: boxes that a training uses,
-    which are neither crowd regions nor without an area in their image; ``without_objects``: images
-    that have none of these, ``most``: of the fullest image, ``most_of_a_class``: of one class in an
-    image. ``sizes``: those that are small, medium and large as COCO's scores have it; ``classes``:
-    all boxes by class name.
+    Attributes:
+        json_file: the split in COCO's format.
+        images: folder of its images.
+        origin: the files that say which images belong to the split.
+        image_count: all images.
+        without_objects: images without a box that is trained on.
+        boxes: all boxes.
+        trained: boxes that are trained on: no crowd regions, and with an area inside the image.
+        crowds: boxes that are crowd regions.
+        most: trained boxes of the fullest image.
+        most_of_a_class: the most trained boxes of one class in an image.
+        sizes: trained boxes that are small, medium and large as COCO's scores count them.
+        classes: class name -> all boxes.
+        oddities: kind -> where.
     """
 
     json_file: str
@@ -65,25 +74,25 @@ class SplitReport:
 
 
 def data_name(data: Path) -> str:
-    """A name for the data of a file or folder, letters and digits only."""
-    named = data.with_suffix("") if data.is_file() else data
-    while re.fullmatch(GENERIC, named.name) and named.parent.name:
-        named = named.parent
-    return re.sub(r"\W+", "_", named.name)
+    """A name for the data of a file or folder, of letters and digits."""
+    path = data.with_suffix("") if data.is_file() else data
+    while re.fullmatch(GENERIC, path.name) and path.parent.name:
+        path = path.parent
+    return re.sub(r"\W+", "_", path.name)
 
 
 def claim_folder(folder: Path, data: Path) -> None:
-    """Begin the folder's ``report.json``, which says what data it is of.
+    """Begin the folder's ``report.json``, which names the data it describes.
 
     Raises:
-        InputError: files would be replaced that were not made of this data.
+        InputError: files of other data would be replaced.
     """
-    if found := next((name for name in WRITTEN if (folder / name).exists()), None):
+    if file := next((name for name in WRITTEN if (folder / name).exists()), None):
         source = None
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             source = json.loads((folder / WRITTEN[0]).read_text(encoding="utf-8"))["data"]
         if source != str(data):
-            what = f"what was made of {source}" if source else f"a {found} of other origin"
+            what = f"what was made of {source}" if source else f"a {file} of other origin"
             raise InputError(f"{folder}: holds {what}: choose another folder with -o")
     write_report(folder, {"data": str(data)})
 
@@ -95,12 +104,19 @@ def write_report(folder: Path, content: dict) -> None:
 
 
 def check_split(split: Split, json_file: Path, training: bool = True) -> SplitReport:
-    """Count and check a split that is saved as ``json_file``, for training or validation. Raises
-    InputError for a JSON that is not in COCO format."""
+    """Count and check a split that is saved as ``json_file``, for training or validation.
+
+    Raises:
+        InputError: the JSON is not in COCO's format.
+    """
     entries = read_entries(str(json_file))
     trained = [a for a in entries.annotations.values() if is_trained_on(a, entries)]
     per_image = Counter(a["image_id"] for a in trained)
     per_class = Counter((a["image_id"], a["category_id"]) for a in trained)
+    areas = [object_area(a) for a in trained]
+    small, large = sum(a < SIZE_LIMITS[0] for a in areas), sum(a >= SIZE_LIMITS[1] for a in areas)
+    counts = Counter(a["category_id"] for a in entries.annotations.values())
+    names = distinct_names(entries.categories.values())
     return SplitReport(
         json_file=str(json_file),
         images=str(split.images),
@@ -112,24 +128,14 @@ def check_split(split: Split, json_file: Path, training: bool = True) -> SplitRe
         crowds=sum(a.get("iscrowd") == 1 for a in entries.annotations.values()),
         most=max(per_image.values(), default=0),
         most_of_a_class=max(per_class.values(), default=0),
-        sizes=_sizes([object_area(a) for a in trained]),
-        classes=_classes(entries),
+        sizes=(small, len(areas) - small - large, large),
+        classes={name: counts[key] for key, name in names.items()},
         oddities={**split.problems, **find_oddities(entries, split.images, training)},
     )
 
 
-def _sizes(areas: list[float]) -> tuple[int, int, int]:
-    small, large = sum(a < SIZE_LIMITS[0] for a in areas), sum(a >= SIZE_LIMITS[1] for a in areas)
-    return small, len(areas) - small - large, large
-
-
-def _classes(entries: CocoEntries) -> dict[str, int]:
-    counts = Counter(a["category_id"] for a in entries.annotations.values())
-    return {name: counts[key] for key, name in distinct_names(entries.categories.values()).items()}
-
-
 def shared_images(reports: Mapping[str, SplitReport]) -> Oddities:
-    """Images that are there more than once, within a split and, worse, in both."""
+    """Images that occur twice: within a split or, worse, in both."""
     files = {
         split: [
             Path(image_file(r.json_file, r.images, image["file_name"]))
@@ -137,16 +143,16 @@ def shared_images(reports: Mapping[str, SplitReport]) -> Oddities:
         ]
         for split, r in reports.items()
     }
-    found: Oddities = {}
+    oddities: Oddities = {}
     for group in equal_files(files):
         leaked = len({split for split, _ in group}) > 1
         kind = "images in training and validation" if leaked else "images that are there twice"
-        found.setdefault(kind, []).append(" = ".join(str(path) for _, path in group))
-    return found
+        oddities.setdefault(kind, []).append(" = ".join(str(path) for _, path in group))
+    return oddities
 
 
 def as_text(reports: Mapping[str, SplitReport], shared: Oddities, cfg: DictConfig) -> str:
-    """The report to read, with what the config that will be trained has too little of."""
+    """The report to read, with advice on a config that has no room for all objects."""
     lines = []
     for name, r in reports.items():
         lines += [
@@ -159,7 +165,8 @@ def as_text(reports: Mapping[str, SplitReport], shared: Oddities, cfg: DictConfi
         if r.trained < r.boxes:
             left_out = f"{r.boxes - r.trained} boxes are not trained on"
             lines.insert(-1, f"  {left_out}, {r.crowds} are crowd regions")
-    counts = {c: [r.classes.get(c, 0) for r in reports.values()] for c in _all_classes(reports)}
+    classes = dict.fromkeys(c for r in reports.values() for c in r.classes)
+    counts = {c: [r.classes.get(c, 0) for r in reports.values()] for c in classes}
     width = max(map(len, counts))
     lines += [f"{len(counts)} classes, boxes in {', '.join(reports)}:"]
     lines += [f"  {c:<{width}}" + "".join(f"{n:>9}" for n in row) for c, row in counts.items()]
@@ -169,16 +176,13 @@ def as_text(reports: Mapping[str, SplitReport], shared: Oddities, cfg: DictConfi
     return "\n".join([*lines, *(odd or ["nothing odd"])])
 
 
-def _all_classes(reports: Mapping[str, SplitReport]) -> list[str]:
-    return list(dict.fromkeys(c for r in reports.values() for c in r.classes))
-
-
 def _oddity_lines(oddities: Mapping[str, Oddities]) -> list[str]:
     lines = []
     for prefix, kinds in oddities.items():
-        for kind, places in kinds.items():
-            more = f", and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
-            lines.append(f"! {prefix}{len(places)} {kind}: {'; '.join(places[:SHOWN])}{more}")
+        for kind, entries in kinds.items():
+            more = len(entries) - EXAMPLES
+            examples = "; ".join(entries[:EXAMPLES]) + (f", and {more} more" if more > 0 else "")
+            lines.append(f"! {prefix}{len(entries)} {kind}: {examples}")
     return lines
 
 
@@ -187,7 +191,7 @@ def write_pictures(reports: Mapping[str, SplitReport], folder: Path) -> None:
     for name, report in reports.items():
         tiles = []
         for sample in dataset_samples(load_ground_truth(report.json_file), report.images, 16):
-            with contextlib.suppress(InputError):  # an image that does not open: reported already
+            with contextlib.suppress(InputError):  # it does not open, which the report says
                 tiles += side_by_side([sample], [])
         contact_sheet(tiles, folder / f"{name}.png", title=report.json_file, legend=LEGEND[:1])
     _draw_classes(reports, folder / "classes.png")
@@ -207,12 +211,16 @@ def _draw_classes(reports: Mapping[str, SplitReport], path: Path) -> None:
     ax.set(xlabel="boxes", title=f"{len(names)} of {len(total)} classes", ylim=(-1, len(names)))
     ax.legend()
     with atomic_write(path, "wb") as stream, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # of names that the font has no letters for
+        warnings.filterwarnings("ignore", "Glyph")  # the font lacks letters of some names
         figure.savefig(stream, format="png", dpi=110)
 
 
 def need_images(reports: Mapping[str, SplitReport]) -> None:
-    """Raises InputError for images that would end a run when it comes to them, with what to do."""
+    """Check that no image would end a run.
+
+    Raises:
+        InputError: images are missing, unreadable or of another size; says what to do.
+    """
     for split, r in reports.items():
         skip = ", or train without them by dataloader.dataset.skip_broken_images=True"
         skip = skip if split == "train" else ""
@@ -237,12 +245,13 @@ def need_images(reports: Mapping[str, SplitReport]) -> None:
 def training_settings(
     reports: Mapping[str, SplitReport], name: str, cfg: DictConfig, init_checkpoint: str | None
 ) -> list[str]:
-    """Overrides of a config that train its model on a data set, on what this machine has.
+    """Overrides of a config that train its model on a data set on this machine.
 
     Args:
-        name: what the data set is registered as, and the beginning of the output folder's name.
+        reports: of the splits.
+        name: of the data set; the output folder's name begins with it.
         cfg: of ``load_config``.
-        init_checkpoint: weights to start from; None leaves it to the config.
+        init_checkpoint: weights to start from; None takes the config's.
     """
     epochs = max(24, -(-LEAST_ITERATIONS * IMAGES_PER_GPU // reports["train"].image_count))
     published = cfg.dataloader.train.total_batch_size
@@ -256,11 +265,13 @@ def training_settings(
     settings += [f"dataloader.train.total_batch_size={batch}", f"optimizer.lr={lr}"]
     settings += [f"dataloader.train.num_workers={min(4, os.cpu_count() or 1)}"]
     settings += [f"train.max_iter={epochs}ep", f"train.eval_period={max(1, epochs // 24)}ep"]
-    if "matcher_change_iter" in (OmegaConf.select(cfg, "model.criterion.matcher") or {}):
-        settings += ["model.criterion.matcher.matcher_change_iter=None"]
-        settings += ["train.matcher_change_fraction=0.75"]
+    switch = "model.criterion.matcher.matcher_change_iter"
+    if isinstance(OmegaConf.select(cfg, switch), int):  # for the published number of iterations
+        settings += [f"{switch}=0.75"]
     settings += [f"train.init_checkpoint={init_checkpoint}"] if init_checkpoint else []
-    settings += [] if torch.cuda.is_available() else ["train.device=cpu"]
+    settings += (
+        [] if cfg.train.device == "auto" or torch.cuda.is_available() else ["train.device=cpu"]
+    )
     return [*settings, f"train.output_dir=output/{name}_run"]
 
 
@@ -273,5 +284,5 @@ def training_command(script: str, config_file: str, settings: Sequence[str]) -> 
 
 
 def as_json(reports: Mapping[str, SplitReport], shared: Oddities) -> dict:
-    """The report to compute with: all counts, every oddity."""
+    """The report for programs: all counts, every oddity."""
     return {**{split: asdict(r) for split, r in reports.items()}, "shared": shared}

@@ -41,12 +41,12 @@ def grid_values(entry: str) -> list[str]:
     except HydraException as error:
         raise InputError(f"--grid {entry!r} cannot be read: {first_line(error)}") from None
     if override.is_sweep_override():
-        found = list(override.sweep_string_iterator())
+        elements = list(override.sweep_string_iterator())
     else:
-        found = [override.get_value_element_as_str()]
-    if len(set(found)) < len(found):
+        elements = [override.get_value_element_as_str()]
+    if len(set(elements)) < len(elements):
         raise InputError(f"--grid {entry!r}: a value is given twice")
-    return [f"{key}={value}" for value in found]
+    return [f"{key}={value}" for value in elements]
 
 
 def label(overrides: Sequence[str]) -> str:

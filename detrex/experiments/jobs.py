@@ -12,9 +12,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from detrex.config import CONFIG_FILE, json_config
+from detrex.config import CONFIG_FILE, json_config, load_config, schema
 from detrex.engine.run_folder import FINAL
-from detrex.engine.settings import load_config
 from detrex.utils.errors import InputError
 from detrex.utils.small_files import is_a
 
@@ -29,8 +28,8 @@ class Job:
     Attributes:
         variant: its row.
         seed: ``train.seed``.
-        folder: its output folder; equal configs share one, whatever their variants are called.
-        command: starts it, or continues it where it was interrupted.
+        folder: its output folder, which runs of equal configs share.
+        command: starts the run, or continues it where it was interrupted.
     """
 
     variant: Variant
@@ -75,8 +74,8 @@ def make_jobs(plan: Plan, seeds: Sequence[int], num_gpus: int, root: Path) -> li
         cfg = load_variant(variant)
         for seed in seeds:
             key = config_key(cfg, seed)
-            named = root / f"{_readable(variant.name)}_seed{seed}_{key}"
-            folder = folders.setdefault(key, next(root.glob(f"*_{key}"), named))
+            folder = root / f"{_readable(variant.name)}_seed{seed}_{key}"
+            folder = folders.setdefault(key, next(root.glob(f"*_{key}"), folder))
             jobs.append(Job(variant, seed, folder, _command(variant, seed, num_gpus, folder)))
     return jobs
 
@@ -97,11 +96,18 @@ def load_variant(variant: Variant) -> DictConfig:
 
 
 def config_key(cfg: DictConfig, seed: int) -> str:
-    """Twelve hexadecimal digits that say what is trained on what; where it is written to is not
-    part of it."""
+    """Twelve hexadecimal digits of a run's config and seed.
+
+    Output folders and the device do not change them, nor does a key at its default, which other
+    versions may not have.
+    """
     content = json_config(cfg)
-    content["train"].update(seed=seed, output_dir=None)
-    content["dataloader"].get("evaluator", {}).pop("output_dir", None)
+    content["train"]["seed"] = seed
+    for name, key in schema.KEYS.items():
+        group, last = schema.parent(content, name), name.rpartition(".")[2]
+        at_default = last in group and group[last] == key.default
+        if at_default or key.is_output or name == "train.device":
+            group.pop(last, None)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -110,13 +116,10 @@ def _readable(name: str) -> str:
 
 
 def _command(variant: Variant, seed: int, num_gpus: int, folder: Path) -> tuple[str, ...]:
-    command = (sys.executable, str(_script(variant.config_file)), "--resume")
-    command += ("--config-file", variant.config_file, "--num-gpus", str(num_gpus))
-    return (*command, *variant.overrides, f"train.seed={seed}", f"train.output_dir={folder}")
-
-
-def _script(config_file: str) -> Path:
-    """The ``train_net.py`` of the project that the config belongs to, else the general one."""
+    """By the ``train_net.py`` of the config's project, else by the general one."""
     general = Path(__file__).resolve().parents[2] / "tools"
-    folders = [*Path(config_file).resolve().parents, general]
-    return next(f / "train_net.py" for f in folders if (f / "train_net.py").is_file())
+    folders = [*Path(variant.config_file).resolve().parents, general]
+    script = next(f / "train_net.py" for f in folders if (f / "train_net.py").is_file())
+    command = (sys.executable, str(script), "--resume", "--config-file", variant.config_file)
+    command += ("--num-gpus", str(num_gpus), *variant.overrides)
+    return (*command, f"train.seed={seed}", f"train.output_dir={folder}")

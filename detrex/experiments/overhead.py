@@ -11,7 +11,7 @@ from detectron2.config import instantiate
 from tabulate import tabulate
 from torch import nn
 
-from detrex.modeling.analysis import flops, parameters
+from detrex.modeling.analysis import flops, one_image, parameters
 
 from .jobs import load_variant
 from .plan import Plan
@@ -27,7 +27,7 @@ def overhead_table(plan: Plan, size: tuple[int, int] = (800, 1333), repeats: int
     """Measure every variant and return a Markdown table.
 
     Args:
-        plan: variants with random weights; the first is what latencies are divided by.
+        plan: its variants get random weights; latencies are divided by the first one's.
         size: height and width of the image.
         repeats: measured rounds.
 
@@ -35,19 +35,16 @@ def overhead_table(plan: Plan, size: tuple[int, int] = (800, 1333), repeats: int
         InputError: a variant's config cannot be loaded.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.manual_seed(0)
-    pixels = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
-    batch = [{"image": pixels, "height": size[0], "width": size[1]}]
+    batch = one_image(*size)
     models = [
         instantiate(load_variant(variant).model).eval().to(device) for variant in plan.variants
     ]
     ratios = latency_ratios(models, batch, repeats)
-    rows = [
-        [v.name, f"{trained / 1e6:.2f}", f"{used / 1e6:.2f}", f"{flops(model, batch) / 1e9:.2f}"]
-        + [f"{ratio:.3f}", v.published]
-        for v, model, ratio in zip(plan.variants, models, ratios, strict=True)
-        for trained, used in [parameters(model)]
-    ]
+    rows = []
+    for variant, model, ratio in zip(plan.variants, models, ratios, strict=True):
+        counts = [f"{count / 1e6:.2f}" for count in parameters(model)]
+        operations = f"{flops(model, batch) / 1e9:.2f}"
+        rows.append([variant.name, *counts, operations, f"{ratio:.3f}", variant.published])
     head = ["variant", "M parameters, training", "M parameters, inference"]
     head += [f"GFLOPs, {size[0]}x{size[1]}", "latency ratio", "published"]
     table = tabulate(rows, head, "github", disable_numparse=True)
@@ -55,7 +52,8 @@ def overhead_table(plan: Plan, size: tuple[int, int] = (800, 1333), repeats: int
 
 
 def latency_ratios(models: Sequence[nn.Module], batch: list[dict], repeats: int) -> list[float]:
-    """Time the models in turns after one unmeasured round; median ratio of each to the first."""
+    """Median ratio of each model's time to the first one's, measured in turns after one round of
+    warm-up."""
     rounds = [[_seconds(model, batch) for model in models] for _ in range(repeats + 1)][1:]
     return [statistics.median(times[i] / times[0] for times in rounds) for i in range(len(models))]
 

@@ -43,7 +43,7 @@ class Plan:
     Attributes:
         title: of the table.
         variants: the rows.
-        common: overrides of all variants, which their own ones may replace.
+        common: overrides of all variants, which their own may replace.
         source: where the comparison and its published figures are from.
     """
 
@@ -68,8 +68,8 @@ class Plan:
             InputError: see :func:`~detrex.experiments.grid.grid_points`.
         """
         common, points = (*self.common, *overrides), grid_points(grid)
-        found = [_at(variant, common, point) for variant in self.variants for point in points]
-        return replace(self, variants=tuple(found), common=())
+        rows = [_at(variant, common, point) for variant in self.variants for point in points]
+        return replace(self, variants=tuple(rows), common=())
 
 
 def find_plan(preset: str | None, variants: Path | None, config_file: str, several: bool) -> Plan:
@@ -159,10 +159,10 @@ def _config_path(config: str) -> str:
 
 
 def _strings(path: Path, content: dict, key: str) -> tuple[str, ...]:
-    found = content.get(key) or []
-    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
-        raise InputError(f"{path}: {key!r} is a list of key=value texts, got {found!r}")
-    return tuple(found)
+    texts = content.get(key) or []
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise InputError(f"{path}: {key!r} is a list of key=value texts, got {texts!r}")
+    return tuple(texts)
 
 
 def _check_keys(path: Path, content: object, known: set[str]) -> None:

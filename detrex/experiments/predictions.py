@@ -1,4 +1,4 @@
-"""Images and videos with what a model finds in them, as pictures and as records for JSON."""
+"""Detections in images and videos, as pictures and as records for JSON."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from .pictures import Sample
 from .video import draw_video
 
 CHUNK = 16  # images that are read before the first of them is drawn
-_KEPT = {"JPEG", "PNG", "BMP", "WEBP", "TIFF"}  # formats of photographs that are drawn as such
+_PHOTOGRAPHS = {"JPEG", "PNG", "BMP", "WEBP", "TIFF"}  # their pictures keep the format
 
 
 def found_path(source: Path | str, folder: Path) -> Path:
-    """Where a picture goes, under a name of its own: the folder may hold the photographs.
+    """The file of an image's picture; its name differs from the image's, which may be beside it.
 
-    "a.jpg" becomes "a_found.jpg"; of formats that hold no photographs, "a.gif" "a.gif_found.png".
+    "a.jpg" becomes "a_found.jpg"; of other formats than photographs', "a.gif" "a.gif_found.png".
     """
     name = _file_name(source)
-    if Image.registered_extensions().get(name.suffix.lower()) in _KEPT:
+    if Image.registered_extensions().get(name.suffix.lower()) in _PHOTOGRAPHS:
         return folder / f"{name.stem}_found{name.suffix}"
     return folder / f"{name.name}_found.png"
 
 
 def found_clip(source: str, folder: Path) -> Path:
-    """Where a video goes: "clip.avi" becomes "clip_found.mp4"."""
+    """The file of a video's pictures: "clip.avi" becomes "clip_found.mp4"."""
     return folder / f"{Path(source).stem}_found.mp4"
 
 
 def _file_name(source: Path | str) -> Path:
-    """Of an address, the end of its path, without what a file name should not hold."""
+    """The name of a file; of an address, the end of its path without unusual characters."""
     if not is_address(str(source)):
         return Path(source)
     last = unquote(urlsplit(str(source)).path).rpartition("/")[2]
@@ -51,7 +51,11 @@ def _file_name(source: Path | str) -> Path:
 
 
 def found_paths(sources: Sequence[Path | str], folder: Path) -> dict[Path | str, Path]:
-    """Source -> where its picture goes. Raises InputError where it cannot or must not go there."""
+    """Source -> file of its picture.
+
+    Raises:
+        InputError: a file that cannot be written, that two sources share, or that is a source.
+    """
     targets = {source: check_writable(found_path(source, folder)) for source in sources}
     names = Counter(targets.values())
     twice = next((s for s, target in targets.items() if names[target] > 1), None)
@@ -71,24 +75,26 @@ def predict_images(
     failed: Callable[[InputError], None],
     drawn: Callable[[Path, str], None],
 ) -> list[dict]:
-    """Draw each image to its target; return what was found, a record for each image.
+    """Return the detections, a record for each image, and draw each image to its target.
 
     Args:
         predictor: the model.
-        targets: of ``found_paths``.
-        failed: is told of an image that cannot be read and is left out.
-        drawn: is told of a picture that was written, and what is on it: "2 x car, 1 x bus".
+        targets: of :func:`found_paths`.
+        failed: called with the error of an image that cannot be read and is left out.
+        drawn: called with a picture that was written and what is on it: "2 x car, 1 x bus".
     """
     records, sources = [], list(targets)
     for i in range(0, len(sources), CHUNK):
         images = _read(sources[i : i + CHUNK], failed)
-        found = predictor(list(images.values()))
-        for (source, pixels), one in zip(images.items(), found, strict=True):
-            labelled = predictor.labelled(one)
-            _draw(Image.fromarray(pixels), targets[source], labelled)
-            records.append({"file": os.fspath(source), **predictor.to_dict(one)})
-            seen = Counter(name for _, name, _ in labelled)
-            drawn(targets[source], ", ".join(f"{n} x {c}" for c, n in seen.items()) or "nothing")
+        detections = predictor(list(images.values()))
+        for (source, pixels), instances in zip(images.items(), detections, strict=True):
+            labelled = predictor.labelled(instances)
+            with atomic_write(targets[source], "wb") as stream:
+                kind = Image.registered_extensions()[targets[source].suffix.lower()]
+                draw_found(Image.fromarray(pixels), labelled).save(stream, format=kind)
+            records.append({"file": os.fspath(source), **predictor.to_dict(instances)})
+            counts = Counter(name for _, name, _ in labelled)
+            drawn(targets[source], ", ".join(f"{n} x {c}" for c, n in counts.items()) or "nothing")
     return records
 
 
@@ -104,20 +110,14 @@ def _read(
     return images
 
 
-def _draw(image: Image.Image, target: Path, boxes: list[tuple]) -> None:
-    with atomic_write(target, "wb") as stream:
-        kind = Image.registered_extensions()[target.suffix.lower()]
-        draw_found(image, boxes).save(stream, format=kind)
-
-
 def predict_video(predictor: Predictor, source: str, target: Path) -> list[dict]:
-    """Draw each frame of a video; return what was found, a record for each frame."""
+    """Return the detections in a video, a record for each frame, and draw them to ``target``."""
     records: list[dict] = []
 
     def detect(sample: Sample, image: Image.Image) -> list:
-        found = predictor(image)
-        records.append({"file": source, "frame": len(records), **predictor.to_dict(found)})
-        return predictor.labelled(found)
+        instances = predictor(image)
+        records.append({"file": source, "frame": len(records), **predictor.to_dict(instances)})
+        return predictor.labelled(instances)
 
     draw_video(source, target, [("", detect)])
     return records

@@ -1,6 +1,6 @@
 """How the queries of a model move through its decoder.
 
-Legend: L layers, N queries, K classes; boxes are x0, y0, x1, y1 in pixels of the given image.
+Legend: L layers, N queries, K classes; boxes are x0, y0, x1, y1 in pixels of the image.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from detrex.modeling.queries import Queries
 from detrex.utils.errors import InputError
 
 
-class Found(NamedTuple):
-    """One thing that a query says is there."""
+class Detection(NamedTuple):
+    """A query's best class after a layer, with its box and score."""
 
     box: list[float]
     label: int
@@ -27,15 +27,15 @@ class Found(NamedTuple):
 
 
 class QueryPath(NamedTuple):
-    """A query through the decoder: box, label, score and rank (1 = best) after each layer."""
+    """A query's detection and its rank (1 = best) after each layer."""
 
-    found: list[Found]
+    detections: list[Detection]
     ranks: list[int]
 
 
 @dataclass
 class TrackedQueries(Queries):
-    """Queries that note how the decoder re-orders them, layer by layer."""
+    """Queries that record how the decoder re-orders them, layer by layer."""
 
     orders: list[Tensor] = field(default_factory=list)
 
@@ -46,41 +46,44 @@ class TrackedQueries(Queries):
 
 @torch.no_grad()
 def query_paths(predictor: Predictor, image: object) -> list[QueryPath]:
-    """Every query of an image (any kind) through all layers, the last layer's best first.
+    """The path of every query of an image, the last layer's best first.
 
-    Methods that re-order queries between layers (Rank-DETR) are followed. Raises InputError
-    for a model that is no ``Detector``.
+    ``image``: as a predictor takes it. Queries that are re-ordered between layers (Rank-DETR) are
+    followed.
+
+    Raises:
+        InputError: the model is no ``Detector``.
     """
     model = predictor.model
     if not isinstance(model, Detector):
         raise InputError(f"the queries of a {type(model).__name__} cannot be followed")
     inputs = predictor.inputs(image)
     memory = model.encode(model.preprocess([inputs]))
-    made, _ = model.make_queries(memory, None)
-    tracked = TrackedQueries(**{f.name: getattr(made, f.name) for f in fields(Queries)})
-    found = model.decode(tracked, memory)
-    size = found.boxes.new_tensor([inputs["width"], inputs["height"]] * 2)
-    count, _, width, _ = found.boxes.shape  # (L, 1, N, 4)
-    layers = []
-    for i, place in enumerate(places(tracked.orders, count, width)):
-        scores, labels = model.probabilities(model.scores(found, i))[0].max(-1)  # (N,)
-        boxes = box_cxcywh_to_xyxy(found.boxes[i, 0].float()) * size
+    queries, _ = model.make_queries(memory, None)
+    queries = TrackedQueries(**{f.name: getattr(queries, f.name) for f in fields(Queries)})
+    outputs = model.decode(queries, memory)
+    size = outputs.boxes.new_tensor([inputs["width"], inputs["height"]] * 2)
+    layers, _, count, _ = outputs.boxes.shape  # (L, 1, N, 4)
+    paths = [QueryPath([], []) for _ in range(count)]
+    for i, indices in enumerate(query_indices(queries.orders, layers, count)):
+        scores, labels = model.probabilities(model.scores(outputs, i))[0].max(-1)  # (N,)
+        boxes = box_cxcywh_to_xyxy(outputs.boxes[i, 0].float()) * size
         ranks = scores.argsort(descending=True, stable=True).argsort() + 1
-        parts = [part.cpu()[place].tolist() for part in (boxes, labels, scores, ranks)]
-        layers.append([(Found(*entry[:3]), entry[3]) for entry in zip(*parts, strict=True)])
-    queries = zip(*layers, strict=True)
-    paths = [QueryPath([found for found, _ in q], [rank for _, rank in q]) for q in queries]
+        columns = [values.cpu()[indices].tolist() for values in (boxes, labels, scores, ranks)]
+        for path, (*detection, rank) in zip(paths, zip(*columns, strict=True), strict=True):
+            path.detections.append(Detection(*detection))
+            path.ranks.append(rank)
     return sorted(paths, key=lambda path: path.ranks[-1])
 
 
-def places(orders: list[Tensor], layers: int, queries: int) -> list[Tensor]:
-    """Where each of the first layer's queries stands in every layer: L tensors (N,).
+def query_indices(orders: list[Tensor], layers: int, queries: int) -> list[Tensor]:
+    """The index of each of the first layer's queries in every layer: L tensors (N,).
 
     ``orders[i]`` (1, N): which query of layer i became the n-th of layer i + 1; an empty list when
     the decoder never re-orders.
     """
-    found = [torch.arange(queries)]
+    indices = [torch.arange(queries)]
     for i in range(layers - 1):
-        moved = orders[i][0].cpu().argsort() if orders else found[0]
-        found.append(moved[found[-1]])
-    return found
+        moved = orders[i][0].cpu().argsort() if orders else indices[0]
+        indices.append(moved[indices[-1]])
+    return indices

@@ -69,7 +69,7 @@ def read_run(folder: str | os.PathLike) -> Run:
             raise InputError(f"{folder}: no output folder of a training run, {name} is missing")
     curves, evaluations = _read_metrics(folder / METRICS)
     record, detections = read_record(folder), folder / RESULTS
-    found = [p for p in (folder / FILE_NAME, folder / "alignment" / FILE_NAME) if p.is_file()]
+    reports = [p for p in (folder / FILE_NAME, folder / "alignment" / FILE_NAME) if p.is_file()]
     return Run(
         name=folder.resolve().name,
         folder=folder,
@@ -79,7 +79,7 @@ def read_run(folder: str | os.PathLike) -> Run:
         evaluations=evaluations,
         epoch_length=record.get("epoch_length"),
         detections=detections if detections.is_file() else None,
-        alignment=load_report(found[0]) if found else None,
+        alignment=load_report(reports[0]) if reports else None,
     )
 
 

@@ -163,7 +163,7 @@ def conclude(job: Job, error: str, report: Report) -> dict[Job, str]:
 
 
 def end(processes: Sequence[subprocess.Popen]) -> None:
-    """Ask processes and theirs to stop, and kill those that have not after half a minute."""
+    """Ask processes and their children to stop; after half a minute, kill those that still run."""
     alive = [process for process in processes if process.poll() is None]
     try:
         for process in alive:
@@ -183,5 +183,5 @@ def end(processes: Sequence[subprocess.Popen]) -> None:
 def _environment(slot: int, at_once: int, groups: Sequence[str]) -> dict[str, str]:
     """A run's environment: its share of the processors, and its GPUs."""
     threads = str(max(1, (os.cpu_count() or 1) // at_once))
-    found = {"OMP_NUM_THREADS": threads, **os.environ}
-    return found | ({"CUDA_VISIBLE_DEVICES": groups[slot % len(groups)]} if groups else {})
+    environment = {"OMP_NUM_THREADS": threads, **os.environ}
+    return environment | ({"CUDA_VISIBLE_DEVICES": groups[slot % len(groups)]} if groups else {})

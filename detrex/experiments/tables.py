@@ -45,7 +45,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A variant, how many of its runs have finished and were to, and its cells by metric."""
+    """A variant with the number of its finished and of all its runs, and its cells by metric."""
 
     variant: Variant
     finished: int
@@ -70,12 +70,12 @@ def summarize(jobs: Sequence[Job], metrics: Sequence[str]) -> list[Row]:
     by_variant: dict[Variant, list[dict[str, float]]] = {}
     for job in jobs:
         by_variant.setdefault(job.variant, []).append(job.scores())
-    _check_metrics(metrics, [found for scores in by_variant.values() for found in scores if found])
+    _check_metrics(metrics, [run for scores in by_variant.values() for run in scores])
     baseline: dict[str, float | None] = {}
     rows: list[Row] = []
     for variant, scores in by_variant.items():
-        done = [found for found in scores if found]
-        values = {name: [found[name] for found in done if name in found] for name in metrics}
+        done = [run for run in scores if run]
+        values = {name: [run[name] for run in done if name in run] for name in metrics}
         cells = {name: _cell(values[name], baseline.get(name)) for name in metrics}
         baseline = baseline or {name: cell.mean for name, cell in cells.items()}
         rows.append(Row(variant, len(done), len(scores), cells))
@@ -83,7 +83,7 @@ def summarize(jobs: Sequence[Job], metrics: Sequence[str]) -> list[Row]:
 
 
 def as_texts(jobs: Sequence[Job], plan: Plan, metrics: Sequence[str]) -> dict[str, str]:
-    """The table as "md", "csv" and "tex", the first under the plan's title and source.
+    """The table as "md" (with the plan's title and source), "csv" and "tex".
 
     Raises:
         InputError: finished runs do not have such a metric.
@@ -95,17 +95,18 @@ def as_texts(jobs: Sequence[Job], plan: Plan, metrics: Sequence[str]) -> dict[st
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
-    """A GitHub table, what its figures are, and the config of each row."""
+    """A GitHub table, the meaning of its figures, and the config of each row."""
     meanings = "\n".join(f"- {_plain(row.variant.name)}: `{_meaning(row)}`" for row in rows)
-    # Names are given by the user: a bar would end the cell.
-    table = [[_plain(cell) for cell in line] for line in _lines(rows)]
-    text = tabulate(table, _header(rows), "github", disable_numparse=True)
+    header, *lines = _lines(rows)
+    cells = [[_plain(cell) for cell in line] for line in lines]
+    text = tabulate(cells, header, "github", disable_numparse=True)
     return f"{text}\n\n{NOTE}\n\n{meanings}\n"
 
 
 def as_latex(rows: Sequence[Row]) -> str:
     """A booktabs table."""
-    text = tabulate(_lines(rows), _header(rows), "latex_booktabs", disable_numparse=True)
+    header, *lines = _lines(rows)
+    text = tabulate(lines, header, "latex_booktabs", disable_numparse=True)
     meanings = "".join(f"% {row.variant.name}: {_meaning(row)}\n" for row in rows)
     return text.replace("±", r"$\pm$") + f"\n% {NOTE}\n{meanings}"
 
@@ -114,11 +115,11 @@ def as_csv(rows: Sequence[Row]) -> str:
     """Full precision, one column per number; empty where there is none."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    parts = ("mean", "spread", "difference")
-    names = [f"{name}_{part}" for name in rows[0].cells for part in parts]
+    fields = ("mean", "spread", "difference")
+    names = [f"{name}_{field}" for name in rows[0].cells for field in fields]
     writer.writerow(["variant", "n", *names, "published_AP", "config"])
     for row in rows:
-        numbers = [getattr(cell, part) for cell in row.cells.values() for part in parts]
+        numbers = [getattr(cell, field) for cell in row.cells.values() for field in fields]
         writer.writerow(
             [row.variant.name, row.finished, *numbers, row.variant.published, _meaning(row)]
         )
@@ -126,7 +127,7 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 def _check_metrics(metrics: Sequence[str], scores: Sequence[dict[str, float]]) -> None:
-    known = {name for found in scores for name in found}
+    known = {name for run in scores for name in run}
     for name in metrics:
         if known and name not in known:
             raise InputError(f"--metrics {name}: the runs have {', '.join(sorted(known))}")
@@ -140,16 +141,13 @@ def _cell(values: Sequence[float], baseline: float | None) -> Cell:
     return Cell(mean, spread, None if baseline is None else mean - baseline)
 
 
-def _header(rows: Sequence[Row]) -> list[str]:
-    published = ["published AP"] if any(row.variant.published for row in rows) else []
-    return ["variant", "n", *rows[0].cells, *published]
-
-
 def _lines(rows: Sequence[Row]) -> list[list[str]]:
-    lines = [[row.variant.name, row.n, *map(str, row.cells.values())] for row in rows]
-    if any(row.variant.published for row in rows):
-        lines = [[*line, row.variant.published] for line, row in zip(lines, rows, strict=True)]
-    return lines
+    """The table's header, then its rows; the published figures only if there are any."""
+    lines = [["variant", "n", *rows[0].cells, "published AP"]]
+    for row in rows:
+        cells = map(str, row.cells.values())
+        lines.append([row.variant.name, row.n, *cells, row.variant.published])
+    return lines if any(row.variant.published for row in rows) else [line[:-1] for line in lines]
 
 
 def _meaning(row: Row) -> str:
@@ -157,4 +155,5 @@ def _meaning(row: Row) -> str:
 
 
 def _plain(text: str) -> str:
+    """A user's name without the characters that end a cell or begin code."""
     return text.replace("|", "\\|").replace("`", "'")

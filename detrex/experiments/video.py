@@ -1,4 +1,4 @@
-"""A video with what detectors find in its frames."""
+"""A video with the detections in its frames."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ def draw_video(
 ) -> int:
     """Write a video's frames, side by side for each detector, as MP4; return their number.
 
+    Playlists are not read, for they name other files and addresses.
+
     Raises:
-        InputError: PyAV is missing, or the file is no video that it can read. Containers of
-            video are read; playlists, which name files and addresses of their own, are not.
+        InputError: PyAV is missing, or the file is no video that it can read.
     """
     need_package("av", "detrex[video]")
     import av
@@ -49,16 +50,16 @@ def draw_video(
 def _copy(
     av: ModuleType, reader: object, writer: object, sample: Sample, detectors: Sequence[Source]
 ) -> int:
-    given, made, count = reader.streams.video[0], None, 0
-    for frame in reader.decode(given):
+    source, target, count = reader.streams.video[0], None, 0
+    for frame in reader.decode(source):
         count += 1
-        shown = _beside(frame.to_image(), sample, detectors)
-        if made is None:
-            made = writer.add_stream("libx264", rate=given.average_rate or 25)
-            made.width, made.height, made.pix_fmt = *shown.size, "yuv420p"
-        writer.mux(made.encode(av.VideoFrame.from_image(shown)))
-    if made is not None:
-        writer.mux(made.encode())  # what the encoder still holds
+        row = _beside(frame.to_image(), sample, detectors)
+        if target is None:
+            target = writer.add_stream("libx264", rate=source.average_rate or 25)
+            target.width, target.height, target.pix_fmt = *row.size, "yuv420p"
+        writer.mux(target.encode(av.VideoFrame.from_image(row)))
+    if target is not None:
+        writer.mux(target.encode())  # the frames that the encoder still holds
     return count
 
 

@@ -1,4 +1,4 @@
-"""A detector as one graph of tensors, without Python objects: what ONNX and torch.export take.
+"""A detector as one graph of tensors, as ONNX and torch.export need it.
 
 Legend: B images, D detections; boxes are x0, y0, x1, y1 in pixels of the network's input.
 """
@@ -19,13 +19,13 @@ from detrex.utils.errors import InputError
 class DetectorGraph(nn.Module):
     """pixels (B, 3, H, W) uint8, sizes (B, 2) int64 -> scores, labels (B, D), boxes (B, D, 4).
 
-    ``sizes`` (height, width) says what of each image is not padding, which is below and to the
-    right. Pixels are not normalised, in the channel order of the config's mapper. Images of
-    different sizes pass the backbone padded; :class:`Detector` feeds them one by one, so its
-    detections differ slightly where there is padding.
+    ``sizes`` is each image's height and width without padding, which is below and to the right.
+    Pixels are not normalised, in the channel order of the config's mapper. The backbone takes
+    images of different sizes padded, but :class:`Detector` feeds them one by one: its detections
+    differ slightly where there is padding.
 
     Raises:
-        InputError: a detector with a ``forward``, ``preprocess_image`` or ``inference`` of its own.
+        InputError: the detector overrides ``forward``, ``preprocess_image`` or ``inference``.
     """
 
     def __init__(self, detector: Detector) -> None:
@@ -45,8 +45,8 @@ class DetectorGraph(nn.Module):
         masks = [padding(sizes, shape, level.shape[-2:]) for level in features]
         memory = detector.encode_levels(features, masks)
         queries, _ = detector.make_queries(memory, None)
-        found = detector.decode(queries, memory)
-        best = detector.best(detector.scores(found), found.boxes[-1])
+        outputs = detector.decode(queries, memory)
+        best = detector.best(detector.scores(outputs), outputs.boxes[-1])
         scale = sizes.flip(1).repeat(1, 2)[:, None].float()  # (B, 1, 4)
         corners = box_cxcywh_to_xyxy(best.boxes.float()) * scale
         return best.scores, best.labels, torch.minimum(corners.clamp(min=0.0), scale)
@@ -55,8 +55,8 @@ class DetectorGraph(nn.Module):
 def padding(sizes: Tensor, image: Sequence[int], level: Sequence[int]) -> Tensor:
     """Masks (B, h, w), True = padding, of a level (h, w) of images (H, W).
 
-    Each place of the level is the pixel that ``F.interpolate`` takes for it; of the mask itself
-    ONNX's Resize would take another one where rounding decides.
+    Each position of the level takes the mask of the pixel that ``F.interpolate`` takes. ONNX's
+    Resize of the whole mask would round differently.
     """
     rows, columns = (
         (torch.arange(n, device=sizes.device) * (torch.scalar_tensor(full) / n)).floor()

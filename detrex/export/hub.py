@@ -23,7 +23,7 @@ WEIGHTS = "model.safetensors"
 
 
 class Pretrained:
-    """Mixed into a class that is built of a config file and a checkpoint."""
+    """Mixin of a class that is built from a config file and a checkpoint."""
 
     config: DictConfig
     model: nn.Module
@@ -34,11 +34,11 @@ class Pretrained:
     def from_pretrained(
         cls, name: str | Path, revision: str | None = None, **options: object
     ) -> Self:
-        """Build from a folder that :meth:`save_pretrained` wrote, or such a repository of the Hub.
+        """Build from a folder that :meth:`save_pretrained` wrote, or from a repository of the Hub.
 
         Its config builds classes of detrex, its projects, torch.nn, torchvision, timm and
-        detectron2. One that names others runs them only with ``trust_config=True``, unless it was
-        written by this user.
+        detectron2. Code of others runs only with ``trust_config=True``, or if this user has
+        written the config.
 
         Args:
             name: the folder, or "owner/name" on the Hub (needs huggingface_hub).
@@ -46,16 +46,16 @@ class Pretrained:
             options: the class's other arguments.
 
         Raises:
-            InputError: neither such a folder nor such a repository, or one without the two files.
+            InputError: there is no such folder or repository, or it lacks one of the two files.
         """
         folder = Path(name) if Path(name).is_dir() else _download(str(name), revision)
         return cls(folder / CONFIG_FILE, folder / WEIGHTS, **options)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write ``config.yaml`` and ``model.safetensors``, all that others need.
+        """Write ``config.yaml`` and ``model.safetensors``, which :meth:`from_pretrained` reads.
 
         Raises:
-            InputError: a config with functions that a file cannot name.
+            InputError: the config has functions that a file cannot name.
         """
         text = portable_config(self.config)
         path = Path(folder) / WEIGHTS
@@ -66,15 +66,15 @@ class Pretrained:
 
 
 def portable_config(cfg: DictConfig) -> str:
-    """A config as YAML for weights that are written on their own.
+    """A config as YAML for a file that holds only the model's weights.
 
     Raises:
-        InputError: a config with functions that a file cannot name.
+        InputError: the config has functions that a file cannot name.
     """
     if not is_reproducible(cfg):
         raise InputError("the config holds lambdas or local functions: give them names in a module")
     cfg = cfg.copy()
-    cfg.train.model_ema.use_ema_weights_for_eval_only = False  # they are the model's now
+    cfg.train.model_ema.use_ema_weights_for_eval_only = False  # the model has them
     return config_yaml(cfg)
 
 

@@ -25,13 +25,13 @@ INPUTS, OUTPUTS = ["pixels", "sizes"], ["scores", "labels", "boxes"]
 
 
 def trace(detector: Detector, size: tuple[int, int] | None = None) -> ExportedProgram:
-    """The detector as a graph of standard operators: see :class:`DetectorGraph`.
+    """Return the detector's :class:`DetectorGraph` as a program of standard operators.
 
-    The batch is of any size, and so are images (with at least as many tokens as there are
-    proposals, and more than 64 pixels a side) unless ``size`` (height, width) fixes it.
+    It takes batches of any size. Images are of any size, too (more than 64 pixels a side, and at
+    least as many tokens as there are proposals), unless ``size`` (height, width) fixes it.
 
     Raises:
-        InputError: a model that is no :class:`Detector`.
+        InputError: the model is no :class:`Detector`.
     """
     if not isinstance(detector, Detector):
         raise InputError(f"a {type(detector).__name__} cannot be exported: only detrex's detectors")
@@ -46,7 +46,7 @@ def trace(detector: Detector, size: tuple[int, int] | None = None) -> ExportedPr
 
 
 def write_program(program: ExportedProgram, path: Path, about: Mapping[str, object]) -> None:
-    """Write what ``torch.export.load`` reads; ``about`` is its extra file "detrex.json"."""
+    """Write a file for ``torch.export.load``; ``about`` becomes its extra file "detrex.json"."""
     extra = {"detrex.json": json.dumps(about)}
     with atomic_write(path, "wb") as stream:
         torch.export.save(program, stream, extra_files=extra)
@@ -61,7 +61,7 @@ def write_onnx(program: ExportedProgram, path: Path, about: Mapping[str, object]
     need_package("onnxscript", "detrex[export]")
     from onnxscript.function_libs.torch_lib.ops import core
 
-    # The exporter knows sort, but not by the name of its stable form; ONNX's TopK is stable.
+    # The exporter does not know the name of the stable sort; ONNX's TopK is stable.
     stable_sort = {torch.ops.aten.sort.stable: core.aten_sort}
     converted = torch.onnx.export(
         program,

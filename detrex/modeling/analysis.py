@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from detectron2.structures import Boxes, Instances
 from detectron2.utils.analysis import FlopCountAnalysis
 from torch import Tensor, nn
 
@@ -18,6 +19,17 @@ from detrex.modeling.queries import query_count
 
 PARTS = ("backbone", "neck", "transformer.encoder", "transformer.decoder")
 REST = "heads and the rest"
+
+
+def one_image(height: int, width: int) -> list[dict]:
+    """A batch of one random image with one object."""
+    torch.manual_seed(0)
+    instances = Instances((height, width))
+    instances.gt_boxes = Boxes(torch.tensor([[0.25, 0.25, 0.75, 0.75]]) * width)
+    instances.gt_boxes.clip((height, width))
+    instances.gt_classes = torch.zeros(1, dtype=torch.int64)
+    pixels = torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
+    return [{"image": pixels, "height": height, "width": width, "instances": instances}]
 
 
 def parameters(model: nn.Module) -> tuple[int, int]:

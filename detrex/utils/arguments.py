@@ -10,11 +10,10 @@ from torch import nn
 
 
 def keep_arguments(init: Callable) -> Callable:
-    """Decorate a module's ``__init__``: its arguments are attributes, as code written for upstream
-    expects.
+    """Decorate a module's ``__init__`` so that its arguments become attributes, as in upstream.
 
-    What it sets itself, methods and modules are left alone. A subclass's argument replaces its
-    base's of the same name.
+    Attributes that it sets itself, methods and arguments that are modules are left alone. An
+    argument of a subclass replaces the one of the same name of its base.
     """
     signature = inspect.signature(init)
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -25,11 +24,11 @@ def keep_arguments(init: Callable) -> Callable:
         init(self, *args, **kwargs)
         bound = signature.bind(self, *args, **kwargs)
         bound.apply_defaults()
-        kept = self.__dict__.setdefault("_kept_arguments", set())
+        stored = self.__dict__.setdefault("_stored_arguments", set())
         for name in names:
-            free = name in kept or not hasattr(self, name)
+            free = name in stored or not hasattr(self, name)
             if free and not isinstance(bound.arguments[name], nn.Module):
-                kept.add(name)
+                stored.add(name)
                 self.__dict__[name] = bound.arguments[name]
 
     return keeping

@@ -1,4 +1,4 @@
-"""What commands have in common: kinds of numbers, and how they end when their input is wrong."""
+"""Common to all commands: argument types, and how a command ends when its input is wrong."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from detrex.utils.text import printable, printable_lines
 
 
 def write_out(record: logging.LogRecord) -> bool:
-    """A filter for handlers of logs: names in a message are a stranger's, see ``printable``."""
+    """Filter a log record: its message may hold names from strangers, see ``printable``."""
     record.msg, record.args = printable_lines(record.getMessage()), ()
     return True
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Call ``main``; an ``InputError``, or a file that the system refuses, becomes one ``error:``
-    line on stderr and exit status 2. Where nobody reads the output any more, as `head` does not,
-    the work is done all the same."""
+    """Call ``main``; an ``InputError`` or ``OSError`` of a file becomes one ``error:`` line on
+    stderr and exit status 2.
+
+    If nobody reads the output any more (``| head``), ``main`` still runs to its end.
+    """
     outlive_readers()
     logging.lastResort.addFilter(write_out)
     try:
@@ -40,13 +42,13 @@ def run_command(main: Callable[[], None]) -> None:
 
 
 def add_trust_config(parser: argparse.ArgumentParser) -> None:
-    """Add ``--trust-config``, for ``load_config``."""
+    """Add the option ``--trust-config``, for ``load_config``."""
     text = "run what a YAML config names outside of detrex and its libraries"
     parser.add_argument("--trust-config", action="store_true", help=text)
 
 
 def whole(least: int = 1) -> Callable[[str], int]:
-    """An argparse type: a whole number from ``least`` on."""
+    """Return an argparse type: a whole number from ``least`` on."""
 
     def parse(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
@@ -57,7 +59,7 @@ def whole(least: int = 1) -> Callable[[str], int]:
 
 
 def score(text: str) -> float:
-    """An argparse type: a detection's score."""
+    """Return a detection's score: an argparse type."""
     with contextlib.suppress(ValueError):
         if 0 <= float(text) <= 1:
             return float(text)

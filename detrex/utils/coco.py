@@ -18,15 +18,10 @@ from detrex.utils.errors import InputError
 from detrex.utils.text import first_few
 
 LARGEST_ID = 2**53  # ids travel through float64 arrays in COCO evaluators
-_WHOLE = {  # list -> the keys of its entries whose values are whole numbers
-    "images": {"id", "width", "height"},
-    "annotations": {"id", "image_id", "category_id"},
-    "categories": {"id"},
-}
-_FIELDS = {  # list -> what every entry needs for training
-    "categories": {"name": str},
-    "images": {"file_name": str, "width": int, "height": int},
-    "annotations": {"image_id": int, "category_id": int, "bbox": list},
+_FIELDS = {  # list -> what its entries need for training
+    "images": {"id": int, "file_name": str, "width": int, "height": int},
+    "annotations": {"id": int, "image_id": int, "category_id": int, "bbox": list},
+    "categories": {"id": int, "name": str},
 }
 _KINDS = {int: "a whole number", str: "text", list: "a list"}
 _NO_JSON = {  # first bytes of files that are something else
@@ -52,7 +47,8 @@ def read_entries(json_file: str | os.PathLike) -> CocoEntries:
         InputError: naming the file and the first entry that is wrong.
     """
     content = read_json(json_file)
-    entries = CocoEntries(*(by_id(json_file, content, *item) for item in _FIELDS.items()))
+    lists = {section: by_id(json_file, content, section, f) for section, f in _FIELDS.items()}
+    entries = CocoEntries(**lists)
     if not entries.categories or not entries.images:
         empty = "images" if entries.categories else "categories"
         raise InputError(f"{json_file}: the list {empty!r} is empty")
@@ -73,7 +69,7 @@ def read_json(json_file: str | os.PathLike) -> dict:
         InputError: with the reason why the file cannot be read or is not in COCO format.
     """
     content = _parse(json_file)
-    needed = f"it needs the lists {', '.join(_WHOLE)}"
+    needed = f"it needs the lists {', '.join(_FIELDS)}"
     if isinstance(content, list):
         results = content and isinstance(content[0], dict) and "score" in content[0]
         what = "detections, not annotations" if results else f"a list of {len(content)} entries"
@@ -126,16 +122,16 @@ def normalise(name: str | os.PathLike, content: dict) -> dict:
         InputError: a list is missing, or is not a list; the message begins with ``name``.
     """
     content.setdefault("annotations", [])
-    for section, keys in _WHOLE.items():
+    for section, fields in _FIELDS.items():
         if not isinstance(content.get(section), list):
             there = first_few([repr(key) for key in content], 6) or "nothing"
             what = "is not a list" if section in content else f"is missing, it has {there}"
             raise InputError(f"{name}: not a COCO file, the list {section!r} {what}")
+        keys = {key for key, kind in fields.items() if kind is int}
         for entry in content[section]:
-            if isinstance(entry, dict):
-                for key in keys & entry.keys():
-                    if type(entry[key]) is not int:
-                        entry[key] = whole(entry[key])
+            for key in keys & entry.keys() if isinstance(entry, dict) else ():
+                if type(entry[key]) is not int:
+                    entry[key] = whole(entry[key])
     for number, entry in enumerate(content["annotations"]):
         if isinstance(entry, dict):
             _normalise_annotation(f"{name}: annotations: entry {number}", entry)

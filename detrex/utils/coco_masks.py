@@ -1,4 +1,4 @@
-"""What a COCO segmentation, polygons or run lengths, says of its object: box and area."""
+"""Box and area of a COCO segmentation: polygons or run lengths."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from numbers import Real
 
 import numpy as np
 
-LARGEST = 2**40  # pixels of a mask
+LARGEST = 2**40  # pixels in a mask
 
 
 def mask_box(segmentation: object) -> list[float] | None:
-    """The box x, y, width, height in pixels around a segmentation; None if it is not one."""
+    """Return the box x, y, width, height in pixels around a segmentation; None if it is invalid."""
     if polygons := _polygons(segmentation):
         points = np.concatenate(polygons)
         low, high = points.min(0), points.max(0)
@@ -19,15 +19,16 @@ def mask_box(segmentation: object) -> list[float] | None:
 
 
 def mask_area(segmentation: object) -> float | None:
-    """The area of a segmentation in square pixels, polygons that overlap counted twice; None if it
-    is not one."""
+    """Return the area of a segmentation in square pixels, where overlapping polygons count twice;
+    None if it is invalid."""
     if polygons := _polygons(segmentation):
-        return sum(_polygon_area(points) for points in polygons)
+        shoelaces = (x @ np.roll(y, 1) - y @ np.roll(x, 1) for x, y in (p.T for p in polygons))
+        return sum(0.5 * abs(float(shoelace)) for shoelace in shoelaces)
     return None if (mask := _run_lengths(segmentation)) is None else mask[1]
 
 
 def _polygons(segmentation: object) -> list[np.ndarray] | None:
-    """Points (N, 2) of each polygon, a flat list of numbers being one; None if it is not one."""
+    """Return the points (N, 2) of each polygon, or of a flat list of numbers; None if invalid."""
     if not isinstance(segmentation, list) or not segmentation:
         return None
     polygons = [segmentation] if isinstance(segmentation[0], Real) else segmentation
@@ -40,16 +41,10 @@ def _polygons(segmentation: object) -> list[np.ndarray] | None:
     return points if np.isfinite(np.concatenate(points)).all() else None
 
 
-def _polygon_area(points: np.ndarray) -> float:
-    """The shoelace formula."""
-    x, y = points.T
-    return 0.5 * abs(float(x @ np.roll(y, 1) - y @ np.roll(x, 1)))
-
-
 def _run_lengths(segmentation: object) -> tuple[list[float], float] | None:
-    """Box and area of a mask in run-length encoding, compressed (text) or not (a list).
+    """Return box and area of a run-length mask, compressed (text) or not (a list); None if invalid.
 
-    Decoded here: pycocotools writes behind its memory, or divides by zero, for odd ones.
+    Not by pycocotools, which writes outside its memory, or divides by zero, for invalid ones.
     """
     if not isinstance(segmentation, dict):
         return None
@@ -76,8 +71,11 @@ def _naturals(values: object) -> bool:
 
 
 def _uncompressed(text: str) -> list[int] | None:
-    """Run lengths from COCO's text: six bits a character, from "0" on, the lowest bits first, one
-    of them for "goes on"; from the fourth on, the difference to the one but last."""
+    """Return run lengths from COCO's text; None if it is invalid.
+
+    A character is "0" plus six bits: five of a number, lowest first, and one that says that the
+    number goes on. From the fourth on, a number is the difference to the last but one.
+    """
     counts, value, shift = [], 0, 0
     for code in text.encode(errors="replace"):
         bits = code - 48

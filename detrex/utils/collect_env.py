@@ -1,4 +1,4 @@
-"""Print what a bug report or a benchmark needs to know about this machine.
+"""Print what a bug report or a benchmark has to say about this machine.
 
 python -m detrex.utils.collect_env
 """
@@ -22,26 +22,28 @@ PACKAGES = (
 
 
 def environment() -> dict[str, str]:
-    """Versions, hardware and which paths compute attention and the criterion; no names or folders.
+    """Return versions, hardware, and which code computes attention and assignment.
+
+    It holds no names of users or folders.
 
     Raises:
-        InputError: ``DETREX_ATTENTION`` asks for a path that cannot run here.
+        InputError: ``DETREX_ATTENTION`` names an implementation that cannot run here.
     """
-    found = {"python": platform.python_version(), "system": platform.system()}
-    found |= {**dict.fromkeys(PACKAGES, "not installed"), **package_versions()}
-    found["cpu"] = f"{_cpu()}, {torch.get_num_threads()} threads"
+    facts = {"python": platform.python_version(), "system": platform.system()}
+    facts |= {**dict.fromkeys(PACKAGES, "not installed"), **package_versions()}
+    facts["cpu"] = f"{_cpu()}, {torch.get_num_threads()} threads"
     for i in range(torch.cuda.device_count()):
-        found[f"gpu {i}"] = f"{torch.cuda.get_device_name(i)}, CUDA {torch.version.cuda}"
-    return found | _attention() | _criterion()
+        facts[f"gpu {i}"] = f"{torch.cuda.get_device_name(i)}, CUDA {torch.version.cuda}"
+    return facts | _attention() | _criterion()
 
 
 def package_versions() -> dict[str, str]:
-    """Those of ``PACKAGES`` that are installed."""
-    found = {}
+    """Return the versions of those of ``PACKAGES`` that are installed."""
+    versions = {}
     for package in PACKAGES:
         with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+            versions[package] = version(package)
+    return versions
 
 
 def _cpu() -> str:
@@ -52,13 +54,13 @@ def _cpu() -> str:
 
 
 def _attention() -> dict[str, str]:
-    # Imported here: utils is below layers, and only this command looks up.
+    # Imported here: utils is below layers in the order of imports.
     from detrex.layers.ms_deform_attn import attention_path, native
 
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-    found = {f"attention on {d}": attention_path(d, torch.float32) for d in devices}
+    paths = {f"attention on {d}": attention_path(d, torch.float32) for d in devices}
     why = native.why_unavailable(torch.float32)
-    return found | ({"no C kernel": why} if why else {})
+    return paths | ({"no C kernel": why} if why else {})
 
 
 def _criterion() -> dict[str, str]:

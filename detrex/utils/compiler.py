@@ -21,19 +21,23 @@ TIMEOUT = 60  # seconds; each file takes less than one
 
 
 class CompileError(Exception):
-    """The library cannot be had on this machine; the message says why, in one line."""
+    """The library cannot be compiled or loaded here; the message says why in one line."""
 
 
-def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/detrex``, or ``~/.cache/detrex``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "detrex"
+@functools.cache
+def library_or_reason(source: Path, *defines: str) -> ctypes.CDLL | str:
+    """Return the library, or why there is none; a failed build is not repeated in this process."""
+    try:
+        return load_library(source, *defines)
+    except CompileError as error:
+        return str(error)
 
 
 def load_library(source: Path, *defines: str) -> ctypes.CDLL:
-    """The shared library of a C file, compiled with ``-D<define>``s unless the cache has it.
+    """Return the shared library of a C file, compiled with ``-D<define>``s or from the cache.
 
     Raises:
-        CompileError: no compiler, no place to write, or a compiler that fails.
+        CompileError: there is no compiler, it fails, or the cache cannot be written.
     """
     try:
         flags = [*FLAGS, *(f"-D{define}" for define in defines), *_vector_flags()]
@@ -47,39 +51,21 @@ def load_library(source: Path, *defines: str) -> ctypes.CDLL:
         raise CompileError(f"{source.name} cannot be built or loaded: {error}") from None
 
 
-@functools.cache
-def library_or_reason(source: Path, *defines: str) -> ctypes.CDLL | str:
-    """The library, or why there is none: a failed build is not tried again in this process."""
-    try:
-        return load_library(source, *defines)
-    except CompileError as error:
-        return str(error)
-
-
-def call_c(function: Callable, *arguments: Tensor | list | float | None) -> None:
-    """Call a function of a library with tensors and None as pointers, whole numbers as int64,
-    others as float, and a list as an array of what its entries are."""
-    function(*map(_as_c, arguments))
-
-
-def _as_c(argument: Tensor | list | float | None) -> object:
-    if isinstance(argument, list):
-        fields = [_as_c(field) for field in argument]
-        return (type(fields[0]) * len(fields))(*fields)
-    if isinstance(argument, int | float):
-        return (ctypes.c_int64 if isinstance(argument, int) else ctypes.c_float)(argument)
-    return ctypes.c_void_p(None if argument is None else argument.data_ptr())
+def cache_folder() -> Path:
+    """Return ``$XDG_CACHE_HOME/detrex``, or ``~/.cache/detrex``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "detrex"
 
 
 def _vector_flags() -> list[str]:
-    """AVX2 where this CPU has it: the cache may be on a disk shared with other machines."""
+    """Return the flags of AVX2, if this CPU has it; not ``-march=native``, as machines may share
+    the cache."""
     cpu = Path("/proc/cpuinfo")
     words = set(cpu.read_text(encoding="utf-8").split()) if cpu.exists() else set()
     return ["-mavx2", "-mfma"] if {"avx2", "fma"} <= words else []
 
 
 def _compile(source: Path, flags: list[str], library: Path) -> None:
-    """Write ``library``; processes that race each write their own file and rename it."""
+    """Compile into ``library``; concurrent processes write separate files and rename them."""
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
         raise CompileError(f"no C compiler found (looked for {', '.join(COMPILERS)})")
@@ -100,3 +86,18 @@ def _compile(source: Path, flags: list[str], library: Path) -> None:
         raise CompileError(f"{Path(compiler).name} took more than {TIMEOUT} s") from None
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def call_c(function: Callable, *arguments: Tensor | list | float | None) -> None:
+    """Call a C function: tensors and None become pointers, integers int64, other numbers float, and
+    a list an array of the type of its entries."""
+    function(*map(_as_c, arguments))
+
+
+def _as_c(argument: Tensor | list | float | None) -> object:
+    if isinstance(argument, list):
+        fields = [_as_c(field) for field in argument]
+        return (type(fields[0]) * len(fields))(*fields)
+    if isinstance(argument, int | float):
+        return (ctypes.c_int64 if isinstance(argument, int) else ctypes.c_float)(argument)
+    return ctypes.c_void_p(None if argument is None else argument.data_ptr())

@@ -1,4 +1,4 @@
-"""A page of images with their true and predicted boxes, to look at."""
+"""A picture of many images with their true and predicted boxes, to look at."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ LEGEND = ((TRUTH, "ground truth"), (PREDICTION, "prediction, score"))
 
 @dataclass
 class SheetItem:
-    """One tile: an RGB image, true boxes (xyxy pixels, label), predicted ones with a score, and
-    any others with a colour of their own."""
+    """One tile: an RGB image, true boxes (xyxy pixels, label), predicted boxes (box, label, score)
+    and any others (box, label, colour)."""
 
     image: Image.Image
     truth: Sequence[tuple[Sequence[float], str]] = ()
@@ -41,11 +41,18 @@ def contact_sheet(
     title: str = "",
     legend: Sequence[tuple[str, str]] = LEGEND,
 ) -> None:
-    """Write the items as a grid to ``path``, with a line of legend (colour, meaning) and title on
-    top; the ending says the format.
+    """Write the items as a grid of images, under a line with the legend and the title.
 
-    ``tile`` is the side of the square an image is fitted into, pixels. Raises InputError when
-    there is nothing to show, or for an ending that is no picture's.
+    Args:
+        items: the images with their boxes.
+        path: of the picture; its ending says the format.
+        columns: of the grid, at most.
+        tile: pixels; side of the square into which an image is fitted.
+        title: cut if there is no room.
+        legend: (colour, meaning) of boxes.
+
+    Raises:
+        InputError: no items, or an ending of no picture format.
     """
     kind = Image.registered_extensions().get(Path(path).suffix.lower())
     if kind not in Image.SAVE:
@@ -68,15 +75,8 @@ def contact_sheet(
         sheet.save(stream, format=kind)
 
 
-@functools.cache
-def letters(size: int) -> ImageFont.FreeTypeFont:
-    """A font of Latin, Greek and Cyrillic letters, ``size`` pixels high; PIL's own has ASCII's."""
-    path = os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
-    return ImageFont.truetype(path, size)
-
-
 def _header(draw: ImageDraw.ImageDraw, legend: Sequence[tuple[str, str]], title: str) -> None:
-    """The legend, then the title: a narrow sheet cuts the title, never the legend."""
+    """Draw the legend, then the title: a narrow sheet cuts the title, not the legend."""
     font = letters(FONT_SIZE + 2)
     x = MARGIN
     for color, meaning in legend:
@@ -86,12 +86,27 @@ def _header(draw: ImageDraw.ImageDraw, legend: Sequence[tuple[str, str]], title:
     draw.text((x, 15), printable(title), TEXT, font, anchor="lm")
 
 
-def draw_item(item: SheetItem, side: int) -> Image.Image:
-    """The image with its boxes, its longer side ``side`` pixels.
+@functools.cache
+def letters(size: int) -> ImageFont.FreeTypeFont:
+    """Return a font with Latin, Greek and Cyrillic letters, ``size`` pixels high; PIL's own has
+    only ASCII."""
+    path = os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    return ImageFont.truetype(path, size)
 
-    Truth is green with its label under the box, predictions are orange with label and score above.
-    Boxes are drawn at the final size, so that lines stay sharp; on pictures larger than a tile
-    lines and labels grow with it.
+
+def draw_found(
+    image: Image.Image, predictions: Sequence[tuple[Sequence[float], str, float]]
+) -> Image.Image:
+    """Return the image with predicted boxes (xyxy pixels, label, score), enlarged to at least
+    ``MIN_SIDE``."""
+    return draw_item(SheetItem(image, predictions=predictions), max(MIN_SIDE, *image.size))
+
+
+def draw_item(item: SheetItem, side: int) -> Image.Image:
+    """Return the image with its boxes, its longer side ``side`` pixels.
+
+    Truth is green with the label under the box, predictions are orange with label and score above.
+    Boxes are drawn after resizing, so that lines are sharp; lines and letters grow with ``side``.
     """
     text = max(FONT_SIZE, side // 50)
     scale = side / max(item.image.size)
@@ -105,18 +120,10 @@ def draw_item(item: SheetItem, side: int) -> Image.Image:
     return tile
 
 
-def draw_found(
-    image: Image.Image, predictions: Sequence[tuple[Sequence[float], str, float]]
-) -> Image.Image:
-    """The image with predicted boxes (xyxy pixels, label, score), enlarged to at least
-    ``MIN_SIDE``."""
-    return draw_item(SheetItem(image, predictions=predictions), max(MIN_SIDE, *image.size))
-
-
 def _box(
     tile: Image.Image, box: list[float], color: str, label: str, text: int, above: bool = True
 ) -> None:
-    """A box with its label on a coloured plate, shifted into the tile where it would stick out.
+    """Draw a box and its label on a coloured plate, which is shifted into the tile.
 
     ``text``: height of the letters in pixels.
     """

@@ -1,4 +1,4 @@
-"""Questions about the process group that also have an answer without one."""
+"""The process group's size and means over it, which also work without one."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ def is_dist_avail_and_initialized() -> bool:
 
 
 def get_world_size() -> int:
-    """Number of processes, 1 without a process group."""
+    """Return the number of processes, 1 without a process group."""
     return dist.get_world_size() if is_dist_avail_and_initialized() else 1
 
 
 def mean_over_ranks(value: float | torch.Tensor, device: torch.device) -> torch.Tensor:
-    """The mean of a number over all processes, as a scalar tensor; every rank must call it."""
+    """Return the mean of a number over all processes, a scalar tensor; every rank must call it."""
     if isinstance(value, torch.Tensor):
         mean = value.detach().clone()
     else:
-        mean = torch.full((), float(value), device=device)  # torch.tensor waits for the device
+        mean = torch.full((), float(value), device=device)  # torch.tensor would wait for the device
     if is_dist_avail_and_initialized():
         dist.all_reduce(mean)
         mean /= get_world_size()

@@ -1,4 +1,4 @@
-"""The exceptions that mean "the input is wrong", as opposed to "the program is wrong"."""
+"""Exceptions that mean that the input is wrong, not the program."""
 
 from detrex.utils.text import printable
 
@@ -6,21 +6,21 @@ from detrex.utils.text import printable
 class InputError(ValueError):
     """A config, command line, data set or checkpoint that cannot be used.
 
-    The message is one line that names the file, key or value and says what to do; the command
-    line prints it without a traceback and exits with status 2. Names that it holds may be a
-    stranger's: characters that a terminal would obey are written out.
+    The message is one line that names the file, key or value and says what to do; a command prints
+    it without a traceback and exits with status 2. Control characters in it are escaped: names in
+    it may come from strangers.
     """
 
     def __init__(self, message: object = "") -> None:
         text = str(message)
-        if text.startswith("Caught "):  # torch wraps the traceback of a loading process around it
+        if text.startswith("Caught "):  # with the traceback of a loading process, by torch
             text = text.strip().splitlines()[-1].partition("Error: ")[2]
         super().__init__(printable(text))
 
 
 class StorageError(InputError):
-    """A file that could not be read because disk or network failed; it may be sound."""
+    """A file that could not be read because disk or network failed; it may be intact."""
 
 
 class AssertedError(InputError, AssertionError):
-    """An input error where upstream has an ``assert``: code that catches either one works."""
+    """An input error where upstream has an ``assert``; code may catch either one."""

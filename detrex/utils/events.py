@@ -1,4 +1,4 @@
-"""Where the numbers of a training run go."""
+"""Writers of a training run's numbers: the log and Weights & Biases."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from fvcore.common.history_buffer import HistoryBuffer
 from omegaconf import DictConfig, OmegaConf
 
 logger = logging.getLogger(__name__)
-# The last layer's losses of the primary queries; the others go to the metrics files only.
+# Losses of the last layer's primary queries; the others are only in the metrics files.
 _MAIN_LOSS = re.compile(r"total_loss|loss_[a-z]+")
 
 
 class BoundedStorage(EventStorage):
-    """Keeps the last ``length`` values of each scalar: a run of weeks must not grow. The writers
-    look back over 1,000 at most; what they wrote stays in their files."""
+    """An event storage with the last ``length`` values of each scalar only, so that a run of weeks
+    does not fill the memory. Writers look back over 1,000 values at most."""
 
     def __init__(self, start_iter: int = 0, length: int = 1000) -> None:
         super().__init__(start_iter)
@@ -39,19 +39,19 @@ class ConsoleWriter(EventWriter):
         self.max_iter = max_iter
 
     def write(self) -> None:
-        """Log the line; nothing after the last iteration or before the first number."""
+        """Log the line, unless there are no numbers yet or the run is over."""
         storage = get_event_storage()
         latest = {name: value for name, (value, _) in storage.latest().items()}
         if storage.iter >= self.max_iter or "total_loss" not in latest:
             return
         losses = [f"{k} {v:.4g}" for k, v in latest.items() if _MAIN_LOSS.fullmatch(k)]
-        parts = [f"iter {storage.iter + 1}/{self.max_iter}", self._time_left(storage), *losses]
-        parts += [f"lr {latest['lr']:.3g}"] if "lr" in latest else []
-        parts += [f"{latest['time']:.3f} s/it"] if "time" in latest else []
-        parts += [f"data {latest['data_time']:.3f} s"]
+        fields = [f"iter {storage.iter + 1}/{self.max_iter}", self._time_left(storage), *losses]
+        fields += [f"lr {latest['lr']:.3g}"] if "lr" in latest else []
+        fields += [f"{latest['time']:.3f} s/it"] if "time" in latest else []
+        fields += [f"data {latest['data_time']:.3f} s"]
         if torch.cuda.is_available():
-            parts.append(f"max_mem {torch.cuda.max_memory_allocated() / 2**20:.0f}M")
-        logger.info("  ".join(part for part in parts if part))
+            fields.append(f"max_mem {torch.cuda.max_memory_allocated() / 2**20:.0f}M")
+        logger.info("  ".join(filter(None, fields)))
 
     def _time_left(self, storage: EventStorage) -> str:
         try:
@@ -76,7 +76,7 @@ class WandbWriter(EventWriter):
         self._run = wandb.init(config=settings, **settings["wandb"]["params"])
 
     def write(self) -> None:
-        """Send what is new since the last call."""
+        """Send the scalars that are new since the last call."""
         latest = get_event_storage().latest_with_smoothing_hint()
         new = {name: (v, step) for name, (v, step) in latest.items() if step > self._last_write}
         if not new:
@@ -90,5 +90,5 @@ class WandbWriter(EventWriter):
 
 
 def wandb_installed() -> bool:
-    """Whether the optional package is there."""
+    """Whether the package is installed."""
     return find_spec("wandb") is not None

@@ -16,8 +16,8 @@ from detrex.utils.errors import InputError
 def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
     """Open a temporary file beside ``path`` that replaces it only when the block ends well.
 
-    Parent folders are created. On an exception the temporary file is removed and whatever stood
-    at ``path`` stays as it was. ``mode`` is "w" (UTF-8 text) or "wb".
+    Parent folders are created. On an exception the temporary file is removed and ``path`` stays as
+    it was. ``mode`` is "w" (UTF-8 text) or "wb".
 
     Raises:
         InputError: see :func:`check_writable`.
@@ -30,7 +30,8 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.umask(mask := os.umask(0))  # it can only be read by setting it
+        os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -38,10 +39,10 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
 
 
 def check_writable(path: str | os.PathLike) -> Path:
-    """Return ``path`` if a file can be written there; for use before the work that it is to hold.
+    """Check, before the work of making its content, that a file can be written; return its path.
 
     Raises:
-        InputError: it is a folder or a device, lies in a file, or nobody may write there.
+        InputError: it is a folder or a device, is below a file, or may not be written.
     """
     path = Path(path)
     if path.is_dir():
@@ -54,9 +55,3 @@ def check_writable(path: str | os.PathLike) -> Path:
     if not os.access(above, os.W_OK):
         raise InputError(f"{path} cannot be written: no permission to write in {above}")
     return path
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,8 +1,8 @@
-"""Opening images: one place for training, evaluation, prediction, checks and pictures.
+"""Opening images, for training, evaluation, prediction, checks and pictures.
 
-Whoever made the file: only formats that PIL decodes in its own process are tried (PIL would start
-Ghostscript for an EPS file named a.jpg), only regular files are opened (a FIFO waits for ever),
-and sizes are bounded before memory is taken.
+Files may come from strangers. Only formats that PIL decodes in this process are tried (it would
+start Ghostscript for an EPS file named a.jpg), only regular files are opened (a FIFO waits for
+ever), and sizes are bounded before memory is allocated.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from detrex.utils.errors import InputError, StorageError
 ENDINGS = set(
     ".jpg .jpeg .jpe .jfif .png .apng .bmp .dib .gif .webp .tif .tiff .ppm .pgm .pbm .pnm .jp2 "
     ".avif".split()
-)  # of files that are images; compared in lower case
-MAX_BYTES = 2**29  # of a file; more than any sound one of as many pixels as PIL allows
-WAITS = (0.1, 1.0, 5.0)  # seconds before storage that failed is asked again
-TIMEOUT = 30  # seconds that a server may keep silent
+)  # of image files, in lower case
+MAX_BYTES = 2**29  # of a file; no intact image of as many pixels as PIL allows has more
+WAITS = (0.1, 1.0, 5.0)  # seconds before the next try, after storage failed
+TIMEOUT = 30  # seconds without an answer of a server
 _FORMATS = "JPEG PNG BMP DIB GIF WEBP TIFF PPM JPEG2000 AVIF".split()
 _TRANSIENT = {
     getattr(errno, name)
@@ -40,7 +40,7 @@ _TRANSIENT = {
     ).split()
     if hasattr(errno, name)  # not every system has every one
 }
-# How files that are met under an image's name begin, in lower case: pictures, then others.
+# First bytes, in lower case, of files that are often named like images: pictures, then others.
 _PICTURES = {
     b"%!ps": "an EPS file",
     b"\xc5\xd0\xd3\xc6": "an EPS file",
@@ -65,16 +65,16 @@ T = TypeVar("T")
 
 
 def from_file(path: str | os.PathLike, decode: Callable[[BinaryIO], T]) -> T:
-    """What ``decode`` makes of a file's stream; storage that fails for a moment is asked again.
+    """Return what ``decode`` makes of a file's stream, after several tries if the storage fails.
 
     Args:
-        path: of a regular file; or an address: http, https, ftp, what else ``PathManager`` knows.
+        path: a regular file, or an address: http, https, ftp or another of ``PathManager``'s.
         decode: reads the stream from its start; called again after a failure.
 
     Raises:
-        StorageError: a failure of disk or network that lasts.
+        StorageError: disk or network keep failing.
         InputError: no regular file, or one of more than ``MAX_BYTES``.
-        Exception: what the file system (no such file, no permission) or ``decode`` raises.
+        Exception: of the file system (no such file, no permission) or of ``decode``.
     """
     for wait in (*WAITS, None):
         try:
@@ -108,26 +108,8 @@ def _stream(name: str) -> BinaryIO:
     return open(name, "rb")
 
 
-def check_regular(path: str | os.PathLike, limit: float = float("inf")) -> None:
-    """Raise InputError for anything but a regular file of up to ``limit`` bytes; OSError for a
-    path that is not there. Nothing is opened: a FIFO would wait for a writer."""
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):
-        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
-        raise InputError(f"{path}: {kinds.get(stat.S_IFMT(status.st_mode), 'a device')}, no file")
-    if status.st_size > limit:
-        raise _too_large(path, status.st_size, limit)
-
-
-def _too_large(path: object, size: float, limit: float) -> InputError:
-    return InputError(
-        f"{path}: {size / 2**20:.0f} MiB, images may have {limit / 2**20:.0f}: is it an image? "
-        "Convert or cut it"
-    )
-
-
 def _fetch(address: str) -> bytes:
-    """The content behind an address, kept nowhere: caches mix up servers and paths."""
+    """Return the content at an address. It is not cached: caches mix up servers and paths."""
     try:
         request = urllib.request.Request(address, headers={"User-Agent": "detrex"})
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
@@ -143,10 +125,32 @@ def _fetch(address: str) -> bytes:
     return content
 
 
-def opened(stream: BinaryIO) -> Image.Image:
-    """PIL's image of a stream, its first frame, not yet decoded.
+def check_regular(path: str | os.PathLike, limit: float = float("inf")) -> None:
+    """Check, without opening it, that a path is a regular file: to open a FIFO waits for a writer.
 
-    Raises UnidentifiedImageError, which says what it is instead, and what PIL's readers raise.
+    Raises:
+        InputError: it is something else, or has more than ``limit`` bytes.
+        OSError: there is nothing at the path.
+    """
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+        raise InputError(f"{path}: {kinds.get(stat.S_IFMT(status.st_mode), 'a device')}, no file")
+    if status.st_size > limit:
+        raise _too_large(path, status.st_size, limit)
+
+
+def _too_large(path: object, size: float, limit: float) -> InputError:
+    return InputError(
+        f"{path}: {size / 2**20:.0f} MiB, images may have {limit / 2**20:.0f}: is it an image? "
+        "Convert or cut it"
+    )
+
+
+def opened(stream: BinaryIO) -> Image.Image:
+    """Return PIL's image of a stream, its first frame, not yet decoded.
+
+    Raises UnidentifiedImageError, saying what the file is instead, and the errors of PIL's readers.
     """
     try:
         return Image.open(stream, formats=_formats())
@@ -161,13 +165,8 @@ def _formats() -> list[str]:
     return [name for name in _FORMATS if name in Image.OPEN]  # AVIF: since Pillow 11.3
 
 
-def forget_other_formats() -> None:
-    """Take from PIL, for the rest of the process, the formats that are not opened here."""
-    Image.ID[:] = _formats()
-
-
 def _kind(head: bytes) -> str:
-    """What a file is that PIL does not open, by its first bytes."""
+    """Return what a file is that PIL does not open, by its first bytes."""
     if not head:
         return "the file is empty"
     for name in _formats():
@@ -185,8 +184,89 @@ def _kind(head: bytes) -> str:
     return "no format that is decoded here: JPEG and PNG always are"
 
 
+def forget_other_formats() -> None:
+    """Remove from PIL, for the rest of the process, the formats that are not opened here."""
+    Image.ID[:] = _formats()
+
+
+def orientation(image: Image.Image) -> object:
+    """Return the EXIF orientation in a file (without EXIF, XMP's), or None.
+
+    In odd files it is none of 1 to 8, or no number.
+    """
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation)
+    except Exception as error:  # damaged EXIF data raises many types
+        if isinstance(error, OSError) and error.errno:
+            raise  # the storage failed
+        return None
+
+
+def upright_8bit(image: Image.Image) -> Image.Image:
+    """Return the image decoded and upright by its EXIF data; of 16-bit grey the upper 8 bits.
+
+    PIL's own conversion would cut 16-bit pixels at 255. Raises the errors of PIL's decoders, and
+    ValueError for pixels of 32 bits.
+    """
+    image.load()  # first: the suppression below would hide a failure, which leaves black rows
+    with contextlib.suppress(Exception):
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError("pixels of 32 bits have no known range: convert the file to 8 bits")
+    return image
+
+
+def open_image(path: str | os.PathLike) -> Image.Image:
+    """Return the image in RGB, upright by its EXIF data. Raises InputError if it is unreadable."""
+    try:
+        return from_file(path, lambda stream: upright_8bit(opened(stream)).convert("RGB"))
+    except InputError:
+        raise
+    except Exception as error:  # decoders raise anything: OSError, SyntaxError, IndexError ...
+        raise unreadable(path, error) from error
+
+
+def unreadable(name: object, error: Exception) -> InputError:
+    """Return the error to raise for an exception of any type while an image was read."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return InputError(f"{name}: not a readable image ({' '.join(str(reason).split())})")
+
+
+def image_fault(path: str | os.PathLike) -> str:
+    """Return why an image cannot be read, "" if it can."""
+    try:
+        open_image(path)
+    except InputError as error:
+        return str(error).removeprefix(f"{path}: ")
+    return ""
+
+
+def image_size(path: str | os.PathLike) -> tuple[int, int] | None:
+    """Return width and height of an image, upright by its EXIF data; None if it does not open.
+
+    Mostly the header is enough. Raises StorageError if the storage fails.
+    """
+    try:
+        return from_file(path, lambda stream: _upright_size(opened(stream)))
+    except StorageError:
+        raise
+    except _DECODERS_RAISE:
+        return None
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    if image.format == "TIFF":  # PIL turns it at opening or at decoding, by its version
+        return upright_8bit(image).size
+    exif = any("exif" in str(key).lower() or "xmp" in str(key).lower() for key in image.info)
+    # PIL decodes a whole PNG to look for EXIF data after the pixels, where few have any.
+    turned = (exif or image.format != "PNG") and orientation(image) in (5, 6, 7, 8)
+    return image.size[::-1] if turned else image.size
+
+
 def is_image(path: str | os.PathLike) -> bool:
-    """Whether a file is meant to be an image: by its ending, or as it begins as one does."""
+    """Whether a file is meant to be an image, by its ending or its first bytes."""
     if os.path.splitext(path)[1].lower() in ENDINGS:
         return True
     try:
@@ -200,77 +280,3 @@ def is_image(path: str | os.PathLike) -> bool:
         raise
     except Exception:  # not a file, no permission, or whatever PIL's readers raise
         return False
-
-
-def orientation(image: Image.Image) -> object:
-    """EXIF orientation (XMP's, where there is no EXIF) as it is in the file; None if there is none.
-
-    It is not always one of 1 to 8, nor a number.
-    """
-    try:
-        return image.getexif().get(ExifTags.Base.Orientation)
-    except Exception as error:  # damaged EXIF data raises many types
-        if isinstance(error, OSError) and error.errno:
-            raise  # the storage's
-        return None
-
-
-def upright_8bit(image: Image.Image) -> Image.Image:
-    """The image decoded, turned as its EXIF data says, 16-bit grey by its upper 8 bits.
-
-    PIL's own conversion cuts pixels of more than 8 bits at 255. EXIF data that cannot be read
-    turns nothing. Raises what PIL's decoders raise, and ValueError for pixels of 32 bits.
-    """
-    image.load()  # first: a failure while EXIF is looked for would be hidden, with black rows left
-    with contextlib.suppress(Exception):
-        image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError("pixels of 32 bits have no known range: convert the file to 8 bits")
-    return image
-
-
-def unreadable(name: object, error: Exception) -> InputError:
-    """Return what to raise instead of what reading an image raised."""
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-    return InputError(f"{name}: not a readable image ({' '.join(str(reason).split())})")
-
-
-def open_image(path: str | os.PathLike) -> Image.Image:
-    """The image in RGB, turned as its EXIF data says. Raises InputError if it cannot be read."""
-    try:
-        return from_file(path, lambda stream: upright_8bit(opened(stream)).convert("RGB"))
-    except InputError:
-        raise
-    except Exception as error:  # decoders raise anything: OSError, SyntaxError, IndexError ...
-        raise unreadable(path, error) from error
-
-
-def image_fault(path: str | os.PathLike) -> str:
-    """Why an image cannot be read; empty if it can. Raises StorageError as :func:`open_image`."""
-    try:
-        open_image(path)
-    except InputError as error:
-        return str(error).removeprefix(f"{path}: ")
-    return ""
-
-
-def image_size(path: str | os.PathLike) -> tuple[int, int] | None:
-    """Width and height of an image turned as its EXIF data says, mostly from its header; None if
-    it does not open. Raises StorageError where the storage does not answer."""
-    try:
-        return from_file(path, lambda stream: _upright_size(opened(stream)))
-    except StorageError:
-        raise
-    except _DECODERS_RAISE:
-        return None
-
-
-def _upright_size(image: Image.Image) -> tuple[int, int]:
-    if image.format == "TIFF":  # turned when opened or when decoded, by PIL's version
-        return upright_8bit(image).size
-    told = any("exif" in str(key).lower() or "xmp" in str(key).lower() for key in image.info)
-    # PIL decodes a PNG whole to look for EXIF data behind the pixels, where few have any.
-    turned = (told or image.format != "PNG") and orientation(image) in (5, 6, 7, 8)
-    return image.size[::-1] if turned else image.size

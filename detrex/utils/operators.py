@@ -1,6 +1,6 @@
-"""Counting what a piece of code asks of the device: the same on a CPU as on a GPU, and no clock.
+"""Counting operators and host synchronisations, with the same result on a CPU as on a GPU.
 
-A GPU is kept waiting by many small operators and by every value that the host reads back.
+Many small operators, and every value that the host reads back, keep a GPU waiting.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-# Operators whose result, or its size, the host must know before it can go on.
+# Operators whose result, or whose result's size, the host must know before it goes on.
 _WAITING = {
     "_local_scalar_dense",
     "_unique",
@@ -54,7 +54,7 @@ class OperatorCounter:
             mode.__exit__(*error)
 
     def totals(self) -> dict[str, int]:
-        """Both sums, by name."""
+        """Return both sums by name."""
         return {"operators": self.operators.total(), "syncs": self.syncs.total()}
 
 
@@ -75,7 +75,7 @@ class _Dispatch(TorchDispatchMode):
 
 
 class _Calls(TorchFunctionMode):
-    """Copies to the host, which are no operators where the tensors are there already."""
+    """Counts copies to the host, which are no operators if the tensors are there already."""
 
     def __init__(self, counter: OperatorCounter) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class _Calls(TorchFunctionMode):
     ) -> object:
         if function in _TO_HOST:
             self._counter.syncs[_TO_HOST[function]] += 1
-        # A device object may be the model's own: only the literal is surely the host.
+        # A device object may be the model's device; only the literal is surely the host.
         elif function is Tensor.to and "cpu" in [a for a in args[1:] if isinstance(a, str)]:
             self._counter.syncs["to cpu"] += 1
         return function(*args, **(kwargs or {}))

@@ -8,11 +8,11 @@ from detrex.utils.errors import InputError
 
 
 def need_package(module: str, requirement: str) -> None:
-    """Make sure that a package can be imported.
+    """Check that a package can be imported.
 
     Args:
         module: its name in Python.
-        requirement: what pip installs it by.
+        requirement: its name for pip.
 
     Raises:
         InputError: it is not installed.

@@ -1,4 +1,4 @@
-"""YAML as data: no code, no environment, and bounds on what a short text may become."""
+"""YAML read as data: no code, no environment variables, and bounds on the size of the result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from detrex.utils.errors import InputError
 from detrex.utils.small_files import read_text
 from detrex.utils.text import first_line
 
-DEEPEST = 100  # levels of lists and mappings in each other
+DEEPEST = 100  # levels of nested lists and mappings
 MOST = 100_000  # values and keys, each alias counted as often as it is used
 LONGEST_NUMBER = 100  # characters; "1:1:1:..." takes time that grows with the square
 _TOO_DEEP = f"nested more than {DEEPEST} levels deep"
@@ -18,20 +18,20 @@ _TOO_MANY = f"more than {MOST:,} values with its aliases written out"
 
 
 def read_yaml(path: str | os.PathLike) -> dict:
-    """The mapping that a YAML file holds; an empty file holds an empty one.
+    """Return the mapping in a YAML file; {} for an empty file.
 
-    Tags of Python's name no code: ``!!python/name:a.b`` becomes the text "a.b", a tuple a list.
+    Python's tags run no code: ``!!python/name:a.b`` becomes the text "a.b", a tuple a list.
     Interpolations stay text.
 
     Raises:
-        InputError: it cannot be read, is not YAML, holds something else than a mapping, or more
-            than ``MOST`` values, ``DEEPEST`` levels or 1 MiB.
+        InputError: it cannot be read, is not YAML, is no mapping, or has more than ``MOST`` values,
+            ``DEEPEST`` levels or 1 MiB.
     """
     try:
         content = yaml.load(read_text(path), _PlainLoader)
     except InputError:
         raise
-    except Exception as error:  # a value that is not what its tag says raises many types
+    except Exception as error:  # values that contradict their tags raise many types
         raise InputError(f"{path}: not YAML that can be used ({yaml_fault(error)})") from None
     if content is not None and not isinstance(content, dict):
         raise InputError(f"{path}: holds a {type(content).__name__}, not keys and values")
@@ -59,17 +59,17 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
-    """How many values a node becomes once its aliases are written out, and their depth."""
+    """Return how many values a node has with its aliases written out, and how deep they nest."""
     if id(node) in known:
-        _check(known[id(node)] is not None, "an alias stands for what it is a part of")
+        _check(known[id(node)] is not None, "an alias stands for a value that contains it")
         return known[id(node)]
     known[id(node)], size, depth = None, 1, 0
     if isinstance(node, yaml.ScalarNode):
         is_text = node.tag == yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG
         _check(is_text or len(node.value) <= LONGEST_NUMBER, f"{node.value:.20}... is too long")
     else:
-        for part in node.value:
-            for child in part if isinstance(part, tuple) else (part,):
+        for item in node.value:
+            for child in item if isinstance(item, tuple) else (item,):  # (key, value) of a mapping
                 count, below = _measure(child, known)
                 size, depth = size + count, max(depth, below)
     _check(size <= MOST, _TOO_MANY)
@@ -95,7 +95,7 @@ _PlainLoader.add_multi_constructor("tag:yaml.org,2002:python/", _as_plain)
 
 
 def yaml_fault(error: Exception) -> str:
-    """What a YAML parser says, with its line, in one line."""
+    """Return a YAML parser's message in one line, with the line of the file."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         return f"line {error.problem_mark.line + 1}: {first_line(error.problem)}"
     if isinstance(error, yaml.YAMLError):

@@ -1,4 +1,4 @@
-"""The signals by which a cluster or a user asks a run to stop, and who listens to them."""
+"""The signals by which a cluster or a user stops a run, and which process obeys them."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from collections.abc import Callable
 # SIGINT: Ctrl-C, which a terminal sends to all processes of the run; SIGHUP: the terminal is gone.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP)
 _OFTEN_IGNORED = (signal.SIGINT, signal.SIGHUP)  # in the background, under nohup
-_GLANCE = 1.0  # seconds between two looks for the parent
+_PERIOD = 1.0  # seconds between two checks of the parent
 
 
 def heeded_signals() -> list[signal.Signals]:
-    """Return the stop signals, without Ctrl-C and SIGHUP where this process was started to ignore
-    them: in the background, under nohup."""
+    """Return the stop signals, without Ctrl-C and SIGHUP if this process was started to ignore them
+    (in the background, under nohup)."""
     ignored = {n for n in _OFTEN_IGNORED if signal.getsignal(n) == signal.SIG_IGN}
     return [number for number in STOP_SIGNALS if number not in ignored]
 
 
 def watch_parent(orphaned: Callable[[], None]) -> None:
-    """Call ``orphaned``, in a thread, within seconds after the process that started this one ended.
+    """Call ``orphaned`` in a thread, within seconds after the parent process has ended.
 
-    Not the kernel's parent-death signal: it follows the thread that started the process, and a
-    process may ignore it.
+    Not by the kernel's parent-death signal, which follows the thread that started the process, and
+    which a process may ignore.
     """
     parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(_GLANCE)
+            time.sleep(_PERIOD)
         orphaned()
 
     threading.Thread(target=watch, daemon=True).start()
 
 
 def shield_worker() -> None:
-    """For a data loading worker: only its parent may stop it, and it ends with its parent.
+    """Make a data loading worker stop only at its parent's signals, or when its parent ends.
 
-    Clusters signal all processes of a job, and a run whose workers die has no step to finish. A
-    worker inherits its parent's wakeup descriptor too, and must not write to it.
+    Clusters signal all processes of a job, but a run needs its workers to finish its step. A worker
+    also inherits its parent's wakeup descriptor, to which it must not write.
     """
     signal.set_wakeup_fd(-1)
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)

@@ -1,4 +1,4 @@
-"""Training as a Slurm job that saves and requeues itself when it is preempted or out of time."""
+"""Training as a Slurm job that saves and is requeued when it is preempted or out of time."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ except ImportError:
 
 
 class TrainingJob(Checkpointable):
-    """What submitit runs: a ``train_net.py`` in a process of its own.
+    """A job of submitit that runs ``train_net.py`` in another process.
 
     Args:
-        command: its path and arguments. Where the job is requeued, ``--resume`` is added.
+        command: path and arguments of the script; a requeued job adds ``--resume``.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
         self.command = list(command)
 
     def __call__(self) -> int:
-        """Train; return the exit status.
+        """Train; return the exit status, 0.
 
         Raises:
-            RuntimeError: it is not 0, so that the job counts as failed.
+            RuntimeError: another exit status; the job counts as failed.
         """
-        if int(os.environ.get("SLURM_RESTART_COUNT", 0)):  # by Slurm itself: a node failed
+        if int(os.environ.get("SLURM_RESTART_COUNT", 0)):  # Slurm requeued it: a node failed
             self.command = _resuming(self.command)
-        # Not in this process's group, whose signals are submitit's.
+        # In a session of its own: submitit handles the signals to this process's group.
         self._process = subprocess.Popen([sys.executable, *self.command], start_new_session=True)
         self._await_end()
         status = self._process.wait()
@@ -49,13 +49,13 @@ class TrainingJob(Checkpointable):
         return status
 
     def checkpoint(self) -> DelayedSubmission:
-        """Stop the training, which saves; return what the requeued job runs."""
+        """Stop the training, which saves; return the job to requeue."""
         self._process.send_signal(STOP_SIGNALS[0])
         self._await_end()
         return DelayedSubmission(TrainingJob(_resuming(self.command)))
 
     def _await_end(self) -> None:
-        # Popen.wait holds a lock, and submitit calls checkpoint from a signal handler within it.
+        # Not Popen.wait: it holds a lock while submitit's signal handler calls checkpoint.
         os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
 
 
@@ -64,10 +64,10 @@ def _resuming(command: Sequence[str]) -> list[str]:
 
 
 def parameters(option: str, texts: Sequence[str]) -> dict[str, int | str]:
-    """submitit's parameters, numbers as such: "timeout_min=720", "slurm_partition=long".
+    """Return submitit's parameters from "timeout_min=720", "slurm_partition=long", ...
 
     Raises:
-        InputError: naming the command's option, and what of it has another form.
+        InputError: naming the command's option and the text that is not key=value.
     """
     pairs = [text.partition("=") for text in texts]
     if wrong := next(("".join(pair) for pair in pairs if not pair[1]), None):

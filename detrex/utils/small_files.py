@@ -1,6 +1,6 @@
-"""Reading the small files of a run's folder, which may be damaged or a stranger's.
+"""Reading the small files of a run's folder, which may be damaged or come from strangers.
 
-Whatever is wrong with one is an ``InputError`` of one line that names it.
+Every fault is an ``InputError`` of one line that names the file.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from typing import Any, get_args, get_origin
 from detrex.utils.errors import InputError
 
 MEBIBYTE = 2**20
-_LARGEST_INTEGER = 2**63  # it fits into an array, and a float
 
 
 def read_text(path: str | os.PathLike, largest: int = MEBIBYTE) -> str:
-    """The text of a regular file of at most ``largest`` bytes; a byte order mark is left out.
+    """Return the text of a regular file of at most ``largest`` bytes, without a byte order mark.
 
     Raises:
         InputError: it cannot be read, is no regular file, is larger, or is not UTF-8.
@@ -39,25 +38,22 @@ def read_text(path: str | os.PathLike, largest: int = MEBIBYTE) -> str:
         raise InputError(f"{path}: not a text file (damaged, or not in UTF-8)") from None
 
 
-def read_json_object(
-    path: str | os.PathLike, kinds: Mapping[str, object], largest: int = 16 * MEBIBYTE
-) -> dict:
-    """The JSON object that a file holds.
+def read_json_object(path: str | os.PathLike, kinds: Mapping[str, object]) -> dict:
+    """Return the JSON object in a file of at most 16 MiB.
 
     Args:
         path: the file.
-        kinds: of the keys that it may lack but not have otherwise, as :func:`is_a` takes them.
-        largest: bytes.
+        kinds: key -> type of its value, as in :func:`is_a`; keys may be missing.
 
     Raises:
-        InputError: as :func:`read_text`; or it is not JSON, no object, or a value is of another
-            kind: names the key.
+        InputError: as :func:`read_text`; or it is not JSON, or no object; or a value has another
+            type, naming its key.
     """
     try:
-        content = json.loads(read_text(path, largest))
+        content = json.loads(read_text(path, 16 * MEBIBYTE))
     except InputError:
         raise
-    except (ValueError, RecursionError) as error:  # an integer of 10,000 digits is a ValueError
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a JSON file ({error})") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds a {type(content).__name__}, not a record")
@@ -68,29 +64,27 @@ def read_json_object(
 
 
 def is_a(value: object, kind: object) -> bool:
-    """Whether a JSON value is of a kind.
+    """Whether a JSON value has a type.
 
     Args:
         value: as ``json`` reads it.
-        kind: a type, ``list[...]``, ``dict[str, ...]``; or a dict: an object that has all these
-            keys, of these kinds; or a union or tuple of kinds. An integer is a float, too; a
-            boolean is neither, nor is an integer of more than 64 bits.
+        kind: a type, ``list[...]`` or ``dict[str, ...]``; a dict of keys that an object must have
+            and their types; or a union or tuple of these. An integer is a float, too; a boolean is
+            neither.
     """
     if isinstance(kind, Mapping):
         return isinstance(value, dict) and all(
-            name in value and is_a(value[name], part) for name, part in kind.items()
+            name in value and is_a(value[name], inner) for name, inner in kind.items()
         )
-    parts = kind if isinstance(kind, tuple) else get_args(kind)
+    inner = kind if isinstance(kind, tuple) else get_args(kind)
     if isinstance(kind, tuple | types.UnionType):
-        return any(is_a(value, part) for part in parts)
+        return any(is_a(value, choice) for choice in inner)
     if get_origin(kind) is list:
-        return isinstance(value, list) and all(is_a(item, parts[0]) for item in value)
+        return isinstance(value, list) and all(is_a(item, inner[0]) for item in value)
     if get_origin(kind) is dict:
-        return isinstance(value, dict) and all(is_a(item, parts[1]) for item in value.values())
+        return isinstance(value, dict) and all(is_a(item, inner[1]) for item in value.values())
     if kind in (object, Any):
         return True
-    if type(value) is int and abs(value) > _LARGEST_INTEGER:
-        return False
     if kind is float:
         return type(value) in (int, float)
     return type(value) is (type(None) if kind is None else kind)

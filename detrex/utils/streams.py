@@ -1,4 +1,4 @@
-"""Standard output and error that may be closed, or lose their reader, without ending a program."""
+"""Standard output and error whose loss does not end a program."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TextIO
 
 
 def outlive_readers() -> None:
-    """From here on a stream that is closed, or whose reader has gone, takes text and drops it.
+    """Make standard output and error drop their text once they are closed or nobody reads them.
 
-    A program that was started without streams (``>&-``) has none, and Python raises an error at
-    every line for one whose pipe or terminal has gone.
+    A program that was started without streams (``>&-``) has none; and for one whose pipe or
+    terminal has gone, Python raises an error at every line.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -39,7 +39,7 @@ class _Outliving:
             self._drop()
 
     def _drop(self) -> None:
-        """Also what the stream still holds: Python writes it when it ends."""
+        """Drop also what is in the stream's buffer: Python writes it at its end."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)

@@ -1,18 +1,19 @@
-"""Parts of messages."""
+"""Text of messages."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-_JOINERS = "\u200c\u200d"  # of letters and emoji; they print nothing by themselves
+_JOINERS = "\u200c\u200d"  # join letters and emoji; invisible by themselves
 
 
 def printable(text: str) -> str:
-    """The text in one line, without what moves a terminal's cursor, colours or reading direction.
+    """Return the text in one line, with control characters, line ends and the like as escapes
+    ("\\x1b").
 
-    Names of files and classes come from anybody. Control characters, line ends, surrogates of
-    undecodable bytes and the like become their escapes ("\\x1b").
+    Names of files and classes come from strangers; printed as they are, they could move a
+    terminal's cursor or change its colours.
     """
     if text.isprintable():
         return text
@@ -22,20 +23,20 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """:func:`printable` for a text of several lines, which stay."""
+    """Return a text of several lines, each :func:`printable`."""
     return "\n".join(map(printable, text.split("\n")))
 
 
 def first_few(names: Sequence[str], count: int = 3, separator: str = ", ") -> str:
-    """The first ``count`` names, and an ellipsis where there are more: "a, b, c, ..."."""
+    """Return the first ``count`` names, with an ellipsis if there are more: "a, b, c, ..."."""
     return separator.join([*names[:count], *(["..."] if len(names) > count else [])])
 
 
 def first_line(error: Exception | str) -> str:
-    """The first line of what an exception says; empty if it says nothing."""
+    """Return the first line of an exception's message, "" if there is none."""
     return (str(error).splitlines() or [""])[0]
 
 
 def literal(text: str) -> str:
-    """What omegaconf gives back as this text: "${" would refer to another key."""
+    """Return a text escaped for omegaconf, for which "${" refers to another key."""
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)

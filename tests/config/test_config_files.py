@@ -16,7 +16,7 @@ from detrex.config import (
     is_reproducible,
     json_config,
 )
-from detrex.engine import load_config
+from detrex.config.load import load_config
 from detrex.utils.errors import InputError
 
 

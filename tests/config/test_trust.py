@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from detrex.config import config_yaml, trust
+from detrex.config.load import load_config
 from detrex.config.trust import load_yaml, remember
-from detrex.engine.settings import load_config
 from detrex.utils.errors import InputError
 from tests.models import ROOT
 

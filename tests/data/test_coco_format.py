@@ -182,7 +182,7 @@ def test_parts_of_the_image_are_no_pixels(coco):
     for annotation in coco.content["annotations"]:
         annotation["bbox"] = [0.1, 0.2, 0.5, 0.8]
     for training in (True, False):
-        with pytest.raises(InputError, match="all 5 boxes lie within 0 to 1, as parts of"):
+        with pytest.raises(InputError, match="all 5 boxes lie within 0 to 1, as fractions of"):
             load_coco(coco.save(), str(coco.images), training)
 
 

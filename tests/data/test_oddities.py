@@ -44,7 +44,7 @@ def test_every_oddity_is_named_once(coco):
         "boxes without a positive size, not trained on": [f"annotation 101 {at}: [1, 1, 0, 5]"],
         "boxes outside the image, not trained on": [f"annotation 102 {at}: [100, 1, 5, 5]"],
         "boxes partly outside the image, cut off": [f"annotation 103 {at}: [35, 20, 10, 10]"],
-        "boxes that are there twice, class included": [f"annotation 104 {at}: [2, 3, 10, 8]"],
+        "boxes that occur twice, with the same class": [f"annotation 104 {at}: [2, 3, 10, 8]"],
         "annotations with a value that is not of its kind": [
             f"annotation 105 {at}: bbox is not four numbers: ['a', 1, 1, 1]"
         ],
@@ -88,7 +88,7 @@ def test_oddities_of_a_whole_split(coco):
     for annotation in coco.content["annotations"]:
         annotation["bbox"] = [0.1, 0.2, 0.3, 0.4]
     found = find_oddities(read_entries(coco.save()), coco.images)
-    assert {kind: len(places) for kind, places in found.items()} == {Oddity.PARTS: 5}
+    assert {kind: len(places) for kind, places in found.items()} == {Oddity.FRACTIONS: 5}
     for annotation in coco.content["annotations"]:
         annotation["bbox"] = [12, 5, 29, 18]
     found = find_oddities(read_entries(coco.save()), coco.images)

@@ -10,8 +10,8 @@ import torch
 from detectron2.config import instantiate
 from detectron2.structures import Boxes, Instances
 
+from detrex.config.load import load_config
 from detrex.engine.data import prepare_data
-from detrex.engine.settings import load_config
 from tests.data import layouts
 from tests.models import ROOT
 

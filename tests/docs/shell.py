@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from detrex import export
-from detrex.engine import settings
+from detrex.config import load as loading
 from detrex.engine.cli import default_argument_parser
 from detrex.experiments import schedule
 from detrex.experiments.jobs import Job
@@ -46,13 +46,13 @@ class Shell:
         self.patch = patch
         patch.chdir(folder)
         patch.syspath_prepend(str(folder))
-        real = settings._load
+        real = loading._load
 
         def small(path: Path, trust_config: bool):
             cfg = real(path, trust_config)
             return shrink(cfg) if path.suffix == ".py" else cfg
 
-        patch.setattr(settings, "_load", small)
+        patch.setattr(loading, "_load", small)
         patch.setattr(slurm, "submit", self._submit)
         patch.setattr(schedule, "start", self._start)
         patch.setattr(export, "trace", lambda model, size: None)
@@ -164,7 +164,7 @@ class Shell:
 def check_training(options: Sequence[str]):
     """The parsed command line of ``train_net.py``, its config and overrides loaded."""
     args = default_argument_parser().parse_intermixed_args(options)
-    settings.load_config(args.config_file, args.opts)
+    loading.load_config(args.config_file, args.opts)
     assert args.machine_rank < args.num_machines
     assert args.num_machines == 1 or args.dist_url.startswith("tcp://")
     return args

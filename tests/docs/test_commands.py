@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from detrex.engine.settings import load_config
+from detrex.config.load import load_config
 from tests import models
 from tests.docs import pages
 from tests.docs.shell import Shell

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from detrex.engine import default_argument_parser, run
+from detrex.engine import default_argument_parser
+from detrex.engine.run import run
 
 CONFIG = Path(__file__).parent / "tiny_config.py"
 

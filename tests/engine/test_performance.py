@@ -8,9 +8,9 @@ from omegaconf import OmegaConf
 from torch.nn.parallel import DistributedDataParallel
 
 from detrex.config import get_config
+from detrex.config.load import load_config
 from detrex.engine.build import _distributed
 from detrex.engine.data import build_loader
-from detrex.engine.settings import load_config
 from detrex.layers import DecoderLayer, EncoderLayer
 from detrex.modeling.performance import apply_performance
 from detrex.utils.errors import InputError

@@ -11,10 +11,10 @@ from PIL import Image
 import detrex
 from detrex.checkpoint import files as files_of_checkpoints
 from detrex.config import config_yaml
+from detrex.config.load import load_config
 from detrex.data.image import as_pixels
 from detrex.engine import main
 from detrex.engine.predictor import registered_data_set
-from detrex.engine.settings import load_config
 from detrex.utils.errors import InputError
 from tests.experiments.fake_runs import CLASSES, write_model
 

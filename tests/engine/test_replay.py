@@ -7,7 +7,7 @@ import torch
 from detectron2.config import instantiate
 
 from detrex.checkpoint import load_weights
-from detrex.engine import load_config
+from detrex.config.load import load_config
 from detrex.engine.nan_guard import NonFiniteLoss
 from detrex.engine.replay import replay
 from tests.engine.test_launch import ROOT

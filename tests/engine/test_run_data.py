@@ -6,8 +6,8 @@ import json
 import pytest
 from detectron2.utils.env import seed_all_rng
 
+from detrex.config.load import load_config
 from detrex.engine.data import build_loader, prepare_data, read_train_set
-from detrex.engine.settings import load_config
 from detrex.evaluation.coco_json import load_ground_truth
 from detrex.evaluation.origin import foreign, read_origin
 from detrex.utils.errors import InputError

@@ -3,6 +3,7 @@ import subprocess
 
 import pytest
 
+from detrex.config import schema
 from detrex.engine.nan_guard import NonFiniteLoss
 from detrex.engine.run_folder import check_output_folder, read_record
 from detrex.utils.errors import InputError
@@ -73,6 +74,15 @@ def test_volatile_keys_may_change(used):
     folder, config = used
     for key in ("max_iter", "eval_period", "output_dir", "device"):
         check_output_folder(folder, changed(config, "train", **{key: 5}), False, False)
+
+
+def test_folder_of_an_older_version_lacks_keys_at_their_defaults(used):
+    folder, config = used
+    full = changed(config, "train", **{**schema.defaults("train"), **config["train"]})
+    check_output_folder(folder, full, False, False)
+    for key, value in (("deterministic", True), ("amp", {"enabled": True, "dtype": "bfloat16"})):
+        with pytest.raises(InputError, match=f"another config .train.{key}"):
+            check_output_folder(folder, changed(full, "train", **{key: value}), False, False)
 
 
 @pytest.mark.parametrize("section", ["model", "train", "dataloader"])

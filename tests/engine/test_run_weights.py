@@ -7,7 +7,7 @@ import torch
 
 from detrex.checkpoint.model import trained_model
 from detrex.checkpoint.weights import write_safetensors
-from detrex.engine.settings import load_config
+from detrex.config.load import load_config
 from detrex.utils.errors import InputError
 
 FAIL = "model.fail_at=6"

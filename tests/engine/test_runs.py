@@ -8,9 +8,9 @@ import torch
 import yaml
 
 from detrex.checkpoint.model import trained_model
+from detrex.config.load import apply_overrides, load_config
 from detrex.engine.failures import describe_failure
 from detrex.engine.nan_guard import NonFiniteLoss
-from detrex.engine.settings import apply_overrides, load_config
 from detrex.utils.errors import InputError
 from tests.engine.runs import CONFIG, assert_equal
 from tests.engine.tiny import TinyDetector

@@ -1,8 +1,9 @@
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from detrex.config import config_yaml
-from detrex.engine.settings import load_config
+from detrex.config.load import choose_device, load_config
 from detrex.utils.errors import InputError
 from tests.engine.runs import CONFIG
 from tests.models import RANK_DETR, ROOT
@@ -149,6 +150,45 @@ def test_evaluator_writes_into_the_output_folder():
     assert own.dataloader.evaluator.output_dir == "/here"
 
 
+def config_file(folder, name, text):
+    """A config file in ``folder`` that is the tiny one, and then ``text``."""
+    path = folder / name
+    path.write_text(f"{CONFIG.read_text()}\n{text}\n")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("train.output_dir = './output'", "./output/mine"),  # the default
+        ("del train['output_dir']", "./output/mine"),
+        ("train.output_dir = 'elsewhere'", "elsewhere"),
+    ],
+)
+def test_output_folder_is_named_after_the_config_file(tmp_path, text, expected):
+    path = config_file(tmp_path, "mine.py", text)
+    cfg = load_config(path)
+    assert cfg.train.output_dir == cfg.dataloader.evaluator.output_dir == expected
+    cfg = load_config(path, ["train.output_dir=there"])
+    assert cfg.train.output_dir == cfg.dataloader.evaluator.output_dir == "there"
+
+
+def test_saved_config_keeps_the_output_folder_of_its_run(tmp_path):
+    cfg = load_config(str(CONFIG), ["train.output_dir=./output"])
+    (tmp_path / "config.yaml").write_text(config_yaml(cfg))
+    saved = load_config(str(tmp_path / "config.yaml"), trust_config=True)
+    assert saved.train.output_dir == saved.dataloader.evaluator.output_dir == "./output"
+
+
+def test_automatic_device_is_the_accelerator_else_the_cpu(monkeypatch):
+    assert [choose_device(name) for name in ("cuda:1", "cpu")] == ["cuda:1", "cpu"]
+    for accelerator, name in ((torch.device("cuda"), "cuda"), (None, "cpu")):
+        monkeypatch.setattr(
+            torch.accelerator, "current_accelerator", lambda check_available, a=accelerator: a
+        )
+        assert choose_device("auto") == name
+
+
 @pytest.mark.parametrize(
     "override, advice",
     [
@@ -168,7 +208,7 @@ def test_evaluator_writes_into_the_output_folder():
         ("train.accumulation_steps=null", "a whole number"),
         ("train.checkpointer.max_to_keep=0", "1 or more"),
         ("train.checkpointer.max_to_keep=-1", "1 or more"),
-        ("train.device=gpu", "cuda or cpu"),
+        ("train.device=gpu", "auto, cuda or cpu"),
         ("train.device=null", "a text"),
         ("train.output_dir=null", "a text"),
         ("optimizer.lr=null", "a number"),

@@ -16,7 +16,7 @@ import pytest
 from detectron2.config import instantiate
 from PIL import Image
 
-from detrex.engine.settings import load_config
+from detrex.config.load import load_config
 from tests.data import layouts
 from tests.models import ROOT
 

@@ -13,7 +13,7 @@ from detrex.data import DetrDatasetMapper
 from detrex.engine.predictor import Predictor
 from detrex.evaluation.coco_json import load_ground_truth
 from detrex.experiments import pictures
-from detrex.experiments.query_paths import places, query_paths
+from detrex.experiments.query_paths import query_indices, query_paths
 from detrex.experiments.video import draw_video
 from detrex.utils.errors import InputError
 from tests import models
@@ -42,10 +42,10 @@ def predictor(folder):
 # --- models -----------------------------------------------------------------------------------
 
 
-def test_places_follow_queries_through_new_orders():
+def test_indices_follow_queries_through_new_orders():
     orders = [torch.tensor([[2, 0, 1]]), torch.tensor([[1, 2, 0]])]  # cab, then abc
-    assert [p.tolist() for p in places(orders, 3, 3)] == [[0, 1, 2], [1, 2, 0], [0, 1, 2]]
-    assert [p.tolist() for p in places([], 2, 3)] == [[0, 1, 2]] * 2
+    assert [p.tolist() for p in query_indices(orders, 3, 3)] == [[0, 1, 2], [1, 2, 0], [0, 1, 2]]
+    assert [p.tolist() for p in query_indices([], 2, 3)] == [[0, 1, 2]] * 2
 
 
 def test_paths_follow_each_query_through_the_ranking(folder, predictor):
@@ -54,14 +54,14 @@ def test_paths_follow_each_query_through_the_ranking(folder, predictor):
     assert len(paths) == 10
     for layer in range(2):
         by_rank = sorted(paths, key=lambda p: p.ranks[layer])
-        scores = [p.found[layer].score for p in by_rank]
+        scores = [p.detections[layer].score for p in by_rank]
         assert scores == sorted(scores, reverse=True)
     assert any(p.ranks[0] != p.ranks[1] for p in paths)
-    assert paths[0].found[-1].score == pytest.approx(predictor(image).scores[0].item())
+    assert paths[0].detections[-1].score == pytest.approx(predictor(image).scores[0].item())
     # The box heads of an untrained model are zero: no query moves, whatever its rank becomes.
-    assert len({tuple(p.found[0].box) for p in paths}) > 1
+    assert len({tuple(p.detections[0].box) for p in paths}) > 1
     for path in paths:
-        assert path.found[0].box == pytest.approx(path.found[1].box, abs=1e-3)
+        assert path.detections[0].box == pytest.approx(path.detections[1].box, abs=1e-3)
 
 
 def test_a_model_without_queries_cannot_be_followed(predictor, monkeypatch):

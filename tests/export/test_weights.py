@@ -9,7 +9,7 @@ import detrex
 from detrex.checkpoint import load_weights, read_checkpoint
 from detrex.checkpoint.weights import write_safetensors
 from detrex.config import config_yaml
-from detrex.engine.settings import load_config
+from detrex.config.load import load_config
 from detrex.utils.errors import InputError
 from tests.experiments.fake_runs import CLASSES, write_model
 from tests.models import ROOT, image, tiny

@@ -25,7 +25,7 @@ FILES = (
     "evaluation.json",
     "alignment.json",
 )
-VALUES = (None, True, -1, 1e400, 10**400, float("nan"), "", "<b>${oc.env:HOME}", [], {}, [[1]])
+VALUES = (None, True, -1, 1e400, 10**40, float("nan"), "", "<b>${oc.env:HOME}", [], {}, [[1]])
 TEXTS = (
     b"",
     b"\xff\xfe\x00",

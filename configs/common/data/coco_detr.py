@@ -8,6 +8,7 @@ from detectron2.config import LazyCall as L
 from detectron2.data import build_detection_test_loader, get_detection_dataset_dicts
 from omegaconf import OmegaConf
 
+from detrex.config.schema import defaults
 from detrex.data import DetrDatasetMapper, build_train_loader
 from detrex.evaluation import COCOEvaluator
 
@@ -20,12 +21,8 @@ _TRAIN_EDGES = [480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800]
 
 dataloader = OmegaConf.create()
 
-dataloader.dataset = dict(
-    name=None,  # registers <name>_train and <name>_val when a JSON is given
-    train=dict(json=None, images=None),
-    val=dict(json=None, images=None),
-    skip_broken_images=False,  # True: replace images that do not decode, and count them
-)
+# name; train.{json, images}; val.{json, images}; skip_broken_images: see detrex/config/schema.py.
+dataloader.dataset = defaults("dataloader.dataset")
 
 dataloader.train = L(build_train_loader)(
     dataset=L(get_detection_dataset_dicts)(names="coco_2017_train", filter_empty=True),

@@ -1,7 +1,7 @@
-"""Data sets as they come: COCO, YOLO, PASCAL VOC, LabelMe, CSV, Open Images, Objects365.
+"""Readers of data sets in COCO, YOLO, PASCAL VOC, LabelMe, CSV, Open Images, Objects365 layout.
 
-Read here and not by supervision or datumaro: a checker must name every bad entry instead of
-stopping at the first one or dropping it, and image sets and splits belong to the layouts.
+Not supervision's or datumaro's: a check must name every bad entry instead of stopping at the first
+one or dropping it, and must know which split an image belongs to.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from .objects365 import is_objects365, read_objects365
 from .open_images import is_open_images, read_open_images
 from .refusal import refusal
 from .split import Split, hold_out
-from .unused import note_unused
 from .voc import is_voc, read_voc
 from .yolo import is_yolo, read_yolo
 from .yolo_config import has_config
@@ -29,13 +28,13 @@ __all__ = ["LAYOUTS", "Split", "hold_out", "read_layout"]
 
 
 class Layout(NamedTuple):
-    """How a layout is told, and read."""
+    """How a layout is recognised, and read."""
 
-    tells: Callable[[Files], bool]
+    fits: Callable[[Files], bool]
     read: Callable[[Files], dict[str, Split]]
 
 
-# the first that fits
+# The first that fits is read.
 LAYOUTS = {
     "Objects365": Layout(is_objects365, read_objects365),
     "Open Images": Layout(is_open_images, read_open_images),
@@ -45,7 +44,7 @@ LAYOUTS = {
     "LabelMe": Layout(is_labelme, read_labelme),
     "CSV": Layout(is_box_csv, read_box_csv),
 }
-# of a single file
+# ending of a single file -> layout
 _ENDINGS = {
     ".json": "COCO",
     **dict.fromkeys(CSV_ENDINGS, "CSV"),
@@ -54,15 +53,18 @@ _ENDINGS = {
 
 
 def read_layout(path: Path, images: Path | None = None) -> tuple[str, dict[str, Split]]:
-    """The layout's name and the splits, "train" and "val", of a folder, a COCO JSON, a CSV of boxes
-    or YOLO's YAML.
+    """Read a data set; return its layout's name and its splits, "train" and "val".
 
     Data without a validation split is validated on its test split or, without one, on a tenth of
-    the training images that is held out; a single image stays alone in "train". What is not read
-    is among the problems of "train". ``images``: where those of a JSON or CSV are, if not near.
+    the training images, which is held out; a single image stays in "train". The problems of
+    "train" name the files that were not read.
+
+    Args:
+        path: a folder, a COCO JSON, a CSV of boxes, or YOLO's YAML or obj.data.
+        images: folder of the images of a JSON or CSV, if they are not near it.
 
     Raises:
-        InputError: nothing that is known, or files that contradict each other.
+        InputError: no layout that is read, or files that contradict each other.
     """
     if images and not images.is_dir():
         raise InputError(f"{images}: no such folder of images")
@@ -70,46 +72,20 @@ def read_layout(path: Path, images: Path | None = None) -> tuple[str, dict[str, 
     name = _name(files, ("COCO", "CSV") if images else LAYOUTS)
     splits = LAYOUTS[name].read(files, *[images] if images else [])
     if splits.keys().isdisjoint(("train", "trainval")):
-        raise _no_training_split(path, splits, files.notes)
+        there = ", ".join(f"{key} {split.origin}" for key, split in splits.items()) or "none"
+        reasons = "; ".join([f"found {there}", *_reasons(files.notes)])
+        raise InputError(f"{path}: no training split; {reasons}")
     splits = _train_and_val(splits)
-    if not files.given:
-        note_unused(files)
-    for kind, places in files.notes.items():
-        splits["train"].problems[kind] += dict.fromkeys(places)
-    for split, part in splits.items():
-        if part.json_file is None and not (part.image_entries and part.categories):
-            raise _nothing_left(path, split, part)
+    if not files.single:
+        files.note_unused()
+    for kind, where in files.notes.items():
+        splits["train"].problems[kind] += dict.fromkeys(where)
+    for key, split in splits.items():
+        if split.json_file is None and not (split.image_entries and split.categories):
+            what = "objects, and no classes by that" if split.image_entries else "images"
+            reasons = _reasons(split.problems) or [split.origin]
+            raise InputError(f"{path}: {key} has no {what}; {'; '.join(reasons)}")
     return name, splits
-
-
-def _nothing_left(path: Path, split: str, part: Split) -> InputError:
-    """The error that says why a split has no images, or no classes."""
-    what = "objects, and no classes by that" if part.image_entries else "images"
-    reasons = _reasons(part.problems) or [part.origin]
-    return InputError(f"{path}: {split} has no {what}; {'; '.join(reasons)}")
-
-
-def _no_training_split(
-    path: Path, splits: Mapping[str, Split], problems: Mapping[str, list[str]]
-) -> InputError:
-    there = ", ".join(f"{name} {split.origin}" for name, split in splits.items()) or "none"
-    reasons = [f"found {there}", *_reasons(problems)]
-    return InputError(f"{path}: no training split; {'; '.join(reasons)}")
-
-
-def _reasons(problems: Mapping[str, list[str]]) -> list[str]:
-    return [f"{len(where)} {kind}: {where[0]}" for kind, where in problems.items() if where]
-
-
-def _name(files: Files, names: Collection[str]) -> str:
-    if files.given:
-        name = _ENDINGS[files.given.suffix.lower()]
-    else:
-        name = next((name for name in names if LAYOUTS[name].tells(files)), None)
-        name = name or ("YOLO" if has_config(files) else None)  # images and labels are elsewhere
-    if name not in names:
-        raise refusal(files, names)
-    return name
 
 
 def _files(path: Path) -> Files:
@@ -124,14 +100,26 @@ def _files(path: Path) -> Files:
 
 
 def _unpacked(path: Path) -> Path:
-    """The only folder of a folder that holds nothing else, unless a split is called so."""
+    """Return the only folder in a folder, if there is nothing else and it has no split's name."""
     inside = [p for p in path.iterdir() if p.name[0] != "." and p.name != "__MACOSX"]
     if len(inside) == 1 and inside[0].is_dir() and split_of(inside[0].name) is None:
         return _unpacked(inside[0])
     return path
 
 
+def _name(files: Files, names: Collection[str]) -> str:
+    if files.single:
+        name = _ENDINGS[files.single.suffix.lower()]
+    else:
+        name = next((name for name in names if LAYOUTS[name].fits(files)), None)
+        name = name or ("YOLO" if has_config(files) else None)  # images and labels are elsewhere
+    if name not in names:
+        raise refusal(files, names)
+    return name
+
+
 def _train_and_val(splits: dict[str, Split]) -> dict[str, Split]:
+    """Return the splits to train and validate on; the others are problems of "train"."""
     if "trainval" in splits and "train" not in splits:
         splits["train"] = splits.pop("trainval")
     test = splits.get("test")
@@ -147,3 +135,7 @@ def _train_and_val(splits: dict[str, Split]) -> dict[str, Split]:
             what = "splits that are used neither for training nor for validation"
             result["train"].problems[what].append(f"{name}, {split.origin}")
     return result
+
+
+def _reasons(problems: Mapping[str, list[str]]) -> list[str]:
+    return [f"{len(where)} {kind}: {where[0]}" for kind, where in problems.items() if where]

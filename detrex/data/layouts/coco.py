@@ -1,4 +1,4 @@
-"""COCO: which JSON is which split, and where its images are."""
+"""COCO: the JSON of each split and the folder of its images."""
 
 from __future__ import annotations
 
@@ -24,21 +24,24 @@ def is_coco(files: Files) -> bool:
 
 
 def read_coco_layout(files: Files, images: Path | None = None) -> dict[str, Split]:
-    """Find the JSONs of a folder, or take the one given, and the folder of the images of each.
+    """Find the JSONs of a folder, or take the single one, and the folder of each one's images.
 
-    A JSON is of the split that its name says, or else its folder; one that says none, or is given
-    alone, is for training. COCO's own ``instances_*.json`` come before others of their split.
-    File names that differ in case, ending, slashes or folders from the files' are mended in a copy.
-    ``images``: folder that the file names are relative to, where it is not near.
+    The name of a JSON, or else of its folder, says its split; without one, or for a single JSON,
+    it is train. COCO's own ``instances_*.json`` go before others of their split. File names that
+    differ from the files' in case, ending, slashes or folders are corrected in a copy.
+
+    Args:
+        files: the data.
+        images: folder that the file names are relative to, if it is not near the JSON.
 
     Raises:
-        InputError: two JSONs of a split, images that are nowhere near, a JSON that is not COCO's.
+        InputError: two JSONs of a split, images that are not near it, a JSON that is not COCO's.
     """
-    if files.given:
-        kind = json_kind(files.given)
+    if files.single:
+        kind = json_kind(files.single)
         if kind.name != COCO:
-            raise refused_json(files.given, kind)
-        return {"train": _split(files, files.given, kind, images, "train")}
+            raise refused_json(files.single, kind)
+        return {"train": _split(files, files.single, kind, images, "train")}
     by_split = _by_split(files)
     if "test" in by_split and not files.json(by_split["test"]).boxes:
         test = files.use(by_split.pop("test"))
@@ -53,14 +56,14 @@ def read_coco_layout(files: Files, images: Path | None = None) -> dict[str, Spli
 
 
 def _by_split(files: Files) -> dict[str, str]:
-    """Path of the JSON by split."""
+    """Return split -> path of its JSON."""
     paths = [path for path, kind in files.jsons.items() if kind.name == COCO]
     first = {path for path in paths if _name(path).startswith("instances_")}
     siblings = [path for path in files.jsons if first and _name(path).startswith(_SIBLINGS)]
     for path in siblings:
         files.use(path)
     by_split: dict[str, str] = {}
-    # Those that say no split come last: they do not count beside one for training.
+    # JSONs without a split in their name come last: a train.json goes before them.
     for path in sorted(set(paths).difference(siblings), key=lambda p: (split_of(p) is None, p)):
         name = split_of(path) or "train"
         other = by_split.setdefault(name, path)
@@ -82,60 +85,60 @@ def _split(files: Files, file: Path, kind: JsonKind, images: Path | None, name: 
     origin = f"from {file.relative_to(files.root)}"
     inside = [name for name in kind.names if folder and _is_in(folder, name, file)]
     exact = {name: files.use(Path(image_file(file, folder, name))) for name in inside}
-    if images or (folder is None and files.given):
+    if images or (folder is None and files.single):
         files = Files(images or file.parent.parent)
     if len(exact) < len(kind.names):
-        # The split's name beside the JSON's: other splits may number their images alike.
+        # With the split's name: other splits may have images of the same names.
         source = f"{name}/{file.name}" if split_of(origin) else file.name
         pairs = _other_names(files, set(kind.names).difference(exact), source)
         if pairs:
             return _renamed(file, exact | pairs, origin)
     if folder is None:
-        read_entries(str(file))  # raises, if no image has a name
+        read_entries(file)  # raises if no image has a name
         where = f", under which {kind.names[0]} is" if kind.names else ""
         raise InputError(f"{file}: its images are not near it; give --images FOLDER{where}")
     return Split(folder, json_file=file, origin=origin)
 
 
 def _is_in(folder: Path, name: str, file: Path) -> bool:
-    """Whether a folder has the image that a JSON names, and a run takes it from there."""
+    """Whether a folder has the image that a JSON names, where a training will read it."""
     try:
         return os.path.isfile(folder / name) and bool(image_file(file, folder, name))
-    except InputError:  # "../" or a whole path lead out of it
+    except InputError:  # "../" or an absolute path leads out of it
         return False
 
 
 def _other_names(files: Files, names: set[str], source: str) -> dict[str, Path]:
-    """Images that names mean which are no files as they stand."""
+    """Return the images that names mean although no file has exactly that name."""
     free = {files.root / path for path in files.unused()}
     pairs, _ = files.pair({name: [name] for name in sorted(names)}, source)
     return {name: files.use(path) for name, path in pairs.items() if path in free}
 
 
 def _renamed(file: Path, paths: dict[str, Path], origin: str) -> Split:
-    """The JSON's content with the names that the files have."""
-    entries = read_entries(str(file))
+    """Return the JSON's content with the names that the files have."""
+    entries = read_entries(file)
     split = Split(Path(os.path.commonpath([path.parent for path in paths.values()])), origin=origin)
-    split.categories = list(entries.categories.values())
-    for image in entries.images.values():
-        if path := paths.get(image["file_name"]):
-            name = os.path.relpath(path, split.images)
-            split.image_entries.append({**image, "file_name": name})
-        else:
-            split.problems["images that are missing, left out"].append(image["file_name"])
-    present = {image["id"] for image in split.image_entries}
-    split.annotations = [a for a in entries.annotations.values() if a["image_id"] in present]
+    names = {
+        key: os.path.relpath(paths[image["file_name"]], split.images)
+        for key, image in entries.images.items()
+        if image["file_name"] in paths
+    }
+    split.take(entries, names)
     return split
 
 
 def _image_folder(files: Files, file: Path, names: list[str], split: str) -> Path | None:
-    """The folder under which most of a few images are: the JSON's, its subfolders, or those of the
-    folder above, if that is of the data. Of equal ones, where splits number their images alike, the
-    one named as it is."""
+    """Return the folder that has the most of a sample of the images, or None.
+
+    Candidates are the JSON's folder and its subfolders, then those of the folder above, if that is
+    in the data. Among equal ones, where splits have images of the same names, the one with the
+    split's name is returned.
+    """
     sample = names[:: max(1, len(names) // 20)]
     bases = [file.parent, file.parent.parent]
-    if file.parent == files.root and not files.given:
-        del bases[1]  # there is other data, whose images may be numbered alike
+    if file.parent == files.root and not files.single:
+        del bases[1]  # outside the data, with images of other data sets
     for base in bases:
         folders = [base, *_subfolders(base), *_subfolders(base / "images")]
         hits = [sum(_is_in(folder, name, file) for name in sample) for folder in folders]

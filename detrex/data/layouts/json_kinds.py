@@ -1,8 +1,8 @@
-"""What a JSON file is, by its content."""
+"""The format of a JSON file, by its content."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,12 +12,12 @@ from detrex.utils.errors import InputError
 from .text import load_json
 
 COCO, LABELME = "COCO", "LabelMe"
-_OTHERS = "annotations", "categories"  # lists of COCO's beside the images
+_OTHERS = "annotations", "categories"  # COCO's lists besides the images
 
 
 class JsonKind(NamedTuple):
-    """A JSON file's format; ``names``: what it calls its images; ``reason``: why it has none;
-    ``damaged``: cut off, or COCO's but for a list; ``boxes``: how many of COCO's there are."""
+    """A JSON file's format, or None. Of COCO: ``names`` of the images and how many ``boxes``.
+    ``reason``: why it is not read as COCO; ``damaged``: cut off, or COCO with a list missing."""
 
     name: str | None
     names: list[str]
@@ -27,7 +27,7 @@ class JsonKind(NamedTuple):
 
 
 def json_kind(path: Path) -> JsonKind:
-    """Read a JSON file for its format."""
+    """Read a JSON file and return its format."""
     try:
         content = load_json(path)
     except InputError as error:
@@ -47,23 +47,12 @@ def json_kind(path: Path) -> JsonKind:
 
 
 def _reason(path: Path) -> str:
-    """Why a JSON file is not COCO's; empty if it is."""
+    """Return why a JSON file is not COCO's; "" if it is."""
     try:
         read_json(path)
     except InputError as error:
         return str(error)
     return ""
-
-
-def _first(content: object, key: str | None = None) -> dict:
-    """The first entry of a list, or of the list or dict under a key; empty if there is none."""
-    if key is not None:
-        content = content.get(key) if isinstance(content, dict) else None
-    values: Iterator = iter(content.values() if isinstance(content, dict) else ())
-    if isinstance(content, list):
-        values = iter(content)
-    first = next(values, None)
-    return first if isinstance(first, dict) else {}
 
 
 def _has(content: object, **kinds: type | tuple[type, ...]) -> bool:
@@ -72,12 +61,21 @@ def _has(content: object, **kinds: type | tuple[type, ...]) -> bool:
     )
 
 
+def _first(content: object, key: str | None = None) -> dict:
+    """Return the first entry of a list or dict, or of the one under a key; {} without one."""
+    if key is not None:
+        content = content.get(key) if isinstance(content, dict) else None
+    values = content.values() if isinstance(content, dict) else content
+    first = next(iter(values), None) if isinstance(content, dict | list) else None
+    return first if isinstance(first, dict) else {}
+
+
 def _createml(images: list) -> bool:
-    """Whether an image has a box as CreateML writes it; some have none."""
+    """Whether any image has a box in CreateML's form."""
     return any("coordinates" in _first(image, "annotations") for image in images)
 
 
-# Formats by name. The first that fits.
+# Format -> whether a content has it; the first match counts.
 _KINDS: dict[str, Callable[[object], bool]] = {
     "COCO Panoptic": lambda c: "segments_info" in _first(c, "annotations"),
     COCO: lambda c: (

@@ -1,4 +1,4 @@
-"""Open Images V4 to V7: a CSV of boxes per split, in parts of the image's size.
+"""Open Images V4 to V7: a CSV of boxes per split, in fractions of the image's size.
 
 Files and columns: https://storage.googleapis.com/openimages/web/download_v7.html
 """
@@ -11,45 +11,49 @@ from pathlib import Path
 from detrex.utils.errors import InputError
 
 from .files import Files
-from .split import Split
+from .split import Split, in_pixels
 from .text import number, open_text
 
 BOXES, CLASSES = "*annotations-bbox.csv", "*class-descriptions-boxable.csv"
 
 
 def is_open_images(files: Files) -> bool:
-    """Whether there is a CSV of boxes that is called as theirs."""
-    return any(next(files.root.glob(mark), None) for mark in (BOXES, f"*/{BOXES}"))
+    """Whether a CSV has the name of Open Images' boxes."""
+    return bool(_csvs(files.root, BOXES))
+
+
+def _csvs(root: Path, pattern: str) -> list[Path]:
+    return sorted([*root.glob(pattern), *root.glob(f"*/{pattern}")])
 
 
 def read_open_images(files: Files) -> dict[str, Split]:
     """Read ``{train,validation,test}/<ImageID>.jpg`` and the CSV files, beside or in a folder.
 
-    Images that are not there (most people take a part) are left out and counted. Boxes around
-    groups become crowd regions. Classes are in the order of class-descriptions-boxable.csv.
+    Missing images (few people download all) are left out and counted. Boxes around groups become
+    crowd regions. Classes are in the order of class-descriptions-boxable.csv.
 
     Raises:
-        InputError: no or two class files, or a CSV without the needed columns.
+        InputError: no class file or two, or a CSV without the needed columns.
     """
     root = files.root
-    class_files = [*root.glob(CLASSES), *root.glob(f"*/{CLASSES}")]
+    class_files = _csvs(root, CLASSES)
     if len(class_files) != 1:
         raise InputError(f"{root}: needs one file {CLASSES}, found {len(class_files)}")
     with open_text(files.use(class_files[0])) as stream:
         names = dict(
             row[:2] for row in csv.reader(stream) if len(row) > 1 and row[0] != "LabelName"
         )
-    found = {}
-    for file in sorted([*root.glob(BOXES), *root.glob(f"*/{BOXES}")]):
+    splits = {}
+    for file in _csvs(root, BOXES):
         folder = next((f for f in ("train", "validation", "test") if f in file.name), None)
         if folder is not None and (root / folder).is_dir():
             origin = f"from {file.relative_to(root)}"
             split = Split(root / folder, list(names.values()), origin=origin)
             _add(split, files.use(file), {code: i for i, code in enumerate(names, 1)})
-            found["val" if folder == "validation" else folder] = split
+            splits["val" if folder == "validation" else folder] = split
             for image in split.image_entries:
                 files.use(split.images / image["file_name"])
-    return found
+    return splits
 
 
 def _add(split: Split, file: Path, category_ids: dict[str, int]) -> None:
@@ -65,6 +69,4 @@ def _add(split: Split, file: Path, category_ids: dict[str, int]) -> None:
             if name not in images:
                 images[name] = split.add_image(split.images / f"{name}.jpg")
             if image := images[name]:
-                sides = (image["width"], image["height"]) * 2
-                pixels = [c * s for c, s in zip(corners, sides, strict=True)]
-                split.add_box(image, category_id, pixels, crowd=group)
+                split.add_box(image, category_id, in_pixels(image, corners), crowd=group)

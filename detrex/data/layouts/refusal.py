@@ -1,4 +1,4 @@
-"""Data that is not read: what it is, and what to convert it with."""
+"""Formats that are not read: how they are recognised, and what converts them."""
 
 from __future__ import annotations
 
@@ -38,8 +38,6 @@ ADVICE = {
     "JSON Lines": "write its boxes to a CSV or a COCO JSON",
     "Parquet": "write its images to files and its boxes to a CSV or a COCO JSON",
 }
-
-
 _BY_ENDING = {
     "VoTT": (".vott",),
     "Parquet": (".parquet",),
@@ -48,7 +46,7 @@ _BY_ENDING = {
 
 
 def refusal(files: Files, layouts: Collection[str]) -> InputError:
-    """The error that says why nothing in a folder can be read."""
+    """Return the error that says why nothing in a folder can be read."""
     if name := _format(files):
         return InputError(f"{files.root}: {name}, which is not read: {ADVICE[name]}")
     endings = Counter(os.path.splitext(path)[1].lower() or "without ending" for path in files.paths)
@@ -60,7 +58,7 @@ def refusal(files: Files, layouts: Collection[str]) -> InputError:
 
 
 def _format(files: Files) -> str | None:
-    """The name of a format that others read."""
+    """Return the name of a format that other programs read, or None."""
     for kind in files.jsons.values():
         if kind.name in ADVICE:
             return kind.name
@@ -83,7 +81,7 @@ def _root_tag(path: Path) -> str | None:
 
 
 def _text_format(lines: list[str]) -> str | None:
-    """By the first lines of a text file."""
+    """Return the format of a text file by its first lines, or None."""
     words = lines[0].split() if lines else []
     if len(words) in (15, 16) and not is_number(words[0]) and all(map(is_number, words[1:])):
         return "KITTI"
@@ -97,7 +95,7 @@ def _text_format(lines: list[str]) -> str | None:
 
 
 def refused_json(path: Path, kind: JsonKind) -> InputError:
-    """The error that says why a JSON is not read as COCO's."""
+    """Return the error that says why a JSON is not read as COCO's."""
     if kind.name in ADVICE:
         return InputError(f"{path}: {kind.name}, which is not read: {ADVICE[kind.name]}")
     advice = ", of one image: give the folder" if kind.name else ""

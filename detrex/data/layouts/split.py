@@ -1,4 +1,4 @@
-"""One split of a data set as COCO content, and what was wrong in the files it came from."""
+"""One split of a data set as the content of a COCO JSON, with the problems of its files."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import json
 import os
 import zlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from detrex.utils.coco import read_entries
+from detrex.utils.coco import CocoEntries, read_entries
 from detrex.utils.files import atomic_write
 from detrex.utils.images import image_fault, image_size
 
 HELD_OUT = 10  # one image in ten becomes the validation split of data that has none
+T = TypeVar("T")
 
 
 class Split:
@@ -40,9 +42,13 @@ class Split:
         self.problems: dict[str, list[str]] = defaultdict(list)  # kind -> where
 
     def add_image(self, path: Path, stated: tuple[int, int] | None = None) -> dict | None:
-        """Add an image by its file's size, upright; None, and a problem, if there is no such image.
+        """Add an image with the upright size of its file, and return its entry.
 
-        ``stated``: (width, height) that the annotations give, to compare.
+        Returns None, and notes a problem, for an image that cannot be used.
+
+        Args:
+            path: the image file.
+            stated: (width, height) in the annotations, to compare.
         """
         name = os.path.relpath(path, self.images)
         if name != os.fsencode(name).decode(errors="ignore"):
@@ -63,6 +69,34 @@ class Split:
         self.image_entries.append(entry)
         return entry
 
+    def note_missing_image(self, where: str, taken: bool) -> None:
+        """Note an annotation file without an image; ``taken``: another file has its image."""
+        kind = "files of an image that has another one" if taken else "images that are missing"
+        self.problems[f"{kind}, left out"].append(where)
+
+    def add_objects(
+        self,
+        image: dict,
+        objects: Iterable[tuple[str, T]],
+        read: Callable[[T], tuple[Sequence[float], int]],
+        kind: str,
+    ) -> None:
+        """Add the objects of an image; those that cannot be read are problems of this kind.
+
+        Args:
+            image: entry of the image.
+            objects: (file and line, object as written there).
+            read: object -> (corners x0, y0, x1, y1 in pixels, category id), or a ValueError.
+            kind: of problem.
+        """
+        for where, item in objects:
+            try:
+                corners, category_id = read(item)
+            except ValueError as error:
+                self.problems[kind].append(f"{where}: {error}")
+            else:
+                self.add_box(image, category_id, corners)
+
     def add_box(
         self, image: dict, category_id: int, corners: Sequence[float], crowd: bool = False
     ) -> None:
@@ -74,17 +108,36 @@ class Split:
         self.annotations.append(entry)
 
     def category_id(self, name: str) -> int:
-        """Raises ValueError for a class that is none."""
+        """Return the id of a class. Raises ValueError for a name that no class has."""
         for category in self.categories:
             if category["name"] == name:
                 return category["id"]
         raise ValueError(f"no class {name!r}" if name else "no class")
 
+    def take(self, entries: CocoEntries, names: Mapping[int, str]) -> None:
+        """Take over a COCO JSON: the images in ``names`` (id -> file name) with their boxes; the
+        others are missing."""
+        self.categories = list(entries.categories.values())
+        for key, image in entries.images.items():
+            if key in names:
+                self.image_entries.append({**image, "file_name": names[key]})
+            else:
+                self.note_missing_image(image["file_name"], taken=False)
+        self.annotations = [a for a in entries.annotations.values() if a["image_id"] in names]
+
+    def subset(self, ids: Collection[int], origin: str) -> Split:
+        """Return a split of the images with these ids."""
+        split = Split(self.images, origin=origin)
+        split.categories = self.categories
+        split.image_entries = [image for image in self.image_entries if image["id"] in ids]
+        split.annotations = [a for a in self.annotations if a["image_id"] in ids]
+        return split
+
     def content(self) -> dict:
-        """The split as the content of a COCO JSON. Raises InputError for a JSON that is not one."""
+        """Return the content of the split's COCO JSON. Raises InputError for a damaged JSON."""
         if self.json_file is not None:
-            entries = read_entries(str(self.json_file))
-            return {key: list(part.values()) for key, part in entries._asdict().items()}
+            entries = read_entries(self.json_file)
+            return {key: list(section.values()) for key, section in entries._asdict().items()}
         return {
             "images": self.image_entries,
             "annotations": self.annotations,
@@ -92,7 +145,7 @@ class Split:
         }
 
     def saved(self, path: Path) -> Path:
-        """The split's COCO JSON, written to ``path`` if it has none yet."""
+        """Return the split's COCO JSON, which is written to ``path`` if there is none yet."""
         if self.json_file is None:
             with atomic_write(path) as stream:
                 json.dump(self.content(), stream)
@@ -100,25 +153,32 @@ class Split:
         return self.json_file
 
 
+def in_pixels(image: dict, fractions: Sequence[float]) -> list[float]:
+    """Return x0, y0, x1, y1 in pixels of an image from fractions of its size."""
+    sides = (image["width"], image["height"]) * 2
+    return [value * side for value, side in zip(fractions, sides, strict=True)]
+
+
 def hold_out(split: Split) -> list[Split]:
-    """Divide a split in two, for training and validation, the same way every time; images that are
-    missing are in neither. A single image, or none, stays in one split."""
-    content = split.content()
-    names = {image["id"]: image["file_name"] for image in content["images"]}
-    gone = {key for key, name in names.items() if not (split.images / name).is_file()}
-    if gone:
-        missing = [names.pop(key) for key in sorted(gone)]
-        split.problems["images that are missing, left out"] += missing
-    order = sorted(names, key=lambda key: (zlib.crc32(str(names[key]).encode()), str(names[key])))
-    chosen = set(order[: -(-len(order) // HELD_OUT)]) if len(order) > 1 else set()
-    origins = [split.origin]
-    if chosen:
-        origins = [f"{split.origin}, without what is held out", "a tenth of train, held out"]
-    parts = [Split(split.images, origin=origin) for origin in origins]
-    for part, inside in zip(parts, (False, True), strict=False):
-        part.categories = content["categories"]
-        other = gone | (names.keys() - chosen if inside else chosen)
-        part.image_entries = [i for i in content["images"] if i["id"] not in other]
-        part.annotations = [a for a in content["annotations"] if a["image_id"] not in other]
-    parts[0].problems = split.problems
-    return parts
+    """Divide a split into [train, val], the same way every time, without images that are missing.
+
+    A split of one image, or none, is not divided: [train].
+
+    Raises:
+        InputError: the split's JSON cannot be read.
+    """
+    if split.json_file is not None:
+        entries = read_entries(split.json_file)
+        files = {key: image["file_name"] for key, image in entries.images.items()}
+        present = {key: name for key, name in files.items() if (split.images / name).is_file()}
+        split.take(entries, present)
+    names = {image["id"]: str(image["file_name"]) for image in split.image_entries}
+    order = sorted(names, key=lambda key: (zlib.crc32(names[key].encode()), names[key]))
+    if len(order) < 2:
+        splits = [split.subset(order, split.origin)]
+    else:
+        count = -(-len(order) // HELD_OUT)
+        train = split.subset(set(order[count:]), f"{split.origin}, without what is held out")
+        splits = [train, split.subset(set(order[:count]), "a tenth of train, held out")]
+    splits[0].problems = split.problems
+    return splits

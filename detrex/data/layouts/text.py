@@ -1,4 +1,4 @@
-"""Text of annotation files, whatever wrote it: its encoding, its lines and its numbers."""
+"""Text of annotation files from any program: its encoding, its lines and its numbers."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-GUESS = "cp1252"  # of text that says nothing and is not UTF-8
-_LARGEST = 1e9  # of a coordinate; what is beyond is no pixel and may overflow later
+GUESS = "cp1252"  # for text without a mark that is not UTF-8
+_LARGEST = 1e9  # a coordinate beyond is no pixel and may overflow later
 
 
 def open_text(path: str | os.PathLike) -> IO[str]:
-    """Open a text file by its byte order mark; else as UTF-8, or Windows-1252 where it is not that.
+    """Open a text file in the encoding of its byte order mark, else UTF-8, else Windows-1252.
 
-    Ends of lines stay as they are.
+    Line ends stay as they are.
     """
     return open(path, encoding=encoding(path), errors="replace", newline="")
 
 
 def encoding(path: str | os.PathLike) -> str:
-    """The encoding that :func:`open_text` takes."""
+    """Return the encoding in which :func:`open_text` opens a file."""
     with open(path, "rb") as stream:
         start = stream.read(1 << 20)
         if name := next((name for mark, name in _MARKS.items() if start.startswith(mark)), None):
@@ -50,19 +50,19 @@ def encoding(path: str | os.PathLike) -> str:
 
 
 def read_text(path: str | os.PathLike) -> str:
-    """The whole text; see :func:`open_text`."""
+    """Return the whole text of a file, opened by :func:`open_text`."""
     with open_text(path) as stream:
         return stream.read()
 
 
 def read_lines(path: str | os.PathLike) -> list[tuple[int, str]]:
-    """Numbers, from 1, and texts of the lines that are not blank; without blanks at their ends."""
+    """Return (number from 1, text) of the lines that are not blank, stripped."""
     lines = enumerate(re.split("\r\n|\r|\n", read_text(path)), 1)
     return [(number, line.strip()) for number, line in lines if line.strip()]
 
 
 def load_json(path: str | os.PathLike) -> object:
-    """The content of a JSON file. Raises InputError if it is none."""
+    """Return the content of a JSON file. Raises InputError if it is not JSON."""
     try:
         with open_text(path) as stream:
             return json.load(stream)
@@ -71,10 +71,11 @@ def load_json(path: str | os.PathLike) -> object:
 
 
 def number(value: object) -> float:
-    """A coordinate, of text or of JSON.
+    """Return a coordinate that is written as text or in JSON.
 
     Raises:
-        ValueError: no number, also ``0_1``, which Python takes for one; not finite; beyond 1e9.
+        ValueError: it is no number (also ``0_1``, a number in Python only), not finite, or beyond
+            1e9.
     """
     text = str(value)
     try:
@@ -87,7 +88,7 @@ def number(value: object) -> float:
 
 
 def is_number(text: str) -> bool:
-    """Whether :func:`number` takes it."""
+    """Whether :func:`number` accepts a text."""
     try:
         number(text)
     except ValueError:
@@ -96,5 +97,5 @@ def is_number(text: str) -> bool:
 
 
 def read_names(path: Path) -> list[str]:
-    """Class names, one a line."""
+    """Return class names, one per line."""
     return [line for _, line in read_lines(path)]

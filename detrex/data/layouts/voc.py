@@ -15,21 +15,21 @@ from .files import Files, by_folder, closest, set_name, stem
 from .split import Split
 from .text import number, read_lines, read_text
 
-Sets = dict[str, tuple[list[str], str]]  # split -> (XML files, where that is said)
+Sets = dict[str, tuple[list[str], str]]  # split -> (XML files, origin)
 
 
 def is_voc(files: Files) -> bool:
-    """Whether there are XML files of VOC, or such as do not parse and are nothing else."""
+    """Whether there are XML files of VOC, or only files that do not parse."""
     tags = [_tag(_parse(files, path)) for path in files.ending(".xml")[:20]]
     return "annotation" in tags or (bool(tags) and not any(tags))
 
 
 def read_voc(files: Files) -> dict[str, Split]:
-    """Read XML files by the image sets of a VOCdevkit or one of its years, or by their folders.
+    """Read XML files; the splits are the image sets of a VOCdevkit or of one year, or else folders.
 
-    Of a devkit whose ``ImageSets/Main`` have a test set, all of trainval is for training (VOC
-    07+12, with 2007's test); else train and val are what they say. Objects marked difficult count
-    as any other. Classes are in alphabetical order.
+    Where ``ImageSets/Main`` has a test set, all of trainval is for training (VOC 07+12, tested on
+    2007's test); else train and val are the lists of that name. Objects marked difficult count like
+    any other. Classes are in alphabetical order.
     """
     trees = {path: _parse(files, path) for path in files.ending(".xml")}
     for path in [path for path, tree in trees.items() if _tag(tree) not in (None, "annotation")]:
@@ -42,18 +42,16 @@ def read_voc(files: Files) -> dict[str, Split]:
     for name, (paths, origin) in sets.items():
         splits[name] = split = Split(files.root, classes, origin=origin)
         for path in paths:
-            file = files.use(path)
+            file, image = files.use(path), images.get(path)
             if path in rivals:
-                split.problems["files of an image that has another one, left out"].append(str(file))
+                split.note_missing_image(str(file), taken=True)
             else:
-                _add(split, file, trees[path], images.get(path))
-            if path in images:
-                files.use(images[path])
+                _add(split, file, trees[path], image and files.use(image))
     return splits
 
 
 def _image_sets(files: Files, trees: dict[str, ET.Element | None]) -> Sets:
-    """XML files by split, of the lists in ImageSets/Main, or of train.txt and the like."""
+    """Return the XML files of each split, from lists in ImageSets/Main or named like train.txt."""
     by_stem = defaultdict(list)
     for path in trees:
         by_stem[stem(path)].append(path)
@@ -67,7 +65,7 @@ def _image_sets(files: Files, trees: dict[str, ET.Element | None]) -> Sets:
     if "test" in sets and sets.keys() & {"train", "trainval"}:
         both = ["trainval"] if "trainval" in sets else ["train", "val"]
         chosen = {"train": both, "val": ["test"]}
-    else:  # trainval is no more than train and val
+    else:  # trainval only repeats train and val
         chosen = {name: [name] for name in sets if name != "trainval" or "train" not in sets}
     return {
         split: (
@@ -79,7 +77,7 @@ def _image_sets(files: Files, trees: dict[str, ET.Element | None]) -> Sets:
 
 
 def _lists(files: Files) -> dict[str, str]:
-    """Text files that list the images of a split, and its name."""
+    """Return text file -> the split whose images it lists."""
     texts = files.ending(".txt")
     sets = [path for path in texts if "imagesets/" in path.lower()]
     main = [path for path in sets if posixpath.dirname(path).lower().endswith("/main")]
@@ -92,8 +90,8 @@ def _lists(files: Files) -> dict[str, str]:
 
 
 def _listed(files: Files, file: str, by_stem: dict[str, list[str]]) -> list[str]:
-    """XML files of the names in a list; a second column, as in the lists of a class, or the names
-    of the XML files themselves do not matter."""
+    """Return the XML files that a list names, by image or by themselves; a second column, as in the
+    lists of a class, is ignored."""
     paths = []
     for _, line in read_lines(files.use(file)):
         names = line, line.split()[0]  # names may have blanks
@@ -110,12 +108,12 @@ def _listed(files: Files, file: str, by_stem: dict[str, list[str]]) -> list[str]
 
 
 def _parse(files: Files, path: str) -> ET.Element | None:
-    """The XML's root; None if it is none."""
+    """Return the root of an XML file; None if it does not parse."""
     try:
         return ET.parse(files.root / path).getroot()
     except (ET.ParseError, ValueError, LookupError):
         pass
-    # An encoding that is not declared, or that the parser lacks.
+    # The encoding may be undeclared, or one that the parser lacks.
     head = re.compile(r"\s*<\?xml[^>]*?(?:encoding=[\"']([\w.-]+)[\"'][^>]*)?\?>")
     text = read_text(files.root / path)
     declared = head.match(text)
@@ -131,7 +129,7 @@ def _parse(files: Files, path: str) -> ET.Element | None:
 
 
 def _fault(path: Path) -> str:
-    """Why a file is no XML; empty if it is."""
+    """Return why a file does not parse; "" if it does."""
     try:
         ET.parse(path)
     except (ET.ParseError, ValueError, LookupError) as error:
@@ -145,7 +143,7 @@ def _tag(tree: ET.Element | None) -> str | None:
 
 def _objects(tree: ET.Element | None) -> list[ET.Element]:
     objects = [] if tree is None else tree.findall("object")
-    return [item for item in objects if _text(item, "deleted") != "1"]  # of LabelMe's older XML
+    return [item for item in objects if _text(item, "deleted") != "1"]  # in LabelMe's older XML
 
 
 def _text(node: ET.Element | None, path: str) -> str:
@@ -153,39 +151,38 @@ def _text(node: ET.Element | None, path: str) -> str:
 
 
 def _names(path: str, tree: ET.Element | None) -> list[str]:
-    """What an image may be called: as its XML file, with the stated ending, or as stated."""
+    """Return names that an image may have: its XML file's, the stated one."""
     stated = _text(tree, "filename").replace("\\", "/")
     ending = posixpath.splitext(stated)[1]
     return [posixpath.splitext(posixpath.basename(path))[0] + (ending or ".jpg"), stated]
 
 
-def _add(split: Split, path: Path, tree: ET.Element | None, image: Path | None) -> None:
+def _add(split: Split, file: Path, tree: ET.Element | None, image: Path | None) -> None:
     if tree is None:
-        where = f"{path}: {_fault(path)}"
+        where = f"{file}: {_fault(file)}"
         split.problems["XML files that do not parse, left out"].append(where)
         return
     if image is None:
-        stated = _text(tree, "filename") or f"{path.stem}.jpg"
-        split.problems["images that are missing, left out"].append(f"{path}: {stated}")
+        stated = _text(tree, "filename") or f"{file.stem}.jpg"
+        split.note_missing_image(f"{file}: {stated}", taken=False)
         return
     try:
         size = int(_text(tree, "size/width")), int(_text(tree, "size/height"))
     except ValueError:
         size = None
     entry = split.add_image(image, size)
-    for count, item in enumerate(_objects(tree) if entry else (), 1):
-        try:
-            corners = _corners(item)
-            category_id = split.category_id(_text(item, "name"))
-        except ValueError as error:
-            kind = "objects without a name or a box, left out"
-            split.problems[kind].append(f"{path}: object {count}: {error}")
-            continue
-        split.add_box(entry, category_id, corners)
+    if entry is None:
+        return
+    objects = ((f"{file}: object {n}", item) for n, item in enumerate(_objects(tree), 1))
+
+    def read(item: ET.Element) -> tuple[list[float], int]:
+        return _corners(item), split.category_id(_text(item, "name"))
+
+    split.add_objects(entry, objects, read, "objects without a name or a box, left out")
 
 
 def _corners(item: ET.Element) -> list[float]:
-    """x0, y0, x1, y1 of an object. Raises ValueError."""
+    """Return x0, y0, x1, y1 of an object. Raises ValueError."""
     outline = item.findall("polygon/pt")
     if outline and item.find("bndbox") is None:  # LabelMe's older XML
         xs, ys = ([number(_text(point, axis)) for point in outline] for axis in "xy")
@@ -193,5 +190,5 @@ def _corners(item: ET.Element) -> list[float]:
     if item.find("bndbox") is None:
         raise ValueError(f"no bndbox, only {', '.join(child.tag for child in item) or 'nothing'}")
     x0, y0, x1, y1 = (number(_text(item, f"bndbox/{k}")) for k in ("xmin", "ymin", "xmax", "ymax"))
-    # The devkit counts pixels from 1 and the last one is inside.
+    # The devkit counts pixels from 1, and a box contains its last pixel.
     return [max(0.0, x0 - 1), max(0.0, y0 - 1), x1, y1]

@@ -1,12 +1,11 @@
-"""What a YOLO data set says of itself: a YAML, darknet's obj.data, or a list of class names."""
+"""The config of a YOLO data set: a YAML, darknet's obj.data, or a list of class names."""
 
 from __future__ import annotations
 
 import os
 import posixpath
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import yaml
@@ -14,16 +13,17 @@ import yaml
 from detrex.utils.errors import InputError
 from detrex.utils.safe_yaml import yaml_fault
 
-from .files import Files, set_name, split_of
+from .files import Files, count_equal, set_name, split_of
 from .text import load_json, read_names, read_text
 
 _UNSET = "", "~", "null", "None"
-_NAMES = ".names", ".labels"  # what darknet calls its files of names
+_NAMES = ".names", ".labels"  # endings of darknet's files of names
 
 
 class YoloConfig(NamedTuple):
-    """``splits``: split -> folders and lists; ``names``: the classes, None if nobody says them;
-    ``values``: how many numbers a label with keypoints has, 0 without."""
+    """``base``: folder that paths are relative to; ``splits``: split -> folders and lists;
+    ``names``: the classes, None where no file names them; ``values``: numbers in a label with
+    keypoints, 0 without."""
 
     file: Path | None
     base: str
@@ -32,11 +32,65 @@ class YoloConfig(NamedTuple):
     values: int
 
 
+def has_config(files: Files) -> bool:
+    """Whether a YAML or obj.data is a YOLO config; broken ones are noted as reasons."""
+    for file in _config_files(files):
+        try:
+            if _is_config(_content(file)):
+                return True
+        except InputError as error:
+            files.reasons.append(str(error))
+    return False
+
+
+def _config_files(files: Files) -> list[Path]:
+    """Return the YAML and obj.data files, nearest to the root first; deeper ones than one folder
+    belong to programs that lie in the data."""
+    if files.single:
+        return [files.single]
+    paths = [p for p in files.ending(".yaml", ".yml", ".data") if p.count("/") <= 1]
+    return [files.root / path for path in sorted(paths, key=lambda p: (p.count("/"), p))]
+
+
+def _content(file: Path) -> object:
+    text = read_text(file)
+    if file.suffix.lower() == ".data":
+        pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
+        return {key.strip(): value.strip() for key, _, value in pairs}
+    return _parsed(file, text)
+
+
+def _parsed(file: Path, text: str) -> object:
+    try:
+        return yaml.load(text, Loader=_AsWritten)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{file}: not a YAML file ({yaml_fault(error)})") from None
+
+
+class _AsWritten(yaml.BaseLoader):
+    """A loader that leaves values as text: the class "no" is not False, and 007 is not 7. A key
+    that occurs twice, also as 0 and "0", is an error."""
+
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
+        times = Counter(str(key.value) for key, _ in node.value)
+        if double := next((key for key, count in times.items() if count > 1), None):
+            raise yaml.YAMLError(f"the key {double!r} is there twice")
+        return super().construct_mapping(node, deep)
+
+
+def _is_config(content: object) -> bool:
+    if not isinstance(content, dict):
+        return False
+    names, train = content.get("names"), content.get("train")
+    return isinstance(names, list | dict | str) or isinstance(train, list | str)
+
+
 def read_config(files: Files) -> YoloConfig:
-    """Read the YAML or obj.data of a folder, or the one given, and the classes' names.
+    """Read the YAML or obj.data of a folder, or the single file, and the classes' names.
 
     Raises:
-        InputError: a given file, or the only one, that is none; classes that are not 0, 1, 2, ...
+        InputError: the single file, or the only one, is no YOLO config; its classes are not
+            numbered 0, 1, 2, ...; two configs in different folders.
     """
     configs, broken = {}, []
     for file in _config_files(files):
@@ -55,61 +109,9 @@ def read_config(files: Files) -> YoloConfig:
         return _config(files, files.use(file), configs[file])
     if broken:
         raise broken[0]
-    if files.given:
-        raise InputError(f"{files.given}: not a YOLO data set, it has neither 'names' nor 'train'")
+    if files.single:
+        raise InputError(f"{files.single}: not a YOLO data set, it has neither 'names' nor 'train'")
     return YoloConfig(None, "", {}, _names_nearby(files), 0)
-
-
-def has_config(files: Files) -> bool:
-    """Whether a YAML or obj.data is of a YOLO data set; those that are broken are reasons."""
-    for file in _config_files(files):
-        try:
-            if _is_config(_content(file)):
-                return True
-        except InputError as error:
-            files.reasons.append(str(error))
-    return False
-
-
-def _config_files(files: Files) -> list[Path]:
-    """The nearest to the folder first, and none that is more than a folder away: that of a program
-    that lies in the data."""
-    if files.given:
-        return [files.given]
-    paths = [p for p in files.ending(".yaml", ".yml", ".data") if p.count("/") <= 1]
-    return [files.root / path for path in sorted(paths, key=lambda p: (p.count("/"), p))]
-
-
-class _AsWritten(yaml.BaseLoader):
-    """Values stay as they are written: the class "no" is not False, nor 007 the number 7; a key
-    that is there twice, as 0 and as "0", is an error."""
-
-    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
-        times = Counter(str(key.value) for key, _ in node.value)
-        if double := next((key for key, count in times.items() if count > 1), None):
-            raise yaml.YAMLError(f"the key {double!r} is there twice")
-        return super().construct_mapping(node, deep)
-
-
-def _content(file: Path) -> object:
-    text = read_text(file)
-    if file.suffix.lower() == ".data":
-        pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
-        return {key.strip(): value.strip() for key, _, value in pairs}
-    return _parsed(file, text)
-
-
-def _parsed(file: Path, text: str) -> object:
-    try:
-        return yaml.load(text, Loader=_AsWritten)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{file}: not a YAML file ({yaml_fault(error)})") from None
-
-
-def _is_config(content: object) -> bool:
-    keys = [key for key, kinds in (("names", list | dict | str), ("train", list | str))
-            if isinstance(content, dict) and isinstance(content.get(key), kinds)]  # fmt: skip
-    return bool(keys)
 
 
 def _config(files: Files, file: Path, content: dict) -> YoloConfig:
@@ -138,10 +140,10 @@ def _names(files: Files, file: Path, content: dict) -> list[str] | None:
     if isinstance(names, str) and names.startswith(("[", "{")):  # a list in quotes
         names = _parsed(file, names)
     if isinstance(names, str):
-        place = resolve(files, file, "", names)
-        if place is None or not place.is_file():
+        path = resolve(files, file, "", names)
+        if path is None or not path.is_file():
             raise InputError(f"{file}: names: {names} not found")
-        return read_names(files.use(place))
+        return read_names(files.use(path))
     if names is None:
         return _names_nearby(files)
     pairs = [*names.items()] if isinstance(names, dict) else [*enumerate(names)]
@@ -154,17 +156,17 @@ def _names(files: Files, file: Path, content: dict) -> list[str] | None:
 
 
 def _names_nearby(files: Files) -> list[str] | None:
-    """Of classes.txt, obj.names or the like; of Label Studio's notes.json; None without them."""
-    found: dict[str, list[str]] = {}
+    """Return the names in classes.txt, obj.names or the like, or in Label Studio's notes.json."""
+    lists: dict[str, list[str]] = {}
     for path in files.ending(".txt", *_NAMES):
         name = posixpath.basename(path).lower()
         if name.endswith(_NAMES) or any(word in name for word in ("classes", "labels", "names")):
-            found[path] = read_names(files.use(path))
+            lists[path] = read_names(files.use(path))
             files.note_encoding(path)
-    longest = max(found.values(), key=len, default=None)
-    for path, names in found.items():
+    longest = max(lists.values(), key=len, default=None)
+    for path, names in lists.items():
         if names != longest[: len(names)]:
-            other = next(p for p, n in found.items() if n is longest)
+            other = next(p for p, n in lists.items() if n is longest)
             raise InputError(f"{files.root}: {other} and {path} list other classes; remove one")
     for path in files.ending("notes.json"):
         notes = load_json(files.use(path))
@@ -175,42 +177,32 @@ def _names_nearby(files: Files) -> list[str] | None:
 
 
 def resolve(files: Files, file: Path, base: str, entry: str) -> Path | None:
-    """The folder or list that a config means, whatever folders it says are above."""
+    """Return the folder or list that an entry of a config means, or None.
+
+    The folders above it may differ from those in the entry: data sets are moved.
+    """
     entry = entry.replace("\\", "/").strip()
     below = entry
     while below.startswith(("../", "./")):  # Roboflow writes "../train/images" for one beside it
         below = below.split("/", 1)[1]
     folder = file.parent
-    places = folder / base / entry, folder / entry, folder / base / below, folder / below
-    exact = (Path(os.path.normpath(place)) for place in places if place.exists())
+    candidates = folder / base / entry, folder / entry, folder / base / below, folder / below
+    exact = (Path(os.path.normpath(path)) for path in candidates if path.exists())
     return next(exact, None) or _by_end(files, below)
 
 
 def _by_end(files: Files, entry: str) -> Path | None:
-    """The file or folder whose path ends as the entry does; "valid" is as good as "val"."""
-    candidates = {*files.paths}
-    for path in files.paths:
-        candidates.update(_folders_above(path))
+    """Return the file or folder whose path ends like the entry; "valid" stands for "val", too."""
+    above = {str(folder) for path in files.paths for folder in PurePosixPath(path).parents}
     scored = [
         (_equal_ends(path, entry), -path.count("/"), path)
-        for path in candidates
+        for path in above.union(files.paths) - {"."}
         if split_of(path) == split_of(entry)
     ]
     best = max(scored, default=(0, 0, ""))
     return files.root / best[2] if best[0] else None
 
 
-def _folders_above(path: str) -> Iterator[str]:
-    while path := posixpath.dirname(path):
-        yield path
-
-
 def _equal_ends(a: str, b: str) -> int:
-    count = 0
-    for x, y in zip(
-        a.lower().split("/")[::-1], b.lower().rstrip("/").split("/")[::-1], strict=False
-    ):
-        if x != y and (split_of(x) is None or split_of(x) != split_of(y)):
-            break
-        count += 1
-    return count
+    ends = (path.lower().rstrip("/").split("/")[::-1] for path in (a, b))
+    return count_equal(*([split_of(name) or name for name in names] for names in ends))

@@ -7,30 +7,25 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from detrex.config import schema
 from detrex.evaluation.coco_scores import SCORES
 from detrex.experiments.runs import Run
 from detrex.utils.coco import distinct_names
 
-# They differ in every run and say nothing.
-HIDDEN = {"train.output_dir", "dataloader.evaluator.output_dir"}
-
 
 def unique_names(runs: Sequence[Run]) -> list[str]:
-    """The runs' names; where they repeat, as many parent folders as it takes to tell them apart."""
-    parts = [run.folder.resolve().parts for run in runs]
-    longest = max(map(len, parts))
-    for depth in range(1, longest + 1):
-        names = ["/".join(p[-depth:]) for p in parts]
-        if len(set(names)) == len(set(parts)):
+    """The ends of the runs' paths, as long as it takes to tell them apart."""
+    paths = [run.folder.resolve().parts for run in runs]
+    for depth in range(1, max(map(len, paths)) + 1):
+        names = ["/".join(path[-depth:]) for path in paths]
+        if len(set(names)) == len(set(paths)):
             break
     return names
 
 
 def score_rows(runs: Sequence[Run], names: Sequence[str]) -> list[dict]:
-    """Name, iteration and the last evaluation's COCO scores of each run and its averaged weights.
-
-    Scores that are not there are None.
-    """
+    """Name, iteration and last COCO scores (None: not evaluated) of each run and of its averaged
+    weights."""
     rows = []
     for i, (run, name) in enumerate(zip(runs, names, strict=True)):
         iteration = next(reversed(run.evaluations), None)
@@ -42,39 +37,41 @@ def score_rows(runs: Sequence[Run], names: Sequence[str]) -> list[dict]:
 
 
 def best_scores(rows: Sequence[dict]) -> dict[str, float | None]:
-    """The highest value of each score, for more than one row."""
-    found = {key: [row["scores"][key] for row in rows] for key in SCORES}
-    known = {key: [v for v in values if v is not None] for key, values in found.items()}
-    return {key: max(v) if len(v) > 1 else None for key, v in known.items()}
+    """The highest value of each score; None unless several rows have it."""
+    best = {}
+    for key in SCORES:
+        values = [row["scores"][key] for row in rows if row["scores"][key] is not None]
+        best[key] = max(values) if len(values) > 1 else None
+    return best
 
 
 def class_rows(ground_truth: dict, scores: Sequence[dict[str, float]]) -> list[dict]:
-    """Name, number of objects and each run's AP of every class; None for a run that is not scored
-    or a class without objects. ``scores`` are of ``evaluate_detections(..., per_class=True)``."""
+    """Name, number of objects and each run's AP of every class.
+
+    An AP is None for a run that is not scored or a class without objects. ``scores`` are of
+    ``evaluate_detections(..., per_class=True)``.
+    """
     counts = Counter(a["category_id"] for a in ground_truth["annotations"] if not a["iscrowd"])
-    return [
-        {
-            "name": name,
-            "objects": counts[category_id],
-            "ap": [_number(run.get(f"AP-{name}")) for run in scores],
-        }
-        for category_id, name in distinct_names(ground_truth["categories"]).items()
-    ]
+    rows = []
+    for category_id, name in distinct_names(ground_truth["categories"]).items():
+        ap = [_number(run.get(f"AP-{name}")) for run in scores]
+        rows.append({"name": name, "objects": counts[category_id], "ap": ap})
+    return rows
 
 
 def config_rows(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     """(dotted key, value in each run as text) of every key in which the configs differ."""
     flat = [dict(_leaves(run.config)) for run in runs]
-    keys = sorted(set().union(*flat) - HIDDEN)
+    keys = sorted(set().union(*flat) - {*schema.names("is_output")})
     rows = [(key, [config.get(key, "–") for config in flat]) for key in keys]
     return [(key, values) for key, values in rows if len(set(values)) > 1]
 
 
 def version_rows(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
-    """(package, version in each run) of every package that any run noted."""
-    found = [run.record.get("versions", {}) for run in runs]
-    packages = sorted(set().union(*found))
-    return [(package, [v.get(package, "–") for v in found]) for package in packages]
+    """(package, version in each run) of every package that a run recorded."""
+    versions = [run.record.get("versions", {}) for run in runs]
+    packages = sorted(set().union(*versions))
+    return [(package, [v.get(package, "–") for v in versions]) for package in packages]
 
 
 def _leaves(node: Mapping, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -1,5 +1,4 @@
-"""Plotly figures, as the plain dicts that plotly.js reads; the page adds size and colours of its
-theme."""
+"""Plotly figures as the dicts that plotly.js reads; the page adds sizes and its theme's colours."""
 
 from __future__ import annotations
 
@@ -29,7 +28,7 @@ def line_style(run: int) -> dict:
 
 def curves(runs: Sequence[Run]) -> dict[str, dict[str, list]]:
     """{"training" | "evaluation": {metric: [[iterations, values] or None, of each run]}}."""
-    found: dict[str, dict[str, list]] = {"training": {}, "evaluation": {}}
+    by_kind: dict[str, dict[str, list]] = {"training": {}, "evaluation": {}}
     for i, run in enumerate(runs):
         series = {"training": {name: thinned(*curve) for name, curve in run.curves.items()}}
         series["evaluation"] = {}
@@ -40,20 +39,22 @@ def curves(runs: Sequence[Run]) -> dict[str, dict[str, list]]:
                 y.append(score)
         for kind, metrics in series.items():
             for name, points in metrics.items():
-                found[kind].setdefault(name, [None] * len(runs))[i] = points
-    return found
+                by_kind[kind].setdefault(name, [None] * len(runs))[i] = points
+    return by_kind
 
 
 def thinned(x: np.ndarray, y: np.ndarray) -> list[list[float]]:
-    """A curve as [x, y] of at most ``POINTS`` points, each the mean of those it stands for: a long
-    run has thousands of them in a hundred metrics."""
-    parts = min(len(x), POINTS)
-    means = [[part.mean() for part in np.array_split(values, parts)] for values in (x, y)]
+    """A curve as [x, y] of at most ``POINTS`` points, each the mean of neighbouring ones.
+
+    A long run has a hundred curves of thousands of points.
+    """
+    count = min(len(x), POINTS)
+    means = [[chunk.mean() for chunk in np.array_split(values, count)] for values in (x, y)]
     return [[float(f"{value:.5g}") for value in values] for values in means]
 
 
 def alignment_figures(named: Named) -> list[dict]:
-    """Every figure of the diagnosis, for the runs that have one."""
+    """Every figure of the alignment diagnosis, for the runs that have one."""
     figures = [_by_layer(named), _ap_by_iou(named), _recall(named), _olrp(named)]
     figures += [_histogram(named, "best_regressed"), _histogram(named, "high_confidence")]
     return figures + [_density(name, report.last) for _, name, report in named]
@@ -92,11 +93,11 @@ def _recall(named: Named) -> dict:
         for run, name, r in named
     ]
     note = "Share of the best-localised boxes among the N, 2N, ... most confident ones (N objects)."
-    for _, name, report in named:
-        if report.recall_falls:
-            by_layer = ", ".join(f"{layer.br_recall['1']:.1f}" for layer in report.layers)
-            note += f" {name} at N, by layer: {by_layer} %."
-    if any(report.recall_falls for _, _, report in named):
+    falling = [(name, report) for _, name, report in named if report.recall_falls]
+    for name, report in falling:
+        by_layer = ", ".join(f"{layer.br_recall['1']:.1f}" for layer in report.layers)
+        note += f" {name} at N, by layer: {by_layer} %."
+    if falling:
         note += " " + WHY_RECALL_FALLS
     return _figure("Are the best boxes the confident ones?", note, "boxes kept", "%", traces)
 

@@ -1,4 +1,4 @@
-"""The images on which runs make the most mistakes, with every box told right from wrong."""
+"""The images on which runs make the most mistakes, with every box judged right or wrong."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ LEAST_IOU = 0.5  # as AP50 counts a detection as right
 
 @dataclass
 class Verdict:
-    """One run on one image: its detections, best first, and the objects it missed.
+    """One run on one image.
 
-    ``right[i]`` is about ``detections[i]``; ``missed`` indexes the image's annotations.
+    Attributes:
+        detections: best score first.
+        right: whether each detection is right.
+        missed: indices of the annotations without a detection.
     """
 
     detections: list[dict] = field(default_factory=list)
@@ -34,17 +37,19 @@ class Verdict:
 
 
 def judge(truth: Sequence[dict], detections: Sequence[dict]) -> Verdict:
-    """Match detections to objects as COCO does at IoU 0.5: best score first, each to the free
-    object of its class that it overlaps most; what lies on a crowd region is right.
+    """Match detections to objects as COCO does at IoU 0.5.
+
+    In the order of their scores each takes the free object of its class that it overlaps most; a
+    detection on a crowd region is right.
 
     Args:
         truth: COCO annotations of one image, with ``iscrowd``.
-        detections: COCO results of the same image that are to be judged.
+        detections: COCO results of the same image.
     """
-    found = sorted(detections, key=lambda d: -d["score"])
-    verdict = Verdict(found, [], {i for i, t in enumerate(truth) if not t["iscrowd"]})
-    overlap = _overlap(found, truth)
-    for row, detection in enumerate(found):
+    detections = sorted(detections, key=lambda d: -d["score"])
+    verdict = Verdict(detections, [], {i for i, t in enumerate(truth) if not t["iscrowd"]})
+    overlap = _overlap(detections, truth)
+    for row, detection in enumerate(detections):
         fits = [
             (i in verdict.missed, iou, i)
             for i, (iou, target) in enumerate(zip(overlap[row], truth, strict=True))
@@ -61,27 +66,29 @@ def judge(truth: Sequence[dict], detections: Sequence[dict]) -> Verdict:
 def hardest_images(
     ground_truth: dict, detections: Sequence[list[dict]], count: int
 ) -> list[tuple[dict, list[dict], list[Verdict]]]:
-    """The ``count`` images with the most mistakes of all runs together, none without a mistake.
+    """At most ``count`` images on which the runs together make the most mistakes.
 
     Args:
-        ground_truth: COCO, as ``load_ground_truth`` gives it.
-        detections: of each run, those that are to be judged.
+        ground_truth: COCO, as ``load_ground_truth`` returns it.
+        detections: COCO results of each run.
+        count: images to return; those without a mistake are left out.
 
-    Returns (COCO image, its annotations, each run's verdict), most mistakes first.
+    Returns:
+        (COCO image, its annotations, each run's verdict), most mistakes first.
     """
     truth = _by_image(ground_truth["annotations"])
-    found = [_by_image(run) for run in detections]
+    by_run = [_by_image(results) for results in detections]
     rated = []
     for image in ground_truth["images"]:
         objects = truth[image["id"]]
-        verdicts = [judge(objects, run[image["id"]]) for run in found]
+        verdicts = [judge(objects, by_image[image["id"]]) for by_image in by_run]
         rated.append((image, objects, verdicts))
     rated.sort(key=lambda entry: -sum(verdict.mistakes for verdict in entry[2]))
     return [entry for entry in rated[:count] if any(v.mistakes for v in entry[2])]
 
 
 def data_uri(path: Path, side: int = 640) -> str:
-    """The image as JPEG of at most ``side`` pixels a side, to stand inside a page."""
+    """The image as a JPEG of at most ``side`` pixels a side, as an address inside a page."""
     image = open_image(path)
     image.thumbnail((side, side))
     stream = io.BytesIO()
@@ -90,14 +97,14 @@ def data_uri(path: Path, side: int = 640) -> str:
 
 
 def _by_image(records: Iterable[dict]) -> dict[int, list[dict]]:
-    found = defaultdict(list)
+    by_image = defaultdict(list)
     for record in records:
-        found[record["image_id"]].append(record)
-    return found
+        by_image[record["image_id"]].append(record)
+    return by_image
 
 
 def _overlap(detections: Sequence[dict], truth: Sequence[dict]) -> np.ndarray:  # (D, G)
-    """IoU; with a crowd region the part of the detection inside it."""
+    """IoU; for a crowd region, the share of the detection inside it."""
     if not detections or not truth:
         return np.zeros((len(detections), len(truth)))
     boxes = [np.array([r["bbox"] for r in records], float) for records in (detections, truth)]

@@ -41,7 +41,7 @@ function drawCurves(kind) {
     const x = epochs ? points[0].map((value) => value / run.epoch) : points[0];
     const dots = kind === "evaluation" || x.length < 3; // a lone point has no line
     const mode = dots ? "lines+markers" : "lines";
-    return [{ type: "scatter", mode, name: run.name, x, y: points[1], line: run.line }];
+    return [{ type: "scatter", mode, name: run.name, x, y: points[1], line: run.style }];
   });
   const layout = { xaxis: { title: { text: axis.value } }, yaxis: { title: { text: metric } } };
   draw(`plot-${kind}`, traces, layout);

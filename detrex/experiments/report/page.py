@@ -1,4 +1,4 @@
-"""From runs to one HTML file that needs nothing else."""
+"""Runs side by side as one HTML file that needs no other."""
 
 from __future__ import annotations
 
@@ -32,10 +32,15 @@ _SHOWN = {
 
 @dataclass
 class Evaluated:
-    """Ground truth of the first run that has it here, and what all runs reach on it.
+    """Ground truth of the first run that has it on this machine, and all runs' results on it.
 
-    ``scores[i]`` are run i's by class and ``confident[i]`` its detections above the threshold, all
-    that is kept of them; {} and None where it has none on this data, and ``notes`` say why.
+    Attributes:
+        json_file: the ground truth's file.
+        images: folder of its images.
+        truth: its content.
+        scores: of each run, by class; {} without detections on this data.
+        confident: detections of each run above the threshold; None without.
+        notes: why runs are left out.
     """
 
     json_file: str = ""
@@ -54,10 +59,11 @@ def write_report(
     Args:
         runs: at least one.
         path: HTML file to write.
-        images: at most this many of the hardest images are shown.
-        threshold: least score of a detection that is shown and judged there.
+        images: the most of the hardest images that are shown.
+        threshold: least score of a detection that is shown and judged on them.
 
-    Returns what was left out and why, a line each; it is on the page, too.
+    Returns:
+        Notes on what was left out and why, which are on the page, too.
 
     Raises:
         InputError: Jinja2 or Plotly is missing, or detections do not fit their ground truth.
@@ -69,18 +75,27 @@ def write_report(
 
     names = compare.unique_names(runs)
     evaluated = read_evaluated(runs, names, threshold)
-    drawn = _figures(runs, names)
+    scores, drawn = compare.score_rows(runs, names), _figures(runs, names)
+    entries = [
+        {"name": name, "style": figures.line_style(i), "epoch": run.epoch_length, "run": run}
+        for i, (name, run) in enumerate(zip(names, runs, strict=True))
+    ]
+    lines = [{key: entry[key] for key in ("name", "style", "epoch")} for entry in entries]
+    data = {"runs": lines, "curves": figures.curves(runs), "figures": drawn}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     page = environment.get_template("page.html").render(
-        **_scores(runs, names),
+        runs=entries,
+        scores=scores,
+        best=compare.best_scores(scores),
+        metrics=[*SCORES],
         **_images(evaluated, names, images, threshold),
         classes=compare.class_rows(evaluated.truth, evaluated.scores) if evaluated.truth else [],
         config=compare.config_rows(runs),
         versions=compare.version_rows(runs),
         figures=drawn,
-        data=finite(_data(runs, names, drawn)),
+        data=finite(data),
         notes=evaluated.notes,
         plotly=get_plotlyjs(),
         script=(HERE / "page.js").read_text(encoding="utf-8"),
@@ -93,36 +108,37 @@ def write_report(
 
 
 def read_evaluated(runs: Sequence[Run], names: Sequence[str], threshold: float) -> Evaluated:
-    """Read the runs' detections; what cannot be compared becomes a note.
+    """Read the runs' detections; a run that cannot be compared becomes a note.
 
     Raises:
-        InputError: detections that do not fit the ground truth which their run names.
+        InputError: detections that do not fit the ground truth that their run names.
     """
-    found = Evaluated()
+    evaluated = Evaluated()
     for run, name in zip(runs, names, strict=True):
-        found.scores.append({})
-        found.confident.append(None)
+        evaluated.scores.append({})
+        evaluated.confident.append(None)
         if run.detections is None:
-            found.notes.append(f"{name}: no detections yet, left out of classes and images")
+            evaluated.notes.append(f"{name}: no detections yet, left out of classes and images")
             continue
         try:
             files = annotation_files(run.config)
         except InputError as error:
-            found.notes.append(f"{name}: left out of classes and images: {error}")
+            evaluated.notes.append(f"{name}: left out of classes and images: {error}")
             continue
         if fault := foreign(run.folder, files[0], next(reversed(run.evaluations), None)):
-            found.notes.append(f"{name}: left out of classes and images: {fault}")
+            evaluated.notes.append(f"{name}: left out of classes and images: {fault}")
             continue
-        if found.truth is None:
-            found.json_file, found.images = files
-            found.truth = _shown_truth(found.json_file)
-        if not os.path.samefile(files[0], found.json_file):
-            found.notes.append(f"{name}: other data ({files[0]}), left out of classes and images")
+        if evaluated.truth is None:
+            evaluated.json_file, evaluated.images = files
+            evaluated.truth = _shown_truth(evaluated.json_file)
+        if not os.path.samefile(files[0], evaluated.json_file):
+            left_out = f"other data ({files[0]}), left out of classes and images"
+            evaluated.notes.append(f"{name}: {left_out}")
             continue
-        detections = load_detections(run.detections, found.truth)
-        found.scores[-1] = evaluate_detections(found.truth, detections, per_class=True)
-        found.confident[-1] = [d for d in detections if d["score"] >= threshold]
-    return found
+        detections = load_detections(run.detections, evaluated.truth)
+        evaluated.scores[-1] = evaluate_detections(evaluated.truth, detections, per_class=True)
+        evaluated.confident[-1] = [d for d in detections if d["score"] >= threshold]
+    return evaluated
 
 
 def _shown_truth(json_file: str) -> dict:
@@ -134,51 +150,22 @@ def _shown_truth(json_file: str) -> dict:
     return truth
 
 
-def _scores(runs: Sequence[Run], names: Sequence[str]) -> dict:
-    rows = compare.score_rows(runs, names)
-    styles = [figures.line_style(i) for i in range(len(runs))]
-    entries = zip(runs, names, styles, strict=True)
-    listed = [{"name": name, "style": style, "run": run} for run, name, style in entries]
-    return dict(runs=listed, scores=rows, best=compare.best_scores(rows), metrics=list(SCORES))
-
-
 def _images(evaluated: Evaluated, names: Sequence[str], count: int, threshold: float) -> dict:
-    """Context of the section of hardest images, of the runs that have detections."""
+    """Values for the page's section of hardest images."""
     if evaluated.truth is None:
         return dict(hardest=[], judged=[], threshold=threshold, labels={})
     pairs = zip(names, evaluated.confident, strict=True)
-    judged = [(name, found) for name, found in pairs if found is not None]
-    chosen = hardest_images(evaluated.truth, [found for _, found in judged], count)
-    return dict(
-        hardest=[
-            (image, objects, verdicts, data_uri(_path(evaluated, image)))
-            for image, objects, verdicts in chosen
-        ],
-        judged=[name for name, _ in judged],
-        threshold=threshold,
-        labels={c["id"]: c["name"] for c in evaluated.truth["categories"]},
-    )
-
-
-def _path(evaluated: Evaluated, image: dict) -> Path:
-    return Path(image_file(evaluated.json_file, evaluated.images, image["file_name"]))
+    judged = [(name, detections) for name, detections in pairs if detections is not None]
+    hardest = []
+    for entry in hardest_images(evaluated.truth, [detections for _, detections in judged], count):
+        path = image_file(evaluated.json_file, evaluated.images, entry[0]["file_name"])
+        hardest.append((*entry, data_uri(Path(path))))
+    labels = {c["id"]: c["name"] for c in evaluated.truth["categories"]}
+    judged_names = [name for name, _ in judged]
+    return dict(hardest=hardest, judged=judged_names, threshold=threshold, labels=labels)
 
 
 def _figures(runs: Sequence[Run], names: Sequence[str]) -> list[dict]:
-    entries = zip(runs, names, strict=True)
-    named = [
-        (i, n, r.alignment)
-        for i, (r, n) in enumerate(entries)
-        if r.alignment and r.alignment.layers
-    ]
+    reports = enumerate(zip(names, (run.alignment for run in runs), strict=True))
+    named = [(i, name, report) for i, (name, report) in reports if report and report.layers]
     return figures.alignment_figures(named) if named else []
-
-
-def _data(runs: Sequence[Run], names: Sequence[str], drawn: list[dict]) -> dict:
-    """What the page's script draws."""
-    styles = [figures.line_style(i) for i in range(len(runs))]
-    entries = [
-        {"name": name, "line": style, "epoch": run.epoch_length}
-        for run, name, style in zip(runs, names, styles, strict=True)
-    ]
-    return {"runs": entries, "curves": figures.curves(runs), "figures": drawn}

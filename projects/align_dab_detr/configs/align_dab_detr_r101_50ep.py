@@ -13,5 +13,3 @@ from .align_dab_detr_r50_50ep import dataloader, lr_multiplier, model, optimizer
 model.update(get_config("common/models/single_scale.py").r101)
 model.criterion.match_number = [1] * 7  # as released for this backbone
 train.init_checkpoint = "detectron2://ImageNetPretrained/torchvision/R-101.pkl"
-train.output_dir = "./output/align_dab_detr_r101_50ep"
-dataloader.evaluator.output_dir = train.output_dir

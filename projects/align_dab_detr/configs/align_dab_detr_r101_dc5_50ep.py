@@ -11,5 +11,3 @@ from detrex.config import get_config
 from .align_dab_detr_r101_50ep import dataloader, lr_multiplier, model, optimizer, train
 
 model.update(get_config("common/models/single_scale.py").r101_dilated)
-train.output_dir = "./output/align_dab_detr_r101_dc5_50ep"
-dataloader.evaluator.output_dir = train.output_dir

@@ -12,5 +12,3 @@ from .align_dab_detr_r50_50ep import dataloader, lr_multiplier, model, optimizer
 
 model.update(get_config("common/models/single_scale.py").r50_dilated)
 model.criterion.match_number = [1] * 7  # as released for this backbone
-train.output_dir = "./output/align_dab_detr_r50_dc5_50ep"
-dataloader.evaluator.output_dir = train.output_dir

@@ -17,9 +17,6 @@ from ...h_deformable_detr.configs.h_deformable_detr_r50_two_stage_12ep import (
     train,
 )
 
-train.output_dir = "./output/align_h_deformable_detr_r50_two_stage_12ep"
-dataloader.evaluator.output_dir = train.output_dir
-
 model.criterion._target_ = ManyToOneCriterion
 model.criterion.loss_class_type = "ia_bce_loss"
 # One query per target everywhere: the hybrid branch already trains with several.

@@ -10,9 +10,7 @@ from detrex.config import get_config, get_recipe
 
 from .models.aligndetr_k2_r50 import model
 
-dataloader, lr_multiplier, optimizer, train = get_recipe(
-    "common/recipes/coco_12ep.py", output_dir="./output/aligndetr_k=2_r50_4scale_24ep"
-)
+dataloader, lr_multiplier, optimizer, train = get_recipe("common/recipes/coco_12ep.py")
 lr_multiplier = get_config("common/coco_schedule.py").lr_multiplier_24ep
 
 train.max_iter = 180000

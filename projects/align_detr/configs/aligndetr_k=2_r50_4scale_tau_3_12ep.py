@@ -10,9 +10,7 @@ from detrex.config import get_recipe
 
 from .models.aligndetr_k2_r50 import model
 
-dataloader, lr_multiplier, optimizer, train = get_recipe(
-    "common/recipes/coco_12ep.py", output_dir="./output/aligndetr_k=2_r50_4scale_tau_3_12ep"
-)
+dataloader, lr_multiplier, optimizer, train = get_recipe("common/recipes/coco_12ep.py")
 
 train.checkpointer.period = 10000
 train.log_period = 100

@@ -10,5 +10,3 @@ from .anchor_detr_r50_50ep import dataloader, lr_multiplier, model, optimizer, t
 
 model.backbone.update(name="resnet101", dilation=True)
 train.init_checkpoint = "https://download.pytorch.org/models/resnet101-63fe2227.pth"
-train.output_dir = "./output/anchor_detr_r101_dc5_50ep"
-dataloader.evaluator.output_dir = train.output_dir

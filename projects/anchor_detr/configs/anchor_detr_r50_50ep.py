@@ -10,8 +10,6 @@ from detrex.config import get_recipe
 
 from .models.anchor_detr_r50 import model
 
-dataloader, lr_multiplier, optimizer, train = get_recipe(
-    "common/recipes/single_scale_50ep.py", output_dir="./output/anchor_detr_r50_50ep"
-)
+dataloader, lr_multiplier, optimizer, train = get_recipe("common/recipes/single_scale_50ep.py")
 
 train.init_checkpoint = "https://download.pytorch.org/models/resnet50-0676ba61.pth"

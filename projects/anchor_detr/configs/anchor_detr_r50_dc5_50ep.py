@@ -9,5 +9,3 @@ Published: 44.2 AP (paper); 375,000 iterations.
 from .anchor_detr_r50_50ep import dataloader, lr_multiplier, model, optimizer, train
 
 model.backbone.dilation = True
-train.output_dir = "./output/anchor_detr_r50_dc5_50ep"
-dataloader.evaluator.output_dir = train.output_dir

@@ -10,7 +10,5 @@ from detrex.config import get_config, get_recipe
 
 from .models.co_deformable_detr_r50 import model
 
-dataloader, lr_multiplier, optimizer, train = get_recipe(
-    "common/recipes/coco_12ep.py", output_dir="./output/co_deformable_detr_r50_1x_coco"
-)
+dataloader, lr_multiplier, optimizer, train = get_recipe("common/recipes/coco_12ep.py")
 optimizer = get_config("common/optim.py").AdamW_deformable

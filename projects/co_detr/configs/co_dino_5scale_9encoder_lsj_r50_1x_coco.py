@@ -9,6 +9,4 @@ iteration, 90,000 iterations.
 
 from .co_dino_5scale_lsj_r50_1x_coco import dataloader, lr_multiplier, model, optimizer, train
 
-train.output_dir = "./output/co_dino_5scale_9encoder_lsj_r50_1x_coco"
-dataloader.evaluator.output_dir = train.output_dir
 model.transformer.encoder.num_layers = 9

@@ -13,6 +13,3 @@ from .co_dino_5scale_9encoder_lsj_r50_1x_coco import dataloader, model, optimize
 
 lr_multiplier = get_config("common/coco_schedule.py").lr_multiplier_36ep
 train.max_iter = 270000
-
-train.output_dir = "./output/co_dino_5scale_9encoder_lsj_r50_3x_coco"
-dataloader.evaluator.output_dir = train.output_dir

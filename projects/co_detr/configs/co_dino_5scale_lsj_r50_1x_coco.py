@@ -11,6 +11,3 @@ from detrex.config import get_config
 from .co_dino_5scale_r50_1x_coco import lr_multiplier, model, optimizer, train
 
 dataloader = get_config("common/data/coco_lsj.py").dataloader
-
-train.output_dir = "./output/co_dino_5scale_lsj_r50_1x_coco"
-dataloader.evaluator.output_dir = train.output_dir

@@ -11,14 +11,11 @@ from detrex.config import get_config, get_recipe
 
 from .models.co_dino_r50 import model
 
-dataloader, lr_multiplier, optimizer, train = get_recipe(
-    "common/recipes/coco_12ep.py", output_dir="./output/co_dino_5scale_r50_1x_coco"
-)
+dataloader, lr_multiplier, optimizer, train = get_recipe("common/recipes/coco_12ep.py")
 
 optimizer.lr = 2e-4
 
-_parts = get_config("common/models/multi_scale.py").r50_5scale
-model.update(backbone=_parts.backbone, neck=_parts.neck)
+model.update(get_config("common/models/multi_scale.py").r50_5scale)
 model.transformer.num_feature_levels = 5
 for _head in model.auxiliary.heads:
     _head.strides = [4, 8, 16, 32, 64, 128]

@@ -12,5 +12,3 @@ from .conditional_detr_r50_50ep import dataloader, lr_multiplier, model, optimiz
 
 model.update(get_config("common/models/single_scale.py").r101_dc5)
 train.init_checkpoint = "https://download.pytorch.org/models/resnet101-63fe2227.pth"
-train.output_dir = "./output/conditional_detr_r101_dc5_50ep"
-dataloader.evaluator.output_dir = train.output_dir

@@ -8,6 +8,4 @@ Published: 49.7 AP (detrex model zoo); 16 images an iteration, 375,000 iteration
 
 from .dab_deformable_detr_r50_50ep import dataloader, lr_multiplier, model, optimizer, train
 
-train.output_dir = "./output/dab_deformable_detr_r50_two_stage_50ep"
-dataloader.evaluator.output_dir = train.output_dir
 model.as_two_stage = True

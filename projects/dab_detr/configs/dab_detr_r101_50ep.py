@@ -12,5 +12,3 @@ from .dab_detr_r50_50ep import dataloader, lr_multiplier, model, optimizer, trai
 
 model.update(get_config("common/models/single_scale.py").r101)
 train.init_checkpoint = "detectron2://ImageNetPretrained/torchvision/R-101.pkl"
-train.output_dir = "./output/dab_detr_r101_50ep"
-dataloader.evaluator.output_dir = train.output_dir

@@ -9,5 +9,3 @@ Published: 42.6 AP (paper); 375,000 iterations.
 from .dab_detr_r50_50ep import dataloader, lr_multiplier, model, optimizer, train
 
 model.transformer.num_patterns = 3
-train.output_dir = "./output/dab_detr_r50_3patterns_50ep"
-dataloader.evaluator.output_dir = train.output_dir

@@ -10,6 +10,4 @@ from detrex.config import get_recipe
 
 from .models.dab_detr_r50 import model
 
-dataloader, lr_multiplier, optimizer, train = get_recipe(
-    "common/recipes/single_scale_50ep.py", output_dir="./output/dab_detr_r50_50ep"
-)
+dataloader, lr_multiplier, optimizer, train = get_recipe("common/recipes/single_scale_50ep.py")

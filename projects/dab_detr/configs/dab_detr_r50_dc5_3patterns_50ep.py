@@ -10,5 +10,3 @@ from .dab_detr_r50_dc5_50ep import dataloader, lr_multiplier, model, optimizer, 
 
 model.position_embedding.temperature = 20
 model.transformer.num_patterns = 3
-train.output_dir = "./output/dab_detr_r50_dc5_3patterns_50ep"
-dataloader.evaluator.output_dir = train.output_dir

@@ -13,5 +13,3 @@ from .dab_detr_r50_50ep import dataloader, lr_multiplier, model, optimizer, trai
 model.update(get_config("common/models/single_scale.py").r50_dc5)
 model.position_embedding.temperature = 10
 train.init_checkpoint = "https://download.pytorch.org/models/resnet50-0676ba61.pth"
-train.output_dir = "./output/dab_detr_r50_dc5_50ep"
-dataloader.evaluator.output_dir = train.output_dir

@@ -12,5 +12,3 @@ from .dab_detr_r50_50ep import dataloader, lr_multiplier, model, optimizer, trai
 
 model.update(get_config("common/models/single_scale.py").swin_base)
 train.init_checkpoint = "detectron2://ImageNetPretrained/swin/swin_base_patch4_window7_224_22k.pth"
-train.output_dir = "./output/dab_detr_swin_b_in21k_50ep"
-dataloader.evaluator.output_dir = train.output_dir

@@ -12,5 +12,3 @@ from .dab_detr_r50_50ep import dataloader, lr_multiplier, model, optimizer, trai
 
 model.update(get_config("common/models/single_scale.py").swin_tiny)
 train.init_checkpoint = "path/to/swin_tiny_patch4_window7_224.pth"
-train.output_dir = "./output/dab_detr_swin_t_in1k_50ep"
-dataloader.evaluator.output_dir = train.output_dir

@@ -16,7 +16,5 @@ optimizer = get_config("common/optim.py").AdamW_deformable
 train = get_config("common/train.py").train
 
 train.init_checkpoint = "detectron2://ImageNetPretrained/torchvision/R-50.pkl"
-train.output_dir = "./output/deformable_detr_r50_50ep"
 train.max_iter = 375000
 train.clip_grad.enabled = True
-dataloader.evaluator.output_dir = train.output_dir

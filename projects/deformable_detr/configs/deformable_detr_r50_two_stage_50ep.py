@@ -8,7 +8,5 @@ Published: 48.2 AP (detrex model zoo); 8 GPUs, 16 images an iteration, 375,000 i
 
 from .deformable_detr_r50_50ep import dataloader, lr_multiplier, model, optimizer, train
 
-train.output_dir = "./output/deformable_detr_r50_two_stage_50ep"
-dataloader.evaluator.output_dir = train.output_dir
 model.with_box_refine = True
 model.as_two_stage = True

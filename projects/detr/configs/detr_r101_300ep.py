@@ -12,5 +12,3 @@ from .detr_r50_300ep import dataloader, lr_multiplier, model, optimizer, train
 
 model.update(get_config("common/models/single_scale.py").r101)
 train.init_checkpoint = "detectron2://ImageNetPretrained/torchvision/R-101.pkl"
-train.output_dir = "./output/detr_r101_300ep"
-dataloader.evaluator.output_dir = train.output_dir

@@ -10,9 +10,7 @@ from detrex.config import get_recipe
 
 from .models.detr_r50 import model
 
-dataloader, lr_multiplier, optimizer, train = get_recipe(
-    "common/recipes/single_scale_50ep.py", output_dir="./output/detr_r50_300ep"
-)
+dataloader, lr_multiplier, optimizer, train = get_recipe("common/recipes/single_scale_50ep.py")
 
 dataloader.train.total_batch_size = 64
 train.max_iter = 554400

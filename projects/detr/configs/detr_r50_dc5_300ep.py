@@ -12,5 +12,3 @@ from .detr_r50_300ep import dataloader, lr_multiplier, model, optimizer, train
 
 model.update(get_config("common/models/single_scale.py").r50_dc5)
 train.init_checkpoint = "https://download.pytorch.org/models/resnet50-0676ba61.pth"
-train.output_dir = "./output/detr_r50_dc5_300ep"
-dataloader.evaluator.output_dir = train.output_dir

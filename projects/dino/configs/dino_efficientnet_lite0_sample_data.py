@@ -10,9 +10,7 @@ from detrex.config import get_config, get_recipe
 
 from .models.dino_r50 import model
 
-dataloader, lr_multiplier, optimizer, train = get_recipe(
-    "common/recipes/sample_data.py", output_dir="./output/dino_efficientnet_lite0_sample_data"
-)
+dataloader, lr_multiplier, optimizer, train = get_recipe("common/recipes/sample_data.py")
 
 model.backbone = model.neck.input_shapes = None
 model.merge_with(get_config("common/models/efficientnet_lite0.py").small)

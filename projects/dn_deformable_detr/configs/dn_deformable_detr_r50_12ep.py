@@ -10,7 +10,5 @@ from detrex.config import get_config
 
 from .dn_deformable_detr_r50_50ep import dataloader, model, optimizer, train
 
-train.output_dir = "./output/dn_deformable_detr_r50_12ep"
-dataloader.evaluator.output_dir = train.output_dir
 lr_multiplier = get_config("common/coco_schedule.py").lr_multiplier_12ep
 train.max_iter = 90000

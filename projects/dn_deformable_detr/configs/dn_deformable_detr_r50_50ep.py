@@ -10,9 +10,7 @@ from detrex.config import get_config, get_recipe
 
 from .models.dn_deformable_detr_r50 import model
 
-dataloader, lr_multiplier, optimizer, train = get_recipe(
-    "common/recipes/coco_12ep.py", output_dir="./output/dn_deformable_detr_r50_50ep"
-)
+dataloader, lr_multiplier, optimizer, train = get_recipe("common/recipes/coco_12ep.py")
 lr_multiplier = get_config("common/coco_schedule.py").lr_multiplier_50ep
 
 train.max_iter = 375000

@@ -10,8 +10,6 @@ from detrex.config import get_config
 
 from .h_deformable_detr_r50_two_stage_12ep import dataloader, model, optimizer, train
 
-train.output_dir = "./output/h_deformable_detr_r50_50ep"
-dataloader.evaluator.output_dir = train.output_dir
 lr_multiplier = get_config("common/coco_schedule.py").lr_multiplier_50ep
 train.max_iter = 375000
 model.with_box_refine = False

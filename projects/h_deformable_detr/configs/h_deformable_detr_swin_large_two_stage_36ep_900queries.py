@@ -14,7 +14,5 @@ from .h_deformable_detr_swin_large_two_stage_36ep import (
     train,
 )
 
-train.output_dir = "./output/h_deformable_detr_swin_large_two_stage_36ep_900queries"
-dataloader.evaluator.output_dir = train.output_dir
 model.num_queries_one2one = 900
 model.transformer.two_stage_num_proposals = 2400

@@ -10,7 +10,5 @@ from detrex.config import get_config, get_recipe
 
 from .models.ms_detr_r50 import model
 
-dataloader, lr_multiplier, optimizer, train = get_recipe(
-    "common/recipes/coco_12ep.py", output_dir="./output/ms_detr_r50_12ep"
-)
+dataloader, lr_multiplier, optimizer, train = get_recipe("common/recipes/coco_12ep.py")
 optimizer = get_config("common/optim.py").AdamW_deformable

@@ -8,6 +8,4 @@ Published: 50.0 AP (README of MS-DETR); 16 images an iteration, 90,000 iteration
 
 from .ms_detr_r50_12ep import dataloader, lr_multiplier, model, optimizer, train
 
-train.output_dir = "./output/ms_detr_r50_12ep_900queries"
-dataloader.evaluator.output_dir = train.output_dir
 model.num_queries = 900

@@ -12,5 +12,3 @@ from .models.rank_detr_efficientnet_lite0 import model
 dataloader, lr_multiplier, optimizer, train = get_recipe(
     "common/recipes/sample_data.py", output_dir="./output/demo"
 )
-
-train.matcher_change_fraction = 0.75

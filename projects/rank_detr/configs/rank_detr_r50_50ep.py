@@ -11,10 +11,7 @@ from detrex.config import get_config
 
 from .rank_detr_r50_two_stage_12ep import dataloader, model, optimizer, train
 
-train.output_dir = "./output/rank_detr_r50_50ep"
-dataloader.evaluator.output_dir = train.output_dir
 lr_multiplier = get_config("common/coco_schedule.py").lr_multiplier_50ep
 train.max_iter = 375000
 model.with_box_refine = False
 model.as_two_stage = False
-model.criterion.matcher.matcher_change_iter = 281250

@@ -16,10 +16,8 @@ optimizer = get_config("common/optim.py").AdamW_deformable
 train = get_config("common/train.py").train
 
 train.init_checkpoint = "detectron2://ImageNetPretrained/torchvision/R-50.pkl"
-train.output_dir = "./output/rank_detr_r50_two_stage_12ep"
 train.max_iter = 90000
 train.clip_grad.enabled = True
-dataloader.evaluator.output_dir = train.output_dir
 
 model.with_box_refine = True
 model.as_two_stage = True

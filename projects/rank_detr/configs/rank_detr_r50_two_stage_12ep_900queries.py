@@ -8,7 +8,5 @@ No published figure (300 queries: 50.2 AP); 16 images an iteration, 90,000 itera
 
 from .rank_detr_r50_two_stage_12ep import dataloader, lr_multiplier, model, optimizer, train
 
-train.output_dir = "./output/rank_detr_r50_two_stage_12ep_900queries"
-dataloader.evaluator.output_dir = train.output_dir
 model.num_queries_one2one = 900
 model.transformer.two_stage_num_proposals = 2400

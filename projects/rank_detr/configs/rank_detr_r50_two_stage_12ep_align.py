@@ -10,9 +10,6 @@ from detrex.modeling.criterion import ManyToOneCriterion
 
 from .rank_detr_r50_two_stage_12ep import dataloader, lr_multiplier, model, optimizer, train
 
-train.output_dir = "./output/rank_detr_r50_two_stage_12ep_align"
-dataloader.evaluator.output_dir = train.output_dir
-
 model.criterion._target_ = ManyToOneCriterion
 model.criterion.pop("GIoU_aware_class_loss")
 model.criterion.update(loss_class_type="ia_bce_loss", match_num=[1, 2, 2, 2, 2, 2, 1], tau=1.5)

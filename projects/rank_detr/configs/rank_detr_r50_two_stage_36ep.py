@@ -10,8 +10,5 @@ from detrex.config import get_config
 
 from .rank_detr_r50_two_stage_12ep import dataloader, model, optimizer, train
 
-train.output_dir = "./output/rank_detr_r50_two_stage_36ep"
-dataloader.evaluator.output_dir = train.output_dir
 lr_multiplier = get_config("common/coco_schedule.py").lr_multiplier_36ep
 train.max_iter = 270000
-model.criterion.matcher.matcher_change_iter = 202500

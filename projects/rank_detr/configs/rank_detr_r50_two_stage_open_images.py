@@ -11,9 +11,5 @@ from detrex.config import get_config
 from .rank_detr_r50_two_stage_12ep import lr_multiplier, model, optimizer, train
 
 dataloader = get_config("common/data/open_images.py").dataloader
-train.output_dir = "./output/rank_detr_r50_two_stage_open_images"
-dataloader.evaluator.output_dir = train.output_dir
 train.max_iter = "12ep"
 train.eval_period = train.checkpointer.period = "1ep"
-train.matcher_change_fraction = 0.75
-model.criterion.matcher.matcher_change_iter = None

@@ -11,6 +11,4 @@ from detrex.config import get_recipe
 
 from .models.rank_dino_r50 import model
 
-dataloader, lr_multiplier, optimizer, train = get_recipe(
-    "common/recipes/coco_12ep.py", output_dir="./output/rank_dino_r50_4scale_12ep"
-)
+dataloader, lr_multiplier, optimizer, train = get_recipe("common/recipes/coco_12ep.py")

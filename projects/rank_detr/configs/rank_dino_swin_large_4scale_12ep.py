@@ -11,9 +11,6 @@ from detrex.config import get_config
 
 from .rank_dino_r50_4scale_12ep import dataloader, lr_multiplier, model, optimizer, train
 
-train.output_dir = "./output/rank_dino_swin_large_4scale_12ep"
-dataloader.evaluator.output_dir = train.output_dir
 train.init_checkpoint = "/path/to/swin_large_patch4_window12_384_22kto1k.pth"
 
-_large = get_config("common/models/multi_scale.py").swin_large_384
-model.update(backbone=_large.backbone, neck=_large.neck)
+model.update(get_config("common/models/multi_scale.py").swin_large_384)

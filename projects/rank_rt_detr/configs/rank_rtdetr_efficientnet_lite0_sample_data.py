@@ -13,12 +13,7 @@ from detrex.config import get_config, get_recipe
 
 from .models.rank_rtdetr_r50vd import model
 
-dataloader, lr_multiplier, optimizer, train = get_recipe(
-    "common/recipes/sample_data.py",
-    output_dir="./output/rank_rtdetr_efficientnet_lite0_sample_data",
-)
-
-train.matcher_change_fraction = 0.75
+dataloader, lr_multiplier, optimizer, train = get_recipe("common/recipes/sample_data.py")
 
 _square = [L(T.Resize)(shape=[256, 256])]
 dataloader.train.mapper.augmentation = _square

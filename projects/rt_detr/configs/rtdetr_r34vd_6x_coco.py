@@ -10,8 +10,6 @@ from detrex.config import get_config
 
 from .rtdetr_r50vd_6x_coco import dataloader, lr_multiplier, model, optimizer, train
 
-train.output_dir = "./output/rtdetr_r34vd_6x_coco"
-dataloader.evaluator.output_dir = train.output_dir
 train.init_checkpoint = "/path/to/resnet34d.pth"
 
 model.update(get_config("common/models/resnet_vd.py").r34)

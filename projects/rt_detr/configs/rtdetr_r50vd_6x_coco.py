@@ -11,8 +11,6 @@ from detrex.config import get_recipe
 
 from .models.rtdetr_r50vd import model
 
-dataloader, lr_multiplier, optimizer, train = get_recipe(
-    "common/recipes/rt_detr.py", output_dir="./output/rtdetr_r50vd_6x_coco"
-)
+dataloader, lr_multiplier, optimizer, train = get_recipe("common/recipes/rt_detr.py")
 
 train.init_checkpoint = "/path/to/resnet50d.pth"

@@ -10,8 +10,5 @@ from detrex.config import get_config
 
 from .rtdetr_r50vd_6x_coco import dataloader, lr_multiplier, model, optimizer, train
 
-train.output_dir = "./output/rtdetr_r50vd_m_6x_coco"
-dataloader.evaluator.output_dir = train.output_dir
-
 model.update(get_config("common/models/resnet_vd.py").r50_m)
 model.transformer.decoder.eval_layers = 3

@@ -9,8 +9,6 @@ backbone) is not repeated here; no figure is claimed.
 
 from .rtdetr_r50vd_6x_coco import dataloader, lr_multiplier, model, optimizer, train
 
-train.output_dir = "./output/rtdetrv2_r50vd_dsp_1x_coco"
-dataloader.evaluator.output_dir = train.output_dir
 train.init_checkpoint = "/path/to/rtdetrv2_r50vd.pth"
 train.max_iter = "12ep"
 

@@ -9,6 +9,4 @@ iterations.
 
 from .dino_r50_4scale_12ep import dataloader, lr_multiplier, model, optimizer, train
 
-train.output_dir = "./output/dino_r50_4scale_12ep_300dn"
-dataloader.evaluator.output_dir = train.output_dir
 model.dn_number = 300

@@ -11,8 +11,6 @@ from detrex.config import get_config
 
 from .dino_r50_4scale_12ep import dataloader, lr_multiplier, model, train
 
-train.output_dir = "./output/dino_r50_4scale_12ep_better_hyper"
-dataloader.evaluator.output_dir = train.output_dir
 # These figures were trained with twice the learning rate, 0.1x on reference points and sampling
 # offsets, and decay on norms too (upstream: in its train_net.py, the config's own is ignored).
 optimizer = get_config("common/optim.py").AdamW_deformable

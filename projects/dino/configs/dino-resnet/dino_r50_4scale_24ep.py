@@ -11,8 +11,6 @@ from detrex.config import get_config
 
 from .dino_r50_4scale_12ep import dataloader, model, optimizer, train
 
-train.output_dir = "./output/dino_r50_4scale_24ep"
-dataloader.evaluator.output_dir = train.output_dir
 lr_multiplier = get_config("common/coco_schedule.py").lr_multiplier_24ep
 train.max_iter = 180000
 dataloader.train.dataset.filter_empty = False

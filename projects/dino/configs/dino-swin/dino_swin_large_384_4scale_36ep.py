@@ -11,7 +11,5 @@ from detrex.config import get_config
 
 from .dino_swin_large_384_4scale_12ep import dataloader, model, optimizer, train
 
-train.output_dir = "./output/dino_swin_large_384_4scale_36ep"
-dataloader.evaluator.output_dir = train.output_dir
 lr_multiplier = get_config("common/coco_schedule.py").lr_multiplier_36ep
 train.max_iter = 270000

@@ -11,12 +11,9 @@ from detrex.config import get_config, get_recipe
 
 from ..models.dino_r50 import model
 
-dataloader, lr_multiplier, optimizer, train = get_recipe(
-    "common/recipes/coco_12ep.py", output_dir="./output/dino_swin_tiny_224_4scale_12ep"
-)
+dataloader, lr_multiplier, optimizer, train = get_recipe("common/recipes/coco_12ep.py")
 
 train.init_checkpoint = "/path/to/swin_tiny_patch4_window7_224_22kto1k_finetune.pth"
 
-_parts = get_config("common/models/multi_scale.py").swin_tiny
-model.update(backbone=_parts.backbone, neck=_parts.neck)
+model.update(get_config("common/models/multi_scale.py").swin_tiny)
 model.backbone.drop_path_rate = 0.1

@@ -13,4 +13,3 @@ model.num_queries_one2one = 40
 model.num_queries_one2many = 120
 model.k_one2many = 4
 model.transformer.two_stage_num_proposals = 160
-model.criterion.matcher.matcher_change_iter = None

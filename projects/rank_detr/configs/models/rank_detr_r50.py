@@ -39,5 +39,6 @@ model.criterion.GIoU_aware_class_loss = True
 model.criterion.matcher = L(HighOrderMatcher)(
     **model.criterion.matcher,
     iou_order_alpha=4.0,
-    matcher_change_iter=67500,
+    matcher_change_iter=0.75,
+    max_iter="${train.max_iter}",
 )

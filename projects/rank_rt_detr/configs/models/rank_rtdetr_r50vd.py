@@ -32,5 +32,6 @@ model.criterion.weight_dict.update(loss_class=2.0, loss_class_dn=1.0, loss_class
 model.criterion.matcher = L(HighOrderMatcher)(
     **model.criterion.matcher,
     iou_order_alpha=4.0,
-    matcher_change_iter=None,
+    matcher_change_iter=0.75,
+    max_iter="${train.max_iter}",
 )

@@ -7,36 +7,23 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
 from detectron2.config import LazyConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from detrex.config import get_config
-from detrex.config.config import existing_file
-from detrex.config.instantiation import accepts, arguments, target_of
-from detrex.config.trust import load_yaml
-from detrex.data.dataset_info import SPLITS
 from detrex.utils.errors import InputError
 from detrex.utils.images import is_address
 from detrex.utils.text import first_line, literal
 
+from . import schema
+from .config import existing_file
+from .instantiation import accepts, arguments, target_of
+from .trust import load_yaml
 from .values import check_values
 
-_DATASET = dict(
-    name=None,
-    train=dict(json=None, images=None),
-    val=dict(json=None, images=None),
-    skip_broken_images=False,
-)
 _GROUPS = ("model", "dataloader", "optimizer", "lr_multiplier", "train")
-# Taken from the command line letter for letter: file names have blanks, commas, "${", "1e5".
-_PATHS = (
-    "train.output_dir",
-    "train.init_checkpoint",
-    "dataloader.evaluator.output_dir",
-    *(f"dataloader.dataset.{split}.{key}" for split in SPLITS for key in ("json", "images")),
-)
 
 
 def load_config(
@@ -63,14 +50,24 @@ def load_config(
     for key in _GROUPS:
         if not isinstance(cfg.get(key), DictConfig):
             raise InputError(f"config file {path} does not define {key!r}, a group of keys")
-    defaults = get_config("common/train.py").train
-    _add_defaults(cfg, defaults)
+    _name_output_dir(cfg, path)
+    if cfg.dataloader.get("dataset") is None:  # also of a config from elsewhere
+        cfg.dataloader.dataset = {}
+    schema.add_defaults(cfg)
     _follow_output_dir(cfg)
     apply_overrides(cfg, overrides)
     _check_references(cfg)
     _expand_home(cfg)
-    check_values(cfg, defaults)
+    check_values(cfg)
     return cfg
+
+
+def choose_device(name: str) -> str:
+    """Return the name of a device; for "auto" that of this machine's accelerator, else "cpu"."""
+    if name != "auto":
+        return name
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return accelerator.type if accelerator else "cpu"
 
 
 def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -99,7 +96,7 @@ def _apply(cfg: DictConfig, text: str) -> None:
     key, _, value = text.partition("=")
     if value == "None":  # Python's spelling; Hydra's grammar would read a string
         text, value = f"{key}=null", "null"
-    if key in _PATHS:
+    if key in schema.names("is_path"):
         OmegaConf.update(cfg, key, None if value == "null" else literal(_unquoted(value)))
         return
     is_group = isinstance(OmegaConf.select(cfg, key), DictConfig)
@@ -131,16 +128,16 @@ def _load(path: Path, trust_config: bool) -> DictConfig:
         raise InputError(f"config file {path} cannot be loaded: {error}") from error
 
 
-def _add_defaults(cfg: DictConfig, train: DictConfig) -> None:
-    """Give a config from elsewhere the keys that ours have."""
-    _fill(cfg.train, train)
-    if cfg.dataloader.get("dataset") is None:
-        cfg.dataloader.dataset = {}
-    _fill(cfg.dataloader.dataset, OmegaConf.create(_DATASET))
+def _name_output_dir(cfg: DictConfig, path: Path) -> None:
+    """Name the output folder after the config file, unless the config names another one."""
+    default = schema.KEYS["train.output_dir"].default
+    is_python = path.suffix == ".py"  # a saved config holds the folder that the run has used
+    if "output_dir" not in cfg.train or (is_python and cfg.train.output_dir == default):
+        cfg.train.output_dir = literal(f"{default}/{path.stem}")
 
 
 def _follow_output_dir(cfg: DictConfig) -> None:
-    """Keep the evaluator's results in the run's folder when the command line moves that."""
+    """Make the evaluator write into the run's folder, also when the command line moves that."""
     evaluator = cfg.dataloader.get("evaluator")
     if evaluator is not None and accepts(evaluator, "output_dir"):
         if evaluator.get("output_dir") in (None, cfg.train.output_dir):
@@ -148,7 +145,7 @@ def _follow_output_dir(cfg: DictConfig) -> None:
 
 
 def _expand_home(cfg: DictConfig) -> None:
-    for key in _PATHS:
+    for key in schema.names("is_path"):
         path = OmegaConf.select(cfg, key)
         if isinstance(path, str) and path.startswith("~"):
             OmegaConf.update(cfg, key, literal(os.path.expanduser(path)))
@@ -160,14 +157,6 @@ def _check_references(cfg: DictConfig) -> None:
     except (OmegaConfBaseException, RecursionError) as error:
         key = getattr(error, "full_key", None) or "a key that refers to itself"
         raise InputError(f"config: {key} stands for nothing: {first_line(error)}") from error
-
-
-def _fill(node: DictConfig, defaults: DictConfig) -> None:
-    for key, value in defaults.items():
-        if key not in node:
-            node[key] = value
-        elif isinstance(value, DictConfig) and isinstance(node[key], DictConfig):
-            _fill(node[key], value)
 
 
 def _has(cfg: DictConfig, key: str) -> bool:
