@@ -223,6 +223,6 @@ def test_command_on_bad_input(analyze, data, tmp_path, tiny_run):
 def test_help_names_the_options_of_both_uses(analyze):
     code, output, _ = analyze("--help")
     text = " ".join(output.split())
-    for words in ("--config-file FILE", "key=value", "(default: 0.5)", "(default: argmax)"):
+    for words in ("--config-file FILE", "key=value", "(default: 0.0)", "(default: 0.5)"):
         assert words in text
     assert code == 0
