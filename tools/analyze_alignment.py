@@ -56,15 +56,8 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     add("--results", help="detections in COCO's results format; no model is run")
     add("--annotations", help="COCO JSON of the data set of --results")
     default = Definitions()
-    text = "best-regressed: the sample of highest IoU, or of the assignment of greatest total IoU"
-    choices = ["argmax", "one-to-one"]
-    add("--br-assign", dest="assign", choices=choices, default=default.assign, help=text)
-    text = "only samples of the object's class can be its best-regressed one"
-    add("--br-same-class", dest="same_class", action="store_true", help=text)
     text = "objects whose best sample has a lower IoU are left out"
     add("--br-min-iou", dest="min_iou", type=float, default=default.min_iou, help=text)
-    text, choices = "mean of the images' recalls, or recall of all objects", ["image", "object"]
-    add("--br-average", dest="average", choices=choices, default=default.average, help=text)
     text = "least IoU of the samples whose ranks are correlated"
     add("--candidate-iou", type=float, default=default.candidate_iou, help=text)
     return parser.parse_known_args()

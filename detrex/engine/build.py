@@ -1,4 +1,4 @@
-"""A trainer with everything that it does besides its steps, from a resolved config."""
+"""A config's trainer: its step, checkpoints, evaluation, hooks and writers."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def build_trainer(
     metadata: dict,
     start: int,
 ) -> Trainer:
-    """Build the trainer of one process; its writers are not open yet.
+    """Build the trainer of one process, without writers.
 
     Args:
-        cfg: with every period in iterations and a concrete seed.
-        model: on its device, with its weights.
-        loader: this process's batches.
+        cfg: resolved: every length is in iterations, the seed is not negative.
+        model: on its device, with the weights to start from.
+        loader: yields this process's batches.
         metadata: stored in every checkpoint.
-        start: the first iteration; above 0 the output folder's run is resumed.
+        start: the first iteration; above 0 the run in the output folder is resumed.
 
     Raises:
-        InputError: an unknown ``amp.dtype``, an optimizer rule that matches nothing, something in
-            ``train.hooks`` that is no hook, or wandb enabled but not installed.
+        InputError: an unknown ``amp.dtype``, an optimizer rule that matches nothing, an entry of
+            ``train.hooks`` that is no hook, or wandb is enabled but not installed.
     """
     if cfg.train.wandb.enabled and not wandb_installed():
         raise InputError("train.wandb.enabled is set, but wandb is missing: pip install wandb")
@@ -70,7 +70,7 @@ def build_trainer(
     trainer.keep_best = BestCheckpoint(checkpoints, metric, resumed=start > 0).keep
     if is_evaluated(cfg):
         trainer.evaluate = functools.partial(evaluate_both, cfg)
-    # The timer is first: it measures the step without what users' hooks do after it.
+    # The timer comes first, so that it does not measure users' hooks.
     trainer.register_hooks([IterationTimer(), *_users_hooks(cfg)])
     return trainer
 
@@ -93,7 +93,7 @@ def _distributed(cfg: DictConfig, model: nn.Module) -> nn.Module:
         raise InputError("SyncBN needs GPUs: on several CPU processes set the model's norms to BN")
     ids = [device.index] if device.type == "cuda" else None
     with warnings.catch_warnings():
-        # broadcast_buffers is upstream's key; torch renames it.
+        # torch renames broadcast_buffers, which is a key of upstream's configs.
         warnings.simplefilter("ignore", FutureWarning)
         return create_ddp_model(model, device_ids=ids, **cfg.train.ddp)
 
@@ -115,14 +115,14 @@ def _step_options(cfg: DictConfig) -> StepOptions:
 
 
 def open_writers(cfg: DictConfig, start: int) -> list[EventWriter]:
-    """Open what the run's numbers are written to, and remove from it what will come again.
+    """Open the writers of losses and scores; remove what a resumed run will write again.
 
     Args:
         cfg: as :func:`build_trainer` takes it.
         start: the first iteration.
     """
     folder = Path(cfg.train.output_dir)
-    # An evaluation is noted under the number of iterations done: no step's number yet.
+    # Scores have the number of iterations done, which is the number of the step that follows.
     again = start == cfg.train.max_iter or is_due(start, cfg.train.eval_period)
     rewind_metrics(folder, start, start if again else start + 1)
     put_events_in_order(folder, int(time.time()))

@@ -1,4 +1,4 @@
-"""A run's checkpoints: what they hold, how many are kept, and continuing from them."""
+"""A run's checkpoints: saving them, deleting old ones, and continuing from one."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import torch.distributed as dist
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
-from torch import Tensor
+from torch import Tensor, nn
 
 from detrex.checkpoint import last_checkpoint, read_checkpoint, save_checkpoint
 from detrex.checkpoint.files import LAST, tag_last_checkpoint
 from detrex.checkpoint.loading import refuse_non_finite
+from detrex.modeling.ema import ModelEma
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
 from detrex.utils.small_files import is_a
 from detrex.utils.text import first_line
 
-from .buffers import share_buffers
 from .run_folder import BEST, BEST_WEIGHTS, LATEST, read_best, saved_checkpoints
+from .trained_on import on_all_processes
 from .trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -30,14 +32,14 @@ _PERIODIC = re.compile(r"model_(\d{7,})\.pth")
 
 
 class TrainingCheckpoints:
-    """Saves a trainer's state, and deletes what is not needed any more; only the main process does.
+    """Saves a trainer's state and deletes old checkpoints, in the main process.
 
     Args:
-        trainer: what is saved.
-        folder: where.
+        trainer: whose state is saved.
+        folder: of the files.
         metadata: plain description of model and data: format, classes, category_ids, config.
-        max_to_keep: periodic checkpoints beyond this many are deleted, oldest first; None keeps
-            all, else 1 or more.
+        max_to_keep: number of periodic checkpoints, 1 or more; the oldest beyond it are deleted.
+            None: none is deleted.
     """
 
     def __init__(
@@ -47,16 +49,14 @@ class TrainingCheckpoints:
         self.metadata, self.max_to_keep = metadata, max_to_keep
 
     def save(self, name: str, resumable: bool = True) -> None:
-        """Write ``<name>.pth``; a resumable one becomes the folder's last checkpoint, and the
-        oldest beyond ``max_to_keep`` go.
-
-        Every process must call this for a resumable one.
+        """Write ``<name>.pth``. A resumable one becomes the folder's last checkpoint, and old ones
+        are deleted; every process must call this for a resumable one.
 
         Raises:
             NonFiniteLoss: the last step had one; nothing is written.
         """
         self.trainer.guard.settle()
-        if resumable:  # evaluations come right behind
+        if resumable:  # before an evaluation, too
             share_buffers(self.trainer.network, self.trainer.ema)
         metrics = self.trainer.window.state() if resumable else []
         if not comm.is_main_process():
@@ -89,13 +89,32 @@ class TrainingCheckpoints:
                 path.unlink()
 
 
+def share_buffers(model: nn.Module, ema: ModelEma | None) -> None:
+    """Give every process the main one's saved buffers, of the model and of its averages.
+
+    Each process computes BatchNorm's running statistics of its own images. With the main process's
+    everywhere, one model is evaluated, saved and resumed. Every process must call this.
+    """
+    if comm.get_world_size() == 1:
+        return
+    saved = model.state_dict(keep_vars=True)
+    for name, buffer in model.named_buffers():
+        if name not in saved:
+            continue
+        dist.broadcast(buffer, src=0)
+        if ema is not None:
+            average = ema.averages[name].to(buffer.device)  # it may live on the CPU
+            dist.broadcast(average, src=0)
+            ema.averages[name].copy_(average)
+
+
 class BestCheckpoint:
-    """Keeps the weights with the highest score as ``model_best.pth``, its score in ``best.json``.
+    """Keeps the weights with the highest score as ``model_best.pth``, the score in ``best.json``.
 
     Args:
-        checkpoints: saves.
+        checkpoints: saves the weights.
         metric: name of the score, e.g. "bbox/AP".
-        resumed: go on from the folder's best score, if it is of the same validation data.
+        resumed: start from the folder's best score, if it is of the same validation data.
 
     Raises:
         InputError: ``best.json`` is damaged.
@@ -123,69 +142,71 @@ class BestCheckpoint:
                 json.dump({**best, "val": self._val}, stream)
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
-    """Return the file to resume from: the last one, or if it is damaged or not known the newest
-    sound one.
+def newest_checkpoint(folder: Path) -> tuple[Path | None, dict]:
+    """Return the checkpoint to resume from and its content; (None, {}) if there is none.
 
-    The main process decides for all, and removes what interrupted writes have left.
+    That is the last one, or if it is damaged or not recorded the newest sound one. The main process
+    chooses for all, and removes the leftovers of interrupted writes. Every process must call this.
 
     Raises:
         InputError: there are checkpoints, but none is sound.
     """
-    choice = _choose(folder) if comm.is_main_process() else None
-    choice = comm.all_gather(choice)[0]
-    if isinstance(choice, InputError):
-        raise choice
-    return choice
+    path, content = on_all_processes(
+        lambda: _choose(folder) if comm.is_main_process() else (None, None)
+    )
+    path = comm.all_gather(path)[0]
+    if path is None:
+        return None, {}
+    return path, on_all_processes(lambda: content or read_checkpoint(path))
 
 
-def _choose(folder: Path) -> Path | InputError | None:
+def _choose(folder: Path) -> tuple[Path | None, dict | None]:
     for leftover in folder.glob(".*.pth.*"):  # of atomic_write
         leftover.unlink()
     last, unsound = last_checkpoint(folder), []
-    if last == folder / f"{BEST_WEIGHTS}.pth":  # nobody says which iteration comes next
+    if last == folder / f"{BEST_WEIGHTS}.pth":  # it does not say which iteration comes next
         last = None
     for path in _candidates(folder, last):
         try:
-            check_resumable(path)
+            content = read_resumable(path)
         except InputError as error:
             if path.is_file() and not os.access(path, os.R_OK):
-                return error
+                raise
             logger.warning("%s; trying the one before", error)
             unsound.append(path)
         else:
             if last is None:
                 logger.warning("no %s: resuming from the newest checkpoint, %s", LAST, path)
-            _set_aside(unsound)
-            return path
+            _rename_damaged(unsound)
+            return path, content
     if unsound:
         fault = f"none of its {len(unsound)} checkpoints is sound"
     elif saved_checkpoints(folder):
         fault = f"of {BEST_WEIGHTS}.pth no run can go on, and there is no other checkpoint"
     else:
-        return None
-    return InputError(
+        return None, None
+    raise InputError(
         f"output folder {folder}: {fault}: start again with --reuse-output, or resume from a copy"
     )
 
 
 def _candidates(folder: Path, last: Path | None) -> Iterator[Path]:
-    """The last checkpoint, then the others, newest first."""
+    """Yield the last checkpoint, then the others, newest first."""
     if last is not None:
         yield last
-    none = (last, folder / f"{BEST_WEIGHTS}.pth")
-    others = [path for path in saved_checkpoints(folder) if path not in none]
+    others = {*saved_checkpoints(folder)} - {last, folder / f"{BEST_WEIGHTS}.pth"}
     yield from sorted(others, key=_age)
 
 
 def _number(path: Path) -> int | None:
-    """The iteration in the name of a periodic checkpoint."""
+    """Return the iteration in the name of a periodic checkpoint."""
     match = _PERIODIC.fullmatch(path.name)
     return match and int(match[1])
 
 
 def _age(path: Path) -> float:
-    """Grows with a checkpoint's age. A damaged one is new: it is named before an older is taken."""
+    """Return a number that grows with a checkpoint's age; a damaged one counts as new, so that a
+    warning names it before an older one is taken."""
     iteration = _number(path)
     if iteration is None:
         try:
@@ -195,16 +216,15 @@ def _age(path: Path) -> float:
     return -iteration if is_a(iteration, float) else float("inf")
 
 
-def _set_aside(unsound: Iterable[Path]) -> None:
-    """Rename what the resumed run would overwrite: something in it may still be of use."""
-    for path in unsound:
-        if path.is_file():
-            path.replace(path.with_name(f"{path.name}.damaged"))
-            logger.warning("%s is kept as %s.damaged", path, path.name)
+def _rename_damaged(paths: Iterable[Path]) -> None:
+    """Rename files that the resumed run may overwrite: parts of them may be of use."""
+    for path in filter(Path.is_file, paths):
+        path.replace(path.with_name(f"{path.name}.damaged"))
+        logger.warning("%s is kept as %s.damaged", path, path.name)
 
 
-def check_resumable(path: Path) -> None:
-    """Read a run's checkpoint, to find out whether it is sound.
+def read_resumable(path: Path) -> dict:
+    """Return the content of a run's checkpoint, after checking that it is sound.
 
     Raises:
         InputError: it cannot be read, a key has an odd value, or weights are NaN.
@@ -219,10 +239,11 @@ def check_resumable(path: Path) -> None:
     for key in ("model", "ema_state", "trainer"):
         if (name := next(_nan(content.get(key), key, set()), None)) is not None:
             raise InputError(f"checkpoint {path}: {name} has values that are NaN")
+    return content
 
 
 def _nan(value: object, name: str, seen: set[int]) -> Iterator[str]:
-    """Names of the tensors in dicts and lists that have NaN values; each is looked at once."""
+    """Yield the names of tensors with NaN values in nested dicts and lists, each once."""
     if id(value) in seen:
         return
     if isinstance(value, Tensor):
@@ -236,10 +257,10 @@ def _nan(value: object, name: str, seen: set[int]) -> Iterator[str]:
 
 
 def next_iteration(content: dict, path: Path, max_iter: int) -> int:
-    """Return the iteration that a checkpoint's run goes on with.
+    """Return the iteration with which a checkpoint's run continues.
 
     Raises:
-        InputError: the file holds weights without a training state, or of a longer run.
+        InputError: the file holds no training state, or belongs to a longer run.
     """
     if "trainer" not in content or not is_a(content.get("iteration"), int):
         raise InputError(f"checkpoint {path} has no training state to resume from")
@@ -252,7 +273,7 @@ def next_iteration(content: dict, path: Path, max_iter: int) -> int:
 
 
 def restore(trainer: Trainer, content: dict, path: Path) -> None:
-    """Give a trainer the state that a checkpoint holds besides weights and iteration.
+    """Load a checkpoint's state besides weights and iteration into a trainer.
 
     Raises:
         InputError: the state belongs to another optimizer, or lacks the averaged weights.

@@ -9,6 +9,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from omegaconf import DictConfig
+
 from detrex.config.load import choose_device, load_config
 from detrex.utils.cli import add_trust_config
 from detrex.utils.signals import STOP_SIGNALS
@@ -21,7 +23,7 @@ from .run import run
 
 
 def default_argument_parser() -> argparse.ArgumentParser:
-    """Return the parser of ``train_net.py``; upstream's flags and five of our own."""
+    """Return the parser of ``train_net.py``: upstream's flags and five more."""
     parser = argparse.ArgumentParser(
         description="Train or evaluate a detection transformer.",
         epilog="Overrides may stand anywhere: train.max_iter=12ep dataloader.train.num_workers=4",
@@ -48,20 +50,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     Exit status: 0, 2 for bad input, 75 if a signal stopped the run, 1 for anything else.
     """
     outlive_readers()
-    # The interpreter takes the handlers away before it ends: the status is known by then.
+    # The interpreter removes the handlers before it ends; a signal then would change the status.
     atexit.register(signal.pthread_sigmask, signal.SIG_BLOCK, STOP_SIGNALS)
     args = default_argument_parser().parse_intermixed_args(argv)
     try:
         cfg = load_config(args.config_file, args.opts, args.trust_config)
         machines = Machines(args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
-        launch(_run, (args,), machines, choose_device(cfg.train.device))
+        # A started process loads the config itself: functions in it may not be picklable.
+        alone = machines.processes * machines.count == 1
+        device = choose_device(cfg.train.device)
+        launch(_run, (args, cfg if alone else None), machines, device)
     except Exception as error:
         code, text = describe_failure(error)
         print(text, file=sys.stderr)
         raise SystemExit(code) from None
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(args: argparse.Namespace, cfg: DictConfig | None) -> None:
     end_at_signals()
-    logging.raiseExceptions = False  # a full disk: no traceback for every line of log.txt
-    run(args)
+    logging.raiseExceptions = False  # on a full disk no traceback for every line of log.txt
+    run(args, cfg)

@@ -1,9 +1,9 @@
-"""The data sets of a config: checked before training starts, and loaded once."""
+"""A config's data: checked before training starts, read, and loaded."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from detectron2.config import instantiate
 from detectron2.utils import comm
@@ -25,24 +25,24 @@ logger = logging.getLogger(__name__)
 
 
 def prepare_data(
-    cfg: DictConfig, overrides: Sequence[str], parts: Sequence[str]
+    cfg: DictConfig, overrides: Sequence[str], loaders: Sequence[str]
 ) -> DatasetInfo | None:
-    """Register custom data sets and check those that are named.
+    """Register custom data sets, and check data sets that the config names.
 
     Args:
         cfg: changed in place for custom data.
         overrides: the command line's "key=value" strings.
-        parts: which of "train" and "test" will be read.
+        loaders: which of "train" and "test" the run needs.
 
     Returns:
-        The classes; None if the config reads its data by other means than names.
+        The classes; None if the loaders do not name their data sets.
 
     Raises:
         InputError: missing files, unusable data, or another number of classes than the model's.
     """
-    splits = [split for split, part in SPLITS.items() if part in parts]
+    splits = [split for split, loader in SPLITS.items() if loader in loaders]
     custom = apply_custom_dataset(cfg, overrides, splits)
-    names = [OmegaConf.select(cfg, f"dataloader.{part}.dataset.names") for part in parts]
+    names = [OmegaConf.select(cfg, f"dataloader.{loader}.dataset.names") for loader in loaders]
     if custom is not None or not all(names):
         return custom
     for name in names:
@@ -56,7 +56,7 @@ def read_train_set(cfg: DictConfig) -> Sequence[dict] | None:
     """Return the training set's records; None if the loader makes its own.
 
     Raises:
-        InputError: the loader has no batch size, or a place to start from.
+        InputError: ``dataloader.train`` lacks a batch size, or has a ``start_iteration``.
     """
     node = cfg.dataloader.train
     total, start = node.get("total_batch_size"), node.get("start_iteration")
@@ -72,48 +72,33 @@ def read_train_set(cfg: DictConfig) -> Sequence[dict] | None:
 
 
 def build_loader(cfg: DictConfig, records: Sequence[dict] | None, start_iteration: int) -> Iterable:
-    """Build this process's training loader, positioned behind the iterations that are done.
+    """Build this process's training loader, which begins with the images of ``start_iteration``.
 
-    ``total_batch_size`` is what one optimizer step sees: it is shared out over processes and
+    The images of an optimizer step, ``total_batch_size``, are divided among processes and
     accumulation steps.
 
     Raises:
-        InputError: the batch cannot be shared out.
+        InputError: they cannot be divided evenly.
     """
     node, steps = cfg.dataloader.train, cfg.train.accumulation_steps
     world, total = comm.get_world_size(), node.total_batch_size
-    if steps < 1 or total % (steps * world):
+    if total % (steps * world):
         raise InputError(
             f"dataloader.train.total_batch_size={total} is not a multiple of {world} processes "
             f"x train.accumulation_steps={steps}"
         )
     if steps > 1:
         logger.info("an iteration's %d images go in %d passes of %d", total, steps, total // steps)
-    given = {"total_batch_size": total // steps}
+    arguments = {"total_batch_size": total // steps}
     if records is not None:
-        given["dataset"] = records
+        arguments["dataset"] = records
     if accepts(node, "seed") and node.get("seed") is None:
-        given["seed"] = cfg.train.seed
+        arguments["seed"] = cfg.train.seed
     if accepts(node, "pin_memory") and "pin_memory" not in node:
-        given["pin_memory"] = cfg.train.device.startswith("cuda")
+        arguments["pin_memory"] = cfg.train.device.startswith("cuda")
     if accepts(node, "start_iteration"):
-        given["start_iteration"] = start_iteration * steps
+        arguments["start_iteration"] = start_iteration * steps
     elif start_iteration:
         logger.warning("dataloader.train has no start_iteration: its images come in a new order")
-        seed_all_rng(cfg.train.seed + start_iteration)  # else it would begin as the run began
-    return guard_workers(call_with(node, **given))
-
-
-def endless(loader: Iterable[list[dict]]) -> Iterator[list[dict]]:
-    """Yield a loader's batches; an exhausted one is started again.
-
-    Raises:
-        InputError: it gives none.
-    """
-    while True:
-        empty = True
-        for batch in loader:
-            empty = False
-            yield batch
-        if empty:
-            raise InputError("the training loader gives no batch")
+        seed_all_rng(cfg.train.seed + start_iteration)  # else it would repeat the run's beginning
+    return guard_workers(call_with(node, **arguments))

@@ -1,4 +1,4 @@
-"""How a run ends when it cannot go on: one line if the user can fix it, else a traceback."""
+"""How a failed run ends: with one line if the user can fix it, else with a traceback."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ import torch.distributed as dist
 from detrex.utils.errors import InputError
 from detrex.utils.text import first_line
 
-from .heartbeat import SilentProcess
-
 _MEMORY = (
     "perhaps by the system, for want of memory (see dmesg): a smaller batch, smaller images or "
     "fewer dataloader.train.num_workers need less"
@@ -30,20 +28,32 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class NonFiniteLoss(ArithmeticError):
-    """A loss became NaN or infinite, or the gradient's norm did. The message is one line."""
+    """A loss became NaN or infinite, or the gradient's norm did. The message is one line.
+
+    Args:
+        message: names the loss, the iteration and the images.
+        consequence: another process may have had the loss that is the reason.
+    """
+
+    def __init__(self, message: str, consequence: bool = False) -> None:
+        super().__init__(message)
+        self.consequence = consequence
+
+
+class SilentProcess(ConnectionError):
+    """Another process of the run gives no sign of life. The message is one line."""
 
 
 def describe_failure(error: BaseException) -> tuple[int, str]:
     """Return (exit status, text for stderr): 2 for bad input, 1 for anything else.
 
-    A file or a disk that cannot be used needs no traceback either, only its name, nor does another
-    process that has ended.
+    A file or disk that cannot be used, or another process that has ended, gets one line as well.
     """
     try:
         if isinstance(error, ConnectionError | EOFError):
-            time.sleep(1)  # perhaps to a loading process that has just been killed
+            time.sleep(1)  # a loading process may have been killed: torch then raises its own error
         return _describe(error)
-    except RuntimeError as cause:  # torch raises the end of a loading process wherever it hears it
+    except RuntimeError as cause:  # torch's signal handler may raise it anywhere
         return _describe(cause)
 
 
@@ -55,67 +65,63 @@ def _describe(error: BaseException) -> tuple[int, str]:
     system = _of_system(error)
     full = system is not None and system.errno in _FULL
     if full or (isinstance(error, OSError) and error.filename):
-        if (first := _hidden_by(error)) is not None:
-            code, text = _describe(first)
-            return code, f"{text}; then: {reason_of(error)}"
-        what = f"{system}: what this run writes does not fit" if full else str(error)
-        return 1, f"error: {what}"
+        for cause in _causes(error):  # the run may have failed before the file did
+            if isinstance(cause, InputError | NonFiniteLoss):
+                code, text = _describe(cause)
+                return code, f"{text}; then: {reason_of(error)}"
+        return (
+            1,
+            f"error: {system}: what this run writes does not fit" if full else f"error: {error}",
+        )
     return 1, "".join(traceback.format_exception(error)).rstrip()
 
 
 def reason_of(error: BaseException) -> str:
-    """What went wrong, for the end of a message: the system's word where it is its error."""
+    """Return what went wrong, for the end of a message; the system's words if it is its error."""
     system = _of_system(error)
     return (system and system.strerror) or first_line(error) or type(error).__name__
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and those during whose handling it was raised, the latest first."""
-    while error is not None:
-        yield error
-        error = error.__context__
-
-
-def _of_system(error: BaseException) -> OSError | None:
-    """torch.save raises an error of its own while it handles the system's."""
-    return next((cause for cause in _chain(error) if isinstance(cause, OSError)), None)
-
-
-def _hidden_by(error: BaseException) -> InputError | NonFiniteLoss | None:
-    """The reason of the end, where something else failed while the run ended because of it."""
-    reasons = (e for e in _chain(error) if isinstance(e, InputError | NonFiniteLoss))
-    return next(reasons, None)
-
-
 def is_consequence(error: BaseException) -> bool:
-    """Whether it may only say that another process of the run has failed."""
+    """Whether the error may only say that another process of the run has failed."""
+    if isinstance(error, NonFiniteLoss):
+        return error.consequence
     return isinstance(error, dist.DistError | SilentProcess) or "gloo/" in str(error)
 
 
 def ended_by(number: int) -> str:
-    """What a signal has done to a process, e.g. "was killed by SIGKILL, perhaps by ..."."""
+    """Return what a signal has done to a process: "was killed by SIGKILL, perhaps by ..."."""
     hint = _HINTS.get(number)
     return f"was killed by {signal.Signals(number).name}" + (f", {hint}" if hint else "")
 
 
-def _of_loading(error: BaseException) -> str | None:
-    """Of a loading process that has ended or is stuck: torch's word, which has no type, as a line.
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, then those that led to it, the latest first."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
-    A signal's handler may raise it anywhere, so also while another error is handled.
+
+def _of_system(error: BaseException) -> OSError | None:
+    """Return the system's error; torch.save raises one of its own while it handles that."""
+    return next((cause for cause in _causes(error) if isinstance(cause, OSError)), None)
+
+
+def _of_loading(error: BaseException) -> str | None:
+    """Return a line about a loading process that has ended or is stuck.
+
+    torch raises plain RuntimeErrors, in a signal handler also while another error is handled.
     """
-    cause: BaseException | None = error
-    while cause is not None:
-        text = str(cause)
+    for text in map(str, _causes(error)):
         if match := _TIMED_OUT.match(text):
             return (
                 f"no batch from the loading processes for {int(match[1]) // 60} minutes: a disk "
                 "does not answer, or they are stopped; dataloader.train.num_workers=0 shows where"
             )
-        if text.startswith("Too many open files"):  # of what loading processes send
+        if text.startswith("Too many open files"):  # each tensor that a process sends takes one
             return "too many open files: raise `ulimit -n`, or take fewer dataloader.*.num_workers"
         if match := _WORKER.match(text):
             return f"loading process {match[1]} {_end_of_worker(match[2])}"
-        cause = cause.__cause__ or cause.__context__
     return None
 
 
@@ -129,21 +135,17 @@ def _end_of_worker(text: str) -> str:
 
 
 def _of_others(error: BaseException) -> str | None:
-    """Of a process of the run that no longer answers."""
-    if not is_consequence(error):
-        return None
+    """Return a line about another process of the run that has ended or no longer answers."""
     if isinstance(error, SilentProcess):
         return str(error)
-    text = str(error).lower()
-    if "timed out" in text or "timeout" in text:
+    if not is_consequence(error):
+        return None
+    text = " ".join(str(error).split())
+    if "timed out" in text.lower() or "timeout" in text.lower():
         return (
             "waited for another process of the run in vain: it is stopped, or busy with something "
-            f"else; torch says: {_shortened(error)}"
+            f"else; torch says: {text[:200]}"
         )
-    if any(word in text for word in ("closed by peer", "reset by peer", "broken pipe")):
+    if any(word in text.lower() for word in ("closed by peer", "reset by peer", "broken pipe")):
         return "another process of the run has ended; what it said before is the reason"
     return None
-
-
-def _shortened(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]

@@ -1,4 +1,4 @@
-"""A process's place among those of its run: meeting them, watching them, and ending."""
+"""One process among those of its run: it meets them, watches them, and ends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import NoReturn
 
@@ -21,26 +20,9 @@ from detrex.utils.signals import watch_parent
 
 from .heartbeat import Heartbeat
 
-TIMEOUT = timedelta(minutes=30)  # for all to start, and for one operation of theirs
-_NOTICE = 60.0  # seconds of waiting for the others until it is said
+TIMEOUT = timedelta(minutes=30)  # for all to start, and for one collective operation
+_NOTICE = 60.0  # seconds of waiting for the others before a message
 _FAREWELL = 30.0  # seconds that a run without its launcher has to save its step
-
-
-@dataclass(frozen=True)
-class Machines:
-    """Where a run's processes are.
-
-    Attributes:
-        processes: on this machine; one per GPU.
-        count: machines.
-        rank: this machine's number, from 0.
-        url: where rank 0 listens, e.g. "tcp://10.0.0.1:29500"; "auto" on one machine.
-    """
-
-    processes: int = 1
-    count: int = 1
-    rank: int = 0
-    url: str = "auto"
 
 
 def run_in_group(
@@ -53,12 +35,12 @@ def run_in_group(
 ) -> NoReturn:
     """Call ``function(*args)`` as one process of a run, and end this process.
 
-    It ends with its parent, too: as a signal would end it, or at the latest after half a minute.
+    When its parent ends, it ends as after a signal, at the latest half a minute later.
 
     Args:
-        function: raises ``SystemExit`` where the run is preempted.
+        function: raises ``SystemExit`` if the run is preempted.
         args: of the function.
-        place: rank, number of processes, and both on this machine.
+        place: rank and number of processes, in the run and on this machine.
         device: "cuda" or "cpu".
         meet: returns the store through which the processes find each other; may take long.
         fail: ends this process with an error.
@@ -103,10 +85,10 @@ def _end_as_orphan() -> None:
 
 
 def end_process(status: int) -> NoReturn:
-    """End this process of a group, without the interpreter's finalization.
+    """End this process without the interpreter's finalization.
 
-    During that, a thread of gloo's that lets go of its last tensor may abort the process (Python
-    before 3.14 ends threads that wait for its lock), and a finished run would count as failed.
+    Until Python 3.14 that ends threads that wait for the interpreter's lock: one of gloo's that
+    frees its last tensor may abort the process, and a finished run would count as failed.
     """
     atexit._run_exitfuncs()
     sys.stdout.flush()

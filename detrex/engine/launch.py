@@ -1,4 +1,4 @@
-"""Starting the processes of a run, and ending all of them with the first error of any."""
+"""Starting the processes of a run, or meeting those that torchrun has started."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import NoReturn
 
 import torch
@@ -15,16 +17,33 @@ import torch.distributed as dist
 from detrex.utils.errors import InputError
 
 from .failures import describe_failure, is_consequence
-from .group import TIMEOUT, Machines, end_process, run_in_group
-from .rendezvous import rendezvous
-from .spawn import spawn
+
+_ADDRESS = "detrex/address"
+_PATIENCE = timedelta(seconds=3)
+
+
+@dataclass(frozen=True)
+class Machines:
+    """The machines and processes of a run.
+
+    Attributes:
+        processes: on this machine; one per GPU.
+        count: machines.
+        rank: this machine's number, from 0.
+        url: where rank 0 listens, e.g. "tcp://10.0.0.1:29500"; "auto" on one machine.
+    """
+
+    processes: int = 1
+    count: int = 1
+    rank: int = 0
+    url: str = "auto"
 
 
 def launch(function: Callable, args: tuple, machines: Machines, device: str) -> None:
     """Call ``function(*args)`` in every process of a run.
 
     Under torchrun (its environment variables are set) this process is one of them, and ends here.
-    Otherwise the processes are started here: none for one process on one machine.
+    One process on one machine is this one; several are started here.
 
     Args:
         function: importable by name.
@@ -41,16 +60,18 @@ def launch(function: Callable, args: tuple, machines: Machines, device: str) -> 
     check_devices(device, local)
     if under_torchrun:
         _run_under_torchrun(function, args, local, device)
-    elif machines.processes * machines.count == 1:
+    if machines.processes * machines.count == 1:
         if device.startswith("cuda:"):  # else operators and memory figures mean GPU 0
             torch.cuda.set_device(device)
         function(*args)
-    else:
-        if machines.url == "auto":
-            if machines.count > 1:
-                raise InputError("--num-machines: give --dist-url tcp://HOST:PORT of machine 0")
-            machines = Machines(machines.processes, url=f"tcp://127.0.0.1:{_free_port()}")
-        spawn(function, args, machines, device)
+        return
+    if machines.url == "auto":
+        if machines.count > 1:
+            raise InputError("--num-machines: give --dist-url tcp://HOST:PORT of machine 0")
+        machines = Machines(machines.processes, url=f"tcp://127.0.0.1:{_free_port()}")
+    from .spawn import spawn  # a run of one process needs none of it
+
+    spawn(function, args, machines, device)
 
 
 def check_devices(device: str, processes: int) -> None:
@@ -77,24 +98,56 @@ def check_devices(device: str, processes: int) -> None:
         )
 
 
-def _run_under_torchrun(function: Callable, args: tuple, local: int, device: str) -> NoReturn:
-    rank, world, local_rank = (int(os.environ[n]) for n in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-
-    def meet() -> dist.Store:
-        return rendezvous(rank, world, TIMEOUT)
-
-    def fail(error: Exception) -> NoReturn:
-        status, text = describe_failure(error)
-        # torchrun ends the others once one has said it: all ranks meet bad input alike, and a
-        # closed connection is not the cause.
-        time.sleep(5 if (rank and isinstance(error, InputError)) or is_consequence(error) else 0)
-        print(text, file=sys.stderr, flush=True)
-        end_process(status)
-
-    run_in_group(function, args, (rank, world, local_rank, local), device, meet, fail)
-
-
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def _run_under_torchrun(function: Callable, args: tuple, local: int, device: str) -> NoReturn:
+    from .group import TIMEOUT, end_process, run_in_group
+
+    rank, world, local_rank = (int(os.environ[n]) for n in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+
+    def fail(error: Exception) -> NoReturn:
+        status, text = describe_failure(error)
+        # torchrun ends all processes after the first that fails. That must not be one that only
+        # suffers from another's failure; bad input is the same for all, and said once.
+        time.sleep(5 if (rank and isinstance(error, InputError)) or is_consequence(error) else 0)
+        print(text, file=sys.stderr, flush=True)
+        end_process(status)
+
+    def meet() -> dist.Store:
+        return _rendezvous(rank, world, TIMEOUT)
+
+    run_in_group(function, args, (rank, world, local_rank, local), device, meet, fail)
+
+
+def _rendezvous(rank: int, world: int, timeout: timedelta) -> dist.Store:
+    """Return a new store through which torchrun's processes meet; every process calls this.
+
+    torchrun keeps one store over all restarts, in which a new process would read, and wait for, the
+    address of a dead one. So process 0 opens another, and writes its address into torchrun's.
+
+    Raises:
+        dist.DistError: process 0 does not come within ``timeout``.
+    """
+    shared, *_ = next(dist.rendezvous("env://", rank, world, timeout=timeout))
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return shared
+    host = os.environ["MASTER_ADDR"]
+    if rank == 0:
+        store = dist.TCPStore(host, 0, world, True, timeout, wait_for_workers=False)
+        shared.set(_ADDRESS, str(store.port))
+        return store
+    deadline = time.monotonic() + timeout.total_seconds()
+    while True:  # at the address of an earlier start nobody answers, until it is replaced
+        port = int(shared.get(_ADDRESS))
+        try:
+            store = dist.TCPStore(host, port, world, False, _PATIENCE, wait_for_workers=False)
+        except (dist.DistNetworkError, dist.DistStoreError):
+            if time.monotonic() > deadline:
+                raise
+            continue
+        store.set_timeout(timeout)
+        return store

@@ -1,9 +1,9 @@
-"""Losses over time and processes: no wait for the device and no collective in every iteration."""
+"""Mean losses over iterations and processes, read from the device and gathered once per period."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -17,18 +17,19 @@ from detrex.utils.small_files import is_a
 
 @dataclass(frozen=True)
 class StepNumbers:
-    """The losses of one optimizer step and its gradient norm, where they were computed.
+    """The losses of one optimizer step and its gradient norm, on the model's device.
 
     Attributes:
-        names: of the losses of each forward pass.
-        values: (n,) the losses of all passes in that order, then the norm.
+        names: for each forward pass, the names of its losses.
+        values: (n,) the losses of all passes in that order, then the gradient norm.
     """
 
     names: Sequence[Sequence[str]]
     values: Tensor
 
     def by_pass(self, values: Iterable[float]) -> list[dict[str, float]]:
-        """Name ``self.values``, given as numbers; every pass gets the norm as "grad_norm"."""
+        """Return each pass's losses by name, and the norm as "grad_norm", from the numbers in
+        ``self.values``."""
         *losses, norm = values
         remaining = iter(losses)
         named = [{name: next(remaining) for name in names} for names in self.names]
@@ -39,15 +40,15 @@ class MetricsWindow:
     """Collects each iteration's numbers and reports their mean over iterations and processes."""
 
     def __init__(self) -> None:
-        self._steps: list[tuple[StepNumbers, dict[str, float]]] = []
+        self._steps: list[tuple[StepNumbers, float]] = []
         self._restored: list[dict[str, float]] = []
 
-    def add(self, numbers: StepNumbers, **others: float) -> None:
-        """Note one iteration's numbers; nothing is read from the device."""
-        self._steps.append((numbers, others))
+    def add(self, numbers: StepNumbers, data_time: float) -> None:
+        """Add one iteration's numbers, unread, and the seconds it waited for data."""
+        self._steps.append((numbers, data_time))
 
     def flush(self, storage: EventStorage) -> None:
-        """Store the means and start anew. Every process must call this in the same iterations."""
+        """Store the means and start anew; every process must call this in the same iterations."""
         gathered = comm.gather(mean_by_name(self._read()))
         self._steps.clear()
         self._restored.clear()
@@ -55,14 +56,14 @@ class MetricsWindow:
             storage.put_scalars(smoothing_hint=False, **mean_by_name(gathered))
 
     def state(self) -> list[list[dict[str, float]]]:
-        """What is collected so far, of each process; every process must call this."""
+        """Return what each process has collected so far; every process must call this."""
         return comm.all_gather([*self._read()])
 
     def load_state(self, state: Sequence[list[dict[str, float]]]) -> None:
-        """Go on from ``state``; with another number of processes, without it.
+        """Continue from ``state``; it is dropped if the number of processes has changed.
 
         Raises:
-            TypeError: it is none.
+            TypeError: the state is damaged.
         """
         entries = [entry for process in state for entry in process]
         if not is_a(entries, list[dict[str, float]]):
@@ -70,14 +71,15 @@ class MetricsWindow:
         if len(state) == comm.get_world_size():
             self._restored = list(state[comm.get_rank()])
 
-    def _read(self) -> Iterable[dict[str, float]]:
+    def _read(self) -> Iterator[dict[str, float]]:
+        """Yield each iteration's numbers by name."""
         yield from self._restored
         if not self._steps:
             return
         values = torch.cat([numbers.values for numbers, _ in self._steps]).tolist()  # one copy
-        for numbers, others in self._steps:
+        for numbers, data_time in self._steps:
             count = len(numbers.values)
-            yield {**mean_by_name(numbers.by_pass(values[:count])), **others}
+            yield {**mean_by_name(numbers.by_pass(values[:count])), "data_time": data_time}
             values = values[count:]
 
 

@@ -1,23 +1,25 @@
-"""Stopping at the first loss that is not a number, with what is needed to find out why; and where
-loss scaling skips every step."""
+"""Ending a run at the first loss that is not finite, with what is needed to repeat the step; and
+where loss scaling skips every step."""
 
 from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from detectron2.utils import comm
-from torch import Tensor, nn
+from torch import Tensor
 
 from detrex.checkpoint import save_checkpoint
 
 from .failures import NonFiniteLoss, reason_of
 from .metrics import StepNumbers
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
 
 logger = logging.getLogger(__name__)
 # Loss scaling begins at 65,536 and halves at each skipped step; a few are usual at the start. Below
@@ -25,53 +27,44 @@ logger = logging.getLogger(__name__)
 SKIPPED, LEAST_SCALE = 20, 1e-4
 
 
-class Run(Protocol):
-    """What the guard needs of a trainer; states are saved in ``output_dir``."""
-
-    iter: int
-    network: nn.Module
-    optimizer: torch.optim.Optimizer
-    grad_scaler: torch.amp.GradScaler
-    output_dir: str
-
-
 class NanGuard:
-    """Ends the run at the first loss or gradient norm that is not finite; weights never see it.
+    """Ends the run at the first loss or gradient norm that is not finite, before it reaches the
+    weights.
 
-    With loss scaling a norm that is not finite is normal, and the scaler skips the step: the run
-    ends when it has skipped ``SKIPPED`` in a row, or one at a scale below ``LEAST_SCALE``.
+    With loss scaling an infinite norm is normal: the scaler skips the step. The run ends after
+    ``SKIPPED`` skipped steps in a row, or one at a scale below ``LEAST_SCALE``.
 
-    At once, it reads one flag from the device in every step and so waits for the step. Deferred,
-    the optimizer itself skips the step on the device (``found_inf``, as under a ``GradScaler``) and
-    the flag is read when the next step is about to change the weights: its copy is done by then.
-    What is written in between asks :meth:`settle` first.
+    Reading the flag of a step waits for the device. A deferred guard reads it one step later, when
+    it has arrived; until then a bad step changes no weights, because the optimizer skips it on the
+    device (``found_inf``, as under a ``GradScaler``). Call :meth:`settle` before weights or losses
+    are written.
 
     Args:
-        trainer: whose steps these are.
+        trainer: makes the steps.
         deferred: needs an optimizer with ``fused=True``.
     """
 
-    def __init__(self, trainer: Run, deferred: bool) -> None:
+    def __init__(self, trainer: Trainer, deferred: bool) -> None:
         self._trainer, self.deferred = trainer, deferred
-        self._last: _Watched | None = None
+        self._last: _WatchedStep | None = None
         self._skipped = 0  # steps in a row
 
     def watch(self, numbers: StepNumbers, batches: Sequence[list[dict]]) -> None:
-        """Look at a step's numbers when its gradients are there and the optimizer has not run.
+        """Check a step's numbers after its backward passes and before the optimizer.
 
         Args:
             numbers: of the step.
             batches: the input of each forward pass.
 
         Raises:
-            NonFiniteLoss: naming the loss, the iteration and the image files. The model, the inputs
+            NonFiniteLoss: names the loss, the iteration and the image files. The model, the inputs
                 and the losses are in ``nan_state.pth`` in the output folder.
         """
         self.settle()
         scaled = self._trainer.grad_scaler.is_enabled()
         finite = numbers.values.isfinite()
         bad = torch.stack([~finite[: -1 if scaled else None].all(), ~finite[-1]])
-        self._last = _Watched(self._trainer.iter, numbers, batches, bad)
+        self._last = _WatchedStep(self._trainer.iter, numbers, batches, bad)
         if not self.deferred:
             self.settle()
         elif not scaled:
@@ -79,34 +72,25 @@ class NanGuard:
             self._trainer.optimizer.found_inf = bad[0].float()
 
     def settle(self) -> None:
-        """Make sure of the last step.
+        """Wait for the flags of the last step, and check them.
 
         Raises:
             NonFiniteLoss: as :meth:`watch`.
         """
-        last, self._last = self._last, None
-        if last is None:
+        step, self._last = self._last, None
+        if step is None:
             return
-        bad, bad_norm = last.flags()
-        scaled = self._trainer.grad_scaler.is_enabled()
-        self._skipped = self._skipped + 1 if scaled and bad_norm else 0
-        in_vain = self._skipped and self._in_vain()
-        if not (bad or in_vain):
-            return
-        for number, losses in enumerate(last.by_pass()):
-            for name, value in losses.items():
-                skipped = scaled and name == "grad_norm" and not in_vain
-                if not math.isfinite(value) and not skipped:
-                    raise self._failure(name, losses, last, number)
+        bad, bad_norm = step.flags()
+        scaler = self._trainer.grad_scaler
+        self._skipped = self._skipped + 1 if scaler.is_enabled() and bad_norm else 0
+        hopeless = self._skipped and (self._skipped >= SKIPPED or scaler.get_scale() < LEAST_SCALE)
+        if bad or hopeless:
+            raise self._failure(step, norm_counts=hopeless or not scaler.is_enabled())
 
     def warn_of_skipped_steps(self) -> None:
-        """Say in the log if the last steps changed nothing."""
+        """Log a warning if the last steps changed nothing."""
         if self._skipped:
             logger.warning("the last %s", self._skipping())
-
-    def _in_vain(self) -> bool:
-        few_digits = self._trainer.grad_scaler.get_scale() < LEAST_SCALE
-        return self._skipped >= SKIPPED or few_digits
 
     def _skipping(self) -> str:
         scale = self._trainer.grad_scaler.get_scale()
@@ -115,28 +99,52 @@ class NanGuard:
             f"(loss scale {scale:.3g}); train.amp.dtype=bfloat16 needs no scale"
         )
 
-    def _failure(
-        self, name: str, losses: dict[str, float], step: _Watched, number: int
-    ) -> NonFiniteLoss:
-        batch, iteration = step.batches[number], step.iteration
-        if name == "grad_norm" and comm.get_world_size() > 1:
-            time.sleep(2)  # gradients are shared: the process whose loss it was speaks first
-        path = _state_file(self._trainer)
+    def _failure(self, step: _WatchedStep, norm_counts: bool) -> NonFiniteLoss:
+        """Save the step; return the error about its first number that is not finite."""
+        number, losses, name = next(
+            (number, losses, name)
+            for number, losses in enumerate(step.by_pass())
+            for name, value in losses.items()
+            if not math.isfinite(value) and (norm_counts or name != "grad_norm")
+        )
+        rank = comm.get_rank()
+        file = f"nan_state.rank{rank}.pth" if rank else "nan_state.pth"
+        path = Path(self._trainer.options.output_dir) / file
         more = f"to find out more: python tools/replay.py {path}"
         try:
-            _save_state(self._trainer, path, losses, iteration, step.batches[: number + 1])
-        except Exception as error:  # whatever it is, the loss is the reason of the end
+            self._save(path, step, losses, step.batches[: number + 1])
+        except Exception as error:  # whatever it is, the run ends because of the loss
             more = f"{path} could not be written: {reason_of(error)}"
-        files = ", ".join(str(sample.get("file_name")) for sample in batch)
+        files = ", ".join(str(sample.get("file_name")) for sample in step.batches[number])
         if self._skipped:
             more = f"the last {self._skipping()}; {more}"
         return NonFiniteLoss(
-            f"{name} is {losses[name]} in iteration {iteration}; images: {files}; {more}"
+            f"{name} is {losses[name]} in iteration {step.iteration}; images: {files}; {more}",
+            # Processes share gradients: one whose losses are finite may only have received it.
+            consequence=name == "grad_norm" and comm.get_world_size() > 1,
         )
 
+    def _save(
+        self,
+        path: Path,
+        step: _WatchedStep,
+        losses: dict[str, float],
+        batches: Sequence[list[dict]],
+    ) -> None:
+        state = {
+            "model": self._trainer.network.state_dict(),
+            "iteration": step.iteration,
+            "rank": comm.get_rank(),
+            "losses": losses,
+            # The step's earlier passes have used up random numbers.
+            "earlier_inputs": [[_plain_sample(sample) for sample in b] for b in batches[:-1]],
+            "inputs": [_plain_sample(sample) for sample in batches[-1]],
+        }
+        save_checkpoint(state, path)
 
-class _Watched:
-    """A step whose flags (2,), a bad loss and a bad norm, are on their way to the host."""
+
+class _WatchedStep:
+    """A step whose flags (2,), a bad loss and a bad norm, are being copied to the host."""
 
     def __init__(
         self, iteration: int, numbers: StepNumbers, batches: Sequence[list[dict]], bad: Tensor
@@ -151,38 +159,14 @@ class _Watched:
     def flags(self) -> list[bool]:
         if self._arrived:
             self._arrived.synchronize()
-        return self._flags.numpy().tolist()  # of host memory: no operator, no wait for the device
+        return self._flags.numpy().tolist()  # in host memory: this does not wait for the device
 
     def by_pass(self) -> list[dict[str, float]]:
         return self.numbers.by_pass(self.numbers.values.tolist())
 
 
-def _state_file(trainer: Run) -> Path:
-    rank = comm.get_rank()
-    return Path(trainer.output_dir) / (f"nan_state.rank{rank}.pth" if rank else "nan_state.pth")
-
-
-def _save_state(
-    trainer: Run,
-    path: Path,
-    losses: dict[str, float],
-    iteration: int,
-    batches: Sequence[list[dict]],
-) -> None:
-    state = {
-        "model": trainer.network.state_dict(),
-        "iteration": iteration,
-        "rank": comm.get_rank(),
-        "losses": losses,
-        # Of the step's earlier passes too: they have used up random numbers.
-        "earlier_inputs": [[_plain_sample(sample) for sample in batch] for batch in batches[:-1]],
-        "inputs": [_plain_sample(sample) for sample in batches[-1]],
-    }
-    save_checkpoint(state, path)
-
-
 def _plain_sample(sample: dict) -> dict:
-    """Keep what loads again without unpickling classes: instances become boxes and labels."""
+    """Return plain values that load without unpickling classes: boxes and labels of instances."""
     plain = {k: v for k, v in sample.items() if isinstance(v, Tensor | str | int | float)}
     instances = sample.get("instances")
     if instances is not None:

@@ -1,8 +1,7 @@
-"""Parameter groups by rules that a config can state without code."""
+"""The optimizer of a config: parameter groups by rules, frozen parameters, learning rates."""
 
 from __future__ import annotations
 
-import functools
 import inspect
 import logging
 import re
@@ -37,19 +36,19 @@ def param_groups(
     weight_decay_bias: float | None = None,
     backbone_layer_decay: float = 1.0,
 ) -> list[dict]:
-    """Build optimizer parameter groups, as few as possible.
+    """Return optimizer parameter groups of the trainable parameters, as few as possible.
 
     Args:
         model: its trainable parameters are taken, each once.
         base_lr: learning rate of parameters that no rule matches.
-        lr_factors: rules ``{"names": [...], "factor": x}``, a single name also without a list; the
-            first rule one of whose names is part of the parameter's dotted name gives it the
-            learning rate ``x * base_lr``.
-        weight_decay: of every parameter; None leaves it to the optimizer.
-        weight_decay_norm: of normalisation layers; None treats them as any other.
-        weight_decay_bias: of biases; None treats them as any other parameter.
-        backbone_layer_decay: the last of the backbone's layers learns at this part of its learning
-            rate, the one before at this part of that, and so on (BEiT, Bao et al. 2022, appendix).
+        lr_factors: rules ``{"names": [...], "factor": x}``; ``names`` may be one string. The
+            learning rate of a parameter is ``x * base_lr`` by the first rule with a name that is
+            part of the parameter's dotted name.
+        weight_decay: of all parameters; None: the optimizer's default.
+        weight_decay_norm: of normalisation layers; None: as of other parameters.
+        weight_decay_bias: of biases; None: as of other parameters.
+        backbone_layer_decay: factor d on the learning rate of the backbone's last layer, d^2 on the
+            layer before it, and so on (BEiT, Bao et al. 2022, appendix).
 
     Raises:
         InputError: a rule that matches no parameter, e.g. because of a misspelt name.
@@ -67,53 +66,64 @@ def param_groups(
         weight_decay_bias=weight_decay_bias,
     )
     decay = _layer_decay(model, backbone_layer_decay)
+
+    def rate(parameter: nn.Parameter) -> float:
+        rules = (r["factor"] for r in lr_factors if _matches(r["names"], names[parameter]))
+        return base_lr * next(rules, 1.0) * decay.get(parameter, 1.0)
+
     per_parameter = [
-        {**group, "params": [parameter], "lr": base_lr * factor * decay.get(parameter, 1.0)}
+        {**group, "params": [parameter], "lr": rate(parameter)}
         for group in groups
         for parameter in group["params"]
-        for factor in [_factor(names[parameter], lr_factors)]
     ]
     return reduce_param_groups(per_parameter)
 
 
 def freeze(model: nn.Module, names: Sequence[str] | str) -> None:
-    """Keep parameters as they are: those of whose dotted name one of ``names`` is part. Batch
-    normalisation with such parameters uses its running statistics, which stay, too.
+    """Freeze the parameters whose dotted names contain one of ``names``.
+
+    Batch normalisation whose parameters are frozen uses its running statistics, which stay as well.
 
     Raises:
         InputError: a name that matches no parameter, or nothing left to train.
     """
-    known, names = _names(model), _as_list(names)
-    for part in names:
-        found = [p for p, aliases in known.items() if _matches([part], aliases)]
-        if not found:
-            raise _no_match("train.freeze", [part], known)
-        for parameter in found:
+    parameters, names = _names(model), _as_list(names)
+    for name in names:
+        matching = [p for p, aliases in parameters.items() if _matches([name], aliases)]
+        if not matching:
+            raise _no_match("train.freeze", [name], parameters)
+        for parameter in matching:
             parameter.requires_grad_(False)
-    for module in model.modules() if names else ():
-        own = [*module.parameters()]
-        if isinstance(module, _BatchNorm) and own and not any(p.requires_grad for p in own):
-            module.register_forward_pre_hook(_stay_in_eval)
-    if not any(parameter.requires_grad for parameter in known):
+    if not any(p.requires_grad for p in parameters):
         raise InputError(f"train.freeze={names} leaves nothing to train")
-    if names:
-        frozen = sum(p.numel() for p in known if not p.requires_grad)
-        total = sum(p.numel() for p in known)
-        logger.info("frozen: %.1f of %.1f million parameters", frozen / 1e6, total / 1e6)
+    if not names:
+        return
+    for module in model.modules():
+        affine = [*module.parameters()] if isinstance(module, _BatchNorm) else []
+        if affine and not any(p.requires_grad for p in affine):
+            module.register_forward_pre_hook(_stay_in_eval)
+    frozen = sum(p.numel() for p in parameters if not p.requires_grad)
+    total = sum(p.numel() for p in parameters)
+    logger.info("frozen: %.1f of %.1f million parameters", frozen / 1e6, total / 1e6)
 
 
 def _stay_in_eval(module: nn.Module, inputs: tuple) -> None:
-    module.eval()  # whatever model.train() has said since
+    module.eval()  # in every forward pass: model.train() may have been called since the last
 
 
 def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
-    """Build ``cfg.optimizer`` for a model, and say so if its values are known to be inert.
+    """Build ``cfg.optimizer`` for a model, with a fused kernel if its class has one on every device
+    and the config sets neither ``fused`` nor ``foreach``.
 
-    Where its class has a fused kernel on every device (one pass over the weights) and the config
-    chooses no other (``fused``, ``foreach``), that is used.
+    Warn of a config that is not the recipe of the model's published scores.
+
+    Raises:
+        InputError: an argument that the optimizer refuses.
     """
-    recipe = getattr(model, "published_optimizer", None)
-    if recipe and _is_inert(cfg.optimizer):
+    recipe, params = getattr(model, "published_optimizer", None), cfg.optimizer.params
+    by_function = params.get("lr_factor_func") is not None
+    from_detectron2 = by_function and target_of(params) is get_default_optimizer_params
+    if recipe and from_detectron2 and cfg.optimizer.get("lr") == 1e-4:
         logger.warning(
             "the config's optimizer (lr 1e-4, get_default_optimizer_params) is used as written; "
             "upstream's train_net.py ignored it, and %s was published with: %s",
@@ -121,10 +131,10 @@ def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
             recipe,
         )
     try:
-        given = {"params": call_with(cfg.optimizer.params, model=model)}
+        arguments = {"params": call_with(params, model=model)}
         if target_of(cfg.optimizer) in _FUSED and not cfg.optimizer.keys() & {"fused", "foreach"}:
-            given["fused"] = True
-        return call_with(cfg.optimizer, **given)
+            arguments["fused"] = True
+        return call_with(cfg.optimizer, **arguments)
     except (TypeError, ValueError) as error:
         if not is_about_arguments(error):
             raise
@@ -132,12 +142,11 @@ def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
 
 
 class LearningRates:
-    """Sets an optimizer's learning rates for each step: the config's, also where a checkpoint has
-    others.
+    """Sets an optimizer's learning rates for each step, also after a resume from the config.
 
     Args:
-        optimizer: with the rates that are multiplied.
-        schedule: fvcore's, of factors; or torch's.
+        optimizer: with the base learning rates.
+        schedule: fvcore's, of factors on them; or torch's.
         max_iter: length of the run.
     """
 
@@ -147,26 +156,23 @@ class LearningRates:
         if isinstance(schedule, ParamScheduler):
             schedule = LRMultiplier(optimizer, schedule, max_iter)
         self._optimizer, self._schedule = optimizer, schedule
+        self._main_group = hooks.LRScheduler.get_best_param_group_id(optimizer)
 
     @property
     def main(self) -> float:
-        """The rate to report: that of the largest group, as detectron2 chooses it."""
+        """The rate to report: that of the largest group, as in detectron2."""
         return self._optimizer.param_groups[self._main_group]["lr"]
-
-    @functools.cached_property
-    def _main_group(self) -> int:
-        return hooks.LRScheduler.get_best_param_group_id(self._optimizer)
 
     def step(self) -> None:
         """Set the rates of the next step."""
         self._schedule.step()
 
     def state_dict(self) -> dict:
-        """Return where the schedule is."""
+        """Return the schedule's position."""
         return self._schedule.state_dict()
 
     def load_state_dict(self, state: dict) -> None:
-        """Go on where the schedule was."""
+        """Restore the schedule's position, and set the rates there."""
         self._schedule.last_epoch = state["last_epoch"]
         rates = self._schedule.get_lr()
         for group, rate in zip(self._optimizer.param_groups, rates, strict=True):
@@ -174,26 +180,25 @@ class LearningRates:
 
 
 def load_optimizer(optimizer: Optimizer, state: dict) -> None:
-    """Continue from a saved state, with this optimizer's hyperparameters: the config's.
+    """Load a saved state; hyperparameters stay this optimizer's.
 
-    What an optimizer itself keeps in its groups (step counts, estimates) comes from the state.
+    Other values in the groups (step counts, estimates) come from the state.
 
     Raises:
         ValueError: the state has other parameters.
     """
-    own = {*inspect.signature(type(optimizer)).parameters, "initial_lr"} - {"params"}
+    settings = {*inspect.signature(type(optimizer)).parameters, "initial_lr"} - {"params"}
     groups = list(state["param_groups"])
     for i, group in enumerate(optimizer.param_groups[: len(groups)]):
-        groups[i] = {**groups[i], **{key: group[key] for key in own & group.keys()}}
+        groups[i] = {**groups[i], **{key: group[key] for key in settings & group.keys()}}
     optimizer.load_state_dict({**state, "param_groups": groups})
     match_layout(optimizer)
 
 
 def match_layout(optimizer: Optimizer) -> None:
-    """Give loaded averages the memory layout of their weights.
+    """Give an optimizer's loaded averages the memory layout of their weights.
 
-    Fused kernels walk through both in memory order, and a checkpoint may be of a run with another
-    ``train.channels_last``.
+    Fused kernels read both in memory order; ``train.channels_last`` may have changed since.
     """
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
@@ -204,7 +209,7 @@ def match_layout(optimizer: Optimizer) -> None:
 
 
 def _names(model: nn.Module) -> dict[nn.Parameter, list[str]]:
-    """All names of every parameter: a shared one has several."""
+    """Return the dotted names of each parameter; a shared one has several."""
     names = defaultdict(list)
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names[parameter].append(name)
@@ -219,21 +224,20 @@ def _as_list(names: object) -> list[str]:
     return list(names)
 
 
-def _matches(parts: Sequence[str], names: list[str]) -> bool:
-    return any(part in name for part in parts for name in names)
-
-
-def _factor(names: list[str], rules: Sequence[dict]) -> float:
-    return next((rule["factor"] for rule in rules if _matches(rule["names"], names)), 1.0)
+def _matches(patterns: Sequence[str], names: list[str]) -> bool:
+    return any(pattern in name for pattern in patterns for name in names)
 
 
 def _layer_decay(model: nn.Module, decay: float) -> dict[nn.Parameter, float]:
-    """Factor of every parameter of the backbone. A layer is what shares its name up to the first
-    number, e.g. ``backbone.res4.2``; what stands between two of them (a stem) is one, too."""
+    """Return the learning rate's factor of each parameter of the backbone.
+
+    The parameters of a layer share their name up to the first number, e.g. ``backbone.res4.2``;
+    those between two such layers (a stem) are a layer as well.
+    """
     if decay == 1.0:
         return {}
-    inside = [(n, p) for n, p in model.named_parameters() if n.startswith("backbone.")]
-    layers = [list(layer) for _, layer in groupby(inside, key=lambda item: _layer_name(item[0]))]
+    named = [(n, p) for n, p in model.named_parameters() if n.startswith("backbone.")]
+    layers = [list(layer) for _, layer in groupby(named, key=lambda item: _layer_name(item[0]))]
     return {p: decay ** (len(layers) - i) for i, layer in enumerate(layers) for _, p in layer}
 
 
@@ -242,15 +246,9 @@ def _layer_name(name: str) -> str | None:
     return match and match[0]
 
 
-def _no_match(key: str, given: list[str], names: dict[nn.Parameter, list[str]]) -> InputError:
+def _no_match(key: str, patterns: list[str], names: dict[nn.Parameter, list[str]]) -> InputError:
     prefixes = {".".join(name.split(".")[:2]) for aliases in names.values() for name in aliases}
     shown = ", ".join(sorted(prefixes)[:8])
     return InputError(
-        f"{key}: none of {given} is part of a parameter name; parameters start with {shown}"
+        f"{key}: none of {patterns} is part of a parameter name; parameters start with {shown}"
     )
-
-
-def _is_inert(optimizer: DictConfig) -> bool:
-    of_detectron2 = target_of(optimizer.params) is get_default_optimizer_params
-    has_factor = optimizer.params.get("lr_factor_func") is not None
-    return of_detectron2 and has_factor and optimizer.get("lr") == 1e-4

@@ -1,4 +1,4 @@
-"""Ending a run early, without losing a step, when a signal asks for it."""
+"""Ending a run early at a signal, without losing a step."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from detrex.utils.signals import STOP_SIGNALS, heeded_signals
 
 logger = logging.getLogger(__name__)
 PREEMPTED = 75  # sysexits.h: a temporary failure, try again
-_COPIES = 3.0  # seconds: a cluster and the launcher may both deliver the same request
+_COPIES = 3.0  # seconds: cluster and launcher may both deliver one request
 
 
 class Preemption:
     """Listens for SIGTERM, SIGUSR1, SIGUSR2, SIGINT and SIGHUP while it is open as a context.
 
-    A request during a step sets ``stopping`` at the end of this step or the next, of the same one
-    in all processes. While everything is on disk (setting up, evaluating) a request ends the
-    process at once, and a second request always does. The exit status is ``PREEMPTED``.
+    A signal during a step sets ``stopping`` at the end of this step or the next, in all processes
+    at the same step. While there is nothing to save (setting up, evaluating) a signal ends the
+    process at once, and a second signal always does. The exit status is ``PREEMPTED``.
     """
 
     def __init__(self) -> None:
@@ -43,33 +43,41 @@ class Preemption:
         self._old_handlers = {s: signal.signal(s, lambda *_: None) for s in heeded_signals()}
         self._old_descriptor = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         self._write = write
-        # A thread, because Python's own handlers wait while the main thread is in a collective.
+        # In a thread: Python's handlers do not run while the main thread is in a collective.
         threading.Thread(target=self._listen, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Restore what listened before."""
+        """Restore the earlier handlers."""
         signal.set_wakeup_fd(self._old_descriptor)
         for number, handler in self._old_handlers.items():
             signal.signal(number, handler)
         os.close(self._write)  # ends the thread
 
     def begin_step(self) -> None:
-        """From here on there is something to lose."""
+        """Note that from here on there is something to save."""
         self._on_disk = False
 
     def end_step(self) -> None:
-        """Find out whether to stop: set ``stopping``."""
-        self.stopping = self._agreed()
+        """Set ``stopping`` if any process was signalled, one step late so that none waits."""
+        if self._group is None:
+            self.stopping = self._asked is not None
+            return
+        question, flag = self._question, torch.tensor([self._asked is not None], dtype=torch.uint8)
+        work = dist.all_reduce(flag, dist.ReduceOp.MAX, group=self._group, async_op=True)
+        self._question = flag, work
+        if question is not None:
+            question[1].wait()
+            self.stopping = bool(question[0].numpy()[0])
 
     def saved(self) -> None:
-        """Note that a checkpoint of the last step is on disk; leave if that was waited for."""
+        """Note that a checkpoint of the last step is on disk; leave if a signal has come since."""
         self._on_disk = True
         if self._asked is not None and not self.stopping:
             _leave()
 
     def leave(self, iteration: int) -> None:
-        """End the run in all processes after this iteration, once all are here.
+        """End the run after this iteration, once all processes are here.
 
         Raises:
             SystemExit: always.
@@ -78,18 +86,6 @@ class Preemption:
         if comm.is_main_process():
             logger.warning("stopped by a signal after iteration %d; --resume continues", iteration)
         raise SystemExit(PREEMPTED)
-
-    def _agreed(self) -> bool:
-        """Whether any process has been asked; answered one step late, so that nobody waits."""
-        if self._group is None:
-            return self._asked is not None
-        question, flag = self._question, torch.tensor([self._asked is not None], dtype=torch.uint8)
-        work = dist.all_reduce(flag, dist.ReduceOp.MAX, group=self._group, async_op=True)
-        self._question = flag, work
-        if question is None:
-            return False
-        question[1].wait()
-        return bool(question[0].numpy()[0])
 
     def _listen(self) -> None:
         while byte := os.read(self._pipe, 1):
@@ -108,7 +104,7 @@ def _leave() -> None:
 
 
 def end_at_signals() -> None:
-    """For the rest of this process a stop signal ends it at once with status ``PREEMPTED`` while no
-    run listens: before it does, and on the way out."""
+    """Let stop signals end this process at once with status ``PREEMPTED`` while no ``Preemption``
+    listens: before a run and after it."""
     for number in heeded_signals():
         signal.signal(number, lambda *_: os._exit(PREEMPTED))

@@ -1,4 +1,4 @@
-"""Repeating the step that ended in a non-finite loss, to see where in the model it began."""
+"""Repeating a step that ended in a non-finite loss, to see where in the model it begins."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .trainer import seed_step
 
 @dataclass(frozen=True)
 class Replay:
-    """What the repeated step gave.
+    """Results of the repeated step.
 
     Attributes:
         losses: of the pass that failed.
-        module: name of the first module whose output is not finite; None if all are.
-        parameters: names of parameters that are not finite themselves.
-        gradients: names of parameters whose gradient is not finite, if the losses are.
+        module: name of the first module whose output is not finite; None if all are finite.
+        parameters: names of parameters that are not finite.
+        gradients: names of parameters with a gradient that is not finite, if the losses are finite.
     """
 
     losses: dict[str, float]
@@ -33,10 +33,10 @@ class Replay:
 
 
 def replay(cfg: DictConfig, model: nn.Module, snapshot: Mapping) -> Replay:
-    """Repeat a step's forward and backward pass on its weights, inputs and random numbers.
+    """Repeat a step's forward and backward pass with its weights, inputs and random numbers.
 
-    The loss of a run of one process is reproduced exactly; with several, losses that are divided
-    by a count over all processes differ by that factor.
+    The loss of a run of one process is reproduced exactly. With several, losses that are divided by
+    a count over all processes differ by a factor.
 
     Args:
         cfg: the run's, with a concrete seed.
@@ -47,12 +47,13 @@ def replay(cfg: DictConfig, model: nn.Module, snapshot: Mapping) -> Replay:
     for matcher in scheduled_matchers(model):
         matcher.iter = snapshot["iteration"]
     seed_step(cfg.train.seed, snapshot["iteration"], snapshot["rank"])
-    with _precision(cfg, next(model.parameters()).device.type):
+    amp, device = cfg.train.amp, next(model.parameters()).device.type
+    with torch.autocast(device, dtype=AMP_TYPES[amp.dtype], enabled=amp.enabled):
         for batch in snapshot["earlier_inputs"]:
             model([_sample(plain) for plain in batch])
-        found: list[str] = []
+        bad_modules: list[str] = []
         hooks = [
-            module.register_forward_hook(_watch(name or "the model", found))
+            module.register_forward_hook(_watch(name or "the model", bad_modules))
             for name, module in model.named_modules()
         ]
         losses = model([_sample(plain) for plain in snapshot["inputs"]])
@@ -64,21 +65,16 @@ def replay(cfg: DictConfig, model: nn.Module, snapshot: Mapping) -> Replay:
     bad_gradients = [n for n, p in named if p.grad is not None and not p.grad.isfinite().all()]
     return Replay(
         losses={name: loss.item() for name, loss in {**losses, "total_loss": total}.items()},
-        module=found[0] if found else None,
+        module=bad_modules[0] if bad_modules else None,
         parameters=[name for name, p in named if not p.isfinite().all()],
         gradients=bad_gradients if total.isfinite() else [],
     )
 
 
-def _precision(cfg: DictConfig, device: str) -> torch.autocast:
-    amp = cfg.train.amp
-    return torch.autocast(device, dtype=AMP_TYPES[amp.dtype], enabled=amp.enabled)
-
-
-def _watch(name: str, found: list[str]) -> Callable:
+def _watch(name: str, bad_modules: list[str]) -> Callable:
     def hook(module: nn.Module, inputs: object, output: object) -> None:
         if not all(value.isfinite().all() for value in _tensors(output)):
-            found.append(name)
+            bad_modules.append(name)
 
     return hook
 
@@ -94,7 +90,7 @@ def _tensors(value: object) -> Iterator[Tensor]:
 
 
 def _sample(plain: dict) -> dict:
-    """The input that a snapshot's plain values were."""
+    """Return the model's input that a snapshot has as plain values."""
     sample = dict(plain)
     instances = Instances(tuple(sample["image"].shape[-2:]))
     if "gt_boxes" in sample:

@@ -1,4 +1,4 @@
-"""A run from its command line: training or evaluation, in each of its processes."""
+"""Training or evaluation as the command line says, in each process of a run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import functools
 import logging
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from detectron2.utils import comm
@@ -27,17 +28,10 @@ from .build import build_trainer, open_writers
 from .checkpoints import newest_checkpoint, next_iteration, restore
 from .data import build_loader, prepare_data, read_train_set
 from .evaluate import check_evaluation, evaluate, is_evaluated, own_folder
-from .folder_lock import LOCK, only_run
+from .folder_lock import lock_folder
 from .optim import freeze
 from .preemption import Preemption
-from .run_folder import (
-    METRICS,
-    check_output_folder,
-    check_regular_files,
-    read_record,
-    set_aside,
-    write_record,
-)
+from .run_folder import check_output_folder, read_record, set_aside, write_record
 from .schedule import keep_matcher_switch, resolve_schedule, switch_values
 from .trained_on import (
     check_processes_agree,
@@ -51,8 +45,12 @@ logger = logging.getLogger(__name__)
 _LOGGERS = ("detrex", "projects", "detectron2", "fvcore")
 
 
-def run(args: argparse.Namespace) -> dict:
+def run(args: argparse.Namespace, cfg: DictConfig | None = None) -> dict:
     """Train or evaluate as the command line says; every process of the run calls this.
+
+    Args:
+        args: of the command line.
+        cfg: its config if it is loaded already.
 
     Returns:
         The scores of an evaluation; empty after training.
@@ -64,7 +62,8 @@ def run(args: argparse.Namespace) -> dict:
     if args.resume and args.reuse_output:
         raise InputError("--resume continues a run, --reuse-output starts a new one: give one")
     _log_to(None)
-    cfg = load_config(args.config_file, args.opts, args.trust_config)
+    if cfg is None:
+        cfg = load_config(args.config_file, args.opts, args.trust_config)
     device = choose_device(cfg.train.device)
     if device == "cpu" and cfg.train.device == "auto" and comm.is_main_process():
         logger.warning("train.device=auto: this machine has no accelerator, computing on the CPU")
@@ -98,11 +97,10 @@ def train_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
         SystemExit: a signal has ended the run; the status is ``PREEMPTED``.
     """
     with Preemption() as preemption:
-        parts = ["train", "test"] if is_evaluated(cfg) else ["train"]
-        info = on_all_processes(lambda: prepare_data(cfg, args.opts, parts))
-        folder = Path(cfg.train.output_dir)
-        on_all_processes(lambda: check_regular_files(folder, (LOCK, METRICS, _log_name())))
-        with only_run(folder):
+        loaders = ["train", "test"] if is_evaluated(cfg) else ["train"]
+        info = on_all_processes(lambda: prepare_data(cfg, args.opts, loaders))
+        folder, is_main = Path(cfg.train.output_dir), comm.is_main_process()
+        with on_all_processes(lambda: lock_folder(folder) if is_main else nullcontext()):
             _train(cfg, args, info, preemption)
     return {}
 
@@ -111,9 +109,9 @@ def _train(
     cfg: DictConfig, args: argparse.Namespace, info: DatasetInfo | None, preemption: Preemption
 ) -> None:
     folder = Path(cfg.train.output_dir)
-    as_given = json_config(cfg)
-    # Nobody writes before everybody has looked.
-    on_all_processes(lambda: check_output_folder(folder, as_given, args.resume, args.reuse_output))
+    config = json_config(cfg)  # before lengths, seed and the like are resolved
+    # No process writes before all have checked the folder.
+    on_all_processes(lambda: check_output_folder(folder, config, args.resume, args.reuse_output))
     _log_to(folder)
     records, data = on_all_processes(lambda: _read_data(cfg, info))
     check_processes_agree(data)
@@ -123,23 +121,25 @@ def _train(
     _resolve(cfg, args, epoch_length, saved)
     model = build_model(cfg).to(cfg.train.device)
     freeze(model, cfg.train.freeze)
-    checkpoint = newest_checkpoint(folder) if args.resume else None
-    content, data = on_all_processes(lambda: _load(cfg, args, model, data, checkpoint))
+    checkpoint, content = newest_checkpoint(folder) if args.resume else (None, {})
+    data = on_all_processes(lambda: _load(cfg, args, model, data, checkpoint, content))
     start = next_iteration(content, checkpoint, cfg.train.max_iter) if checkpoint else 0
     loader = build_loader(cfg, records, start)
-    trainer = build_trainer(cfg, model, loader, _metadata(cfg, data), start)
+    metadata = {"format": 1, "config": config_yaml(cfg), **data}
+    trainer = build_trainer(cfg, model, loader, metadata, start)
     trainer.preemption = preemption
     if checkpoint:
         restore(trainer, content, checkpoint)
-    del content, records  # large, and not needed while training
+    content.clear()  # large, like the records, and not needed while training
+    del records
     if comm.is_main_process():
         if args.reuse_output:
             set_aside(folder)
-        record = dict(config=as_given, seed=cfg.train.seed, overrides=list(args.opts))
+        record = dict(config=config, seed=cfg.train.seed, overrides=list(args.opts))
         record |= dict(matcher_change_iter=switch_values(cfg), epoch_length=epoch_length)
         record["data"] = data
         write = functools.partial(write_record, folder, cfg, record, args.config_file)
-        if checkpoint:  # the earlier start's files stay if this one fails at once
+        if checkpoint:  # the earlier start's files stay if this one fails in its first step
             trainer.first_step_made = write
         else:
             write()
@@ -148,7 +148,7 @@ def _train(
 
 
 def _read_data(cfg: DictConfig, info: DatasetInfo | None) -> tuple[Sequence[dict] | None, dict]:
-    """The training set's records, and what this process has read."""
+    """Return the training set's records, and a description of what this process has read."""
     check_evaluation(cfg)
     records = read_train_set(cfg)
     return records, describe_data(cfg, info, records, is_evaluated(cfg))
@@ -157,7 +157,7 @@ def _read_data(cfg: DictConfig, info: DatasetInfo | None) -> tuple[Sequence[dict
 def _resolve(
     cfg: DictConfig, args: argparse.Namespace, epoch_length: int | None, saved: dict
 ) -> None:
-    """Write into the config what depends on the data, the run so far, or chance."""
+    """Resolve in the config what depends on the data, on the resumed run, or on chance."""
     resolve_schedule(cfg, epoch_length, args.opts)
     keep_matcher_switch(cfg, saved.get("matcher_change_iter", []))
     if cfg.train.seed < 0:
@@ -172,23 +172,19 @@ def _load(
     model: nn.Module,
     data: dict,
     checkpoint: Path | None,
-) -> tuple[dict, dict]:
-    """Load the weights to start from; return the content of the checkpoint that is resumed, and
-    what the run is trained on."""
+    content: dict,
+) -> dict:
+    """Load the weights to start from; return the description of what the run is trained on."""
     if checkpoint:
-        content = read_checkpoint(checkpoint)
         data = check_resumed(data, content.get("metadata"), checkpoint)
-        return load_weights(model, checkpoint, strict=True, content=content)[1], data
+        load_weights(model, checkpoint, strict=True, content=content)
+        return data
     if args.resume:
         logger.info("no checkpoint in %s: starting from the beginning", cfg.train.output_dir)
     if cfg.train.init_checkpoint:
         path, trusted, classes = cfg.train.init_checkpoint, args.trust_checkpoint, data["classes"]
         load_weights(model, path, strict=False, trusted=trusted, classes=classes)
-    return {}, data
-
-
-def _metadata(cfg: DictConfig, data: dict) -> dict:
-    return {"format": 1, "config": config_yaml(cfg), **data}
+    return data
 
 
 def _check_classes(
@@ -206,11 +202,6 @@ def _check_classes(
     if not allowed:
         raise InputError(f"{message}; --allow-partial scores it anyway")
     logger.warning(message)
-
-
-def _log_name() -> str:
-    """Of this process, as detectron2's ``setup_logger`` has it."""
-    return f"log.txt.rank{comm.get_rank()}" if comm.get_rank() else "log.txt"
 
 
 def _log_to(folder: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""What a run leaves in its output folder besides checkpoints, and protection of what is there."""
+"""The files of a run besides its checkpoints, and the protection of an earlier run's files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -44,7 +44,7 @@ _SOURCES = "config_sources"
 _EVENTS = "events.out.tfevents."
 _CHECKPOINT = re.compile(r"model_(\d{7,}|final|latest|best)\.pth")
 _GIT = {"commit": str, "changed_files": list[str]}
-# What run.json holds, as far as it is read again.
+# Keys of run.json that are read again, and the types of their values.
 _KINDS = {
     "config": dict,
     "seed": int,
@@ -57,7 +57,7 @@ _KINDS = {
     "git": (_GIT, None),
     "config_git": (_GIT, None),
 }
-# Patterns of the files and folders of a run, its evaluations and their diagnosis; its log goes on.
+# Patterns of the files and folders of a run and its evaluations. The log is not moved.
 _LEFT_BY_RUNS = (
     *(LAST, BEST, METRICS, RECORD, CONFIG_FILE, _SOURCES, RESULTS, ORIGIN),
     *("*.pth", f"{_EVENTS}*", "alignment.json", "alignment", "ema", "inference"),
@@ -79,8 +79,8 @@ def read_record(folder: Path) -> dict:
 
 
 def read_best(folder: Path) -> dict:
-    """Return what ``best.json`` says about ``model_best.pth``: metric, value, iteration and, of
-    the validation data, "val"; empty if there is none.
+    """Return ``best.json``: metric, value and iteration of ``model_best.pth``, and "val", the
+    fingerprint of the validation data; empty if there is none.
 
     Raises:
         InputError: it is damaged.
@@ -95,12 +95,12 @@ def read_best(folder: Path) -> dict:
 
 
 def saved_checkpoints(folder: Path) -> list[Path]:
-    """Every checkpoint that a run has left in the folder; in no order."""
+    """Return every checkpoint of a run in the folder, in no order."""
     return [path for path in folder.glob("model_*.pth") if _CHECKPOINT.fullmatch(path.name)]
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a training run has left something in the folder."""
+    """Whether files of a training run are in the folder."""
     return (folder / RECORD).exists() or bool(saved_checkpoints(folder))
 
 
@@ -109,18 +109,18 @@ def check_output_folder(folder: Path, config: dict, resume: bool, reuse: bool) -
 
     Args:
         folder: may not exist yet.
-        config: the new run's, as ``json_config`` gives it.
-        resume: the run is to be continued; differences are then only reported.
-        reuse: whatever is there may be replaced.
+        config: of the new run, from ``json_config``.
+        resume: the run continues; differences are only reported.
+        reuse: the files in the folder may be replaced.
 
     Raises:
-        InputError: the folder holds a run of another config, or checkpoints of this one, or what
-            is to be continued is damaged.
+        InputError: the folder holds a run of another config, or checkpoints of this one; or the run
+            to continue is damaged.
     """
     if reuse:
         return
     if resume:
-        read_best(folder)  # before the work that it could end
+        read_best(folder)  # now: damage in it would end the run later
     record = read_record(folder)
     saved, differences = record.get("config"), []
     if saved is not None:
@@ -144,21 +144,21 @@ def check_output_folder(folder: Path, config: dict, resume: bool, reuse: bool) -
         )
 
 
-def check_regular_files(folder: Path, names: Iterable[str]) -> None:
-    """Refuse a folder where a run would add to what is no file: opening a FIFO waits for ever.
+def check_regular_files(folder: Path, lock: str) -> None:
+    """Check the files that a run adds to: opening a FIFO would wait for ever.
 
     Raises:
-        InputError: names it.
+        InputError: one is no regular file.
     """
-    for path in (folder / name for name in names):
+    for path in (folder / lock, folder / METRICS, *folder.glob("log.txt*")):
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: not a regular file: a run writes there, remove it")
 
 
 def write_record(folder: Path, cfg: DictConfig, record: dict, config_file: str) -> None:
-    """Write ``config.yaml`` (everything resolved) and ``run.json`` (what is needed to repeat it).
+    """Write the resolved config, ``config.yaml``, and how to repeat the run, ``run.json``.
 
-    A config with lambdas cannot be called from YAML: its source files are copied as well.
+    Lambdas in a config cannot be loaded from YAML: its source files are copied as well.
     """
     with atomic_write(folder / CONFIG_FILE) as stream:
         if not is_reproducible(cfg):
@@ -169,7 +169,7 @@ def write_record(folder: Path, cfg: DictConfig, record: dict, config_file: str) 
     remember(text)
     versions = {"python": platform.python_version(), **package_versions()}
     record = {**record, "command": shlex.join(sys.argv), "versions": versions}
-    # A fork's configs may live in a repository of their own.
+    # A fork's configs may be in a repository of their own.
     record |= {
         "git": _git(Path(__file__).parent),
         "config_git": _git(Path(config_file).expanduser().parent),
@@ -192,7 +192,7 @@ def _lasting(config: dict, drawn: int | None) -> dict:
 
 
 def _git(folder: Path) -> dict | None:
-    """The commit of the folder's checkout and its local changes; None outside a checkout."""
+    """Return the commit of the folder's checkout and its local changes; None outside a checkout."""
     try:
         commit = _ask_git(folder, "rev-parse HEAD")[0]
         changes = _ask_git(folder, "status --porcelain -uno")
@@ -216,7 +216,7 @@ def _copy_sources(config_file: Path, target: Path) -> None:
 
 
 def _sources(file: Path) -> Iterator[Path]:
-    """A config file and the files that it imports relatively, as LazyConfig finds them."""
+    """Yield a config file and the files of its relative imports, by LazyConfig's rules."""
     yield file
     if file.suffix != ".py":
         return
@@ -227,10 +227,9 @@ def _sources(file: Path) -> Iterator[Path]:
 
 
 def set_aside(folder: Path) -> None:
-    """Move an earlier run to ``replaced/1``, the next one to ``replaced/2``: nothing is lost.
+    """Move an earlier run's files to ``replaced/1``, or ``replaced/2`` if that exists, and so on.
 
-    Left where they are, its checkpoints would count when old ones are deleted, --resume might take
-    one of them for its own, and its detections would pass for the new run's.
+    Here, its checkpoints would count when old ones are deleted, or be resumed by mistake.
     """
     files = [path for pattern in _LEFT_BY_RUNS for path in folder.glob(pattern)]
     targets = (folder / "replaced" / str(i) for i in itertools.count(1))
@@ -241,28 +240,28 @@ def set_aside(folder: Path) -> None:
 
 
 def put_events_in_order(folder: Path, now: int) -> None:
-    """Rename TensorBoard's files of a clock that was ahead: it reads files in the order of the
-    seconds in their names, and would take what a resumed run adds for the older part.
+    """Rename TensorBoard's files whose clock was ahead: it reads files in the order of the seconds
+    in their names, and would read the part that a resumed run adds first.
 
     Args:
-        folder: the run's.
-        now: seconds, as in the names of the files to come.
+        folder: of the run.
+        now: seconds since the epoch.
     """
     for number, path in enumerate(sorted(folder.glob(f"{_EVENTS}*"))):
         seconds, _, rest = path.name.removeprefix(_EVENTS).partition(".")
-        # Those of the second before too: their names would sort behind the new ones.
+        # Those of the second before, too: their renamed files would sort behind them.
         if seconds.isdigit() and int(seconds) >= now - 1:
             rest = re.sub(r"^\d{4}\.", "", rest)
             path.rename(folder / f"{_EVENTS}{now - 1:010d}.{number:04d}.{rest}")
 
 
 def rewind_metrics(folder: Path, step: int, evaluation: int) -> None:
-    """Remove from the metrics file what a resumed run will write again, and half a last line.
+    """Remove from the metrics file what a resumed run will write again, and a half-written line.
 
     Args:
-        folder: the run's.
-        step: number of the first step that is made again.
-        evaluation: iterations done at the first evaluation that is made again.
+        folder: of the run.
+        step: number of the first step that is repeated.
+        evaluation: number of iterations done at the first evaluation that is repeated.
     """
     path = folder / METRICS
     folder.mkdir(parents=True, exist_ok=True)
@@ -279,7 +278,7 @@ def rewind_metrics(folder: Path, step: int, evaluation: int) -> None:
 
 
 def _numbers(line: str) -> dict | None:
-    """A line of metrics; None for half a line of a killed process and other damage."""
+    """Return a line of metrics; None for a damaged one, such as half a line of a killed process."""
     try:
         numbers = json.loads(line)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The processes of a run on this machine: started, watched, and ended together."""
+"""The processes of a run on this machine: started, watched and ended together."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ from detrex.utils.signals import heeded_signals
 from detrex.utils.streams import outlive_readers
 
 from .failures import describe_failure, ended_by, is_consequence
-from .group import TIMEOUT, Machines, end_process, run_in_group
+from .group import TIMEOUT, end_process, run_in_group
+from .launch import Machines
 from .preemption import PREEMPTED
 
-_LAST_WORDS = 5.0  # seconds that the others have to end by themselves when one has failed
-_GRACE = 30.0  # seconds that they then have to obey SIGTERM
+_LAST_WORDS = 5.0  # seconds for the others to end by themselves after one has failed
+_GRACE = 30.0  # seconds for them to obey the SIGTERM that follows
 
 
 def spawn(function: Callable, args: tuple, machines: Machines, device: str) -> None:
@@ -52,7 +53,7 @@ def spawn(function: Callable, args: tuple, machines: Machines, device: str) -> N
         failures = [json.loads(path.read_text("utf-8")) for path in Path(folder).glob("*.json")]
     if not any(statuses):
         return
-    # Without a failure of its own a signalled process was still starting: nothing is lost.
+    # A signalled process that reports no failure was still starting: nothing is lost.
     if PREEMPTED in statuses or (signals and not failures):
         raise SystemExit(PREEMPTED)
     first = machines.rank * machines.processes
@@ -77,10 +78,9 @@ def _forward_signals(processes: Sequence[int]) -> list[int]:
 
 
 def _await(processes: Sequence[BaseProcess]) -> list[int | None]:
-    """Wait until all have ended, or one has failed and the others have had a moment to say why.
+    """Return the exit statuses once all have ended, or a moment after one has failed.
 
-    Returns:
-        Their exit statuses, negative for a signal; None of one that still runs.
+    A status is negative for a signal, and None for a process that still runs.
     """
     running = {process.sentinel: process for process in processes}
     deadline = None
@@ -97,7 +97,7 @@ def _await(processes: Sequence[BaseProcess]) -> list[int | None]:
 
 
 def _end(processes: Sequence[BaseProcess]) -> None:
-    """End those that still run; one that is stopped hears no SIGTERM."""
+    """End the processes that still run; one that is stopped does not obey SIGTERM."""
     started = [process for process in processes if process.pid is not None]
     for process in started:
         process.terminate()
@@ -109,18 +109,18 @@ def _end(processes: Sequence[BaseProcess]) -> None:
 
 
 def _cause(failures: list[dict], statuses: list[int | None], first: int) -> tuple[int, str]:
-    """Exit status and text of what went wrong first; a closed connection is a consequence.
+    """Return exit status and text of what went wrong first, consequences of it last.
 
     Args:
-        failures: what processes have written.
+        failures: the records that processes have written.
         statuses: of the processes, by their number on this machine.
-        first: rank of the first of them.
+        first: rank of the first process.
     """
     failures = sorted(failures, key=lambda record: (record["consequence"], record["time"]))
     if failures and not failures[0]["consequence"]:
         return failures[0]["status"], failures[0]["text"]
     for number, status in enumerate(statuses):
-        if status is not None and status < 0:  # by a signal, from outside or for a bug in C
+        if status is not None and status < 0:  # a signal from outside, or a bug in C
             return 1, f"error: rank {first + number} of the run {ended_by(-status)}"
     if failures:
         return failures[0]["status"], failures[0]["text"]
@@ -131,9 +131,9 @@ def _cause(failures: list[dict], statuses: list[int | None], first: int) -> tupl
 def _spawned(
     local_rank: int, function: Callable, args: tuple, machines: Machines, device: str, folder: str
 ) -> NoReturn:
-    """The life of one started process."""
+    """What a started process does from beginning to end."""
     outlive_readers()
-    if signal.SIGINT in heeded_signals():  # until the run listens, Ctrl-C ends it without a word
+    if signal.SIGINT in heeded_signals():  # until the run listens, Ctrl-C ends it silently
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     rank = machines.rank * machines.processes + local_rank
     world = machines.processes * machines.count

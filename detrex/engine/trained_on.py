@@ -1,4 +1,4 @@
-"""What a run is trained on, compared between its processes and between its starts."""
+"""A description of the data that a run reads, compared between its processes and its starts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 _CLASSES = {"classes": "class", "category_ids": "category id of class"}
 _SPLIT = {"images": int, "boxes": int, "hash": str}
-KINDS = {  # of what describe_data returns, as a file holds it
+KINDS = {  # types of what describe_data returns, in a file
     "classes": (list[str], None),
     "category_ids": (list[object], None),
     "train": (_SPLIT, None),
@@ -33,12 +33,12 @@ KINDS = {  # of what describe_data returns, as a file holds it
 
 
 def on_all_processes(function: Callable[[], T]) -> T:
-    """Call a function that waits for no other process, and end all of them if it fails in one.
+    """Return a function's result, or raise an error in all processes if it fails in one.
 
-    Every process must call this.
+    The function must not wait for other processes. Every process must call this.
 
     Raises:
-        InputError: the process's own, else the first other one's with its machine's name.
+        InputError: this process's, else another's with the name of its machine.
     """
     result = error = None
     try:
@@ -57,12 +57,12 @@ def on_all_processes(function: Callable[[], T]) -> T:
 def describe_data(
     cfg: DictConfig, info: DatasetInfo | None, records: Sequence[dict] | None, evaluated: bool
 ) -> dict:
-    """What this process has read: classes, category ids and the fingerprints "train" and "val".
+    """Return the classes, category ids and fingerprints of the data that this process reads.
 
     Args:
         cfg: its ``dataloader.test.dataset`` is the validation data.
-        info: None if the config reads its data by other means than names.
-        records: the training set's; None if it is not read, or the loader makes its own.
+        info: the classes; None if they are not known.
+        records: of the training set; None if they are not read here.
         evaluated: whether there is validation data; it is read here.
 
     Returns:
@@ -83,21 +83,21 @@ def _fingerprint(records: object) -> dict | None:
 
 
 def check_processes_agree(data: dict) -> None:
-    """Compare what the processes have read; every process must call this.
+    """Compare the data that the processes have read; every process must call this.
 
     Raises:
-        InputError: in all processes: which ranks and machines differ, and in what.
+        InputError: in all processes; names the ranks and machines that differ, and in what.
     """
     groups: dict[str, list[tuple[int, str]]] = {}
-    everyone = comm.all_gather((socket.gethostname(), data))
-    for rank, (host, read) in enumerate(everyone):
-        groups.setdefault(json.dumps(read), []).append((rank, host))
+    gathered = comm.all_gather((socket.gethostname(), data))
+    for rank, (host, other) in enumerate(gathered):
+        groups.setdefault(json.dumps(other), []).append((rank, host))
     if len(groups) > 1:
         first, second, *_ = groups.values()
-        read = [everyone[group[0][0]][1] for group in (second, first)]
+        differing = [gathered[group[0][0]][1] for group in (second, first)]
         raise InputError(
             f"{_named(second)} has read other data than {_named(first)}: "
-            f"{'; '.join(data_differences(*read))}: give every machine the same files"
+            f"{'; '.join(data_differences(*differing))}: give every machine the same files"
         )
 
 
@@ -107,42 +107,40 @@ def _named(processes: Sequence[tuple[int, str]]) -> str:
     return f"rank {ranks} ({hosts})"
 
 
-def data_differences(ours: Mapping, other: Mapping) -> Iterator[str]:
-    """Yield a text for every difference of what ``describe_data`` gave; nothing where one of them
-    does not know."""
+def data_differences(data: Mapping, other: Mapping) -> Iterator[str]:
+    """Yield a text for every difference between two descriptions of ``describe_data``.
+
+    A value that one of them does not know is no difference.
+    """
     for key, name in _CLASSES.items():
-        if None not in (here := ours.get(key), there := other.get(key)) and here != there:
+        if None not in (here := data.get(key), there := other.get(key)) and here != there:
             if len(here) != len(there):
                 yield f"{len(here)} classes, not {len(there)}"
             pairs = enumerate(zip_longest(here, there, fillvalue="nothing"))
             i, (one, two) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
             yield f"{name} {i} is {one!r}, not {two!r}"
     for key in SPLITS:
-        if None not in (here := ours.get(key), there := other.get(key)) and here != there:
-            yield f"{key} data of {_size(here)}, not {_size(there)}{_contents(here, there)}"
-
-
-def _size(data: dict) -> str:
-    return f"{data['images']} images with {data['boxes']} boxes"
-
-
-def _contents(here: dict, there: dict) -> str:
-    return " (other contents)" if _size(here) == _size(there) else ""
+        if None not in (here := data.get(key), there := other.get(key)) and here != there:
+            size, other_size = (
+                f"{x['images']} images with {x['boxes']} boxes" for x in (here, there)
+            )
+            contents = " (other contents)" if size == other_size else ""
+            yield f"{key} data of {size}, not {other_size}{contents}"
 
 
 def check_resumed(data: dict, metadata: object, checkpoint: object) -> dict:
     """Compare a resumed run's data with what its checkpoint was trained on.
 
-    Data that has changed is reported: an image that ended the run may have been mended or taken
-    out. Other classes would give the weights another meaning.
+    Changed data is only reported, because an image that ended the run may have been repaired or
+    removed. With other classes the weights would mean something else.
 
     Args:
-        data: of this start, as ``describe_data`` gives it.
-        metadata: the checkpoint's.
+        data: of this start, from ``describe_data``.
+        metadata: of the checkpoint.
         checkpoint: its file, for messages.
 
     Returns:
-        ``data``, with the data of the run's earlier starts as "earlier", a list, if they differ.
+        ``data``; if the data of earlier starts differs, with a list of it as "earlier".
 
     Raises:
         InputError: other classes or category ids.

@@ -1,13 +1,13 @@
-"""The one training loop: what happens when; and its step: mixed precision, accumulation, clipping,
-averaging, and a NaN guard."""
+"""The training loop, which says what happens when, and its step: mixed precision, accumulation,
+clipping, averaging, and a guard against NaN."""
 
 from __future__ import annotations
 
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from detrex.modeling.ema import ModelEma
+from detrex.utils.errors import InputError
 from detrex.utils.events import BoundedStorage
 
-from .data import endless
 from .metrics import MetricsWindow, StepNumbers
 from .nan_guard import NanGuard
 from .optim import LearningRates, load_optimizer
@@ -33,17 +33,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class StepOptions:
-    """How one optimizer step is made, and what happens after how many.
+    """How an optimizer step is made, and how often the run logs, saves and evaluates.
 
     Attributes:
-        amp_dtype: type of the autocast forward; None: full precision. float16 scales the loss.
-        accumulation_steps: forward and backward passes per step; their mean gradient is used.
+        amp_dtype: type of the autocast forward pass; None: full precision. float16 scales the loss.
+        accumulation_steps: forward and backward passes per step, whose mean gradient is used.
         clip: arguments of ``clip_grad_norm_`` (``max_norm``, ``norm_type``); None: no clipping.
-        seed: what the model draws in an iteration depends on (seed, iteration, rank) only.
+        seed: random numbers that the model draws depend on (seed, iteration, rank) only.
         log_period: iterations over which the reported losses are averaged.
         checkpoint_period: iterations; 0 saves at the end only.
         eval_period: iterations; 0 evaluates at the end only.
-        output_dir: where the state is saved if a loss is not finite.
+        output_dir: folder for the state of a step with a loss that is not finite.
     """
 
     amp_dtype: torch.dtype | None = None
@@ -59,25 +59,25 @@ class StepOptions:
 class Trainer(TrainerBase):
     """Trains a model that maps ``list[dict]`` to a dict of weighted losses.
 
-    Hooks are detectron2's. ``iter`` counts optimizer steps. Its state (``state_dict``) is the
+    Hooks are detectron2's. ``iter`` counts optimizer steps. The state (``state_dict``) is the
     iteration, the optimizer, its learning rates, the loss scaler and the hooks' states.
 
     Args:
-        model: possibly wrapped for distributed training; its device is where the step runs.
-        loader: batches; an exhausted one is started again.
-        optimizer: updates the model.
+        model: on its device; it may be wrapped for distributed training.
+        loader: yields batches; it is started again when it ends.
+        optimizer: of the model's parameters.
         options: how a step is made.
-        ema: averages to update after every step.
+        ema: moving averages of the weights, updated after every step.
 
     Attributes:
-        learning_rates: those of the next step are set after every step; None: they stay.
+        network: the model without the wrapper of distributed training.
+        learning_rates: set after every step for the next one; None: the rates stay.
         save: writes a checkpoint of this name; None: nothing is saved.
         evaluate: returns a trainer's scores by name; None: nothing is evaluated.
-        keep_best: saves the weights if the newest score is the best; None: nothing is kept.
-        writers: of the numbers, opened; on the main process.
+        keep_best: saves the weights if the newest score is the best; None: it does not.
+        writers: open writers of losses and scores; only the main process has any.
         preemption: says when the run ends early.
-        first_step_made: called once this start has made a step, saved if due: it did not fail at
-            once.
+        first_step_made: called after the first step of this start and its checkpoint, if due.
     """
 
     learning_rates: LearningRates | None = None
@@ -97,7 +97,8 @@ class Trainer(TrainerBase):
     ) -> None:
         super().__init__()
         self.model, self.loader, self.optimizer = model.train(), loader, optimizer
-        self.options, self.output_dir, self.ema = options, options.output_dir, ema
+        self.network = model.module if isinstance(model, DistributedDataParallel) else model
+        self.options, self.ema = options, ema
         self.device = next(model.parameters()).device
         scaled = options.amp_dtype == torch.float16
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
@@ -105,18 +106,12 @@ class Trainer(TrainerBase):
         self.guard = NanGuard(self, deferred=self.device.type == "cuda" and fused)
         self.window, self.preemption = MetricsWindow(), Preemption()
 
-    @property
-    def network(self) -> nn.Module:
-        """The model without the wrapper of distributed training."""
-        wrapped = isinstance(self.model, DistributedDataParallel)
-        return self.model.module if wrapped else self.model
-
     def train(self, start_iter: int, max_iter: int) -> None:
         """Run iterations ``start_iter`` to ``max_iter - 1``.
 
-        What hooks do after a step is logged and saved with it. A step is saved before it is
-        evaluated: a run that is ended while it evaluates starts with that evaluation when it is
-        resumed, and none is missed. Unlike detectron2's, hooks do not finish a run that failed.
+        Hooks come before logging and saving, so that both include what they do. Saving comes before
+        evaluating: a run that ends during an evaluation repeats it when it is resumed. Unlike in
+        detectron2, ``after_train`` is not called when the run fails.
 
         Raises:
             NonFiniteLoss: a loss became NaN or infinite.
@@ -166,14 +161,21 @@ class Trainer(TrainerBase):
         self.guard.watch(numbers, batches)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
+        done = self.iter + 1
         if self.ema is not None:
-            self.ema.update(self.network, self.iter + 1)
-        self._report(numbers, data_time)
+            self.ema.update(self.network, done)
+        self.window.add(numbers, data_time)
+        if done == self.max_iter or is_due(done, self.options.log_period):
+            self.guard.settle()
+            self.guard.warn_of_skipped_steps()
+            self.window.flush(self.storage)
 
     def _backward(self, batch: list[dict], last: bool) -> tuple[list[str], Tensor]:
-        """Names and values (n,) of the losses, the total last."""
+        """Return names and values (n,) of the losses, the total last."""
         dtype = self.options.amp_dtype
-        with self._synchronised(last):
+        # Gradients travel between processes once per step: after its last pass.
+        waits = self.model is not self.network and not last
+        with self.model.no_sync() if waits else nullcontext():
             with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
                 losses = self.model(batch)
             values = torch.stack([loss.float().reshape(()) for loss in losses.values()])
@@ -181,13 +183,8 @@ class Trainer(TrainerBase):
             self.grad_scaler.scale(total / self.options.accumulation_steps).backward()
         return [*losses, "total_loss"], torch.cat([values, total[None]]).detach()
 
-    def _synchronised(self, last: bool) -> AbstractContextManager:
-        """Gradients travel between processes once per step."""
-        wrapped = isinstance(self.model, DistributedDataParallel)
-        return self.model.no_sync() if wrapped and not last else nullcontext()
-
     def _clip(self) -> Tensor:
-        """The gradient's norm; afterwards the gradients are clipped."""
+        """Clip the gradients; return their norm () before that."""
         self.grad_scaler.unscale_(self.optimizer)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         if self.options.clip is None:
@@ -195,15 +192,8 @@ class Trainer(TrainerBase):
             return nn.utils.get_total_norm(gradients, foreach=True)
         return nn.utils.clip_grad_norm_(parameters, **{"foreach": True, **self.options.clip})
 
-    def _report(self, numbers: StepNumbers, data_time: float) -> None:
-        self.window.add(numbers, data_time=data_time)
-        if (self.iter + 1) % self.options.log_period == 0 or self.iter + 1 == self.max_iter:
-            self.guard.settle()
-            self.guard.warn_of_skipped_steps()
-            self.window.flush(self.storage)
-
     def _schedule(self) -> None:
-        """Note the step's learning rate, and set those of the next one."""
+        """Record the step's learning rate, and set those of the next step."""
         if self.learning_rates is not None:
             self.storage.put_scalar("lr", self.learning_rates.main, smoothing_hint=False)
             self.learning_rates.step()
@@ -220,11 +210,11 @@ class Trainer(TrainerBase):
                 writer.close()
 
     def _save_if_due(self) -> None:
-        """Save every ``checkpoint_period`` iterations as ``model_0004999.pth``, and at the end as
-        ``model_final``; before an evaluation, and if the run is asked to stop, ``model_latest``."""
+        """Save every ``checkpoint_period`` iterations as ``model_0004999.pth`` and at the end as
+        ``model_final.pth``; before an evaluation, and when stopping, as ``model_latest.pth``."""
         if self.save is None or (name := self._checkpoint_name()) is None:
             return
-        if self.preemption.stopping:  # said before the disk turns out to be full
+        if self.preemption.stopping:  # logged first: the disk may be full
             logger.warning("asked to stop by a signal: saving %s.pth", name)
         self.save(name)
         comm.synchronize()
@@ -244,7 +234,7 @@ class Trainer(TrainerBase):
         """Evaluate every ``eval_period`` iterations and at the end."""
         done = self.iter
         if self.evaluate and (done == self.max_iter or is_due(done, self.options.eval_period)):
-            self.storage.iter = done  # the number under which the scores are noted
+            self.storage.iter = done  # scores are stored under the number of iterations done
             self.storage.put_scalars(smoothing_hint=False, **self.evaluate(self))
             comm.synchronize()  # it may take the processes different times
 
@@ -253,9 +243,9 @@ class Trainer(TrainerBase):
             self.keep_best(self.storage)
 
     def state_dict(self) -> dict:
-        """Return everything but the weights that training continues from."""
+        """Return what training continues from besides the weights."""
         state = super().state_dict()
-        if self.learning_rates is not None:  # where detectron2's hook would keep it
+        if self.learning_rates is not None:  # in the place of detectron2's hook
             hooks = {**state.get("hooks", {}), "LRScheduler": self.learning_rates.state_dict()}
             state["hooks"] = hooks
         return {
@@ -266,10 +256,10 @@ class Trainer(TrainerBase):
         }
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Restore what ``state_dict`` returned; hyperparameters stay those of this trainer.
+        """Restore what ``state_dict`` returned; this trainer's hyperparameters stay.
 
         Raises:
-            Exception: of many types, for a state that is none.
+            Exception: of many types, for a damaged state.
         """
         hooks = dict(state_dict.get("hooks", {}))
         if self.learning_rates is not None:
@@ -285,10 +275,24 @@ class Trainer(TrainerBase):
             self.grad_scaler.load_state_dict(scaler)
 
 
+def endless(loader: Iterable[list[dict]]) -> Iterator[list[dict]]:
+    """Yield a loader's batches; start it again when it ends.
+
+    Raises:
+        InputError: it yields none.
+    """
+    while True:
+        batch = None
+        for batch in loader:
+            yield batch
+        if batch is None:
+            raise InputError("the training loader gives no batch")
+
+
 def seed_step(seed: int, iteration: int, rank: int) -> None:
-    """Make what a model draws a function of the step: nothing to save, and equal after a resume."""
+    """Seed the random numbers of one step: a resumed run draws the same, and saves no state."""
     value = random.Random(f"{seed}/{iteration}/{rank}").getrandbits(63)
-    # Not torch.manual_seed: in a process without CUDA it would note the call for later, each time.
+    # Not torch.manual_seed: in a process without CUDA it queues every call for later.
     torch.default_generator.manual_seed(value)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed(value)

@@ -1,4 +1,4 @@
-"""Box evaluation of a registered COCO-format data set, over any number of processes."""
+"""Box scores of a registered data set in COCO format, over any number of processes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
 
 import numpy as np
 from detectron2.data import MetadataCatalog
@@ -17,10 +18,8 @@ from detrex.utils.coco import whole
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
 
-from .alignment.definitions import read_definitions
-from .alignment.evaluator import AlignmentDiagnosis
 from .coco_json import has_objects, load_ground_truth
-from .coco_scores import SCORES, check_options, evaluate_detections, format_table, score_text
+from .coco_scores import SCORES, check_options, format_table, score_detections, score_text
 
 logger = logging.getLogger(__name__)
 
@@ -28,20 +27,22 @@ RESULTS = "coco_instances_results.json"
 
 
 class COCOEvaluator(DatasetEvaluator):
-    """Collects a detector's boxes and scores them as COCO does, in detectron2's protocol.
+    """Collects a detector's boxes and scores them as COCO does; one of detectron2's evaluators.
 
     Args:
-        dataset_name: registered data set (or a list of just one) whose metadata names a COCO
+        dataset_name: a registered data set, or a list of just one, whose metadata names a COCO
             ``json_file``.
-        output_dir: where ``coco_instances_results.json`` goes; None writes nothing.
+        output_dir: folder for ``coco_instances_results.json``; None writes nothing.
         per_class: also return and log "AP-<class>".
         max_dets: detections per image that count.
-        backend: see :func:`evaluate_detections`.
-        diagnose: also measure alignment, of all decoder layers where the model is one of ours:
-            ``alignment.json`` beside the results, main numbers as task "alignment". True, or fields
-            of :class:`detrex.evaluation.alignment.Definitions`.
+        backend: as in :func:`detrex.evaluation.evaluate_detections`.
+        diagnose: also measure alignment, of all decoder layers if the model is a
+            :class:`detrex.modeling.detector.Detector`: ``alignment.json`` beside the results, main
+            numbers as task "alignment". True, or fields of
+            :class:`detrex.evaluation.alignment.Definitions`.
 
-    Raises InputError when the data set is unknown, its JSON is not there, or an option is refused.
+    Raises:
+        InputError: the data set is unknown, its JSON is missing, or an option is refused.
     """
 
     def __init__(
@@ -67,51 +68,65 @@ class COCOEvaluator(DatasetEvaluator):
         self.output_dir = output_dir
         self.per_class, self.max_dets, self.backend = per_class, max_dets, backend
         self.diagnose = bool(diagnose)
-        self._definitions = read_definitions(diagnose if isinstance(diagnose, Mapping) else {})
+        if diagnose:
+            # Here, because it imports scipy.
+            from .alignment import AlignmentDiagnosis, read_definitions
+
+            definitions = read_definitions(diagnose if isinstance(diagnose, Mapping) else {})
+            self._diagnosis = partial(AlignmentDiagnosis, self.json_file, definitions, max_dets)
         self.reset()
 
+    @cached_property
+    def ground_truth(self) -> dict:
+        """Content of the JSON, read when it is first needed."""
+        return load_ground_truth(self.json_file)
+
     def reset(self) -> None:
+        """Forget all predictions."""
         # image id -> (boxes (N, 4) xyxy pixels, scores (N,), contiguous classes (N,))
         self._predictions: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
-        self._alignment = None
-        if self.diagnose:
-            self._alignment = AlignmentDiagnosis(self.json_file, self._definitions, self.max_dets)
+        self._alignment = self._diagnosis() if self.diagnose else None
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Keep what the model finds. Raises InputError for numbers that are not finite."""
+        """Collect the predictions of some images.
+
+        Raises:
+            InputError: boxes or scores are not finite.
+        """
         for image, output in zip(inputs, outputs, strict=True):
-            found, image_id = output["instances"].to("cpu"), whole(image["image_id"])
-            boxes, scores = found.pred_boxes.tensor.float(), found.scores.float()  # may be bf16
+            instances, image_id = output["instances"].to("cpu"), whole(image["image_id"])
+            boxes = instances.pred_boxes.tensor.float()  # may be bfloat16
+            scores = instances.scores.float()
             if not (boxes.isfinite().all() and scores.isfinite().all()):
                 raise InputError(
                     f"image {image_id}: the model's boxes or scores are not finite: its weights "
                     "are damaged or its training has diverged"
                 )
-            fields = boxes.numpy(), scores.numpy(), found.pred_classes.numpy()
-            self._predictions[image_id] = fields
+            classes = instances.pred_classes.numpy()
+            self._predictions[image_id] = boxes.numpy(), scores.numpy(), classes
             if self._alignment is not None:
-                ids = self._category_ids(self._alignment.ground_truth["categories"])
-                self._alignment.add(image_id, output, ids)
+                self._alignment.add(image_id, output, self.ground_truth, self._category_ids())
 
     def evaluate(self) -> OrderedDict | None:
-        """{"bbox": percentages by name} on the main process, None on the others.
+        """Return {"bbox": percentages by name} on the main process, None on the others.
 
         With ``diagnose`` also {"alignment": :meth:`AlignmentReport.scalars`}. Without objects in
         the JSON, as for COCO's test images, detections are written and the result is empty.
 
-        Raises InputError for predictions of images or classes that the JSON does not have.
+        Raises:
+            InputError: predictions of images or classes that the JSON does not have.
         """
         gathered = comm.gather(self._predictions)
         alignment = self._alignment and self._alignment.report(self.output_dir)
         if not comm.is_main_process():
             return None
-        # an image that several ranks saw (a sampler that pads) counts once
-        predictions = {k: v for part in reversed(gathered) for k, v in part.items()}
-        gt = load_ground_truth(self.json_file)
+        # A sampler that pads shows an image to several processes: it counts once.
+        predictions = {k: v for process in reversed(gathered) for k, v in process.items()}
+        gt = self.ground_truth
         if len(predictions) < len(gt["images"]):
             seen, total = len(predictions), len(gt["images"])
             logger.warning(f"{seen} of {total} images were processed; the others count as missed")
-        detections = self._to_coco(predictions, gt["categories"])
+        detections = self._to_coco(predictions)
         if self.output_dir is not None:
             with atomic_write(os.path.join(self.output_dir, RESULTS)) as stream:
                 json.dump(detections, stream)
@@ -120,7 +135,7 @@ class COCOEvaluator(DatasetEvaluator):
             written = where if self.output_dir is not None else ""
             logger.warning(f"{self.json_file} has no objects: nothing to score{written}")
             return OrderedDict()
-        scores = evaluate_detections(gt, detections, self.backend, self.max_dets, self.per_class)
+        scores = score_detections(gt, detections, self.backend, self.max_dets, self.per_class)
         logger.info("boxes:\n%s", format_table(scores, self.max_dets))
         if self.per_class:
             logger.info("AP per class:\n%s", _class_table(scores))
@@ -129,17 +144,17 @@ class COCOEvaluator(DatasetEvaluator):
             results["alignment"] = alignment.scalars()
         return results
 
-    def _category_ids(self, categories: list[dict]) -> dict[int, int]:
-        """The data set's category id of each class."""
+    def _category_ids(self) -> dict[int, int]:
+        """Return the category id in the JSON of each class."""
         mapping = self.metadata.get("thing_dataset_id_to_contiguous_id")
-        if mapping is None:  # data that was registered but never loaded: detectron2's rule
-            mapping = {id_: i for i, id_ in enumerate(sorted(c["id"] for c in categories))}
+        if mapping is None:  # registered but never loaded: detectron2's rule
+            ids = sorted(category["id"] for category in self.ground_truth["categories"])
+            mapping = {id_: i for i, id_ in enumerate(ids)}
         return {i: whole(id_) for id_, i in mapping.items()}
 
-    def _to_coco(self, predictions: dict, categories: list[dict]) -> list[dict]:
-        """COCO results with the data set's own category ids."""
-        category_id = self._category_ids(categories)
-        detections = []
+    def _to_coco(self, predictions: dict) -> list[dict]:
+        """Return predictions in COCO's results format, with the JSON's category ids."""
+        category_id, detections = self._category_ids(), []
         for image_id, (boxes, scores, classes) in predictions.items():
             unknown = set(classes.tolist()) - category_id.keys()
             if unknown:

@@ -1,7 +1,7 @@
-"""COCO's twelve box scores, by the fastest evaluator that is installed.
+"""COCO's twelve box scores, by hotcoco, or by pycocotools where that is not installed.
 
-hotcoco, faster-coco-eval and pycocotools compute the same precision and recall arrays; the
-scores are read off those arrays here, so all three give the same numbers for any ``max_dets``.
+Both compute the same arrays of precision and recall, from which the scores are taken here: they are
+the same for any ``max_dets``.
 
 T IoU thresholds, K classes, A area ranges, M limits on detections per image.
 """
@@ -55,26 +55,39 @@ def evaluate_detections(
     """Score box detections against COCO ground truth.
 
     Args:
-        ground_truth: COCO JSON, as a path or loaded. Missing ``iscrowd`` and ``area`` are filled
-            in (in memory); annotations of images that are not listed are left out.
+        ground_truth: COCO JSON, a path or its content. Missing ``iscrowd`` and ``area`` are added
+            in memory; annotations of images that are not listed are left out.
         detections: COCO results, ``{"image_id", "category_id", "bbox": [x, y, w, h], "score"}``,
             or rows (D, 7): image id, x, y, w, h, score, category id.
-        backend: "hotcoco", "faster-coco-eval", "pycocotools", or "auto": the first installed.
-        max_dets: detections per image that count, best first; more than 10.
-        per_class: add "AP-<class name>" for every class; classes of one name have their id behind
-            it.
+        backend: "hotcoco", "pycocotools", or "auto": the first that is installed.
+        max_dets: the highest-scoring detections of an image that count; more than 10.
+        per_class: add "AP-<class name>" for every class; to a name of several classes their id is
+            added.
 
-    Returns percentages by the names in ``SCORES``; NaN where there is no such ground truth.
-    "AR100" keeps its name whatever ``max_dets`` is.
+    Returns:
+        Percentages by the names in ``SCORES``; NaN where there is no such ground truth. "AR100"
+        keeps its name whatever ``max_dets`` is.
 
-    Raises InputError for ground truth that is not COCO's, and for detections of unknown images
-    or categories.
+    Raises:
+        InputError: the ground truth is not COCO's, or a detection is of an unknown image or
+            category.
     """
     gt = load_ground_truth(ground_truth)
+    return score_detections(gt, detections, backend, max_dets, per_class)
+
+
+def score_detections(
+    gt: dict,
+    detections: list[dict] | np.ndarray,
+    backend: str = "auto",
+    max_dets: int = 100,
+    per_class: bool = False,
+) -> dict[str, float]:
+    """As :func:`evaluate_detections`, with ground truth of :func:`load_ground_truth`."""
     arrays = precision_and_recall(gt, detections, backend, max_dets)
     scores = main_scores(arrays)
     if per_class:
-        # axis K is sorted by category id in all three evaluators
+        # axis K is sorted by category id
         for k, (_, name) in enumerate(sorted(distinct_names(gt["categories"]).items())):
             scores[f"AP-{name}"] = class_score(arrays, k)
     return scores
@@ -83,11 +96,10 @@ def evaluate_detections(
 def precision_and_recall(
     gt: dict, detections: list[dict] | np.ndarray, backend: str = "auto", max_dets: int = 100
 ) -> dict[str, np.ndarray]:
-    """COCO's {"precision": (T, K, A, M), "recall": (T, K, A, M)}; -1 where nothing counts.
+    """Return COCO's "precision" and "recall", each (T, K, A, M), with -1 where nothing counts.
 
-    Precision is the mean over COCO's 101 recall levels.
-
-    gt: of :func:`load_ground_truth`; the rest, and what is raised, as :func:`evaluate_detections`.
+    Precision is the mean over COCO's 101 recall levels. Arguments and errors are those of
+    :func:`score_detections`.
     """
     check_options(backend, max_dets)
     records = detections
@@ -102,18 +114,18 @@ def precision_and_recall(
 
 
 def main_scores(arrays: dict[str, np.ndarray]) -> dict[str, float]:
-    """The twelve percentages by the names in ``SCORES``, of :func:`precision_and_recall`."""
+    """Return twelve percentages by the names in ``SCORES``, from :func:`precision_and_recall`."""
     return {name: _score(arrays, *rule) for name, rule in SCORES.items()}
 
 
 def class_score(arrays: dict[str, np.ndarray], k: int, name: str = "AP") -> float:
-    """A score of the class at place ``k`` by category id."""
+    """Return a score, percent, of the class with the k-th lowest category id."""
     array = SCORES[name][0]
     return _score({array: arrays[array][:, [k]]}, *SCORES[name])
 
 
 def scores_by_iou(arrays: dict[str, np.ndarray]) -> list[float]:
-    """AP at IoU 0.50, 0.55 ... 0.95, percent."""
+    """Return AP at IoU 0.50, 0.55 ... 0.95, percent."""
     steps = arrays["precision"]
     return [_score({"precision": steps[[t]]}, *SCORES["AP"]) for t in range(len(steps))]
 
@@ -122,12 +134,6 @@ def _hotcoco() -> tuple[Callable, Callable]:
     from hotcoco import COCO, COCOeval
 
     return COCO, COCOeval
-
-
-def _faster_coco_eval() -> tuple[Callable, Callable]:
-    from faster_coco_eval import COCO, COCOeval_faster
-
-    return COCO, COCOeval_faster
 
 
 def _pycocotools() -> tuple[Callable, Callable]:
@@ -143,15 +149,11 @@ def _pycocotools() -> tuple[Callable, Callable]:
     return index, COCOeval
 
 
-BACKENDS = {
-    "hotcoco": _hotcoco,
-    "faster-coco-eval": _faster_coco_eval,
-    "pycocotools": _pycocotools,
-}
+BACKENDS = {"hotcoco": _hotcoco, "pycocotools": _pycocotools}
 
 
 def _open_backend(name: str) -> tuple[str, Callable, Callable]:
-    """The backend's name, its function dict -> COCO index, and its COCOeval class."""
+    """Return the backend's name, its function from a dict to a COCO index, and its COCOeval."""
     if name != "auto" and name not in BACKENDS:
         raise InputError(f"unknown evaluator {name!r}: use auto, {', '.join(BACKENDS)}")
     for candidate in BACKENDS if name == "auto" else [name]:
@@ -161,7 +163,11 @@ def _open_backend(name: str) -> tuple[str, Callable, Callable]:
 
 
 def check_options(backend: str, max_dets: int) -> None:
-    """Raises InputError: an evaluator that is unknown or not installed, or too few detections."""
+    """Check two arguments of :func:`evaluate_detections`.
+
+    Raises:
+        InputError: an evaluator that is unknown or not installed, or too few detections.
+    """
     if not isinstance(max_dets, int) or max_dets <= 10:
         raise InputError(f"max_dets must be more than 10, got {max_dets!r}")
     _open_backend(backend)
@@ -172,25 +178,25 @@ def _accumulate(
 ) -> dict[str, np.ndarray]:
     name, index, evaluator = _open_backend(backend)
     logger.info(f"COCO evaluation of {len(detections)} boxes by {name}")
-    place = {id_: k for k, id_ in enumerate(sorted(c["id"] for c in gt["categories"]))}
-    shape = IOUS, len(place), len(AREAS), 3
+    class_of = {id_: k for k, id_ in enumerate(sorted(c["id"] for c in gt["categories"]))}
+    shape = IOUS, len(class_of), len(AREAS), 3
     precision, recall = np.full(shape, -1.0), np.full(shape, -1.0)
     scored = sorted({a["category_id"] for a in gt["annotations"]})
     with contextlib.redirect_stdout(io.StringIO()):  # the evaluators print every step
         coco = index(gt)
         if isinstance(detections, np.ndarray) and len(detections):
-            found = coco.loadRes(detections)
+            results = coco.loadRes(detections)
         elif len(detections):
-            found = coco.loadRes([dict(d) for d in detections])  # it writes into what it is given
+            results = coco.loadRes([dict(d) for d in detections])  # it changes its argument
         else:
-            found = index({**gt, "annotations": []})  # pycocotools cannot load an empty list
+            results = index({**gt, "annotations": []})  # pycocotools cannot load an empty list
         for start in range(0, len(scored), CLASSES_AT_ONCE):
-            run = evaluator(coco, found, "bbox")
+            run = evaluator(coco, results, "bbox")
             run.params.maxDets = [1, 10, max_dets]
             run.params.catIds = scored[start : start + CLASSES_AT_ONCE]
             run.evaluate()
             run.accumulate()
-            classes = [place[id_] for id_ in run.params.catIds]
+            classes = [class_of[id_] for id_ in run.params.catIds]
             precision[:, classes] = np.asarray(run.eval["precision"]).mean(1)
             recall[:, classes] = np.asarray(run.eval["recall"])
     return {"precision": precision, "recall": recall}
@@ -203,7 +209,7 @@ def _score(arrays: dict, array: str, iou: float | None, area: str, limit: int) -
 
 
 def format_table(scores: dict[str, float], max_dets: int = 100) -> str:
-    """The twelve lines that every COCO evaluator prints, with scores in [0, 1]; "no objects"
+    """Return the twelve lines that COCO's evaluator prints, with scores in [0, 1], or "no objects"
     where there are none of that size."""
     lines = []
     for name, (array, iou, area, limit) in SCORES.items():
@@ -217,5 +223,5 @@ def format_table(scores: dict[str, float], max_dets: int = 100) -> str:
 
 
 def score_text(score: float, form: str) -> str:
-    """A score as tables have it: "no objects" for NaN."""
+    """Return a score as text, "no objects" for NaN."""
     return "no objects" if np.isnan(score) else format(score, form)

@@ -1,4 +1,4 @@
-"""Which weights and data the detections in a folder are of: ``evaluation.json`` beside them."""
+"""The weights and data behind the detections in a folder: ``evaluation.json`` beside them."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def write_origin(folder: str | os.PathLike, json_file: str, weights: dict) -> No
     """Write ``evaluation.json`` beside the detections that were just written.
 
     Args:
-        folder: has the ``coco_instances_results.json``.
+        folder: of ``coco_instances_results.json``.
         json_file: the ground truth.
-        weights: "checkpoint", the file that was scored, or None in a training; "iteration", how
-            many are done; "averaged", whether it is their moving average.
+        weights: "checkpoint", the file that was scored, None in a training; "iteration", the number
+            of iterations done; "averaged", whether they are the moving average.
     """
     annotations = {"file": os.path.abspath(json_file), "hash": file_hash(json_file)}
     origin = {**weights, "annotations": annotations, "results": file_hash(Path(folder, RESULTS))}
@@ -38,7 +38,7 @@ def write_origin(folder: str | os.PathLike, json_file: str, weights: dict) -> No
 
 
 def read_origin(folder: Path) -> dict:
-    """The content of ``evaluation.json``; empty if there is none.
+    """Return the content of ``evaluation.json``; empty if there is none.
 
     Raises:
         InputError: it is damaged.
@@ -48,7 +48,7 @@ def read_origin(folder: Path) -> dict:
 
 
 def foreign(folder: Path, json_file: str, iteration: int | None) -> str | None:
-    """Why the detections in a run's folder are not those of its last evaluation; None if they are.
+    """Return why the detections in a run's folder are not those of its last evaluation, or None.
 
     Args:
         folder: the run's.
@@ -71,7 +71,7 @@ def foreign(folder: Path, json_file: str, iteration: int | None) -> str | None:
 
 
 def file_hash(path: str | os.PathLike) -> str:
-    """16 hexadecimal digits that tell the content of a file."""
+    """Return a hash of a file's content, 16 hexadecimal digits."""
     digest = hashlib.blake2b(digest_size=8)
     with open(path, "rb") as stream:
         while block := stream.read(2**20):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import signal
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from detrex.engine.folder_lock import try_lock
 from detrex.utils.errors import InputError
 from detrex.utils.slurm import open_executor
 
@@ -132,10 +132,8 @@ def start(job: Job, environment: dict[str, str]) -> subprocess.Popen:
     """
     job.folder.mkdir(parents=True, exist_ok=True)
     with (job.folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"{job.folder} is in use: repeat when that run has ended") from None
+        if not try_lock(lock, inherited=True):
+            raise InputError(f"{job.folder} is in use: repeat when that run has ended")
         with (job.folder / CONSOLE).open("w") as console:
             return subprocess.Popen(
                 job.command,

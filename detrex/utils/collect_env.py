@@ -17,8 +17,7 @@ from detrex.utils.cli import run_command
 from detrex.utils.compiler import library_or_reason
 
 PACKAGES = (
-    "detrex torch torchvision triton detectron2 sal-detectron2 timm numpy scipy hotcoco "
-    "faster-coco-eval pycocotools"
+    "detrex torch torchvision triton detectron2 sal-detectron2 timm numpy scipy hotcoco pycocotools"
 ).split()
 
 

@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from detrex.engine.buffers import share_buffers
+from detrex.engine.checkpoints import share_buffers
 from detrex.modeling.ema import ModelEma
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from detrex.engine import cli
 from detrex.engine.launch import Machines, check_devices, launch
 from detrex.utils.errors import InputError
 from tests.engine.runs import assert_equal
@@ -150,6 +151,17 @@ def test_one_process_computes_on_the_gpu_it_is_given(monkeypatch):
 def test_several_machines_need_an_address():
     with pytest.raises(InputError, match="--dist-url"):
         launch(print, (), Machines(processes=2, count=2), "cpu")
+
+
+def test_the_config_is_loaded_once_in_each_process(tiny_run, monkeypatch):
+    calls = []
+    monkeypatch.setattr(cli, "launch", lambda function, args, *_: calls.append(args))
+    monkeypatch.setattr(cli, "outlive_readers", lambda: None)
+    monkeypatch.setattr(cli.atexit, "register", lambda *_: None)
+    for count in ("1", "2"):
+        cli.main([*tiny_run.args("a"), "--num-gpus", count])
+    (_, config), (_, nothing) = calls
+    assert config.train.output_dir == str(tiny_run.folder / "a") and nothing is None
 
 
 def test_one_process_is_this_one():

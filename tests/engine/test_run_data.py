@@ -8,6 +8,7 @@ from detectron2.utils.env import seed_all_rng
 
 from detrex.config.load import load_config
 from detrex.engine.data import build_loader, prepare_data, read_train_set
+from detrex.evaluation.coco_json import load_ground_truth
 from detrex.evaluation.origin import foreign, read_origin
 from detrex.utils.errors import InputError
 from tests.engine.runs import CONFIG, TinyRuns
@@ -57,7 +58,7 @@ def test_training_needs_training_data(tmp_path, tiny_data):
         ("dataloader.evaluator.backend=fastest", "unknown evaluator 'fastest'"),
         ("dataloader.evaluator.max_dets=10", "max_dets must be more than 10, got 10"),
         ("dataloader.evaluator.max_dets=all", "max_dets must be more than 10, got 'all'"),
-        ("dataloader.evaluator.diagnose={assign: somehow}", "assign"),
+        ("dataloader.evaluator.diagnose={min_iou: 2}", "min_iou"),
         ("dataloader.test.mapper.image_backend=cv2", "image_backend='cv2' is unknown"),
     ],
 )
@@ -69,12 +70,20 @@ def test_an_evaluation_that_cannot_be_made_ends_a_run_before_it_starts(tiny_run,
 
 def test_ground_truth_is_not_read_before_it_is_needed(tiny_run, monkeypatch):
     read = []
-    monkeypatch.setattr(
-        "detrex.evaluation.alignment.evaluator.load_ground_truth", lambda path: read.append(path)
-    )
+    monkeypatch.setattr("detrex.evaluation.coco.load_ground_truth", lambda path: read.append(path))
     with pytest.raises(InputError, match="train.accumulation_steps=3"):
         tiny_run("a", "dataloader.evaluator.diagnose=true", "train.accumulation_steps=3")
     assert not read
+
+
+def test_an_evaluation_reads_its_ground_truth_once(tiny_run, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        "detrex.evaluation.coco.load_ground_truth",
+        lambda path: read.append(path) or load_ground_truth(path),
+    )
+    tiny_run("a", "dataloader.evaluator.diagnose=true", "train.max_iter=1")
+    assert len(read) == 1 and (tiny_run.folder / "a/alignment.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from detrex.checkpoint import files
 from detrex.engine.checkpoints import newest_checkpoint
 from detrex.engine.run_folder import check_output_folder, put_events_in_order
 from detrex.utils.errors import InputError
@@ -55,11 +56,11 @@ def test_the_newest_checkpoint_is_told_by_its_iteration(tiny_run, caplog, tag):
         (folder / "last_checkpoint").mkdir()
     elif tag is not None:
         (folder / "last_checkpoint").write_bytes(tag)
-    assert newest_checkpoint(folder) == folder / "model_final.pth"
+    assert newest_checkpoint(folder)[0] == folder / "model_final.pth"
     copy_as(tiny_run, "model_latest.pth", 9)
-    assert newest_checkpoint(folder) == folder / "model_latest.pth"
+    assert newest_checkpoint(folder)[0] == folder / "model_latest.pth"
     copy_as(tiny_run, "model_0000011.pth", 11)
-    assert newest_checkpoint(folder) == folder / "model_0000011.pth"
+    assert newest_checkpoint(folder)[0] == folder / "model_0000011.pth"
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert all("\n" not in text and "last_checkpoint" in text for text in warnings)
 
@@ -107,7 +108,17 @@ def test_the_best_weights_are_no_checkpoint_to_resume_from(tiny_run):
     tiny_run("a", NO_PERIOD)
     folder = tiny_run.folder / "a"
     (folder / "last_checkpoint").write_text("model_best.pth")
-    assert newest_checkpoint(folder) == folder / "model_final.pth"
+    assert newest_checkpoint(folder)[0] == folder / "model_final.pth"
+
+
+def test_a_resumed_run_reads_its_checkpoint_once(tiny_run, monkeypatch):
+    tiny_run("a", "train.max_iter=2")
+    read = []
+    check = files.check_archive
+    monkeypatch.setattr(files, "check_archive", lambda path: read.append(path) or check(path))
+    tiny_run("a", "train.max_iter=3", "--resume")
+    assert read == [tiny_run.folder / "a/model_final.pth"]
+    assert tiny_run.checkpoint("a")["iteration"] == 2
 
 
 def test_damaged_lines_of_metrics_are_left_out_and_counted(tiny_run):

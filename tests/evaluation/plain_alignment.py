@@ -38,7 +38,7 @@ def matching(boxes, scores, gt, labels, size):
     return list(zip(*linear_sum_assignment(cost), strict=True))
 
 
-def measure(images, average="image", candidate_iou=0.5):
+def measure(images, candidate_iou=0.5):
     """The statistics of one layer by name; images: (boxes, scores (N, K), gt, labels, size)."""
     matched, unmatched, ranks, recalls, best, confident = [], [], [], {}, [], []
     for boxes, scores, gt, labels, size in images:
@@ -59,7 +59,7 @@ def measure(images, average="image", candidate_iou=0.5):
         confident += [table[n].max() for n in order[: len(gt)]]
         for k in range(1, 6):
             hits = [n in order[: k * len(gt)] for n in chosen]
-            recalls.setdefault(k, []).extend([np.mean(hits)] if average == "image" else hits)
+            recalls.setdefault(k, []).append(np.mean(hits))
     x, y = np.array(matched).T
     return {
         "pearson": pearsonr(x, y)[0],

@@ -78,14 +78,13 @@ def collect(images, **definitions):
     return collector
 
 
-@pytest.mark.parametrize("average", ["image", "object"])
-def test_numbers_equal_plain_loops(average):
+def test_numbers_equal_plain_loops():
     images = random_images(0)
-    report = collect(images, average=average).report("queries")
+    report = collect(images).report("queries")
     assert (report.images, report.objects) == (12, sum(len(gt) for _, _, gt, _ in images))
     for i, layer in enumerate(report.layers):
         one = [(boxes[i], scores[i], gt, labels, SIZE) for boxes, scores, gt, labels in images]
-        expected = plain.measure(one, average)
+        expected = plain.measure(one)
         assert 0.05 < abs(expected["pearson"]) and 5 < expected["br_recall"]["1"] < 95
         matched = expected.pop("matched")
         for name, values in expected.pop("histograms").items():
@@ -193,8 +192,6 @@ def one_image(**definitions):
     [
         # images, sum of recall at N and at 2N, objects with a best-regressed sample
         ({}, (2, 0 + 1, 1 + 1, 5)),
-        ({"assign": "one-to-one"}, (2, 0.5 + 1, 1 + 1, 5)),  # object 0 or 1 takes sample 0
-        ({"same_class": True}, (2, 0.5 + 1, 1 + 1, 5)),  # sample 0 is all that object 0 has
         ({"min_iou": 0.92}, (2, 0 + 1, 1 + 1, 4)),  # object 2 is left out
     ],
 )
@@ -206,9 +203,8 @@ def test_definitions_of_best_regressed(definitions, expected):
 @pytest.mark.parametrize(
     "definitions, message",
     [
-        ({"assign": "best"}, "assign is one of argmax, one-to-one, got 'best'"),
-        ({"average": "class"}, "average is one of image, object"),
         ({"min_iou": 1.5}, r"min_iou must be in \[0, 1\], got 1.5"),
+        ({"candidate_iou": "high"}, r"candidate_iou must be in \[0, 1\], got 'high'"),
     ],
 )
 def test_other_definitions_are_refused(definitions, message):

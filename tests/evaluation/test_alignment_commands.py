@@ -138,14 +138,14 @@ def test_every_layer_of_a_model_in_one_pass(data, tmp_path):
 
 def test_softmax_models_have_no_class_for_nothing(data, tmp_path):
     model = tiny("projects/detr/configs/detr_r50_300ep.py")
-    evaluate(model, data, tmp_path, diagnose={"assign": "one-to-one"})
+    evaluate(model, data, tmp_path, diagnose={"min_iou": 0.1})
     report = load_report(tmp_path / "alignment.json")
-    assert len(report.classes) == 5 and report.definitions["assign"] == "one-to-one"
+    assert len(report.classes) == 5 and report.definitions["min_iou"] == 0.1
 
 
 def test_models_and_definitions_that_do_not_fit(data, tmp_path):
-    with pytest.raises(InputError, match="no definition 'asign', there are assign, "):
-        COCOEvaluator("alignment_test", diagnose={"asign": "argmax"})
+    with pytest.raises(InputError, match="no definition 'min_iuo', there are min_iou, "):
+        COCOEvaluator("alignment_test", diagnose={"min_iuo": 0.1})
     with pytest.raises(InputError, match="the model has 4 classes, but .*val.json has 5"):
         evaluate(tiny(num_classes=4, criterion__num_classes=4), data, None, diagnose=True)
 
@@ -223,6 +223,6 @@ def test_command_on_bad_input(analyze, data, tmp_path, tiny_run):
 def test_help_names_the_options_of_both_uses(analyze):
     code, output, _ = analyze("--help")
     text = " ".join(output.split())
-    for words in ("--config-file FILE", "key=value", "(default: 0.5)", "(default: argmax)"):
+    for words in ("--config-file FILE", "key=value", "(default: 0.0)", "(default: 0.5)"):
         assert words in text
     assert code == 0

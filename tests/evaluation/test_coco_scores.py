@@ -134,7 +134,7 @@ def test_falls_back_to_the_next_evaluator(monkeypatch, caplog):
     monkeypatch.setitem(BACKENDS, "hotcoco", missing)
     with caplog.at_level("INFO"):
         evaluate_detections(gt, random_detections(gt))
-    assert "by faster-coco-eval" in caplog.text
+    assert "by pycocotools" in caplog.text
     with pytest.raises(InputError, match="pip install hotcoco"):
         evaluate_detections(gt, [], "hotcoco")
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from detrex.checkpoint import load_weights
 from detrex.checkpoint.weights import write_tensors
-from detrex.engine.checkpoints import check_resumable
+from detrex.engine.checkpoints import read_resumable
 from detrex.utils.errors import InputError
 
 SUFFIXES = (".pth", ".old.pth", ".pkl", ".safetensors")
@@ -132,7 +132,7 @@ def check(folder: Path, seed: int, number: int) -> str:
     model = network()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     uses = (
-        lambda: check_resumable(path),
+        lambda: read_resumable(path),
         lambda: load_weights(model, path, strict=False, averaged=random.random() < 0.5),
     )
     for use in uses:

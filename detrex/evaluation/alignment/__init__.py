@@ -1,6 +1,6 @@
-"""Does the best box get the best score? Diagnostics for any detector."""
+"""Does the best box get the best score? A diagnosis for any detector."""
 
-from .definitions import Definitions, Truth
+from .definitions import Definitions, Truth, read_definitions
 from .evaluator import AlignmentDiagnosis, with_layers
 from .meter import AlignmentMeter
 from .report import AlignmentReport, GroupAlignment, LayerAlignment, load_report
@@ -16,5 +16,6 @@ __all__ = [
     "Truth",
     "alignment_of_results",
     "load_report",
+    "read_definitions",
     "with_layers",
 ]

@@ -1,4 +1,4 @@
-"""From images one after the other to a report on a COCO data set.
+"""A report on a COCO data set from its images, added one by one.
 
 Legend: L layers, N queries, D detections of an image, K classes; boxes are xyxy in pixels of the
 original image.
@@ -26,7 +26,7 @@ from .meter import HISTOGRAMS, MULTIPLES, SHOWN_BINS, SIZES, AlignmentMeter
 from .report import AlignmentReport, GroupAlignment, LayerAlignment
 from .statistics import pearson, ratio, rebin, spearman_of_histogram
 
-# Sums that are kept by class and size.
+# Sums by class and size.
 GROUPED = ("matched", "br_hits", "br_objects")
 # (end of a field's name, what optimal_lrp calls it, factor)
 LRP_COLUMNS = (
@@ -39,35 +39,37 @@ LRP_COLUMNS = (
 
 
 class Detections(NamedTuple):
-    """Of one image and layer: boxes (D, 4), scores (D,), labels (D,)."""
+    """Detections of one image and layer: boxes (D, 4), scores (D,), labels (D,)."""
 
     boxes: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
 
 
-def one_class_samples(found: Detections, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Detections as samples of one layer: boxes (1, D, 4) and scores (1, D, K), zero for the other
-    classes."""
-    scores = np.zeros((1, len(found.scores), classes))
-    scores[0, np.arange(len(found.scores)), found.labels] = found.scores
-    return found.boxes[None], scores
+def one_class_samples(detections: Detections, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return detections as samples of one layer: boxes (1, D, 4) and scores (1, D, K), which are 0
+    for other classes than the detection's."""
+    boxes, values, labels = detections
+    scores = np.zeros((1, len(values), classes))
+    scores[0, np.arange(len(values)), labels] = values
+    return boxes[None], scores
 
 
 class AlignmentCollector:
-    """Measures one image after the other; :meth:`report` says what came out.
+    """Measures alignment and COCO scores of each layer, image by image.
 
-    What grows with the data set is what COCO's scorer needs: the detections, 28 bytes each
-    (float32) and layer. The rest is in an :class:`AlignmentMeter`.
+    Memory grows by 28 bytes for each detection of a layer (float32), which COCO's scores need. The
+    rest is in an :class:`AlignmentMeter`.
 
     Args:
         ground_truth: of :func:`detrex.evaluation.coco_json.load_ground_truth`.
-        category_ids: the JSON's category id of each of the detector's classes.
-        layers: of which predictions will be added.
+        category_ids: the JSON's category id of each class of the detector.
+        layers: number of layers.
         definitions: see :class:`Definitions`.
         max_dets: see :func:`detrex.evaluation.evaluate_detections`.
 
-    Raises InputError for ground truth without a single object, or images without a size.
+    Raises:
+        InputError: the ground truth has no object, or an image has no size.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class AlignmentCollector:
         self._category_ids = list(category_ids)
         self._truths = read_truths(ground_truth, self._category_ids)
         self.meter = AlignmentMeter(len(self._category_ids), layers, definitions)
-        self.found: list[dict[int, Detections]] = [{} for _ in range(layers)]
+        self.detections: list[dict[int, Detections]] = [{} for _ in range(layers)]  # by image id
 
     def add(
         self,
@@ -93,23 +95,23 @@ class AlignmentCollector:
     ) -> None:
         """Add an image: boxes (L, N, 4), scores (L, N, K) and the L layers' detections.
 
-        An image that is added again is left out.
+        An image that was added before is left out.
         """
-        if image_id in self.found[0]:
+        if image_id in self.detections[0]:
             return
-        for layer, found in zip(self.found, detections, strict=True):
-            layer[image_id] = Detections(*(np.array(x, copy=True) for x in found))
+        for by_image, layer in zip(self.detections, detections, strict=True):
+            by_image[image_id] = Detections(*(np.array(x, copy=True) for x in layer))
         self.meter.update(boxes, scores, self._truths[image_id], list(detections))
 
-    def merge(self, other: AlignmentMeter, found: list[dict[int, Detections]]) -> None:
-        """Add what another process has seen, which must be other images."""
-        self.meter.merge(other)
-        for mine, theirs in zip(self.found, found, strict=True):
-            mine.update(theirs)
+    def merge(self, meter: AlignmentMeter, detections: list[dict[int, Detections]]) -> None:
+        """Add the meter and detections of another process, which must be of other images."""
+        self.meter.merge(meter)
+        for by_image, others in zip(self.detections, detections, strict=True):
+            by_image.update(others)
 
     def report(self, kind: str, source: dict[str, str] | None = None) -> AlignmentReport:
-        """All the numbers; ``kind`` and ``source`` as in :class:`AlignmentReport`."""
-        arrays = [self._coco(layer) for layer in range(len(self.found))]
+        """Return all numbers; ``kind`` and ``source`` as in :class:`AlignmentReport`."""
+        arrays = [self._coco(layer) for layer in range(len(self.detections))]
         classes = len(self._category_ids)
         lrp = [optimal_lrp(x, self.meter.sums["objects"][:classes]) for x in self.meter.sums["lrp"]]
         return AlignmentReport(
@@ -126,12 +128,12 @@ class AlignmentCollector:
     def _coco(self, layer: int) -> dict[str, np.ndarray]:
         rows = [np.empty((0, 7))]
         category_ids = np.array(self._category_ids)
-        for image_id, (boxes, scores, labels) in self.found[layer].items():
+        for image_id, (boxes, scores, labels) in self.detections[layer].items():
             ids = np.full(len(boxes), image_id)
             size = boxes[:, 2:] - boxes[:, :2]
             rows.append(np.column_stack([ids, boxes[:, :2], size, scores, category_ids[labels]]))
-        found = np.concatenate(rows)
-        return precision_and_recall(self._ground_truth, found, max_dets=self._max_dets)
+        rows = np.concatenate(rows)
+        return precision_and_recall(self._ground_truth, rows, max_dets=self._max_dets)
 
     def _layer(self, i: int, arrays: dict, lrp: dict[str, np.ndarray]) -> LayerAlignment:
         sums = {name: x[i] for name, x in self.meter.sums.items() if x.ndim > 1}
@@ -141,7 +143,10 @@ class AlignmentCollector:
             scores=main_scores(arrays),
             ap_by_iou=scores_by_iou(arrays),
             olrp={name: 100 * mean(lrp[name]) for name in ("oLRP", "localisation", "FP", "FN")},
-            br_recall=self._recall(sums),
+            br_recall={
+                str(k): float(100 * ratio(recalls, sums["br_images"][0]))
+                for k, recalls in zip(MULTIPLES, sums["br_images"][1:], strict=True)
+            },
             pearson=float(pearson(matched)),
             spearman=spearman_of_histogram(sums["density"]),
             rank_correlation=float(ratio(*sums["rank_correlation"][::-1])),
@@ -156,32 +161,24 @@ class AlignmentCollector:
             density=rebin(sums["density"], SHOWN_BINS).astype(int).tolist(),
         )
 
-    def _recall(self, sums: dict[str, np.ndarray]) -> dict[str, float]:
-        if self.meter.definitions.average == "image":
-            count, *hits = sums["br_images"]
-        else:
-            classes = slice(len(self._category_ids))
-            count, hits = sums["br_objects"][classes].sum(), sums["br_hits"][classes].sum(0)
-        return {str(k): float(100 * ratio(h, count)) for k, h in zip(MULTIPLES, hits, strict=True)}
-
     def _classes(self, arrays: dict, lrp: dict[str, np.ndarray]) -> list[GroupAlignment]:
         names = {c["id"]: c["name"] for c in self._ground_truth["categories"]}
-        place = {id_: k for k, id_ in enumerate(sorted(names))}  # COCO's axis K
+        axis = {id_: k for k, id_ in enumerate(sorted(names))}  # COCO's axis K
         return [
             self._group(
                 names[id_],
                 i,
-                ap=class_score(arrays, place[id_]),
-                ap50=class_score(arrays, place[id_], "AP50"),
-                ap75=class_score(arrays, place[id_], "AP75"),
-                **{f"olrp{part}": float(scale * lrp[name][i]) for part, name, scale in LRP_COLUMNS},
+                ap=class_score(arrays, axis[id_]),
+                ap50=class_score(arrays, axis[id_], "AP50"),
+                ap75=class_score(arrays, axis[id_], "AP75"),
+                **{f"olrp{end}": float(scale * lrp[name][i]) for end, name, scale in LRP_COLUMNS},
             )
             for i, id_ in enumerate(self._category_ids)
         ]
 
     def _sizes(self, arrays: dict) -> list[GroupAlignment]:
         scores, first = main_scores(arrays), len(self._category_ids)
-        unknown = {f"olrp{part}": np.nan for part, _, _ in LRP_COLUMNS}
+        unknown = {f"olrp{end}": np.nan for end, _, _ in LRP_COLUMNS}
         unknown |= {"ap50": np.nan, "ap75": np.nan}
         return [
             self._group(name, first + i, ap=scores[f"AP{name[0]}"], **unknown)
@@ -203,13 +200,13 @@ class AlignmentCollector:
 
 
 def mean(values: np.ndarray) -> float:
-    """The mean of those that are not NaN; NaN if all are."""
+    """Return the mean of the values that are not NaN; NaN if all are."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
 
 
 def read_truths(ground_truth: dict, category_ids: Sequence[int]) -> dict[int, Truth]:
-    """Image id -> its objects, classes numbered as ``category_ids``."""
+    """Return image id -> its objects, with classes numbered in the order of ``category_ids``."""
     label = {id_: i for i, id_ in enumerate(category_ids)}
     by_image: dict[int, list[dict]] = {image["id"]: [] for image in ground_truth["images"]}
     for annotation in ground_truth["annotations"]:

@@ -1,4 +1,4 @@
-"""What is measured: ground truth of an image, and who is best-regressed.
+"""What is measured: an image's objects, and which samples are best-regressed.
 
 Legend: N samples (queries or detections) of an image, G objects, M pairs of both; boxes are xyxy in
 pixels of the original image.
@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torchvision.ops import box_iou
 
 from detrex.utils.errors import InputError
@@ -20,55 +18,44 @@ from detrex.utils.errors import InputError
 
 @dataclass(frozen=True)
 class Definitions:
-    """What the prose of Align-DETR (section 1, Fig. 1) leaves open, with our choice as default.
+    """Choices that Align-DETR (section 1, Fig. 1) leaves open.
+
+    An object's best-regressed sample is the one with the highest IoU; objects may share it.
 
     Attributes:
-        assign: "argmax": an object's best-regressed sample is the one with the highest IoU, and
-            counts for each object that shares it; "one-to-one": the assignment of samples to
-            objects with the greatest total IoU.
-        same_class: only samples whose best class is the object's can be best-regressed.
-        min_iou: an object whose best sample has a lower IoU is left out.
-        average: "image": mean of the images' recalls; "object": over all objects at once.
+        min_iou: objects whose best sample has a lower IoU are left out.
         candidate_iou: samples with at least this IoU with some object compete in an image's rank
             correlation.
 
-    Raises InputError for any other value.
+    Raises:
+        InputError: a value outside [0, 1].
     """
 
-    assign: str = "argmax"
-    same_class: bool = False
     min_iou: float = 0.0
-    average: str = "image"
     candidate_iou: float = 0.5
 
     def __post_init__(self) -> None:
-        for name, allowed in (
-            ("assign", ("argmax", "one-to-one")),
-            ("average", ("image", "object")),
-        ):
-            if getattr(self, name) not in allowed:
-                raise InputError(
-                    f"alignment: {name} is one of {', '.join(allowed)}, got {getattr(self, name)!r}"
-                )
-        for name in ("min_iou", "candidate_iou"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(
-                    f"alignment: {name} must be in [0, 1], got {getattr(self, name)!r}"
-                )
+        for name, value in vars(self).items():
+            if not (isinstance(value, int | float) and 0 <= value <= 1):
+                raise InputError(f"alignment: {name} must be in [0, 1], got {value!r}")
 
 
-def read_definitions(given: Mapping[str, Any]) -> Definitions:
-    """Definitions from a config. Raises InputError for a name that is none of its fields."""
+def read_definitions(values: Mapping[str, float]) -> Definitions:
+    """Return the definitions that a config gives by name.
+
+    Raises:
+        InputError: an unknown name, or a value outside [0, 1].
+    """
     names = [field.name for field in fields(Definitions)]
-    for name in given:
+    for name in values:
         if name not in names:
             raise InputError(f"alignment: no definition {name!r}, there are {', '.join(names)}")
-    return Definitions(**given)
+    return Definitions(**values)
 
 
 @dataclass(frozen=True)
 class Truth:
-    """One image: boxes (G, 4), labels (G,), areas (G,) and crowds apart; size (height, width)."""
+    """Objects of an image: boxes (G, 4), labels (G,), areas (G,); crowds apart; (height, width)."""
 
     boxes: np.ndarray
     labels: np.ndarray
@@ -78,29 +65,20 @@ class Truth:
     size: tuple[int, int]
 
 
-def best_regressed(
-    iou: np.ndarray, labels: np.ndarray, gt_labels: np.ndarray, definitions: Definitions
-) -> tuple[np.ndarray, np.ndarray]:
-    """Samples (M,) and the objects (M,) they are best-regressed for; equal IoUs: the first sample.
+def best_regressed(iou: np.ndarray, min_iou: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the best-regressed samples (M,) and their objects (M,).
 
-    iou (N, G), labels (N,) of samples in order of confidence, gt_labels (G,).
+    The rows of ``iou`` (N, G) are in order of confidence; of equal IoUs the first counts.
     """
-    allowed = iou >= definitions.min_iou
-    if definitions.same_class:
-        allowed &= labels[:, None] == gt_labels
-    value = np.where(allowed, iou, -1)
-    if definitions.assign == "one-to-one":
-        best, objects = linear_sum_assignment(value, maximize=True)
-    else:
-        best, objects = value.argmax(0), np.arange(len(gt_labels))
-    found = value[best, objects] >= 0
-    return best[found], objects[found]
+    best = iou.argmax(0)
+    objects = np.flatnonzero(iou[best, np.arange(iou.shape[1])] >= min_iou)
+    return best[objects], objects
 
 
 def pairwise_iou(first: np.ndarray, second: np.ndarray, over_first: bool = False) -> np.ndarray:
-    """IoU (N, M) of boxes (N, 4) and (M, 4), or intersection over the area of the first.
+    """Return the IoU (N, M) of boxes (N, 4) and (M, 4), or intersection over the area of the first.
 
-    Without upstream's epsilon (:func:`detrex.layers.box_iou`): thresholds must be COCO's. Empty
+    Without upstream's epsilon (:func:`detrex.layers.box_iou`), because thresholds are COCO's. Empty
     boxes overlap nothing.
     """
     a, b = torch.from_numpy(np.asarray(first, np.float64)), torch.from_numpy(second)

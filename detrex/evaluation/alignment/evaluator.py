@@ -1,11 +1,10 @@
-"""Alignment next to the COCO scores, whenever a model is evaluated.
+"""Alignment beside the COCO scores of an evaluation.
 
 Legend: B images, L layers, N queries, K classes; boxes are xyxy in pixels of the original image.
 """
 
 from __future__ import annotations
 
-import functools
 import os
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from torch import Tensor, nn
 
-from detrex.evaluation.coco_json import has_objects, load_ground_truth
+from detrex.evaluation.coco_json import has_objects
 from detrex.layers import box_cxcywh_to_xyxy
 from detrex.modeling.detector import Detector
 from detrex.modeling.postprocess import resize_to_original
@@ -26,7 +25,7 @@ from .report import AlignmentReport
 
 
 class LayerQueries(NamedTuple):
-    """One image: boxes (L, N, 4), scores (L, N, K), and each layer's detections."""
+    """Queries of an image: boxes (L, N, 4), scores (L, N, K), and each layer's detections."""
 
     boxes: Tensor
     scores: Tensor
@@ -34,9 +33,9 @@ class LayerQueries(NamedTuple):
 
 
 class LayerOutputs(nn.Module):
-    """A detector in evaluation, whose outputs also carry ``"queries"``: :class:`LayerQueries`.
+    """A detector in evaluation whose outputs also have "queries", :class:`LayerQueries`.
 
-    What each layer would return if it were the last one; one pass of the detector.
+    The detections of a layer are those that it would return as the last one.
     """
 
     def __init__(self, detector: Detector) -> None:
@@ -47,18 +46,18 @@ class LayerOutputs(nn.Module):
     def forward(self, batched_inputs: list[dict]) -> list[dict]:
         detector = self.detector
         images = detector.preprocess(batched_inputs)
-        found, _, _ = detector.predict(images)
-        logits = [detector.scores(found, i) for i in range(len(found.boxes))]
+        decoded, _, _ = detector.predict(images)
+        logits = [detector.scores(decoded, i) for i in range(len(decoded.boxes))]
         scores = torch.stack([detector.probabilities(x) for x in logits])  # (L, B, N, K)
         by_layer = [
             resize_to_original(detector.inference(x, boxes, images.sizes), batched_inputs)
-            for x, boxes in zip(logits, found.boxes, strict=True)
+            for x, boxes in zip(logits, decoded.boxes, strict=True)
         ]
         outputs = []
         for b, results in enumerate(zip(*by_layer, strict=True)):
             height, width = results[-1]["instances"].image_size
             size = scores.new_tensor([width, height] * 2)
-            boxes = box_cxcywh_to_xyxy(found.boxes[:, b].float()) * size
+            boxes = box_cxcywh_to_xyxy(decoded.boxes[:, b].float()) * size
             boxes = boxes.clamp(min=0).minimum(size)  # as detections are
             queries = LayerQueries(boxes, scores[:, b], [r["instances"] for r in results])
             outputs.append({**results[-1], "queries": queries})
@@ -66,12 +65,12 @@ class LayerOutputs(nn.Module):
 
 
 def with_layers(model: nn.Module) -> nn.Module:
-    """The model with :class:`LayerOutputs` if it is one of ours, else the model itself."""
+    """Return the model in :class:`LayerOutputs` if it is a :class:`Detector`, else itself."""
     return LayerOutputs(model) if isinstance(model, Detector) else model
 
 
 class AlignmentDiagnosis:
-    """What :class:`detrex.evaluation.COCOEvaluator` asks with ``diagnose``.
+    """The alignment that :class:`detrex.evaluation.COCOEvaluator` measures with ``diagnose``.
 
     Args:
         json_file: COCO ground truth.
@@ -84,26 +83,29 @@ class AlignmentDiagnosis:
         self._collector: AlignmentCollector | None = None
         self._kind = "detections"
 
-    @functools.cached_property
-    def ground_truth(self) -> dict:
-        """Read when the first image comes."""
-        return load_ground_truth(self._json_file)
-
-    def add(self, image_id: int, output: dict, category_ids: dict[int, int]) -> None:
+    def add(
+        self, image_id: int, output: dict, ground_truth: dict, category_ids: dict[int, int]
+    ) -> None:
         """Measure one image's output: all layers' queries if it has them, else its detections.
 
-        ``category_ids``: JSON category id by class. Raises InputError for a model with
-        another number of classes, and for data without image sizes.
+        Args:
+            image_id: in the JSON.
+            output: of the model.
+            ground_truth: of :func:`load_ground_truth`.
+            category_ids: JSON category id by class.
+
+        Raises:
+            InputError: the model has another number of classes, or an image has no size.
         """
-        if not has_objects(self.ground_truth):
-            return  # there is nothing to align with
+        if not has_objects(ground_truth):
+            return
         queries = output.get("queries")
         if queries is None:
-            found = [detections_of(output["instances"])]
-            boxes, scores = one_class_samples(found[0], len(category_ids))
+            detections = [detections_of(output["instances"])]
+            boxes, scores = one_class_samples(detections[0], len(category_ids))
         else:
             self._kind = "queries"
-            found = [detections_of(layer) for layer in queries.detections]
+            detections = [detections_of(layer) for layer in queries.detections]
             boxes, scores = (x.float().cpu().numpy() for x in queries[:2])
         if scores.shape[-1] != len(category_ids):
             raise InputError(
@@ -111,13 +113,15 @@ class AlignmentDiagnosis:
                 f"{len(category_ids)}: set num_classes to that"
             )
         if self._collector is None:
-            self._collector = self._start(category_ids, len(boxes))
-        self._collector.add(image_id, boxes, scores, found)
+            self._collector = self._start(ground_truth, category_ids, len(boxes))
+        self._collector.add(image_id, boxes, scores, detections)
 
-    def _start(self, category_ids: dict[int, int], layers: int) -> AlignmentCollector:
+    def _start(
+        self, ground_truth: dict, category_ids: dict[int, int], layers: int
+    ) -> AlignmentCollector:
         try:
             return AlignmentCollector(
-                self.ground_truth,
+                ground_truth,
                 [category_ids[i] for i in range(len(category_ids))],
                 layers,
                 self._definitions,
@@ -127,25 +131,25 @@ class AlignmentDiagnosis:
             raise InputError(f"{self._json_file}: {error}") from None
 
     def report(self, folder: str | os.PathLike | None) -> AlignmentReport | None:
-        """Join all processes' images; written to ``folder`` and returned on the main process.
+        """Return the report on all processes' images, which must differ, and save it to ``folder``.
 
-        None on the others, and where no image was seen. Every process must see other images.
+        None on other processes than the main one, and where no image was seen.
         """
-        mine = self._collector
-        gathered = comm.gather(None if mine is None else (mine.meter, mine.found))
-        if not comm.is_main_process() or mine is None:
+        collector = self._collector
+        gathered = comm.gather(collector and (collector.meter, collector.detections))
+        if not comm.is_main_process() or collector is None:
             return None
-        for part in gathered[1:]:
-            if part is not None:
-                mine.merge(*part)
-        report = mine.report(self._kind, {"annotations": self._json_file})
+        for measured in gathered[1:]:
+            if measured is not None:
+                collector.merge(*measured)
+        report = collector.report(self._kind, {"annotations": self._json_file})
         if folder is not None:
             report.save(folder)
         return report
 
 
-def detections_of(found: Instances) -> Detections:
-    """A detector's output as arrays."""
-    found = found.to("cpu")
-    fields = found.pred_boxes.tensor.float(), found.scores.float(), found.pred_classes
+def detections_of(instances: Instances) -> Detections:
+    """Return a detector's output as arrays."""
+    instances = instances.to("cpu")
+    fields = instances.pred_boxes.tensor.float(), instances.scores.float(), instances.pred_classes
     return Detections(*(x.numpy() for x in fields))

@@ -37,10 +37,10 @@ def count_detections(
         labels: (D,).
         iou: (D, G).
         gt_labels: (G,).
-        ignored: (D,), detections that are no FP if they match nothing (they lie in a crowd).
+        ignored: (D,), whether a detection lies in a crowd and is no FP if it matches nothing.
     """
-    kept = _place_in_class(labels) < MAX_DETECTIONS
-    scores, labels, iou, ignored = scores[kept], labels[kept], iou[kept], ignored[kept]
+    counts = _rank_in_class(labels) < MAX_DETECTIONS
+    scores, labels, iou, ignored = scores[counts], labels[counts], iou[counts], ignored[counts]
     target = match_greedily(np.where(labels[:, None] == gt_labels, iou, 0), IOU)
     hit = target >= 0
     error = np.zeros(len(iou))
@@ -49,20 +49,20 @@ def count_detections(
     np.add.at(sums, (labels, step), np.stack([hit, ~hit & ~ignored, error], -1))
 
 
-def _place_in_class(labels: np.ndarray) -> np.ndarray:
-    """How many earlier entries have the same label, (D,)."""
+def _rank_in_class(labels: np.ndarray) -> np.ndarray:
+    """Return for each entry (D,) how many earlier ones have its label."""
     order = np.argsort(labels, kind="stable")
     ordered = labels[order]
-    place = np.empty(len(labels), np.int64)
-    place[order] = np.arange(len(labels)) - np.searchsorted(ordered, ordered)
-    return place
+    rank = np.empty(len(labels), np.int64)
+    rank[order] = np.arange(len(labels)) - np.searchsorted(ordered, ordered)
+    return rank
 
 
 def match_greedily(iou: np.ndarray, least: float) -> np.ndarray:
-    """COCO's matching: each detection in turn takes the free object it overlaps most.
+    """Return the object that each detection matches (D,), -1 for none, by COCO's rule.
 
-    iou (D, G), best scores first; returns the object of each detection (D,), -1 for none with an
-    IoU of ``least`` or more.
+    In the order of the rows of ``iou`` (D, G), best scores first, each detection takes the free
+    object with the highest IoU, if that is ``least`` or more.
     """
     free = np.where(iou >= least, iou, 0)
     target = np.full(len(iou), -1)
@@ -75,11 +75,13 @@ def match_greedily(iou: np.ndarray, least: float) -> np.ndarray:
 
 
 def optimal_lrp(sums: np.ndarray, objects: np.ndarray) -> dict[str, np.ndarray]:
-    """oLRP and its parts by class, (K,) each in [0, 1], and the threshold "score".
+    """Return oLRP and its parts by class, (K,) each in [0, 1], and the threshold "score".
 
-    sums (K, S, 3) of :func:`count_detections`; objects (K,) counts the ground truth. Exact for
-    thresholds that are multiples of 1 / STEPS. NaN: a class without objects; localisation without
-    TP; FP without detections.
+    Args:
+        sums: (K, S, 3), of :func:`count_detections`. Thresholds are multiples of 1 / STEPS.
+        objects: (K,), number of objects.
+
+    NaN stands for a class without objects, localisation without TP, and FP without detections.
     """
     tp, fp, error = np.moveaxis(sums[:, ::-1].cumsum(1), -1, 0)  # (K, S), highest threshold first
     total = objects[:, None] + fp  # TP + FN is the ground truth

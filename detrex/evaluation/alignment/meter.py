@@ -1,4 +1,4 @@
-"""Alignment of confidence and localisation, added up image by image.
+"""Alignment of confidence and localisation, summed over images.
 
 Legend: L layers, N samples (queries or detections) of an image, K classes, G objects; boxes are
 xyxy in pixels of the original image, scores in [0, 1].
@@ -30,7 +30,6 @@ class _Samples:
     """One layer's samples of one image, most confident first."""
 
     confidence: np.ndarray  # (N,), the highest class score
-    labels: np.ndarray  # (N,)
     iou: np.ndarray  # (N, G)
     query: np.ndarray  # (M,) matched samples and
     target: np.ndarray  # (M,) their objects
@@ -39,13 +38,13 @@ class _Samples:
 class AlignmentMeter:
     """Running sums over images; memory depends on classes and layers only.
 
-    ``sums`` is the whole state: meters of several processes are merged by adding it. Exact: recall,
+    ``sums`` is the whole state; adding them merges the meters of several processes. Exact: recall,
     Pearson, means, rank correlation within an image, histograms. Binned: Spearman over all images
     (confidence and IoU in steps of 1/1000), oLRP (thresholds in steps of 1/1000).
 
-    A sample's confidence is its highest class score. Samples are matched by Hungarian matching
-    with the cost of Deformable DETR (focal 2, L1 5, GIoU 2), whatever the detector was trained
-    with, so that detectors can be compared. Crowds are no objects.
+    A sample's confidence is its highest class score. Samples are matched by Hungarian matching with
+    the cost of Deformable DETR (focal 2, L1 5, GIoU 2), so that detectors compare however they were
+    trained. Crowds are no objects.
     """
 
     def __init__(self, classes: int, layers: int, definitions: Definitions | None = None) -> None:
@@ -68,7 +67,7 @@ class AlignmentMeter:
         self.sums |= {"images": np.zeros(()), "objects": np.zeros(groups)}
 
     def merge(self, other: AlignmentMeter) -> None:
-        """Add what another meter with the same classes, layers and definitions has seen."""
+        """Add the sums of another meter with the same classes, layers and definitions."""
         for name, value in other.sums.items():
             self.sums[name] += value
 
@@ -85,8 +84,8 @@ class AlignmentMeter:
             boxes: (L, N, 4).
             scores: (L, N, K).
             truth: the image's objects.
-            detections: for each layer boxes (D, 4), scores (D,) and labels (D,) that oLRP counts;
-                without them every sample is a detection of its best class.
+            detections: of each layer, for oLRP: boxes (D, 4), scores (D,) and labels (D,). None:
+                each sample is a detection of its best class.
         """
         scores = np.nan_to_num(np.asarray(scores, np.float64)).clip(0, 1)  # a diverged model
         boxes = np.asarray(boxes, np.float64)
@@ -100,27 +99,25 @@ class AlignmentMeter:
         np.add.at(self.sums["objects"], groups, 1)
         matches = self._match(boxes, scores, truth)
         for layer, (query, target) in enumerate(matches):
-            found = detections[layer] if detections else None
             iou = pairwise_iou(boxes[layer], truth.boxes)
-            samples = _Samples(confidence[layer], labels[layer], iou, query, target)
-            if found is None:
-                found = boxes[layer], confidence[layer], labels[layer]
-            self._count_lrp(layer, *found, truth)
+            samples = _Samples(confidence[layer], iou, query, target)
+            one_per_sample = boxes[layer], confidence[layer], labels[layer]
+            self._count_lrp(layer, *(detections[layer] if detections else one_per_sample), truth)
             if len(truth.labels) and len(iou):
                 self._add_matches(layer, samples, groups)
-                self._add_best_regressed(layer, samples, truth.labels, groups)
+                self._add_best_regressed(layer, samples, groups)
                 self._add_rank_correlation(layer, samples)
 
     def _match(self, boxes: np.ndarray, scores: np.ndarray, truth: Truth) -> list[tuple]:
-        """(queries (M,), objects (M,)) of each layer."""
+        """Return the matched queries (M,) and objects (M,) of each layer."""
         height, width = truth.size
         size = torch.tensor([width, height] * 2)
         logits = torch.from_numpy(scores).clamp(1e-6, 1 - 1e-6).logit()
         predicted = box_xyxy_to_cxcywh(torch.from_numpy(boxes) / size).nan_to_num()
         gt = box_xyxy_to_cxcywh(torch.from_numpy(truth.boxes) / size).float()
         targets = [{"labels": torch.from_numpy(truth.labels), "boxes": gt}]
-        found = self._matcher.match(logits[:, None], predicted[:, None], targets)
-        layers, query, target = (x.numpy() for x in (found.layer, found.query, found.target))
+        matches = self._matcher.match(logits[:, None], predicted[:, None], targets)
+        layers, query, target = (x.numpy() for x in (matches.layer, matches.query, matches.target))
         return [(query[layers == i], target[layers == i]) for i in range(len(boxes))]
 
     def _add_matches(self, layer: int, samples: _Samples, groups: np.ndarray) -> None:
@@ -140,12 +137,10 @@ class AlignmentMeter:
         counts = np.bincount(bin_of(iou, SHOWN_BINS), minlength=SHOWN_BINS)
         self.sums["histograms"][layer, HISTOGRAMS.index(name)] += counts
 
-    def _add_best_regressed(
-        self, layer: int, samples: _Samples, gt_labels: np.ndarray, groups: np.ndarray
-    ) -> None:
-        count = len(gt_labels)
+    def _add_best_regressed(self, layer: int, samples: _Samples, groups: np.ndarray) -> None:
+        count = samples.iou.shape[1]
         self._add_histogram(layer, "high_confidence", samples.iou[:count].max(-1))
-        best, objects = best_regressed(samples.iou, samples.labels, gt_labels, self.definitions)
+        best, objects = best_regressed(samples.iou, self.definitions.min_iou)
         if not len(best):
             return
         self._add_histogram(layer, "best_regressed", samples.iou[best, objects])

@@ -91,12 +91,13 @@ class GroupAlignment:
 
 @dataclass(frozen=True)
 class AlignmentReport:
-    """All of a diagnosis; ``to_dict`` is the schema of ``alignment.json``.
+    """The result of a diagnosis; ``alignment.json`` holds its ``to_dict``.
 
-    ``kind`` is "queries" (raw queries of every layer of a model) or "detections" (of a results
-    file, or of a model that is no :class:`detrex.modeling.detector.Detector`). ``definitions`` are
-    the choices that the numbers depend on, ``source`` says what was measured ("annotations" with
-    "results", or with "config" and "checkpoint").
+    Attributes:
+        kind: "queries", of every layer of a model; or "detections", of a results file or of a model
+            that is no :class:`detrex.modeling.detector.Detector`.
+        definitions: the choices that the numbers depend on.
+        source: what was measured: "annotations" with "results", or with "config" and "checkpoint".
     """
 
     kind: str
@@ -115,21 +116,21 @@ class AlignmentReport:
 
     @property
     def recall_falls(self) -> bool:
-        """Whether the last layer's best-regressed queries are less often among the N most confident
-        than the first one's."""
+        """Whether fewer best-regressed queries are among the N most confident in the last layer
+        than in the first."""
         return self.kind == "queries" and self.last.br_recall["1"] < self.layers[0].br_recall["1"]
 
     def scalars(self) -> dict[str, float]:
-        """The last layer's main numbers and AP by layer, for TensorBoard."""
+        """Return the last layer's main numbers and AP by layer, for TensorBoard."""
         last = self.last
         names = ("pearson", "spearman", "rank_correlation", "matched_iou", "unmatched_iou")
-        found = {name: getattr(last, name) for name in names}
-        found |= {f"br_recall_{k}N": value for k, value in last.br_recall.items()}
-        found |= {name if name == "oLRP" else f"oLRP_{name}": v for name, v in last.olrp.items()}
-        return found | {f"AP_layer{layer.layer}": layer.scores["AP"] for layer in self.layers}
+        scalars = {name: getattr(last, name) for name in names}
+        scalars |= {f"br_recall_{k}N": value for k, value in last.br_recall.items()}
+        scalars |= {name if name == "oLRP" else f"oLRP_{name}": v for name, v in last.olrp.items()}
+        return scalars | {f"AP_layer{layer.layer}": layer.scores["AP"] for layer in self.layers}
 
     def to_dict(self) -> dict[str, Any]:
-        """Nested dicts and lists of the fields above, NaN as None."""
+        """Return the fields as nested dicts and lists, NaN as None."""
         return finite(asdict(self))
 
     def save(self, folder: str | os.PathLike) -> None:
@@ -139,17 +140,21 @@ class AlignmentReport:
 
 
 def load_report(path: str | os.PathLike) -> AlignmentReport:
-    """Read ``alignment.json``. Raises InputError when it is not one of this version."""
+    """Read ``alignment.json``.
+
+    Raises:
+        InputError: it is damaged, or of another version.
+    """
     content = _with_nan(read_json_object(path, {"format": int}))
     if content.get("format") not in (None, FORMAT):
         raise InputError(f"{path}: format {content['format']}, this version reads {FORMAT}")
-    parts = {"layers": LayerAlignment, "classes": GroupAlignment, "sizes": GroupAlignment}
-    kinds = get_type_hints(AlignmentReport) | {key: list[dict] for key in parts}
+    lists = {"layers": LayerAlignment, "classes": GroupAlignment, "sizes": GroupAlignment}
+    kinds = get_type_hints(AlignmentReport) | {key: list[dict] for key in lists}
     for key, kind in kinds.items():
         if not is_a(content.get(key), kind):
             raise InputError(f"{path}: not an alignment.json: {key} is missing or damaged")
     try:
-        made = {key: [_entry(kind, x) for x in content[key]] for key, kind in parts.items()}
+        made = {key: [_entry(kind, x) for x in content[key]] for key, kind in lists.items()}
     except InputError as error:
         raise InputError(f"{path}: not an alignment.json: {error}") from None
     return AlignmentReport(**{key: made.get(key, content[key]) for key in kinds})

@@ -25,25 +25,26 @@ def alignment_of_results(
 ) -> AlignmentReport:
     """Measure a results JSON against the COCO JSON of its data set.
 
-    Every detection is a sample of one class; there is one layer. A query that was written once per
-    class counts as often, so figures of raw queries and of detections are different things.
+    Every detection is a sample of one class; there is one layer. Figures differ from those of
+    queries, because a query may be a detection of several classes.
 
-    Raises InputError naming the file: unreadable, of another data set, without detections, scores
-    outside [0, 1], or annotations without objects.
+    Raises:
+        InputError: a file cannot be read or belongs to another data set, there are no detections or
+            no objects, or a score is outside [0, 1]; names the file.
     """
     gt = load_ground_truth(annotations)
-    found = load_detections(results, gt)
-    if not found:
+    entries = load_detections(results, gt)
+    if not entries:
         raise InputError(f"{results}: no detections at all: there is nothing to measure")
     category_ids = sorted(category["id"] for category in gt["categories"])
     try:
         collector = AlignmentCollector(gt, category_ids, layers=1, definitions=definitions)
     except InputError as error:
         raise InputError(f"{annotations}: {error}") from None
-    seen, total = len({d["image_id"] for d in found}), len(gt["images"])
-    if seen < total / 2:  # ids that happen to exist in another data set, or a part of the results
+    seen, total = len({d["image_id"] for d in entries}), len(gt["images"])
+    if seen < total / 2:  # results of another data set with such ids, or incomplete ones
         logger.warning(f"{results} has detections for only {seen} of the {total} images")
-    for image_id, detections in by_image(found, [i["id"] for i in gt["images"]], category_ids):
+    for image_id, detections in by_image(entries, [i["id"] for i in gt["images"]], category_ids):
         if ((detections.scores < 0) | (detections.scores > 1)).any():
             raise InputError(f"{results}: image {image_id} has scores outside [0, 1]")
         samples = one_class_samples(detections, len(category_ids))
@@ -53,16 +54,16 @@ def alignment_of_results(
     )
 
 
-def by_image(found: list[dict], image_ids: list[int], category_ids: list[int]) -> Iterator[tuple]:
+def by_image(entries: list[dict], image_ids: list[int], category_ids: list[int]) -> Iterator[tuple]:
     """Yield (image id, detections) for every image, also for those without any."""
     label = {id_: i for i, id_ in enumerate(category_ids)}
-    boxes = np.array([d["bbox"] for d in found], np.float64)
+    boxes = np.array([d["bbox"] for d in entries], np.float64)
     boxes[:, 2:] += boxes[:, :2]
-    scores = np.array([d["score"] for d in found], np.float64)
-    labels = np.array([label[d["category_id"]] for d in found])
-    images = np.array([d["image_id"] for d in found])
+    scores = np.array([d["score"] for d in entries], np.float64)
+    labels = np.array([label[d["category_id"]] for d in entries])
+    images = np.array([d["image_id"] for d in entries])
     order = np.argsort(images, kind="stable")
     ends = (np.searchsorted(images[order], image_ids, side) for side in ("left", "right"))
     for image_id, first, last in zip(image_ids, *ends, strict=True):
-        mine = order[first:last]
-        yield image_id, Detections(boxes[mine], scores[mine], labels[mine])
+        rows = order[first:last]
+        yield image_id, Detections(boxes[rows], scores[rows], labels[rows])

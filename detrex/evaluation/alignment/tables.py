@@ -10,14 +10,14 @@ from .report import WHY_RECALL_FALLS, AlignmentReport, GroupAlignment
 
 
 def format_report(report: AlignmentReport) -> str:
-    """Tables by layer, by class and by size, with the units of :mod:`.report`."""
+    """Return tables by layer, by class and by size, in the units of :mod:`.report`."""
     what = "decoder layer" if report.kind == "queries" else "detections"
-    parts = [f"{report.images} images, {report.objects} objects", f"\nBy {what}:", _layers(report)]
+    lines = [f"{report.images} images, {report.objects} objects", f"\nBy {what}:", _layers(report)]
     if report.recall_falls:
-        parts.append(WHY_RECALL_FALLS)
+        lines.append(WHY_RECALL_FALLS)
     for name, groups in (("class", report.classes), ("size", report.sizes)):
-        parts += [f"\nBy {name} (last layer):", _groups(name, groups)]
-    return "\n".join(parts)
+        lines += [f"\nBy {name} (last layer):", _groups(name, groups)]
+    return "\n".join(lines)
 
 
 def _layers(report: AlignmentReport) -> str:
