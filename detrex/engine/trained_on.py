@@ -33,12 +33,12 @@ KINDS = {  # of what describe_data returns, as a file holds it
 
 
 def on_all_processes(function: Callable[[], T]) -> T:
-    """Call a function that waits for no other process, and end all of them if it fails in one.
+    """Return what a function returns; if it fails in one process, end all of them.
 
-    Every process must call this.
+    Every process must call this, and the function must not wait for another process.
 
     Raises:
-        InputError: the process's own, else the first other one's with its machine's name.
+        InputError: this process's, else the first of the others', with its machine's name.
     """
     result = error = None
     try:
@@ -57,7 +57,7 @@ def on_all_processes(function: Callable[[], T]) -> T:
 def describe_data(
     cfg: DictConfig, info: DatasetInfo | None, records: Sequence[dict] | None, evaluated: bool
 ) -> dict:
-    """What this process has read: classes, category ids and the fingerprints "train" and "val".
+    """Return what this process has read: classes, category ids, fingerprints of "train" and "val".
 
     Args:
         cfg: its ``dataloader.test.dataset`` is the validation data.
@@ -108,8 +108,8 @@ def _named(processes: Sequence[tuple[int, str]]) -> str:
 
 
 def data_differences(ours: Mapping, other: Mapping) -> Iterator[str]:
-    """Yield a text for every difference of what ``describe_data`` gave; nothing where one of them
-    does not know."""
+    """Yield a text for every difference between two results of ``describe_data``; a value that one
+    of them does not know (None) is no difference."""
     for key, name in _CLASSES.items():
         if None not in (here := ours.get(key), there := other.get(key)) and here != there:
             if len(here) != len(there):
