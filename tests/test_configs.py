@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from detrex.config import schema
 from detrex.engine import load_config
 from tests.models import ROOT, image, load, tiny, training_configs
 
@@ -39,6 +40,7 @@ def test_config_is_complete(config: str) -> None:
     text = (ROOT / config).read_text()
     assert command in text, "a config opens with its command"
     cfg = load_config(str(ROOT / config))
+    assert set(cfg.train) == set(schema.defaults("train"))
     folder = "demo" if config == DEMO else stem
     assert cfg.train.output_dir == cfg.dataloader.evaluator.output_dir == f"./output/{folder}"
 

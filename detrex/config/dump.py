@@ -19,8 +19,8 @@ CONFIG_FILE = "config.yaml"  # beside the weights that were trained with it
 def plain_config(cfg: DictConfig) -> dict:
     """Return a config as dicts, lists and values; targets become dotted names.
 
-    Interpolations stay as they are. A lambda becomes its source text, which compares well but
-    cannot be called: see ``is_reproducible``.
+    Interpolations stay as they are. A lambda becomes its source text, which can be compared but not
+    called: see ``is_reproducible``.
     """
     content = OmegaConf.to_container(cfg, resolve=False, structured_config_mode=SCMode.INSTANTIATE)
     return _plain(content)

@@ -66,8 +66,10 @@ def choose_device(name: str) -> str:
     """Return the name of a device; for "auto" that of this machine's accelerator, else "cpu"."""
     if name != "auto":
         return name
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    return accelerator.type if accelerator else "cpu"
+    if not hasattr(torch, "accelerator"):  # before torch 2.6
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    is_there = torch.accelerator.is_available()
+    return torch.accelerator.current_accelerator().type if is_there else "cpu"
 
 
 def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:

@@ -1,8 +1,8 @@
-"""Which config files are data, and which are code that somebody has to answer for.
+"""Which config files are data, and which are code that the user must trust.
 
-A Python config is code. A YAML config is data as long as it names nothing but the parts that
-detectors and recipes are made of, in the packages below. Whatever else one names runs only if
-somebody says so, or if the file, byte for byte, was written by a run of this user.
+A Python config is code. A YAML config is data as long as it names only classes and functions that
+detectors and recipes consist of, in the packages below. Other code that it names runs only with
+``--trust-config``, or if a run of this user has written the same file, byte for byte.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def load_yaml(path: Path, trusted: bool = False) -> DictConfig:
         trusted: run the code that it names, whatever it is.
 
     Raises:
-        InputError: damaged, too large, or it names code that nobody has answered for.
+        InputError: the file is damaged, too large, or names code that is not trusted.
     """
     text = read_text(path)
     read_yaml(path)  # raises for what is damaged, or grows without bounds
@@ -87,10 +87,10 @@ def load_yaml(path: Path, trusted: bool = False) -> DictConfig:
 
 
 def remember(text: str) -> None:
-    """Note that this user's own run has written a config, so that its code needs no other word.
+    """Note that a run of this user has written a config, so that its code is trusted.
 
-    The note is in the user's state folder, not beside the config: whoever makes a folder cannot
-    make it. Where it cannot be written, the config will need ``--trust-config``.
+    The note is in the user's state folder, not beside the config: who sends a folder cannot send
+    the note. If it cannot be written, the config will need ``--trust-config``.
     """
     with contextlib.suppress(OSError, RuntimeError):
         note = _note(text)
