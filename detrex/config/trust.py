@@ -52,7 +52,7 @@ _FUNCTIONS = {
     "detrex.data.loader.build_train_loader",
     "detrex.engine.optim.param_groups",
     "detrex.modeling.backbone.resnet.make_stage",
-    "detrex.modeling.backbone.resnet_vd.make_vd_stages",
+    "projects.rt_detr.modeling.resnet_vd.make_vd_stages",
 }
 _NAME = re.compile(r"\w+(\.\w+)+")
 _REFERENCE = re.compile(r"\$\{[\w.]+\}")  # to a key: no resolver, which may read the environment

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from detrex.layers import FeatureMap
 from detrex.modeling.criterion import Predictions
 from detrex.modeling.detector import Detector
 from detrex.modeling.heads import Heads
 from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
 from detrex.utils.arguments import keep_arguments
 
+from .row_column_attention import FeatureMap
 from .transformer import AnchorDETRTransformer
 
 

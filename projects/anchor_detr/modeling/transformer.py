@@ -12,12 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detrex.layers import Axis, FeatureMap, RowColumnAttention, get_sine_pos_embed
+from detrex.layers import get_sine_pos_embed
 from detrex.layers.attention import Rows, self_attention
 from detrex.modeling.heads import build_heads
 from detrex.modeling.queries import Queries
 from detrex.modeling.transformer import Decoder
 from detrex.utils.arguments import keep_arguments
+
+from .row_column_attention import Axis, FeatureMap, RowColumnAttention
 
 
 class FeedForward(nn.Module):
