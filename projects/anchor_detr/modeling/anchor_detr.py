@@ -73,13 +73,13 @@ class AnchorDETR(Detector):
         return self.transformer.encode(feature, mask, count_padding=self.training)
 
     def heads(self) -> Heads:
-        own = self.transformer
-        return Heads(own.class_embed, own.bbox_embed, self.heads_refine, self.iou_embed)
+        classes, boxes = self.transformer.class_embed, self.transformer.bbox_embed
+        return Heads(classes, boxes, self.heads_refine, self.iou_embed)
 
     def make_queries(
         self, memory: FeatureMap, targets: list[dict] | None
     ) -> tuple[Queries, Predictions | None]:
         groups = self.active_groups
-        parts = (part[: query_count(groups)] for part in self.transformer.queries())
+        learned = (x[: query_count(groups)] for x in self.transformer.queries())
         batch = len(memory.tokens)
-        return Queries(*(part.expand(batch, -1, -1) for part in parts), groups), None
+        return Queries(*(x.expand(batch, -1, -1) for x in learned), groups), None
