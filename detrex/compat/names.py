@@ -39,6 +39,9 @@ NAMES: dict[str, dict[str, str]] = {
         "detectron2.modeling.backbone.resnet": CONVOLUTIONS,
         "detrex.compat.losses": "dice_loss sigmoid_focal_loss",
         "detrex.modeling.backbone": "BasicStem ResNet TimmBackbone make_stage",
+        "detrex.modeling.criterion": "SetCriterion",
+        "detrex.modeling.matcher": "HungarianMatcher",
+        "detrex.modeling.neck": "ChannelMapper",
     },
     "detrex.modeling.backbone": {
         "detectron2.modeling.backbone": "Backbone",
@@ -51,6 +54,7 @@ NAMES: dict[str, dict[str, str]] = {
     },
     "detrex.modeling.criterion": {"detrex.compat.focal_loss": "sigmoid_focal_loss"},
     "detrex.modeling.criterion.criterion": {"detrex.compat.focal_loss": "sigmoid_focal_loss"},
+    "detrex.modeling.detector": {"detrex.compat.repeated": "check_repeated"},
     "detrex.modeling.ema": {
         "detrex.compat.ema": "EMAHook EMAState EMAUpdater apply_model_ema"
         " apply_model_ema_and_restore get_model_ema_state may_build_model_ema"

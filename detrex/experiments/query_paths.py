@@ -54,15 +54,21 @@ def query_paths(predictor: Predictor, image: object) -> list[QueryPath]:
     model = predictor.model
     if not isinstance(model, Detector):
         raise InputError(f"the queries of a {type(model).__name__} cannot be followed")
-    inputs = predictor.inputs(image)
-    memory = model.encode(model.preprocess([inputs]))
-    made, _ = model.make_queries(memory, None)
-    tracked = TrackedQueries(**{f.name: getattr(made, f.name) for f in fields(Queries)})
-    found = model.decode(tracked, memory)
+    inputs, orders = predictor.inputs(image), []
+
+    def track(decoder: object, arguments: tuple) -> tuple:
+        queries = {f.name: getattr(arguments[0], f.name) for f in fields(Queries)}
+        return (TrackedQueries(**queries, orders=orders), *arguments[1:])
+
+    handle = model.transformer.decoder.register_forward_pre_hook(track)
+    try:
+        found, _, _ = model.run(model.encode(model.preprocess([inputs])))
+    finally:
+        handle.remove()
     size = found.boxes.new_tensor([inputs["width"], inputs["height"]] * 2)
     count, _, width, _ = found.boxes.shape  # (L, 1, N, 4)
     layers = []
-    for i, place in enumerate(places(tracked.orders, count, width)):
+    for i, place in enumerate(places(orders, count, width)):
         scores, labels = model.probabilities(model.scores(found, i))[0].max(-1)  # (N,)
         boxes = box_cxcywh_to_xyxy(found.boxes[i, 0].float()) * size
         ranks = scores.argsort(descending=True, stable=True).argsort() + 1

@@ -18,14 +18,6 @@ from detrex.layers import MLP
 from detrex.utils import inverse_sigmoid
 
 
-class Decoded(NamedTuple):
-    """What all layers predict: logits (L, B, N, K), boxes (L, B, N, 4), IoU logits (L, B, N)."""
-
-    logits: Tensor
-    boxes: Tensor
-    iou_logits: Tensor | None = None
-
-
 class Heads(NamedTuple):
     """The heads of all layers; ``refine``: a layer's boxes are where the next layer looks."""
 
@@ -37,14 +29,10 @@ class Heads(NamedTuple):
     def __call__(self, layer: int, content: Tensor) -> tuple[Tensor, ...]:
         """Logits (B, N, K), box offsets in logit space (B, N, 4) and, with an IoU branch, IoU
         logits (B, N) of one layer's output."""
-        found = self.class_embed[layer](content), self.move(layer, content)
+        outputs = self.class_embed[layer](content), self.bbox_embed[layer](content).float()
         if self.iou_embed is None:
-            return found
-        return *found, self.iou_embed[layer](content).squeeze(-1)
-
-    def move(self, layer: int, content: Tensor) -> Tensor:
-        """Box offsets in logit space (B, N, 4)."""
-        return self.bbox_embed[layer](content).float()
+            return outputs
+        return *outputs, self.iou_embed[layer](content).squeeze(-1)
 
 
 def box_logits(reference: Tensor) -> Tensor:

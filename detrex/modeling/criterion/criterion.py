@@ -1,5 +1,9 @@
 """The training loss of every method: match each supervised set, then class + L1 + GIoU per layer.
 
+loss_class = sum(weight * BCE(logits, target)) over all queries and classes, with target and weight
+of :mod:`detrex.modeling.losses`; loss_bbox = sum(|box - target|_1) and loss_giou = sum(1 - GIoU)
+over the matched pairs; each divided by the number of objects.
+
 Legend: B images, L layers, N queries, K classes, M matches; boxes are cxcywh in [0, 1].
 """
 
@@ -13,17 +17,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detrex.compat.overrides import LAYER_METHODS, ours, overridden
+from detrex.compat.layer_losses import DenoisingLosses, LayerLosses
+from detrex.compat.overrides import overridden
 from detrex.layers import box_cxcywh_to_xyxy, overlaps
 from detrex.modeling.losses import CLASS_LOSSES, ClassLoss, Quality, build_class_loss
 from detrex.modeling.losses.softmax import softmax_cross_entropy
 from detrex.modeling.matcher import Assignment, Matches, Problems
 from detrex.modeling.matcher.matcher import Targets
+from detrex.modeling.predictions import Predictions
 from detrex.utils.dist import mean_over_ranks
 from detrex.utils.errors import AssertedError
-
-from .layer_losses import LayerLosses, alone, count_objects
-from .sets import Predictions, are_even, sets_from_outputs
 
 
 class Pairs(NamedTuple):
@@ -89,8 +92,7 @@ class SetCriterion(LayerLosses, nn.Module):
             self.query_loss = build_class_loss(loss_class_type, alpha, gamma)
         self.proposal_loss = build_class_loss("focal_loss", alpha, gamma)
 
-    @ours
-    def supervise(self, sets: Sequence[Predictions], targets: Targets) -> dict[str, Tensor]:
+    def set_losses(self, sets: Sequence[Predictions], targets: Targets) -> dict[str, Tensor]:
         """Unweighted losses of all sets, divided by the number of objects per process.
 
         The one wait for the device is for the matching costs.
@@ -104,10 +106,10 @@ class SetCriterion(LayerLosses, nn.Module):
         solved = map(self._join_blocks, unknown, assignment.solve())
         matches = [next(solved) if m is None else m for m in known]
         losses: dict[str, Tensor] = {}
-        for pairs in self._pairs(sets, matches, targets):
+        for pairs in self.match_pairs(sets, matches, targets):
             predictions, group = pairs.predictions, pairs.predictions.group
             scale = group.weight / (num_boxes * group.copies).clamp(min=1)
-            for kind, values in self._set_losses(pairs, self.losses, scale).items():
+            for kind, values in self.losses_of_pairs(pairs, self.losses, scale).items():
                 # Copies: callers may weight them in place.
                 named = enumerate(torch.unbind_copy(values))
                 losses.update({predictions.loss_name(kind, i): value for i, value in named})
@@ -122,32 +124,6 @@ class SetCriterion(LayerLosses, nn.Module):
         values = torch.stack(list(losses.values()))
         values = values * factors.to(values, non_blocking=True)
         return dict(zip(losses, torch.unbind_copy(values), strict=True))
-
-    @ours
-    def forward(
-        self, outputs: dict, targets: Targets, return_indices: bool = False
-    ) -> dict[str, Tensor] | tuple[dict[str, Tensor], list]:
-        """Upstream's format: "pred_logits" (B, N, K), "pred_boxes" (B, N, 4), and optionally
-        "aux_outputs" (a list of such dicts), "enc_outputs" (one) and, as DN-DETR has them,
-        "denoising_output" (as outputs), "denoising_groups" and "max_gt_num_per_image".
-
-        All layers at once, unless a subclass or a matcher has methods of its own for one layer.
-        The indices are those of the layers in their order, the last one at the end.
-        """
-        # As upstream: proposals answer for class 0 unless a subclass says otherwise.
-        sets = sets_from_outputs(outputs, getattr(self, "two_stage_binary_cls", True))
-        own = overridden(self, LAYER_METHODS) or overridden(self.matcher, ("forward", "match"))
-        if own or not are_even(sets[0]):
-            losses, indices = self.layer_by_layer(outputs, sets, targets)
-        else:
-            losses = self.supervise(sets, targets)
-            layers = [*outputs.get("aux_outputs", ()), outputs] if return_indices else []
-            indices = [self.matcher(alone(layer), targets) for layer in layers]
-        if "denoising_output" in outputs:
-            layers = len(outputs.get("aux_outputs", ()))
-            num_boxes = count_objects(outputs, targets)
-            losses.update(self.calculate_dn_loss(outputs, targets, layers, num_boxes))
-        return (losses, indices) if return_indices else losses
 
     @torch.no_grad()
     def problems(self, predictions: Predictions, targets: Targets) -> Problems:
@@ -216,7 +192,7 @@ class SetCriterion(LayerLosses, nn.Module):
         first = matches.layer % group.blocks * (group.size // group.blocks)
         return matches._replace(layer=matches.layer // group.blocks, query=matches.query + first)
 
-    def _pairs(
+    def match_pairs(
         self, sets: Sequence[Predictions], matches: Sequence[Matches], targets: Targets
     ) -> list[Pairs]:
         """The matched pairs of every set; the boxes of all sets are compared together."""
@@ -228,13 +204,13 @@ class SetCriterion(LayerLosses, nn.Module):
         l1 = (boxes - gt).abs().sum(-1)
         sizes = [len(m.query) for m in matches]
         columns = [x.split(sizes) for x in (labels, l1, 1 - giou, iou.detach(), giou.detach())]
-        pairs = [Pairs(*parts) for parts in zip(sets, matches, *columns, strict=True)]
+        pairs = [Pairs(*values) for values in zip(sets, matches, *columns, strict=True)]
         return [
             p._replace(labels=torch.zeros_like(p.labels)) if p.predictions.class_agnostic else p
             for p in pairs
         ]
 
-    def _set_losses(
+    def losses_of_pairs(
         self, pairs: Pairs, kinds: Sequence[str], scale: Tensor | float
     ) -> dict[str, Tensor]:
         """A set's losses of each kind by layer (L,), sums times ``scale``."""
@@ -271,3 +247,14 @@ def nearest_factor(weight_dict: Mapping[str, float], name: str) -> float | None:
             return None
         name = name.rpartition("_")[0]
     return weight_dict[name]
+
+
+class TwoStageCriterion(DenoisingLosses, SetCriterion):
+    """Set criterion whose proposals answer for real labels (DINO).
+
+    ``two_stage_binary_cls``: they answer for class 0 instead, as in Deformable DETR.
+    """
+
+    def __init__(self, *args, two_stage_binary_cls: bool = False, **rest) -> None:
+        super().__init__(*args, **rest)
+        self.two_stage_binary_cls = two_stage_binary_cls

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from detrex.modeling.losses import ClassLoss, joint_quality
 from detrex.modeling.matcher import Matches
+from detrex.modeling.predictions import Predictions
 
-from .sets import Predictions
-from .two_stage import TwoStageCriterion
+from .criterion import TwoStageCriterion
 
 
 class ManyToOneCriterion(TwoStageCriterion):

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from detrex.compat.repeated import check_repeated
 from detrex.modeling.criterion import Predictions
-from detrex.modeling.detector import Detector, check_repeated
+from detrex.modeling.detector import Detector
 from detrex.modeling.heads import build_shared_heads
 from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
 from detrex.modeling.transformer import AnchorBoxDecoder, Memory, MultiScaleTransformer, Proposals
@@ -29,7 +30,7 @@ class DabDeformableDETR(Detector):
     """Learned boxes with learned contents, or (``as_two_stage``) the encoder's best proposals.
 
     Every layer refines the boxes. ``content_dim`` is the width of the learned contents if it is not
-    ``embed_dim``. ``iou_branch`` and ``iou_weight``: see :meth:`Detector.finish`.
+    ``embed_dim``. ``iou_branch`` and ``iou_weight``: see :class:`~detrex.modeling.iou_branch.IouBranch`.
     ``groups`` replaces the one group of ``num_queries``; all chosen proposals are supervised.
     ``device`` has no effect: the model lives where it is moved to.
 

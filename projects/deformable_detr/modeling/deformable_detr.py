@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from detrex.compat.repeated import check_repeated
 from detrex.modeling.criterion import Predictions
-from detrex.modeling.detector import Detector, check_repeated
+from detrex.modeling.detector import Detector
 from detrex.modeling.heads import build_shared_heads
 from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
 from detrex.modeling.transformer import DeformableTransformer, Memory
@@ -23,7 +24,7 @@ class DeformableDETR(Detector):
     ``with_box_refine``: each layer moves the boxes of the one before; ``as_two_stage``: queries
     start at the encoder's best boxes; ``mixed_selection``: these give positions only, contents are
     learned (DINO, section 3.4). ``groups`` replaces the one group of ``num_queries``.
-    ``iou_branch`` and ``iou_weight``: see :meth:`Detector.finish`. ``device`` has no
+    ``iou_branch`` and ``iou_weight``: see :class:`~detrex.modeling.iou_branch.IouBranch`. ``device`` has no
     effect: the model lives where it is moved to.
 
     Raises:

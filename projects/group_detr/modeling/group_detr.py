@@ -12,9 +12,9 @@ from functools import partial
 
 from detrex.compat.layerwise import fold_blocks
 from detrex.compat.overrides import ours
+from detrex.compat.repeated import check_repeated
 from detrex.layers import ConditionalCrossAttention, ConditionalSelfAttention
 from detrex.modeling.criterion import SetCriterion
-from detrex.modeling.detector import check_repeated
 from detrex.modeling.matcher.matcher import Targets
 from detrex.modeling.queries import QueryGroup
 from detrex.modeling.transformer import ConditionalDecoder
