@@ -42,11 +42,9 @@ def best_classes(logits: Tensor, boxes: Tensor) -> Detections:
 def as_instances(detections: Detections, sizes: Sequence[tuple[int, int]]) -> list[Instances]:
     """Instances with scores, pred_classes and pred_boxes (xyxy in pixels); sizes (height, width)
     of the unpadded network inputs."""
-    results = []
+    results, (scores, labels, _) = [], detections
     corners = box_cxcywh_to_xyxy(detections.boxes.float())
-    for size, box, score, cls in zip(
-        sizes, corners, detections.scores, detections.labels, strict=True
-    ):
+    for size, box, score, cls in zip(sizes, corners, scores, labels, strict=True):
         result = Instances(size)
         result.pred_boxes = Boxes(box * box.new_tensor([size[1], size[0]] * 2))
         result.scores = score

@@ -25,8 +25,8 @@ class SingleScaleDetector(Detector):
     All layers share the heads. ``groups`` replaces the one group of ``num_queries``; ``queries``
     are the learned modules that ``make_queries``, which a subclass overrides, needs by name, and
     ``before`` those that the state_dict lists before the transformer. ``iou_branch`` and
-    ``iou_weight``: see :class:`~detrex.modeling.iou_branch.IouBranch`. ``device`` has no effect: the model lives
-    where it is moved to.
+    ``iou_weight``: see :class:`~detrex.modeling.iou_branch.IouBranch`. ``device`` has no effect:
+    the model lives where it is moved to.
     """
 
     # As upstream: conditional decoders are trained without a padding mask. At inference every

@@ -94,8 +94,8 @@ class DenseDecoder(Decoder):
     """Dense self- and cross-attention; the heads see the content behind a final norm.
 
     ``attentions`` (self, cross) default to DETR's; ``modules`` are what a subclass needs by name,
-    for all layers together. ``return_intermediate=False`` is upstream's way to predict with the last
-    layer only; here that is the model's ``aux_loss=False``.
+    for all layers together. ``return_intermediate=False`` is upstream's way to predict with the
+    last layer only; here that is the model's ``aux_loss=False``.
     """
 
     @keep_arguments

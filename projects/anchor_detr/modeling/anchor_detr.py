@@ -23,8 +23,8 @@ class AnchorDETR(Detector):
     """``in_features[-1]`` of the backbone, and boxes measured from anchor points.
 
     ``groups`` share out the transformer's queries, pattern after pattern. ``iou_branch`` and
-    ``iou_weight``: see :class:`~detrex.modeling.iou_branch.IouBranch`. ``device`` has no effect: the model lives where it
-    is moved to.
+    ``iou_weight``: see :class:`~detrex.modeling.iou_branch.IouBranch`. ``device`` has no effect:
+    the model lives where it is moved to.
 
     Raises:
         ValueError: groups that do not add up to the transformer's queries.

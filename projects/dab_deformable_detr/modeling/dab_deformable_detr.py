@@ -30,7 +30,8 @@ class DabDeformableDETR(Detector):
     """Learned boxes with learned contents, or (``as_two_stage``) the encoder's best proposals.
 
     Every layer refines the boxes. ``content_dim`` is the width of the learned contents if it is not
-    ``embed_dim``. ``iou_branch`` and ``iou_weight``: see :class:`~detrex.modeling.iou_branch.IouBranch`.
+    ``embed_dim``. ``iou_branch`` and ``iou_weight``: see
+    :class:`~detrex.modeling.iou_branch.IouBranch`.
     ``groups`` replaces the one group of ``num_queries``; all chosen proposals are supervised.
     ``device`` has no effect: the model lives where it is moved to.
 

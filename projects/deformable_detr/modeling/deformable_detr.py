@@ -24,8 +24,8 @@ class DeformableDETR(Detector):
     ``with_box_refine``: each layer moves the boxes of the one before; ``as_two_stage``: queries
     start at the encoder's best boxes; ``mixed_selection``: these give positions only, contents are
     learned (DINO, section 3.4). ``groups`` replaces the one group of ``num_queries``.
-    ``iou_branch`` and ``iou_weight``: see :class:`~detrex.modeling.iou_branch.IouBranch`. ``device`` has no
-    effect: the model lives where it is moved to.
+    ``iou_branch`` and ``iou_weight``: see :class:`~detrex.modeling.iou_branch.IouBranch`.
+    ``device`` has no effect: the model lives where it is moved to.
 
     Raises:
         ValueError: if a value that upstream's configs repeat in ``transformer`` disagrees.
