@@ -49,7 +49,7 @@ class Problems(NamedTuple):
     a target takes.
 
     ``fit``: in a crowded image that number is lowered to what half of the queries can serve, but
-    never below one. Otherwise, when queries run out, the dearest targets stay without.
+    never below one. Otherwise, when queries run out, the targets of highest cost stay without.
     """
 
     costs: Sequence[Tensor]
@@ -85,23 +85,23 @@ class Assignment:
         origins = np.array(self._origins(), np.int64).reshape(-1, 5)
         problems = [problem for cost in self.costs for problem in cost.numpy()]
         solved = solve(problems, origins[:, 4].tolist())
-        rows = np.repeat(origins, [matches.shape[1] for matches in solved], axis=0).T
+        rows = np.repeat(origins, [pairs.shape[1] for pairs in solved], axis=0).T
         query, target = np.concatenate([np.empty((2, 0), np.int64), *solved], axis=1)
-        found = torch.from_numpy(np.stack([rows[1], rows[2], query, rows[3] + target]))
+        matches = torch.from_numpy(np.stack([rows[1], rows[2], query, rows[3] + target]))
         if self.copied is not None:
-            found = found.pin_memory().to(self.device, non_blocking=True)
+            matches = matches.pin_memory().to(self.device, non_blocking=True)
         sizes = np.bincount(rows[0], minlength=len(self.sets)).tolist()
-        return [Matches(*x.unbind()) for x in found.split(sizes, 1)]
+        return [Matches(*x.unbind()) for x in matches.split(sizes, 1)]
 
     def _origins(self) -> list[tuple[int, int, int, int, int]]:
         """For every problem: set, layer, image, number of its first target, copies."""
-        found = []
+        origins = []
         for number, problems in enumerate(self.sets):
             first = 0
             for image, copies in enumerate(problems.per_image()):
-                found += [(number, layer, image, first, k) for layer, k in enumerate(copies)]
+                origins += [(number, layer, image, first, k) for layer, k in enumerate(copies)]
                 first += problems.costs[image].shape[2]
-        return found
+        return origins
 
     def _to_host(self, costs: list[Tensor]) -> list[Tensor]:
         """Views of one pinned buffer; its contents are there once ``copied`` has happened."""
@@ -110,8 +110,8 @@ class Assignment:
         host.copy_(flat, non_blocking=True)
         self.copied = torch.cuda.Event()
         self.copied.record()
-        parts = host.split([cost.numel() for cost in costs])
-        return [part.view(cost.shape) for part, cost in zip(parts, costs, strict=True)]
+        flat = host.split([cost.numel() for cost in costs])
+        return [x.view(cost.shape) for x, cost in zip(flat, costs, strict=True)]
 
 
 def assign(

@@ -83,16 +83,16 @@ class Proposals:
 
         A small image has fewer tokens than there are queries: its ranking starts again.
         """
-        own = tokens = scores.shape[1]
+        tokens = scores.shape[1]
+        usable = tokens
         if self.padding is not None:
             scores = scores.masked_fill(self.padding, -torch.inf)
-            own = (~self.padding).sum(1, keepdim=True)  # (B, 1)
+            usable = (~self.padding).sum(1, keepdim=True)  # (B, 1)
         best = scores.topk(min(count, tokens), dim=1).indices
-        places = torch.arange(count, device=best.device) % own
-        best = best.gather(1, places.expand(best.shape[0], -1))
-        parts = (self.tokens, self.logits, self.anchors)
-        best = best[..., None]
-        return Proposals(*(x.gather(1, best.expand(-1, -1, x.shape[-1])) for x in parts))
+        ranks = torch.arange(count, device=best.device) % usable
+        best = best.gather(1, ranks.expand(best.shape[0], -1))[..., None]  # (B, N, 1)
+        columns = (self.tokens, self.logits, self.anchors)
+        return Proposals(*(x.gather(1, best.expand(-1, -1, x.shape[-1])) for x in columns))
 
 
 def _pixel_centres(height: int, width: int, ratio: Tensor) -> Tensor:

@@ -17,8 +17,7 @@ dataloader, lr_multiplier, optimizer, train = get_recipe(
 
 optimizer.lr = 2e-4
 
-_parts = get_config("common/models/multi_scale.py").r50_5scale
-model.update(backbone=_parts.backbone, neck=_parts.neck)
+model.update(get_config("common/models/multi_scale.py").r50_5scale)
 model.transformer.num_feature_levels = 5
 for _head in model.auxiliary.heads:
     _head.strides = [4, 8, 16, 32, 64, 128]

@@ -85,8 +85,8 @@ class DabDeformableDETR(Detector):
         groups, proposals = self.active_groups, None
         total = query_count(groups)
         if self.as_two_stage:
-            found = self.transformer.propose(memory, self.class_embed[-1])
-            top = found.top(total, found.logits.amax(-1))
+            candidates = self.transformer.propose(memory, self.class_embed[-1])
+            top = candidates.top(total, candidates.logits.amax(-1))
             predicted = top.boxes(self.bbox_embed[-1])
             boxes, content = predicted.detach(), self.proposed_content(top)
             binary = getattr(self.criterion, "two_stage_binary_cls", False)

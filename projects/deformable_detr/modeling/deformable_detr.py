@@ -87,17 +87,17 @@ class DeformableDETR(Detector):
             position, content = self._learned(total, batch).chunk(2, -1)
             boxes = self.transformer.reference_points(position).float().sigmoid()  # (B, N, 2)
             return Queries(content, position, boxes, groups), None
-        found = self.transformer.propose(memory, self.class_embed[-1])
-        best = found.top(total, found.logits[..., 0])
-        top = best.boxes(self.bbox_embed[-1]).detach()
-        position, content = self.transformer.embed_boxes(top)
+        candidates = self.transformer.propose(memory, self.class_embed[-1])
+        top = candidates.top(total, candidates.logits[..., 0])
+        start = top.boxes(self.bbox_embed[-1]).detach()  # (B, N, 4) before the sigmoid
+        position, content = self.transformer.embed_boxes(start)
         if self.mixed_selection:
             content = self._learned(total, batch)
-        queries = Queries(content, position, top.sigmoid(), groups)
+        queries = Queries(content, position, start.sigmoid(), groups)
         if targets is None:  # only the loss asks for a box at every token
             return queries, None
-        boxes = found.boxes(self.bbox_embed[-1]).sigmoid()
-        return queries, Predictions.of_encoder(found.logits, boxes, class_agnostic=True)
+        boxes = candidates.boxes(self.bbox_embed[-1]).sigmoid()
+        return queries, Predictions.of_encoder(candidates.logits, boxes, class_agnostic=True)
 
     def _learned(self, total: int, batch: int) -> Tensor:
         return self.query_embedding.weight[:total].expand(batch, -1, -1)

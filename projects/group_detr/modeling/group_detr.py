@@ -37,8 +37,8 @@ class GroupDetrTransformerDecoder(ConditionalDecoder):
     """Conditional decoder; upstream's configs repeat the model's ``group_nums`` here."""
 
     def __init__(self, *, group_nums: int = 11, **conditional) -> None:
-        own = partial(GroupConditionalSelfAttention, group_nums=group_nums)
-        super().__init__(attentions=(own, ConditionalCrossAttention), **conditional)
+        self_attention = partial(GroupConditionalSelfAttention, group_nums=group_nums)
+        super().__init__(attentions=(self_attention, ConditionalCrossAttention), **conditional)
         self.group_nums = group_nums
 
 

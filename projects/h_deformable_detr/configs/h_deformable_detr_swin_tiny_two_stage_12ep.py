@@ -14,5 +14,4 @@ train.output_dir = "./output/h_deformable_detr_swin_tiny_two_stage_12ep"
 dataloader.evaluator.output_dir = train.output_dir
 train.init_checkpoint = "/path/to/swin_tiny_patch4_window7_224.pth"
 
-_tiny = get_config("common/models/multi_scale.py").swin_tiny
-model.update(backbone=_tiny.backbone, neck=_tiny.neck)
+model.update(get_config("common/models/multi_scale.py").swin_tiny)

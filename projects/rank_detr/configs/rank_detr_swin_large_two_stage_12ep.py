@@ -14,7 +14,6 @@ train.output_dir = "./output/rank_detr_swin_large_two_stage_12ep"
 dataloader.evaluator.output_dir = train.output_dir
 train.init_checkpoint = "/path/to/swin_large_patch4_window7_224_22k.pth"
 
-_large = get_config("common/models/multi_scale.py").swin_large
-model.update(backbone=_large.backbone, neck=_large.neck)
+model.update(get_config("common/models/multi_scale.py").swin_large)
 for _stack in (model.transformer.encoder, model.transformer.decoder):
     _stack.use_checkpoint = True

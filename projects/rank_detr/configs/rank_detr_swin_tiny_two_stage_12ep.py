@@ -14,7 +14,6 @@ train.output_dir = "./output/rank_detr_swin_tiny_two_stage_12ep"
 dataloader.evaluator.output_dir = train.output_dir
 train.init_checkpoint = "/path/to/swin_tiny_patch4_window7_224.pth"
 
-_tiny = get_config("common/models/multi_scale.py").swin_tiny
-model.update(backbone=_tiny.backbone, neck=_tiny.neck)
+model.update(get_config("common/models/multi_scale.py").swin_tiny)
 for _stack in (model.transformer.encoder, model.transformer.decoder):
     _stack.use_checkpoint = True

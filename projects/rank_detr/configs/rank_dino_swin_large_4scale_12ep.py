@@ -15,5 +15,4 @@ train.output_dir = "./output/rank_dino_swin_large_4scale_12ep"
 dataloader.evaluator.output_dir = train.output_dir
 train.init_checkpoint = "/path/to/swin_large_patch4_window12_384_22kto1k.pth"
 
-_large = get_config("common/models/multi_scale.py").swin_large_384
-model.update(backbone=_large.backbone, neck=_large.neck)
+model.update(get_config("common/models/multi_scale.py").swin_large_384)

@@ -14,6 +14,5 @@ from .dino_r50_4scale_12ep import dataloader, lr_multiplier, model, optimizer, t
 train.output_dir = "./output/dino_r50_5scale_12ep"
 dataloader.evaluator.output_dir = train.output_dir
 
-_parts = get_config("common/models/multi_scale.py").r50_5scale
-model.update(backbone=_parts.backbone, neck=_parts.neck)
+model.update(get_config("common/models/multi_scale.py").r50_5scale)
 model.transformer.num_feature_levels = 5

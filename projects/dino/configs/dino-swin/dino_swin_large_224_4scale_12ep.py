@@ -15,5 +15,4 @@ train.output_dir = "./output/dino_swin_large_224_4scale_12ep"
 dataloader.evaluator.output_dir = train.output_dir
 train.init_checkpoint = "/path/to/swin_large_patch4_window7_224_22kto1k.pth"
 
-_parts = get_config("common/models/multi_scale.py").swin_large
-model.update(backbone=_parts.backbone, neck=_parts.neck)
+model.update(get_config("common/models/multi_scale.py").swin_large)

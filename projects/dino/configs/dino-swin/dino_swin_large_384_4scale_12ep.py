@@ -15,5 +15,4 @@ train.output_dir = "./output/dino_swin_large_384_4scale_12ep"
 dataloader.evaluator.output_dir = train.output_dir
 train.init_checkpoint = "/path/to/swin_large_patch4_window12_384_22kto1k.pth"
 
-_parts = get_config("common/models/multi_scale.py").swin_large_384
-model.update(backbone=_parts.backbone, neck=_parts.neck)
+model.update(get_config("common/models/multi_scale.py").swin_large_384)

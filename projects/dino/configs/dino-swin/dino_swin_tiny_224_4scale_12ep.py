@@ -17,6 +17,5 @@ dataloader, lr_multiplier, optimizer, train = get_recipe(
 
 train.init_checkpoint = "/path/to/swin_tiny_patch4_window7_224_22kto1k_finetune.pth"
 
-_parts = get_config("common/models/multi_scale.py").swin_tiny
-model.update(backbone=_parts.backbone, neck=_parts.neck)
+model.update(get_config("common/models/multi_scale.py").swin_tiny)
 model.backbone.drop_path_rate = 0.1
