@@ -57,7 +57,7 @@ class LayerLosses:
         if methods or not are_even(sets[0]):
             losses, indices = self.layer_by_layer(outputs, sets, targets)
         else:
-            losses = self.set_losses(sets, targets)
+            losses = self.losses_of_sets(sets, targets)
             layers = [*outputs.get("aux_outputs", ()), outputs] if return_indices else []
             indices = [self.matcher(alone(layer), targets) for layer in layers]
         if "denoising_output" in outputs:

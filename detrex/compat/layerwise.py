@@ -1,6 +1,6 @@
 """A detector's losses as upstream computes them, from dicts of outputs and one layer after another.
 
-Slower than ``criterion.set_losses``: for parts with methods of upstream's of their own.
+Slower than ``criterion.losses_of_sets``: for parts with methods of upstream's of their own.
 
 Legend: B images, L layers, N queries, K classes; boxes are cxcywh in [0, 1].
 """

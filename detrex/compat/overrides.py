@@ -104,11 +104,11 @@ def _is_foreign(part: object, name: str) -> bool:
 def followed(detector: nn.Module) -> list[str]:
     """Methods for whose sake the detector's losses follow upstream's flow; empty: none.
 
-    A criterion with ``set_losses`` of its own knows our flow, and calls the others itself.
+    A criterion with ``losses_of_sets`` of its own knows our flow, and calls the others itself.
     """
     criterion = detector.criterion
     methods = overridden(detector, ("_set_aux_loss",))
-    if hasattr(criterion, "set_losses") and _is_foreign(criterion, "set_losses"):
+    if hasattr(criterion, "losses_of_sets") and _is_foreign(criterion, "losses_of_sets"):
         return methods
     matcher = getattr(criterion, "matcher", None)
     methods += overridden(criterion, CALLED["criterion"])

@@ -190,7 +190,7 @@ class Detector(IouBranch, UpstreamMethods, nn.Module):
         if methods := followed(self):  # of parts that were written for upstream
             log_first_n(logging.INFO, SLOWER.format(methods[0]), key="message")
             return losses_layer_by_layer(self, sets, targets)
-        return self.criterion.weighted(self.criterion.set_losses(sets, targets))
+        return self.criterion.weighted(self.criterion.losses_of_sets(sets, targets))
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Class probabilities (B, N, K) in [0, 1] from :meth:`scores`."""

@@ -92,7 +92,7 @@ class SetCriterion(LayerLosses, nn.Module):
             self.query_loss = build_class_loss(loss_class_type, alpha, gamma)
         self.proposal_loss = build_class_loss("focal_loss", alpha, gamma)
 
-    def set_losses(self, sets: Sequence[Predictions], targets: Targets) -> dict[str, Tensor]:
+    def losses_of_sets(self, sets: Sequence[Predictions], targets: Targets) -> dict[str, Tensor]:
         """Unweighted losses of all sets, divided by the number of objects per process.
 
         The one wait for the device is for the matching costs.
@@ -115,15 +115,13 @@ class SetCriterion(LayerLosses, nn.Module):
                 losses.update({predictions.loss_name(kind, i): value for i, value in named})
         return losses
 
-    def weighted(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Losses times their factors in ``weight_dict``.
+    def known_matches(self, predictions: Predictions, targets: Targets) -> Matches | None:
+        """The assignment of a set that needs no solver, such as denoising's; None asks the matcher.
 
-        "loss_bbox_0_one2many" takes the factor of "loss_bbox_0", or else of "loss_bbox".
+        In a layer, a query answers for at most one target.
         """
-        factors = torch.tensor([self._factor(name) for name in losses])
-        values = torch.stack(list(losses.values()))
-        values = values * factors.to(values, non_blocking=True)
-        return dict(zip(losses, torch.unbind_copy(values), strict=True))
+        assign = predictions.group.assign
+        return None if assign is None else assign.on_layers(len(predictions.logits))
 
     @torch.no_grad()
     def problems(self, predictions: Predictions, targets: Targets) -> Problems:
@@ -145,47 +143,12 @@ class SetCriterion(LayerLosses, nn.Module):
             return Problems(costs, [group.copies // blocks] * len(logits))
         return Problems(costs, [n for n in k for _ in range(blocks)], fit=True)
 
-    def known_matches(self, predictions: Predictions, targets: Targets) -> Matches | None:
-        """The assignment of a set that needs no solver, such as denoising's; None asks the matcher.
-
-        In a layer, a query answers for at most one target.
-        """
-        assign = predictions.group.assign
-        return None if assign is None else assign.on_layers(len(predictions.logits))
-
     def queries_per_target(self, predictions: Predictions) -> Sequence[int] | None:
         """In each layer of the set (L,), fewer in crowded images; None: the group's copies."""
         return None
 
-    def class_loss(
-        self, logits: Tensor, matches: Matches, labels: Tensor, quality: Quality
-    ) -> Tensor:
-        """Class loss of the queries, summed in each layer (L,): logits (L, B, N, K), labels (M,).
-
-        A loss that needs all logits at once overrides this method.
-        """
-        if self.query_loss is None:
-            return softmax_cross_entropy(logits, matches, labels, self.empty_weight)
-        return self.query_loss(logits, matches, labels, quality)
-
-    def loss_of(self, predictions: Predictions) -> ClassLoss:
-        """The class loss of a set: the encoder's proposals have their own."""
-        return self.proposal_loss if predictions.stage == "encoder" else self.class_loss
-
-    def pair_weights(
-        self, predictions: Predictions, matches: Matches, labels: Tensor, iou: Tensor
-    ) -> Tensor | float:
-        """Factor (M,) of every matched pair's soft target and box losses."""
-        return 1.0
-
-    def _factor(self, name: str) -> float:
-        factor = nearest_factor(self.weight_dict, name)
-        if factor is None:
-            raise ValueError(f"criterion.weight_dict has no factor for {name!r}")
-        return factor
-
     def _join_blocks(self, predictions: Predictions, matches: Matches) -> Matches:
-        """The solved assignments of a group's blocks, put together."""
+        """The matches of a group from those of its blocks, which were solved one by one."""
         group = predictions.group
         if group.blocks == 1:
             return matches
@@ -229,6 +192,27 @@ class SetCriterion(LayerLosses, nn.Module):
             losses["class"] = value * (predictions.group.weight if is_mean else scale)
         return losses
 
+    def pair_weights(
+        self, predictions: Predictions, matches: Matches, labels: Tensor, iou: Tensor
+    ) -> Tensor | float:
+        """Factor (M,) of every matched pair's soft target and box losses."""
+        return 1.0
+
+    def loss_of(self, predictions: Predictions) -> ClassLoss:
+        """The class loss of a set: the encoder's proposals have their own."""
+        return self.proposal_loss if predictions.stage == "encoder" else self.class_loss
+
+    def class_loss(
+        self, logits: Tensor, matches: Matches, labels: Tensor, quality: Quality
+    ) -> Tensor:
+        """Class loss of the queries, summed in each layer (L,): logits (L, B, N, K), labels (M,).
+
+        A loss that needs all logits at once overrides this method.
+        """
+        if self.query_loss is None:
+            return softmax_cross_entropy(logits, matches, labels, self.empty_weight)
+        return self.query_loss(logits, matches, labels, quality)
+
     def _box_losses(self, pairs: Pairs, kinds: Sequence[str]) -> dict[str, Tensor]:
         """L1, 1 - GIoU and, with an IoU branch, its cross-entropy, of each pair (M,)."""
         losses = {"bbox": pairs.l1, "giou": pairs.giou_loss} if "boxes" in kinds else {}
@@ -237,6 +221,22 @@ class SetCriterion(LayerLosses, nn.Module):
             x = logits.float()[pairs.matches.place]
             losses["iou"] = F.binary_cross_entropy_with_logits(x, pairs.iou, reduction="none")
         return losses
+
+    def weighted(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Losses times their factors in ``weight_dict``.
+
+        "loss_bbox_0_one2many" takes the factor of "loss_bbox_0", or else of "loss_bbox".
+
+        Raises:
+            ValueError: for a loss without a factor.
+        """
+        factors = [nearest_factor(self.weight_dict, name) for name in losses]
+        if None in factors:
+            name = list(losses)[factors.index(None)]
+            raise ValueError(f"criterion.weight_dict has no factor for {name!r}")
+        values = torch.stack(list(losses.values()))
+        values = values * torch.tensor(factors).to(values, non_blocking=True)
+        return dict(zip(losses, torch.unbind_copy(values), strict=True))
 
 
 def nearest_factor(weight_dict: Mapping[str, float], name: str) -> float | None:

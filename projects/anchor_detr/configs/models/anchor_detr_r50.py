@@ -3,10 +3,10 @@ from detectron2.config import LazyCall as L
 from detrex.config import get_config
 from projects.anchor_detr.modeling import AnchorDETR, AnchorDETRTransformer
 
-_parts = get_config("common/models/single_scale.py")
+_shared = get_config("common/models/single_scale.py")
 
 model = L(AnchorDETR)(
-    **_parts.r50_dc5,
+    **_shared.r50_dc5,
     transformer=L(AnchorDETRTransformer)(
         embed_dim=256,
         num_heads=8,
@@ -20,7 +20,7 @@ model = L(AnchorDETR)(
         num_classes=80,
     ),
     embed_dim=256,
-    criterion=_parts.focal_criterion,
+    criterion=_shared.focal_criterion,
     aux_loss=True,
     select_box_nums_for_evaluation=100,
     device="cuda",

@@ -9,12 +9,12 @@ from projects.conditional_detr.modeling import (
     ConditionalDetrTransformerEncoder,
 )
 
-_parts = get_config("common/models/single_scale.py")
-_layers = dict(_parts.layers, attn_dropout=0.1, ffn_dropout=0.1, activation=L(nn.ReLU)())
+_shared = get_config("common/models/single_scale.py")
+_layers = dict(_shared.layers, attn_dropout=0.1, ffn_dropout=0.1, activation=L(nn.ReLU)())
 
 model = L(ConditionalDETR)(
-    **_parts.r50,
-    position_embedding=_parts.position_embedding,
+    **_shared.r50,
+    position_embedding=_shared.position_embedding,
     transformer=L(ConditionalDetrTransformer)(
         encoder=L(ConditionalDetrTransformerEncoder)(**_layers, post_norm=False),
         decoder=L(ConditionalDetrTransformerDecoder)(
@@ -24,7 +24,7 @@ model = L(ConditionalDETR)(
     embed_dim=256,
     num_classes=80,
     num_queries=300,
-    criterion=_parts.focal_criterion,
+    criterion=_shared.focal_criterion,
     aux_loss=True,
     select_box_nums_for_evaluation=300,
     device="cuda",

@@ -8,7 +8,7 @@ from projects.deformable_detr.modeling import (
     DeformableDetrTransformerEncoder,
 )
 
-_parts = get_config("common/models/multi_scale.py")
+_shared = get_config("common/models/multi_scale.py")
 _layers = dict(
     embed_dim=256,
     num_heads=8,
@@ -20,8 +20,8 @@ _layers = dict(
 )
 
 model = L(DeformableDETR)(
-    **_parts.r50,
-    position_embedding=_parts.position_embedding,
+    **_shared.r50,
+    position_embedding=_shared.position_embedding,
     transformer=L(DeformableDetrTransformer)(
         encoder=L(DeformableDetrTransformerEncoder)(**_layers, post_norm=False),
         decoder=L(DeformableDetrTransformerDecoder)(**_layers, return_intermediate=True),

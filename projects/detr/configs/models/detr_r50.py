@@ -10,12 +10,12 @@ from projects.detr.modeling import (
     DetrTransformerEncoder,
 )
 
-_parts = get_config("common/models/single_scale.py")
-_layers = dict(_parts.layers, attn_dropout=0.1, ffn_dropout=0.1)
+_shared = get_config("common/models/single_scale.py")
+_layers = dict(_shared.layers, attn_dropout=0.1, ffn_dropout=0.1)
 
 model = L(DETR)(
-    **_parts.r50,
-    position_embedding=_parts.position_embedding,
+    **_shared.r50,
+    position_embedding=_shared.position_embedding,
     transformer=L(DetrTransformer)(
         encoder=L(DetrTransformerEncoder)(**_layers, post_norm=False),
         decoder=L(DetrTransformerDecoder)(**_layers, post_norm=True, return_intermediate=True),
