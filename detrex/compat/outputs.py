@@ -64,9 +64,4 @@ def count_objects(outputs: dict, targets: Targets) -> float:
 
 def indices_of_layer(matches: Matches, layer: int, targets: Targets) -> Indices:
     """The matches of a layer, by image."""
-    first, indices = 0, []
-    for image, target in enumerate(targets):
-        chosen = (matches.layer == layer) & (matches.image == image)
-        indices.append((matches.query[chosen], matches.target[chosen] - first))
-        first += len(target["labels"])
-    return indices
+    return matches.by_image(layer, [len(target["labels"]) for target in targets])

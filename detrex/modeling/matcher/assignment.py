@@ -38,6 +38,16 @@ class Matches(NamedTuple):
     def to(self, device: torch.device) -> Matches:
         return Matches(*(x.to(device, non_blocking=True) for x in self))
 
+    def by_image(self, layer: int, counts: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+        """Of a layer the queries and their targets (M,) in every image, targets counted within it;
+        ``counts``: the images' numbers of targets."""
+        first, pairs = 0, []
+        for image, count in enumerate(counts):
+            chosen = (self.layer == layer) & (self.image == image)
+            pairs.append((self.query[chosen], self.target[chosen] - first))
+            first += count
+        return pairs
+
     def on_layers(self, count: int) -> Matches:
         """The same assignment for each of ``count`` layers."""
         layer = torch.arange(count, device=self.image.device).repeat_interleave(len(self.image))

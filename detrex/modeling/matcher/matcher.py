@@ -98,12 +98,7 @@ class HungarianMatcher(nn.Module):
         """
         logits, boxes = outputs["pred_logits"][None], outputs["pred_boxes"][None]
         matches = self.match(logits, boxes, targets, k=None if gt_copy == 1 else [gt_copy])
-        first, result = 0, []
-        for image, target in enumerate(targets):
-            chosen = matches.image == image
-            result.append((matches.query[chosen], matches.target[chosen] - first))
-            first += len(target["labels"])
-        return result
+        return matches.by_image(0, [len(target["labels"]) for target in targets])
 
 
 def of_classes(x: Tensor, labels: Tensor) -> Tensor:
