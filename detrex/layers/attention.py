@@ -16,10 +16,10 @@ from detrex.utils.arguments import keep_arguments
 
 
 class Rows(NamedTuple):
-    """Consecutive queries of a self-attention: ``blocks`` equal blocks that see only themselves.
+    """``size`` consecutive queries of a self-attention: equal ``blocks``, each sees only itself.
 
-    With a ``mask`` (size, N) they are one block that sees whatever the mask leaves of all queries.
-    A tuple of these stands for the (N, N) mask, whose blind parts are then never computed.
+    With a ``mask`` (size, N), True = must not attend, they are one block that sees other queries,
+    too. A tuple of these stands for an (N, N) mask; the products that it hides are not computed.
     """
 
     size: int

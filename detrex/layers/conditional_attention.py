@@ -15,7 +15,7 @@ from .attention import Rows, keys_of, masked_attention
 
 
 class _ConditionalAttention(nn.Module):
-    """The projections; tensors are (B, N, C), or (N, B, C) unless ``batch_first``, as upstream."""
+    """The projections. Tensors are (N, B, C), or (B, N, C) with ``batch_first``."""
 
     queries = ("query_content_proj", "query_pos_proj")
 
@@ -43,7 +43,7 @@ class _ConditionalAttention(nn.Module):
         return x.transpose(0, 1) if self.batch_first else x
 
     def mix(self, query: Tensor, key: Tensor, value: Tensor, **masks) -> Tensor:
-        """Attention between projected tensors (N, B, C), projected once more."""
+        """Attention output (N, B, C) of projected queries, keys and values (N, B, C)."""
         inputs = (x.transpose(0, 1) for x in (query, key, value))
         options = dict(
             num_heads=self.num_heads,

@@ -53,7 +53,7 @@ class Detector(IouBranch, UpstreamMethods, nn.Module):
     transformer: nn.Module
     criterion: nn.Module
     heads_refine: bool = False
-    class_agnostic_head: str | None = None  # name of the head whose row 0 stands for any object
+    class_agnostic_head: str | None = None  # the class head that only tells objects, by its row 0
 
     def __init__(
         self,

@@ -19,7 +19,8 @@ from detrex.utils import inverse_sigmoid
 
 
 class Heads(NamedTuple):
-    """The heads of all layers; ``refine``: a layer's boxes are where the next layer looks."""
+    """The heads of all layers; ``refine``: the next layer looks at the boxes that a layer predicts,
+    else all layers look at the same."""
 
     class_embed: Sequence[nn.Module]
     bbox_embed: Sequence[nn.Module]

@@ -67,7 +67,7 @@ class QueryGroup:
 
 @dataclass
 class Queries:
-    """What the decoder works on; all groups are concatenated along N.
+    """The decoder's queries; all groups are concatenated along N.
 
     content (B, N, C); position (B, N, C) or None; boxes (B, N, 2 or 4), where attention looks;
     traced: the same boxes with the gradient of the box head that made them, kept when looking
@@ -149,7 +149,8 @@ def isolation_mask(groups: Sequence[QueryGroup], device: torch.device) -> Tensor
 
 
 def attention_rows(groups: Sequence[QueryGroup], device: torch.device) -> tuple[Rows, ...]:
-    """The isolation mask as rows: only a group that sees others needs its own rows of it."""
+    """The isolation mask as rows, one for each group; a group that sees others brings its rows of
+    the mask."""
     mask = isolation_mask(groups, device) if any(group.sees for group in groups) else None
     return tuple(
         Rows(group.size, mask=mask[span]) if group.sees else Rows(group.size, group.blocks)

@@ -116,16 +116,14 @@ class SetCriterion(LayerLosses, nn.Module):
         return losses
 
     def known_matches(self, predictions: Predictions, targets: Targets) -> Matches | None:
-        """The assignment of a set that needs no solver, such as denoising's; None asks the matcher.
-
-        In a layer, a query answers for at most one target.
-        """
+        """The matches of a set that are known without a matcher, such as denoising's; None: ask the
+        matcher. In a layer, a query answers for at most one target."""
         assign = predictions.group.assign
         return None if assign is None else assign.on_layers(len(predictions.logits))
 
     @torch.no_grad()
     def problems(self, predictions: Predictions, targets: Targets) -> Problems:
-        """The assignments that a set asks for: those of every image, layer and block."""
+        """The assignments to be solved for a set: one for every image, layer and block."""
         group, blocks = predictions.group, predictions.group.blocks
         if group.copies % blocks:
             raise ValueError(
@@ -144,7 +142,8 @@ class SetCriterion(LayerLosses, nn.Module):
         return Problems(costs, [n for n in k for _ in range(blocks)], fit=True)
 
     def queries_per_target(self, predictions: Predictions) -> Sequence[int] | None:
-        """In each layer of the set (L,), fewer in crowded images; None: the group's copies."""
+        """How many queries a target takes in each layer of the set (L,), fewer in crowded images;
+        None: as many as the group's ``copies``."""
         return None
 
     def _join_blocks(self, predictions: Predictions, matches: Matches) -> Matches:
@@ -176,7 +175,7 @@ class SetCriterion(LayerLosses, nn.Module):
     def losses_of_pairs(
         self, pairs: Pairs, kinds: Sequence[str], scale: Tensor | float
     ) -> dict[str, Tensor]:
-        """A set's losses of each kind by layer (L,), sums times ``scale``."""
+        """Losses of a set by kind: the sums of each layer (L,), times ``scale``."""
         predictions, layer = pairs.predictions, pairs.matches.layer
         weight = self.pair_weights(predictions, pairs.matches, pairs.labels, pairs.iou)
         zeros = pairs.l1.new_zeros(len(predictions.logits))
@@ -195,7 +194,7 @@ class SetCriterion(LayerLosses, nn.Module):
     def pair_weights(
         self, predictions: Predictions, matches: Matches, labels: Tensor, iou: Tensor
     ) -> Tensor | float:
-        """Factor (M,) of every matched pair's soft target and box losses."""
+        """Factor (M,), or one for all, of the soft target and the box losses of matched pairs."""
         return 1.0
 
     def loss_of(self, predictions: Predictions) -> ClassLoss:

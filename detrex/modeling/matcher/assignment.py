@@ -55,8 +55,8 @@ class Matches(NamedTuple):
 
 
 class Problems(NamedTuple):
-    """The assignments of a set: costs (L, N, G) of each image, and in each layer how many queries
-    a target takes.
+    """The assignments to be solved for a set: costs (L, N, G) of each image, and how many queries a
+    target takes in each layer.
 
     ``fit``: in a crowded image that number is lowered to what half of the queries can serve, but
     never below one. Otherwise, when queries run out, the targets of highest cost stay without.
