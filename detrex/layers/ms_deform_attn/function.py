@@ -28,6 +28,13 @@ PATHS = ("auto", "pytorch", "c", "triton")
 BEST = {"cpu": "c", "cuda": "triton"}
 
 
+def as_shapes(spatial_shapes: Tensor | Shapes) -> list[tuple[int, int]]:
+    """(height, width) of each level as Python ints; a tensor costs a device synchronisation."""
+    if isinstance(spatial_shapes, Tensor):
+        spatial_shapes = spatial_shapes.tolist()
+    return [(h, w) for h, w in spatial_shapes]
+
+
 def deformable_attention(
     value: Tensor,
     shapes: Shapes,

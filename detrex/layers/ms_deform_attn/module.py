@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from detrex.utils.arguments import keep_arguments
 
-from .function import deformable_attention
-from .plain import Shapes, as_shapes
+from .function import as_shapes, deformable_attention
+from .plain import Shapes
 
 
 class MultiScaleDeformableAttention(nn.Module):

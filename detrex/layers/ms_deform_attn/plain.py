@@ -15,13 +15,6 @@ from torch import Tensor
 Shapes = Sequence[tuple[int, int]]
 
 
-def as_shapes(spatial_shapes: Tensor | Shapes) -> list[tuple[int, int]]:
-    """(height, width) of each level as Python ints; a tensor costs a device synchronisation."""
-    if isinstance(spatial_shapes, Tensor):
-        spatial_shapes = spatial_shapes.tolist()
-    return [(h, w) for h, w in spatial_shapes]
-
-
 def plain_attention(
     value: Tensor,
     shapes: Shapes,
