@@ -5,7 +5,6 @@ Legend: B images, N queries, M keys, C channels. Masks are bool, True = must not
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -63,18 +62,19 @@ def masked_attention(
 
 def split_rows(
     rows: tuple[Rows, ...], query: Tensor, key: Tensor, value: Tensor
-) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor | None, int]]:
+) -> list[tuple[Tensor, Tensor, Tensor, Tensor | None, int]]:
     """Of each of the rows: queries, keys, values, mask and the number of blocks, which are put
     along the batch."""
-    sizes = [row.size for row in rows]
+    products, sizes = [], [row.size for row in rows]
     for row, *inputs in zip(rows, *(x.split(sizes, 1) for x in (query, key, value)), strict=True):
         if row.mask is not None:
-            yield inputs[0], key, value, row.mask, 1
+            products.append((inputs[0], key, value, row.mask, 1))
         elif row.blocks == 1:
-            yield *inputs, None, 1
+            products.append((*inputs, None, 1))
         else:
             blocks = (x.unflatten(1, (row.blocks, -1)).flatten(0, 1) for x in inputs)
-            yield *blocks, None, row.blocks
+            products.append((*blocks, None, row.blocks))
+    return products
 
 
 def stepwise_attention(
