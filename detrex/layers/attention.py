@@ -196,10 +196,9 @@ class MultiheadAttention(nn.Module):
         placed = query if query_pos is None else query + query_pos
         if isinstance(attn_mask, tuple):
             dropout = self.attn.dropout if self.training else 0.0
-            inputs = self.swap(placed), self.swap(value)
+            inputs = project(self.attn, self.swap(placed), self.swap(value))
             options = (self.num_heads, attn_mask, None, dropout, self.fused)
-            out = masked_attention(*project(self.attn, *inputs), *options)
-            out = self.swap(self.attn.out_proj(out))
+            out = self.swap(self.attn.out_proj(masked_attention(*inputs, *options)))
         else:
             key = key if key_pos is None else key + key_pos
             weights = dict(need_weights=not self.fused, average_attn_weights=False)

@@ -43,9 +43,9 @@ class MultiScaleDeformableAttention(nn.Module):
         self.num_levels = num_levels
         self.num_points = num_points
         self.im2col_step = img2col_step  # upstream's subclasses pass it on
-        samples = num_heads * num_levels * num_points
-        self.sampling_offsets = nn.Linear(embed_dim, samples * 2)
-        self.attention_weights = nn.Linear(embed_dim, samples)
+        self.samples = (num_heads, num_levels, num_points)
+        self.sampling_offsets = nn.Linear(embed_dim, math.prod(self.samples) * 2)
+        self.attention_weights = nn.Linear(embed_dim, math.prod(self.samples))
         self.value_proj = nn.Linear(embed_dim, embed_dim)
         self.output_proj = nn.Linear(embed_dim, embed_dim)
         self.attend = deformable_attention
@@ -92,14 +92,10 @@ class MultiScaleDeformableAttention(nn.Module):
         query = query if query_pos is None else query + query_pos
         if not self.batch_first:
             query, value = query.transpose(0, 1), value.transpose(0, 1)
-        samples = (self.num_heads, self.num_levels, self.num_points)
-        out = self.attend(
-            self.value_proj(value).unflatten(-1, (self.num_heads, -1)),
-            as_shapes(spatial_shapes),
-            self.sampling_offsets(query).unflatten(-1, (*samples, 2)),
-            self.attention_weights(query).unflatten(-1, samples),
-            reference_points,
-            key_padding_mask,
-        )
+        heads = self.value_proj(value).unflatten(-1, (self.num_heads, -1))
+        offsets = self.sampling_offsets(query).unflatten(-1, (*self.samples, 2))
+        logits = self.attention_weights(query).unflatten(-1, self.samples)
+        shapes = as_shapes(spatial_shapes)
+        out = self.attend(heads, shapes, offsets, logits, reference_points, key_padding_mask)
         out = self.dropout(self.output_proj(out))
         return identity + (out if self.batch_first else out.transpose(0, 1))
