@@ -107,21 +107,21 @@ def keys_of(
     value: Tensor | None,
     query_pos: Tensor | None,
     key_pos: Tensor | None,
-    *masks: Tensor | tuple[Rows, ...] | None,
+    attn_mask: Tensor | tuple[Rows, ...] | None,
+    key_padding_mask: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Keys, values and positions of the keys: those of the queries where none are given.
+    """Keys, values and positions of the keys: by default those of the queries.
 
     Raises:
-        ValueError: the first of ``masks`` (attn_mask, key_padding_mask) is :class:`Rows`, for
-            anything but self-attention without padding.
+        ValueError: ``attn_mask`` is :class:`Rows`, for anything but self-attention without padding.
     """
     key = query if key is None else key
     value = key if value is None else value
     # As upstream: also a memory that happens to be as long as the queries gets their positions.
     if key_pos is None and query_pos is not None and query_pos.shape == key.shape:
         key_pos = query_pos
-    if isinstance(masks[0], tuple):
-        if key is not query or key_pos is not query_pos or masks[1] is not None:
+    if isinstance(attn_mask, tuple):
+        if key is not query or key_pos is not query_pos or key_padding_mask is not None:
             raise ValueError(
                 "attn_mask as Rows is for self-attention without padding: leave key, key_pos "
                 "and key_padding_mask out, or give an (N, M) mask"
@@ -192,7 +192,7 @@ class MultiheadAttention(nn.Module):
             ValueError: rows for anything but self-attention without padding.
         """
         masks = dict(attn_mask=attn_mask, key_padding_mask=key_padding_mask)
-        key, value, key_pos = keys_of(query, key, value, query_pos, key_pos, *masks.values())
+        key, value, key_pos = keys_of(query, key, value, query_pos, key_pos, **masks)
         placed = query if query_pos is None else query + query_pos
         if isinstance(attn_mask, tuple):
             dropout = self.attn.dropout if self.training else 0.0

@@ -75,7 +75,7 @@ class ConditionalSelfAttention(_ConditionalAttention):
             ValueError: rows for anything but self-attention without padding.
         """
         masks = dict(attn_mask=attn_mask, key_padding_mask=key_padding_mask)
-        key, value, key_pos = keys_of(query, key, value, query_pos, key_pos, *masks.values())
+        key, value, key_pos = keys_of(query, key, value, query_pos, key_pos, **masks)
         inputs = (query, key, value, query_pos, key_pos)
         # Sequence first, as upstream: the gradients of the position projections nearly cancel in
         # the first layer, and the order in which they are summed decides what is left.
