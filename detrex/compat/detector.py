@@ -1,6 +1,6 @@
-"""Methods of a detector that have upstream's names, for subclasses that override or call them.
+"""What of a detector only subclasses that were written for upstream ask for.
 
-Legend: B images, L layers, N queries, G targets of an image, K classes; boxes are cxcywh in [0, 1].
+Legend: B images, L layers, N queries, K classes; boxes are cxcywh in [0, 1].
 """
 
 from __future__ import annotations
@@ -8,17 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from detectron2.structures import ImageList, Instances
+from detectron2.structures import Instances
 from torch import Tensor
 
-from detrex.compat.overrides import overridden, refuse, refuses
-from detrex.layers import box_xyxy_to_cxcywh
-from detrex.modeling.padding import pad_and_stack
+from detrex.compat.overrides import refuse_unused, refuses
 
 
 @refuses("model")
 class UpstreamMethods:
-    """Mixed into the detector, which calls them in this order."""
+    """Mixed into the detector: upstream's names for what it has, and what it calls for them."""
 
     passes_dn_metas = False  # as DINO gives denoising queries to a criterion that works by layer
     follows_decoder = False  # whether a decoder may have upstream's arguments
@@ -32,36 +30,6 @@ class UpstreamMethods:
     def device(self, value: object) -> None:
         """As the argument of that name: without effect."""
 
-    def normalizer(self, image: Tensor) -> Tensor:
-        """Pixels (3, H, W) in [0, 255] as the backbone wants them."""
-        return (image - self.pixel_mean) / self.pixel_std
-
-    def preprocess_image(self, batched_inputs: Sequence[dict]) -> ImageList:
-        """Normalised images, padded to the largest."""
-        if overridden(self, ("forward",)):  # which calls ours
-            refuse(self, runs=True)
-        pixels = [x["image"].to(self.device, non_blocking=True) for x in batched_inputs]
-        batch, _ = pad_and_stack([self.normalizer(x) for x in pixels])
-        return ImageList(batch, [tuple(x.shape[-2:]) for x in pixels])
-
-    def targets(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
-        """Labels (G,) and boxes (G, 4) of each image, relative to its unpadded size."""
-        instances = [x["instances"] for x in batched_inputs]
-        if overridden(self, ("prepare_targets",)):  # it may compute on the model's device
-            instances = [x.to(self.device) for x in instances]
-        return self.prepare_targets(instances)
-
-    def prepare_targets(self, targets: Sequence[Instances]) -> list[dict[str, Tensor]]:
-        """Labels (G,) and boxes (G, 4) of each image, relative to its unpadded size."""
-        counts = [len(x) for x in targets]
-        boxes = torch.cat([x.gt_boxes.tensor.float() for x in targets])
-        labels = torch.cat([x.gt_classes for x in targets])
-        sizes = [(x.image_size[1], x.image_size[0]) * 2 for x in targets for _ in range(len(x))]
-        boxes = box_xyxy_to_cxcywh(boxes / boxes.new_tensor(sizes).view_as(boxes))
-        # All images' targets in one copy each, for which the host need not wait.
-        columns = (x.to(self.device, non_blocking=True).split(counts) for x in (labels, boxes))
-        return [{"labels": x, "boxes": y} for x, y in zip(*columns, strict=True)]
-
     def _set_aux_loss(self, outputs_class: Tensor, outputs_coord: Tensor) -> list[dict]:
         """All layers but the last of logits (L, B, N, K) and boxes (L, B, N, 4)."""
         layers = zip(outputs_class[:-1], outputs_coord[:-1], strict=True)
@@ -71,4 +39,5 @@ class UpstreamMethods:
         self, box_cls: Tensor, box_pred: Tensor, image_sizes: Sequence[tuple[int, int]]
     ) -> list[Instances]:
         """Detections from the last layer's logits (B, N, K) and boxes (B, N, 4)."""
+        refuse_unused(self)
         return self.select(box_cls, box_pred, image_sizes)

@@ -105,7 +105,11 @@ def followed(detector: nn.Module) -> list[str]:
     """Methods for whose sake the detector's losses follow upstream's flow; empty: none.
 
     A criterion with ``losses_of_sets`` of its own knows our flow, and calls the others itself.
+
+    Raises:
+        InputError: see :func:`refuse_unused`.
     """
+    refuse_unused(detector)
     criterion = detector.criterion
     methods = overridden(detector, ("_set_aux_loss",))
     if hasattr(criterion, "losses_of_sets") and _is_foreign(criterion, "losses_of_sets"):
@@ -132,6 +136,12 @@ def refuse(detector: nn.Module, runs: bool = False) -> None:
                     f"{place}: {type(part).__name__}.{name}() would not be called: {seam};"
                     " or give the model a forward() of its own"
                 )
+
+
+def refuse_unused(detector: nn.Module) -> None:
+    """Check the parts of a detector whose own ``forward`` calls ours, as :func:`refuse` does."""
+    if overridden(detector, ("forward",)):
+        refuse(detector, runs=True)
 
 
 def _at(detector: nn.Module, place: str) -> nn.Module | None:

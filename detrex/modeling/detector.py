@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from detectron2.structures import Instances
+from detectron2.structures import ImageList, Instances
 from detectron2.utils.logger import log_first_n
 from torch import Tensor, nn
 
 from detrex.compat.detector import UpstreamMethods
 from detrex.compat.layerwise import losses_layer_by_layer
-from detrex.compat.overrides import followed, refuse
+from detrex.compat.overrides import followed, overridden, refuse
+from detrex.layers import box_xyxy_to_cxcywh
 from detrex.layers.folded_norm import fold_norms
 from detrex.modeling.heads import Heads
 from detrex.modeling.iou_branch import IouBranch
@@ -116,6 +117,36 @@ class Detector(IouBranch, UpstreamMethods, nn.Module):
         images = self.preprocess_image(batched_inputs)
         sizes = [tuple(size) for size in images.image_sizes]
         return Images(images.tensor, padding(images.tensor, sizes), sizes)
+
+    def preprocess_image(self, batched_inputs: Sequence[dict]) -> ImageList:  # upstream's name
+        """Normalised images, padded to the largest."""
+        pixels = [x["image"].to(self.device, non_blocking=True) for x in batched_inputs]
+        batch, _ = pad_and_stack([self.normalizer(x) for x in pixels])
+        return ImageList(batch, [tuple(x.shape[-2:]) for x in pixels])
+
+    def normalizer(self, image: Tensor) -> Tensor:  # upstream's name
+        """Pixels (3, H, W) in [0, 255], normalised for the backbone."""
+        return (image - self.pixel_mean) / self.pixel_std
+
+    def targets(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
+        """Labels (G,) and boxes (G, 4) of each image, relative to its unpadded size."""
+        instances = [x["instances"] for x in batched_inputs]
+        if overridden(self, ("prepare_targets",)):  # it may compute on the model's device
+            instances = [x.to(self.device) for x in instances]
+        return self.prepare_targets(instances)
+
+    def prepare_targets(  # upstream's name
+        self, targets: Sequence[Instances]
+    ) -> list[dict[str, Tensor]]:
+        """Labels (G,) and boxes (G, 4) of each image, relative to its unpadded size."""
+        counts = [len(x) for x in targets]
+        boxes = torch.cat([x.gt_boxes.tensor.float() for x in targets])
+        labels = torch.cat([x.gt_classes for x in targets])
+        sizes = [(x.image_size[1], x.image_size[0]) * 2 for x in targets for _ in range(len(x))]
+        boxes = box_xyxy_to_cxcywh(boxes / boxes.new_tensor(sizes).view_as(boxes))
+        # All images' targets in one copy each, for which the host need not wait.
+        columns = (x.to(self.device, non_blocking=True).split(counts) for x in (labels, boxes))
+        return [{"labels": x, "boxes": y} for x, y in zip(*columns, strict=True)]
 
     def encode(self, images: Images) -> object:
         """Backbone, neck and encoder: the memory that the decoder reads."""

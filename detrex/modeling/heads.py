@@ -11,11 +11,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detrex.layers import MLP
-from detrex.utils import inverse_sigmoid
 
 
 class Heads(NamedTuple):
@@ -34,15 +32,6 @@ class Heads(NamedTuple):
         if self.iou_embed is None:
             return outputs
         return *outputs, self.iou_embed[layer](content).squeeze(-1)
-
-
-def box_logits(reference: Tensor) -> Tensor:
-    """Where box offsets start (B, N, 4), in logit space, of a reference (B, N, 2 or 4).
-
-    A reference of two coordinates moves the centre only; the size is the offset itself.
-    """
-    start = inverse_sigmoid(reference)
-    return start if start.shape[-1] == 4 else F.pad(start, (0, 2))
 
 
 def build_head(embed_dim: int, num_classes: int) -> tuple[nn.Linear, MLP]:

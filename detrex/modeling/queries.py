@@ -159,11 +159,6 @@ def attention_rows(groups: Sequence[QueryGroup], device: torch.device) -> tuple[
     )
 
 
-def ranked_count(groups: Sequence[QueryGroup]) -> int:
-    """Number of queries that may be re-ordered by score; their groups come first."""
-    return sum(group.size for group in groups if group.ranked)
-
-
 def rank_order(logits: Tensor, groups: Sequence[QueryGroup]) -> Tensor:
     """Query indices (B, N), best class score first inside each ranked group; logits (B, N, K)."""
     scores = logits.detach().amax(-1)

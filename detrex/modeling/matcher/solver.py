@@ -37,7 +37,8 @@ def solve(costs: Sequence[np.ndarray], copies: Sequence[int]) -> list[np.ndarray
     """
     solved: list[np.ndarray | None] = [None] * len(costs)
     if why_unavailable() is None:
-        fitting = [i for i, (c, k) in enumerate(zip(costs, copies, strict=True)) if _fits(c, k)]
+        sizes = [(len(c) * k, c.shape[1]) for c, k in zip(costs, copies, strict=True)]
+        fitting = [i for i, (needed, queries) in enumerate(sizes) if 0 < needed <= queries]
         for i, matches in zip(fitting, _in_c(costs, copies, fitting), strict=True):
             solved[i] = matches
     if left := [i for i, matches in enumerate(solved) if matches is None]:
@@ -54,11 +55,6 @@ def _map(function: Callable, *arguments: Sequence) -> list:
         return list(map(function, *arguments))
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(function, *arguments))
-
-
-def _fits(cost: np.ndarray, copies: int) -> bool:
-    targets, queries = cost.shape
-    return 0 < targets * copies <= queries
 
 
 def _in_c(

@@ -10,14 +10,16 @@ from dataclasses import replace
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from detrex.compat.transformer_layer import take_upstreams_call
 from detrex.layers import TransformerLayerSequence
-from detrex.modeling.heads import Heads, box_logits
+from detrex.modeling.heads import Heads
 from detrex.modeling.predictions import Outputs
 from detrex.modeling.queries import Queries, attention_rows
+from detrex.utils import inverse_sigmoid
 
 
 def recomputed(layers: Iterable[nn.Module], use_checkpoint: bool) -> list[Callable[..., Tensor]]:
@@ -81,7 +83,9 @@ class Decoder(TransformerLayerSequence):
         if queries.boxes is None:  # DETR: the offset is the box
             return (logits, delta.sigmoid(), *iou_logits), queries
         is_traced = queries.traced is not None
-        start = box_logits(queries.traced if is_traced else queries.boxes)
+        start = inverse_sigmoid(queries.traced if is_traced else queries.boxes)
+        if start.shape[-1] == 2:  # a point: only the centre moves, the size is the offset itself
+            start = F.pad(start, (0, 2))
         boxes = (delta + start).sigmoid()
         if heads.refine:
             if seen is not queries.content:

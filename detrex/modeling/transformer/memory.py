@@ -38,9 +38,6 @@ class Memory:
             valid_ratios=torch.stack([_valid_ratio(m) for m in masks], 1),
         )
 
-    def __post_init__(self) -> None:
-        self.ratios_of_boxes = self.valid_ratios.repeat(1, 1, 2)  # (B, L, 4)
-
     def cross_attention_inputs(self) -> dict:
         """What cross-attention reads."""
         return {
@@ -51,7 +48,7 @@ class Memory:
 
     def on_levels(self, boxes: Tensor) -> Tensor:
         """Boxes or points of the image (B, N, 2 or 4) on each padded level (B, N, L, 2 or 4)."""
-        ratios = self.valid_ratios if boxes.shape[-1] == 2 else self.ratios_of_boxes
+        ratios = self.valid_ratios.repeat(1, 1, boxes.shape[-1] // 2)  # (B, L, 2 or 4)
         return boxes[:, :, None] * ratios[:, None]
 
     @cached_property

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from detrex.compat.repeated import check_repeated
 from detrex.modeling.predictions import Outputs
-from detrex.modeling.queries import Queries, query_count, rank_order, ranked_count
+from detrex.modeling.queries import Queries, query_count, rank_order
 from detrex.utils.arguments import keep_arguments
 
 
@@ -98,6 +98,7 @@ class RankAdaptiveClassHead(nn.Module):
 
 def rank_rows(table: Tensor, queries: Queries) -> Tensor:
     """A table's row for each query (N, ...), by rank; zero for queries that are not ranked."""
-    ranked, total = ranked_count(queries.groups), queries.content.shape[1]
+    ranked = query_count([group for group in queries.groups if group.ranked])  # they come first
+    total = queries.content.shape[1]
     rows = table[:ranked]
     return rows if ranked == total else F.pad(rows, (0, 0, 0, total - ranked))
