@@ -153,7 +153,9 @@ def attention_rows(groups: Sequence[QueryGroup], device: torch.device) -> tuple[
     the mask."""
     mask = isolation_mask(groups, device) if any(group.sees for group in groups) else None
     return tuple(
-        Rows(group.size, mask=mask[span]) if group.sees else Rows(group.size, group.blocks)
+        Rows(group.size, group.blocks)
+        if mask is None or not group.sees
+        else Rows(group.size, mask=mask[span])
         for group, span in zip(groups, spans(groups), strict=True)
         if group.size
     )
