@@ -59,7 +59,7 @@ def ours(decoder: tuple, encoder: tuple, targets: list[dict], high_order: bool) 
     logits, boxes = (x.split([group.size for group in GROUPS], 2) for x in decoder)
     sets = [Predictions(*pair) for pair in zip(logits, boxes, GROUPS, strict=True)]
     sets.append(Predictions.of_encoder(encoder[0][0], encoder[1][0], class_agnostic=True))
-    losses = criterion.weighted(criterion.supervise(sets, targets))
+    losses = criterion.weighted(criterion.losses_of_sets(sets, targets))
     return torch.stack(list(losses.values())).sum()
 
 

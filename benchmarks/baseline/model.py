@@ -112,7 +112,7 @@ class PlainRankDetr(nn.Module):
         if not self.training:
             return model(batch)
         targets = model.targets(batch)
-        outputs, _, encoder = model.predict(model.preprocess(batch), targets)
+        outputs, _, encoder = model.run(model.encode(model.preprocess(batch)), targets)
         primary, many = groups
         matcher = model.criterion.matcher
         late = (

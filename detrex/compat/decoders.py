@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from detrex.modeling.heads import Decoded
+from detrex.modeling.predictions import Outputs
 from detrex.modeling.queries import Queries, isolation_mask
 from detrex.modeling.transformer import DenseMemory
 from detrex.utils import inverse_sigmoid
 
 
-def decode_anchors(detector: nn.Module, queries: Queries, memory: DenseMemory) -> Decoded:
-    """What DAB-DETR predicts with a decoder of upstream's arguments, sequence first.
+def decode_anchors(detector: nn.Module, queries: Queries, memory: DenseMemory) -> Outputs:
+    """DAB-DETR's outputs with a decoder of upstream's arguments, sequence first.
 
-    It returns contents (L, B, N, C) and the boxes (L, B, N, 4) that each layer started from; the
-    number of layers may differ between training and inference (SQR).
+    That decoder returns contents (L, B, N, C) and the boxes (L, B, N, 4) that each layer started
+    from; the number of layers may differ between training and inference (SQR).
     """
 
     def first(x: Tensor) -> Tensor:
@@ -32,5 +32,5 @@ def decode_anchors(detector: nn.Module, queries: Queries, memory: DenseMemory) -
         anchor_box_embed=first(queries.boxes).logit(),
         attn_masks=None if mask is None else [mask, None],
     )
-    places = inverse_sigmoid(boxes) + detector.bbox_embed(states)
-    return Decoded(detector.class_embed(states), places.sigmoid())
+    boxes = inverse_sigmoid(boxes) + detector.bbox_embed(states)
+    return Outputs(detector.class_embed(states), boxes.sigmoid())

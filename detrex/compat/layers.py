@@ -82,5 +82,5 @@ class PositionEmbeddingLearned(nn.Module):
         columns = self.col_embed(torch.arange(width, device=mask.device))
         rows = self.row_embed(torch.arange(height, device=mask.device))
         shape = (batch, height, width, self.num_pos_feats)
-        places = [columns.expand(shape), rows[:, None].expand(shape)]
-        return torch.cat(places, -1).permute(0, 3, 1, 2)
+        embedded = [columns.expand(shape), rows[:, None].expand(shape)]
+        return torch.cat(embedded, -1).permute(0, 3, 1, 2)

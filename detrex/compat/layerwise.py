@@ -1,6 +1,6 @@
 """A detector's losses as upstream computes them, from dicts of outputs and one layer after another.
 
-Slower than ``criterion.supervise``: for parts with methods of upstream's of their own.
+Slower than ``criterion.losses_of_sets``: for parts with methods of upstream's of their own.
 
 Legend: B images, L layers, N queries, K classes; boxes are cxcywh in [0, 1].
 """
@@ -14,9 +14,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from detrex.compat.outputs import count_objects, indices_of_layer
 from detrex.modeling.criterion import Predictions, SetCriterion
 from detrex.modeling.criterion.criterion import nearest_factor
-from detrex.modeling.criterion.layer_losses import count_objects, indices_of_layer
 from detrex.modeling.matcher import Matches
 from detrex.modeling.matcher.matcher import Targets
 from detrex.modeling.queries import QueryGroup
@@ -46,11 +46,12 @@ def losses_layer_by_layer(
             continue
         matches = _known(criterion, s, targets)
         if matches is None:
-            found = _weighted(criterion, _matched(detector, s, targets))
+            values = _matched(detector, s, targets)
         else:
-            found = _weighted(criterion, _of_pairs(criterion, s, matches, targets))
+            values = _of_pairs(criterion, s, matches, targets)
         end, weight = s.group.name, s.group.weight
-        losses.update({n.removesuffix(end) + end: v * weight for n, v in found.items()})
+        values = _weighted(criterion, values)
+        losses.update({n.removesuffix(end) + end: v * weight for n, v in values.items()})
     return losses
 
 

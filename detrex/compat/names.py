@@ -1,4 +1,4 @@
-"""Upstream's names: where each lives here, and what stands in for those that are not offered.
+"""Upstream's names and older ones of ours: where each lives, and what is not offered.
 
 The three tables are the one list of what this toolbox arranges in another way; the finder below
 makes Python follow them. It is installed by ``detrex/__init__.py``, and imports nothing of ours.
@@ -30,6 +30,7 @@ NAMES: dict[str, dict[str, str]] = {
         "detrex.compat.layers": "ConvNorm ConvNormAct LayerNorm PositionEmbeddingLearned",
         "detrex.compat.sampling": "multi_scale_deformable_attn_pytorch",
         "detrex.compat.transformer_layer": "BaseTransformerLayer",
+        "projects.anchor_detr.modeling.row_column_attention": "Axis FeatureMap RowColumnAttention",
         "torchvision.ops": "masks_to_boxes",
     },
     "detrex.layers.box_ops": {"torchvision.ops": "masks_to_boxes"},
@@ -38,17 +39,22 @@ NAMES: dict[str, dict[str, str]] = {
         "detectron2.modeling.backbone.resnet": CONVOLUTIONS,
         "detrex.compat.losses": "dice_loss sigmoid_focal_loss",
         "detrex.modeling.backbone": "BasicStem ResNet TimmBackbone make_stage",
+        "detrex.modeling.criterion": "SetCriterion",
+        "detrex.modeling.matcher": "HungarianMatcher",
+        "detrex.modeling.neck": "ChannelMapper",
     },
     "detrex.modeling.backbone": {
         "detectron2.modeling.backbone": "Backbone",
         "detectron2.modeling.backbone.resnet": CONVOLUTIONS,
         "detrex.compat.backbone": "TorchvisionBackbone get_vit_lr_decay_rate",
+        "projects.rt_detr.modeling.resnet_vd": "DeepStem make_vd_stages",
     },
     "detrex.modeling.backbone.resnet": {
         "detectron2.modeling.backbone.resnet": "DeformBottleneckBlock ResNetBlockBase",
     },
     "detrex.modeling.criterion": {"detrex.compat.focal_loss": "sigmoid_focal_loss"},
     "detrex.modeling.criterion.criterion": {"detrex.compat.focal_loss": "sigmoid_focal_loss"},
+    "detrex.modeling.detector": {"detrex.compat.repeated": "check_repeated"},
     "detrex.modeling.ema": {
         "detrex.compat.ema": "EMAHook EMAState EMAUpdater apply_model_ema"
         " apply_model_ema_and_restore get_model_ema_state may_build_model_ema"
@@ -58,6 +64,7 @@ NAMES: dict[str, dict[str, str]] = {
     "detrex.modeling.matcher": {
         "detrex.compat.costs": "CrossEntropyCost FocalLossCost GIoUCost L1Cost",
     },
+    "detrex.modeling.neck": {"projects.rt_detr.modeling.hybrid_encoder": "HybridEncoder"},
     "detrex.utils": {
         "detectron2.utils.comm": "get_rank",
         "detrex.utils.events": "WandbWriter",
@@ -67,7 +74,7 @@ NAMES: dict[str, dict[str, str]] = {
     "detrex.utils.misc": {"torch.nn.functional": "interpolate"},
 }
 
-# upstream's module: the module that stands in for it
+# upstream's module, or one that has moved: the module that stands in for it
 MODULES = {
     "detrex.checkpoint.c2_model_loading": "detectron2.checkpoint.c2_model_loading",
     "detrex.checkpoint.detection_checkpoint": "detectron2.checkpoint.detection_checkpoint",
@@ -76,15 +83,18 @@ MODULES = {
     "detrex.layers.conv": "detrex.compat.layers",
     "detrex.layers.layer_norm": "detrex.compat.layers",
     "detrex.layers.multi_scale_deform_attn": "detrex.compat.sampling",
+    "detrex.layers.row_column_attention": "projects.anchor_detr.modeling.row_column_attention",
     "detrex.layers.shape_spec": "detectron2.layers.shape_spec",
     "detrex.modeling.backbone.backbone": "detectron2.modeling.backbone.backbone",
     "detrex.modeling.backbone.eva": "detrex.compat.backbone",
+    "detrex.modeling.backbone.resnet_vd": "projects.rt_detr.modeling.resnet_vd",
     "detrex.modeling.backbone.timm_backbone": "detrex.modeling.backbone.timm",
     "detrex.modeling.backbone.torchvision_backbone": "detrex.compat.backbone",
     "detrex.modeling.losses.cross_entropy_loss": "detrex.compat.losses",
     "detrex.modeling.losses.focal_loss": "detrex.compat.losses",
     "detrex.modeling.losses.utils": "detrex.compat.losses",
     "detrex.modeling.matcher.match_cost": "detrex.compat.costs",
+    "detrex.modeling.neck.hybrid_encoder": "projects.rt_detr.modeling.hybrid_encoder",
 }
 
 # modules that upstream has too: those of NAMES, the faces for MODULES, and these
@@ -103,7 +113,6 @@ SHARED = {
     "detrex.layers.transformer",
     "detrex.modeling.backbone.torchvision_resnet",
     "detrex.modeling.matcher.matcher",
-    "detrex.modeling.neck",
     "detrex.modeling.neck.channel_mapper",
     "detrex.utils.events",
 }

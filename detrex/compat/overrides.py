@@ -9,7 +9,9 @@ tuples that do not exist here; it is an error when the detector is built.
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import FunctionType
 
 from torch import nn
@@ -56,11 +58,13 @@ REFUSED = {
     },
 }
 
+PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
 _OURS: set[FunctionType] = set()
 
 
 def ours(method: FunctionType) -> FunctionType:
-    """Mark the methods of our classes that have a name of upstream's."""
+    """Mark the methods of our projects that have a name of upstream's; those of this package need
+    no mark."""
     _OURS.add(method)
     return method
 
@@ -70,7 +74,7 @@ def refuses(place: str) -> Callable[[type], type]:
 
     def decorate(cls: type) -> type:
         for name, seam in REFUSED[place].items():
-            setattr(cls, name, ours(_refusal(name, seam)))
+            setattr(cls, name, _refusal(name, seam))
         return cls
 
     return decorate
@@ -91,21 +95,28 @@ def overridden(part: object, names: Iterable[str]) -> list[str]:
 def _is_foreign(part: object, name: str) -> bool:
     method = getattr(part, name, None)
     method = getattr(method, "__func__", method)
-    return method is not None and method not in _OURS and method is not nn.Module.forward
+    if method is None or method in _OURS or method is nn.Module.forward:
+        return False
+    code = getattr(method, "__code__", None)
+    return code is None or not code.co_filename.startswith(PACKAGE)
 
 
 def followed(detector: nn.Module) -> list[str]:
     """Methods for whose sake the detector's losses follow upstream's flow; empty: none.
 
-    A criterion with ``supervise`` of its own knows our flow, and calls the others itself.
+    A criterion with ``losses_of_sets`` of its own knows our flow, and calls the others itself.
+
+    Raises:
+        InputError: see :func:`refuse_unused`.
     """
+    refuse_unused(detector)
     criterion = detector.criterion
-    own = overridden(detector, ("_set_aux_loss",))
-    if hasattr(criterion, "supervise") and _is_foreign(criterion, "supervise"):
-        return own
+    methods = overridden(detector, ("_set_aux_loss",))
+    if hasattr(criterion, "losses_of_sets") and _is_foreign(criterion, "losses_of_sets"):
+        return methods
     matcher = getattr(criterion, "matcher", None)
-    own += overridden(criterion, CALLED["criterion"])
-    return own + overridden(matcher, CALLED["matcher"])
+    methods += overridden(criterion, CALLED["criterion"])
+    return methods + overridden(matcher, CALLED["matcher"])
 
 
 def refuse(detector: nn.Module, runs: bool = False) -> None:
@@ -125,6 +136,12 @@ def refuse(detector: nn.Module, runs: bool = False) -> None:
                     f"{place}: {type(part).__name__}.{name}() would not be called: {seam};"
                     " or give the model a forward() of its own"
                 )
+
+
+def refuse_unused(detector: nn.Module) -> None:
+    """Check the parts of a detector whose own ``forward`` calls ours, as :func:`refuse` does."""
+    if overridden(detector, ("forward",)):
+        refuse(detector, runs=True)
 
 
 def _at(detector: nn.Module, place: str) -> nn.Module | None:

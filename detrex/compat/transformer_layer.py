@@ -71,11 +71,15 @@ class BaseTransformerLayer(nn.Module):
     ) -> Tensor:
         """query (B, N, C); attn_masks: one per attention, or one for all; ``kwargs`` go to each."""
         attentions, masks = iter(self.attentions), iter(self._masks(attn_masks))
-        own = dict(query_pos=query_pos, key_pos=query_pos, key_padding_mask=query_key_padding_mask)
+        self_inputs = dict(
+            query_pos=query_pos, key_pos=query_pos, key_padding_mask=query_key_padding_mask
+        )
         cross = dict(query_pos=query_pos, key_pos=key_pos, key_padding_mask=key_padding_mask)
 
         def self_attn(x: Tensor, residual: Tensor | None) -> Tensor:
-            return next(attentions)(x, x, x, residual, attn_mask=next(masks), **own, **kwargs)
+            return next(attentions)(
+                x, x, x, residual, attn_mask=next(masks), **self_inputs, **kwargs
+            )
 
         def cross_attn(x: Tensor, residual: Tensor | None) -> Tensor:
             inputs = {"attn_mask": next(masks), **cross, **kwargs}

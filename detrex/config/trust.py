@@ -53,7 +53,7 @@ _FUNCTIONS = {
     "detrex.engine.optim.param_groups",
     "detrex.engine.param_groups",  # as configs of runs name it
     "detrex.modeling.backbone.resnet.make_stage",
-    "detrex.modeling.backbone.resnet_vd.make_vd_stages",
+    "projects.rt_detr.modeling.resnet_vd.make_vd_stages",
 }
 _NAME = re.compile(r"\w+(\.\w+)+")
 _REFERENCE = re.compile(r"\$\{[\w.]+\}")  # to a key: no resolver, which may read the environment

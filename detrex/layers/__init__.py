@@ -14,23 +14,19 @@ from .denoising import GenerateDNQueries
 from .mlp import FFN, MLP
 from .ms_deform_attn import MultiScaleDeformableAttention, multi_scale_deformable_attention
 from .position_embedding import PositionEmbeddingSine, get_sine_pos_embed
-from .row_column_attention import Axis, FeatureMap, RowColumnAttention
 from .transformer import DecoderLayer, EncoderLayer, TransformerLayerSequence
 
 __all__ = [
     "FFN",
     "GenerateDNQueries",
     "MLP",
-    "Axis",
     "ConditionalCrossAttention",
     "ConditionalSelfAttention",
     "DecoderLayer",
     "EncoderLayer",
-    "FeatureMap",
     "MultiScaleDeformableAttention",
     "MultiheadAttention",
     "PositionEmbeddingSine",
-    "RowColumnAttention",
     "TransformerLayerSequence",
     "box_area",
     "box_cxcywh_to_xyxy",

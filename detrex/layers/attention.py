@@ -5,8 +5,6 @@ Legend: B images, N queries, M keys, C channels. Masks are bool, True = must not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -17,20 +15,15 @@ from detrex.utils.arguments import keep_arguments
 
 
 class Rows(NamedTuple):
-    """Consecutive queries of a self-attention: ``blocks`` equal blocks that see only themselves.
+    """``size`` consecutive queries of a self-attention: equal ``blocks``, each sees only itself.
 
-    With a ``mask`` (size, N) they are one block that sees whatever the mask leaves of all queries.
-    A tuple of these stands for the (N, N) mask, whose blind parts are then never computed.
+    With a ``mask`` (size, N), True = must not attend, they are one block that sees other queries,
+    too. A tuple of these stands for an (N, N) mask; the products that it hides are not computed.
     """
 
     size: int
     blocks: int = 1
     mask: Tensor | None = None
-
-
-def with_position(x: Tensor, position: Tensor | None) -> Tensor:
-    """Tokens plus the embedding of their places, if there is one."""
-    return x if position is None else x + position
 
 
 def masked_attention(
@@ -45,31 +38,58 @@ def masked_attention(
 ) -> Tensor:
     """softmax(Q K^T / sqrt(d)) V per head: (B, N, C), (B, M, C), (B, M, D) to (B, N, D).
 
-    attn_mask (N, M), bool or of floats that are added to the weights, or rows, which take no
-    padding mask; key_padding_mask (B, M). ``fused=False`` stores the (N, M) weights, for digits:
+    attn_mask (N, M), bool or of floats that are added to the weights, or :class:`Rows`, which take
+    no padding mask; key_padding_mask (B, M). ``fused=False`` stores the (N, M) weights, for digits:
     where these are nearly uniform, as in a first layer, the gradients cancel, and a fused kernel
     leaves more rounding behind.
     """
     if isinstance(attn_mask, tuple):
-        options = dict(num_heads=num_heads, dropout=dropout, fused=fused)
-        return _row_by_row(partial(masked_attention, **options), attn_mask, query, key, value)
-    query, key, value = (
-        x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (query, key, value)
-    )
-    mask = _both(attn_mask, key_padding_mask)
-    is_added = mask is not None and mask.is_floating_point()
-    if fused:
-        allowed = mask if mask is None or is_added else ~mask
-        out = F.scaled_dot_product_attention(query, key, value, allowed, dropout)
+        products = split_rows(attn_mask, query, key, value)
     else:
-        weights = query * query.shape[-1] ** -0.5 @ key.transpose(-1, -2)
-        if mask is not None:
-            weights = weights + mask if is_added else weights.masked_fill(mask, -torch.inf)
-        out = F.dropout(weights.softmax(-1), dropout) @ value
-    return out.transpose(1, 2).flatten(2)
+        products = [(query, key, value, join_masks(attn_mask, key_padding_mask), 1)]
+    outputs = []
+    for *inputs, mask, blocks in products:
+        q, k, v = (x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in inputs)
+        if fused:
+            allowed = mask if mask is None or mask.is_floating_point() else ~mask
+            out = F.scaled_dot_product_attention(q, k, v, allowed, dropout)
+        else:
+            out = stepwise_attention(q, k, v, mask, dropout)
+        out = out.transpose(1, 2).flatten(2)
+        outputs.append(out if blocks == 1 else out.unflatten(0, (-1, blocks)).flatten(1, 2))
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, 1)
 
 
-def _both(attn_mask: Tensor | None, key_padding_mask: Tensor | None) -> Tensor | None:
+def split_rows(
+    rows: tuple[Rows, ...], query: Tensor, key: Tensor, value: Tensor
+) -> list[tuple[Tensor, Tensor, Tensor, Tensor | None, int]]:
+    """Of each of the rows: queries, keys, values, mask and the number of blocks, which are put
+    along the batch."""
+    products, sizes = [], [row.size for row in rows]
+    for row, *inputs in zip(rows, *(x.split(sizes, 1) for x in (query, key, value)), strict=True):
+        if row.mask is not None:
+            products.append((inputs[0], key, value, row.mask, 1))
+        elif row.blocks == 1:
+            products.append((*inputs, None, 1))
+        else:
+            blocks = (x.unflatten(1, (row.blocks, -1)).flatten(0, 1) for x in inputs)
+            products.append((*blocks, None, row.blocks))
+    return products
+
+
+def stepwise_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float
+) -> Tensor:
+    """``scaled_dot_product_attention`` with stored weights; a bool mask is True = not attended."""
+    weights = query * query.shape[-1] ** -0.5 @ key.transpose(-1, -2)
+    if mask is not None and mask.is_floating_point():
+        weights = weights + mask
+    elif mask is not None:
+        weights = weights.masked_fill(mask, -torch.inf)
+    return F.dropout(weights.softmax(-1), dropout) @ value
+
+
+def join_masks(attn_mask: Tensor | None, key_padding_mask: Tensor | None) -> Tensor | None:
     """One mask (..., N, M) of both, of floats if the first is."""
     if key_padding_mask is None:
         return attn_mask
@@ -81,96 +101,52 @@ def _both(attn_mask: Tensor | None, key_padding_mask: Tensor | None) -> Tensor |
     return padding | attn_mask
 
 
-def _row_by_row(
-    attend: Callable, rows: Sequence[Rows], query: Tensor, key: Tensor, value: Tensor
-) -> Tensor:
-    """``attend(query, key, value, attn_mask=...)`` for each of the rows; blocks are a batch."""
-    parts = []
-    sizes = [part.size for part in rows]
-    for part, *own in zip(rows, *(x.split(sizes, 1) for x in (query, key, value)), strict=True):
-        if part.mask is not None:
-            parts.append(attend(own[0], key, value, attn_mask=part.mask))
-            continue
-        blocks = (x.unflatten(1, (part.blocks, -1)).flatten(0, 1) for x in own)
-        parts.append(attend(*blocks).unflatten(0, (-1, part.blocks)).flatten(1, 2))
-    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+def keys_of(
+    query: Tensor,
+    key: Tensor | None,
+    value: Tensor | None,
+    query_pos: Tensor | None,
+    key_pos: Tensor | None,
+    attn_mask: Tensor | tuple[Rows, ...] | None,
+    key_padding_mask: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Keys, values and positions of the keys: by default those of the queries.
+
+    Raises:
+        ValueError: ``attn_mask`` is :class:`Rows`, for anything but self-attention without padding.
+    """
+    key = query if key is None else key
+    value = key if value is None else value
+    # As upstream: also a memory that happens to be as long as the queries gets their positions.
+    if key_pos is None and query_pos is not None and query_pos.shape == key.shape:
+        key_pos = query_pos
+    if isinstance(attn_mask, tuple):
+        if key is not query or key_pos is not query_pos or key_padding_mask is not None:
+            raise ValueError(
+                "attn_mask as Rows is for self-attention without padding: leave key, key_pos "
+                "and key_padding_mask out, or give an (N, M) mask"
+            )
+    return key, value, key_pos
 
 
-def self_attention(
-    own: nn.MultiheadAttention, places: Tensor, value: Tensor, rows: tuple[Rows, ...], fused: bool
-) -> Tensor:
-    """PyTorch's attention among the places, which are queries and keys: one product for both.
+def project(
+    attention: nn.MultiheadAttention, query: Tensor, value: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Projected queries, keys and values (B, N, C) of PyTorch's self-attention, one product for the
+    first two; query (B, N, C) carries its positions.
 
     Raises:
         ValueError: the attention has no bias, or its own widths of keys and values.
     """
-    if own.in_proj_weight is None or own.in_proj_bias is None:
+    if attention.in_proj_weight is None or attention.in_proj_bias is None:
         raise ValueError("attn_mask as Rows needs bias=True and neither kdim nor vdim")
-    sizes = [2 * own.embed_dim, own.embed_dim]
-    weights, biases = own.in_proj_weight.split(sizes), own.in_proj_bias.split(sizes)
-    both, seen = (F.linear(*x) for x in zip((places, value), weights, biases, strict=True))
-    inputs = [x if own.batch_first else x.transpose(0, 1) for x in (*both.chunk(2, -1), seen)]
-    dropout = own.dropout if own.training else 0.0
-    shape = dict(num_heads=own.num_heads, dropout=dropout, fused=fused)
-    out = own.out_proj(masked_attention(*inputs, attn_mask=rows, **shape))
-    return out if own.batch_first else out.transpose(0, 1)
+    sizes = [2 * attention.embed_dim, attention.embed_dim]
+    weights, biases = attention.in_proj_weight.split(sizes), attention.in_proj_bias.split(sizes)
+    query_key, value = (F.linear(*x) for x in zip((query, value), weights, biases, strict=True))
+    return *query_key.chunk(2, -1), value
 
 
-class Attended(NamedTuple):
-    """Contents (B, N, C) or (N, B, C) of queries, keys and values, and the places of the first two,
-    of the same shape."""
-
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    query_pos: Tensor | None
-    key_pos: Tensor | None
-
-
-class ResidualAttention(nn.Module):
-    """Upstream's arguments of an attention, and the residual: (B, N, C), or (N, B, C).
-
-    A subclass computes what is added in :meth:`attend`.
-    """
-
-    def forward(
-        self,
-        query: Tensor,
-        key: Tensor | None = None,
-        value: Tensor | None = None,
-        identity: Tensor | None = None,
-        query_pos: Tensor | None = None,
-        key_pos: Tensor | None = None,
-        attn_mask: Tensor | tuple[Rows, ...] | None = None,
-        key_padding_mask: Tensor | None = None,
-        **kwargs,
-    ) -> Tensor:
-        """``identity`` (default: the query) plus what the queries find among the keys.
-
-        Raises:
-            ValueError: rows for anything but self-attention without padding.
-        """
-        key = query if key is None else key
-        value = key if value is None else value
-        # As upstream: also a memory that happens to be as long as the queries gets their places.
-        if key_pos is None and query_pos is not None and query_pos.shape == key.shape:
-            key_pos = query_pos
-        if isinstance(attn_mask, tuple):
-            if key is not query or key_pos is not query_pos or key_padding_mask is not None:
-                raise ValueError(
-                    "attn_mask as Rows is for self-attention without padding: leave key, key_pos "
-                    "and key_padding_mask out, or give an (N, M) mask"
-                )
-        masks = dict(attn_mask=attn_mask, key_padding_mask=key_padding_mask)
-        out = self.attend(Attended(query, key, value, query_pos, key_pos), **masks)
-        return (query if identity is None else identity) + out
-
-    def attend(self, inputs: Attended, **masks: Tensor | tuple[Rows, ...] | None) -> Tensor:
-        """What :meth:`forward` adds to the residual; ``masks`` are its last two arguments."""
-        raise NotImplementedError
-
-
-class MultiheadAttention(ResidualAttention):
+class MultiheadAttention(nn.Module):
     """``torch.nn.MultiheadAttention`` with positions and residual: (B, N, C) or (N, B, C).
 
     ``attn_mask`` (N, M) and ``key_padding_mask`` (B, M) are bool, True = must not attend; in
@@ -198,13 +174,37 @@ class MultiheadAttention(ResidualAttention):
         )
         self.proj_drop = nn.Dropout(proj_drop)
 
-    def attend(self, inputs: Attended, **masks: Tensor | tuple[Rows, ...] | None) -> Tensor:
-        query, key, value, query_pos, key_pos = inputs
-        places = with_position(query, query_pos)
-        if isinstance(masks["attn_mask"], tuple):
-            return self.proj_drop(
-                self_attention(self.attn, places, value, masks["attn_mask"], self.fused)
-            )
-        weights = dict(need_weights=not self.fused, average_attn_weights=False)
-        out, _ = self.attn(places, with_position(key, key_pos), value, **masks, **weights)
-        return self.proj_drop(out)
+    def forward(  # frozen: upstream's signature
+        self,
+        query: Tensor,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        identity: Tensor | None = None,
+        query_pos: Tensor | None = None,
+        key_pos: Tensor | None = None,
+        attn_mask: Tensor | tuple[Rows, ...] | None = None,
+        key_padding_mask: Tensor | None = None,
+        **kwargs,
+    ) -> Tensor:
+        """``identity`` (default: the query) plus the attention's output.
+
+        Raises:
+            ValueError: rows for anything but self-attention without padding.
+        """
+        masks = dict(attn_mask=attn_mask, key_padding_mask=key_padding_mask)
+        key, value, key_pos = keys_of(query, key, value, query_pos, key_pos, **masks)
+        placed = query if query_pos is None else query + query_pos
+        if isinstance(attn_mask, tuple):
+            dropout = self.attn.dropout if self.training else 0.0
+            inputs = project(self.attn, self.swap(placed), self.swap(value))
+            options = (self.num_heads, attn_mask, None, dropout, self.fused)
+            out = self.swap(self.attn.out_proj(masked_attention(*inputs, *options)))
+        else:
+            key = key if key_pos is None else key + key_pos
+            weights = dict(need_weights=not self.fused, average_attn_weights=False)
+            out, _ = self.attn(placed, key, value, **masks, **weights)
+        return (query if identity is None else identity) + self.proj_drop(out)
+
+    def swap(self, x: Tensor) -> Tensor:
+        """From the layout of the inputs to (B, N, C), and back."""
+        return x if self.batch_first else x.transpose(0, 1)

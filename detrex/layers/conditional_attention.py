@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from detrex.utils.arguments import keep_arguments
 
-from .attention import Attended, ResidualAttention, Rows, masked_attention
+from .attention import Rows, keys_of, masked_attention
 
 
 class _ConditionalAttention(nn.Module):
-    """The projections; tensors are (B, N, C), or (N, B, C) unless ``batch_first``, as upstream."""
+    """The projections. Tensors are (N, B, C), or (B, N, C) with ``batch_first``."""
 
     queries = ("query_content_proj", "query_pos_proj")
 
@@ -43,7 +43,7 @@ class _ConditionalAttention(nn.Module):
         return x.transpose(0, 1) if self.batch_first else x
 
     def mix(self, query: Tensor, key: Tensor, value: Tensor, **masks) -> Tensor:
-        """Attention between projected tensors (N, B, C), projected once more."""
+        """Attention output (N, B, C) of projected queries, keys and values (N, B, C)."""
         inputs = (x.transpose(0, 1) for x in (query, key, value))
         options = dict(
             num_heads=self.num_heads,
@@ -54,16 +54,36 @@ class _ConditionalAttention(nn.Module):
         return self.proj_drop(self.out_proj(out.transpose(0, 1)))
 
 
-class ConditionalSelfAttention(ResidualAttention, _ConditionalAttention):
+class ConditionalSelfAttention(_ConditionalAttention):
     """Self-attention in which content and place are projected apart, then added."""
 
-    def attend(self, inputs: Attended, **masks: Tensor | tuple[Rows, ...] | None) -> Tensor:
-        # Sequence first, as upstream: the gradients of the place projections nearly cancel in the
-        # first layer, and the order in which they are summed decides what is left.
-        content, key, value, place, key_place = (self.swap(x).contiguous() for x in inputs)
-        wanted = self.query_content_proj(content) + self.query_pos_proj(place)
-        offered = self.key_content_proj(key) + self.key_pos_proj(key_place)
-        return self.swap(self.mix(wanted, offered, self.value_proj(value), **masks))
+    def forward(  # frozen: upstream's signature
+        self,
+        query: Tensor,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        identity: Tensor | None = None,
+        query_pos: Tensor | None = None,
+        key_pos: Tensor | None = None,
+        attn_mask: Tensor | tuple[Rows, ...] | None = None,
+        key_padding_mask: Tensor | None = None,
+        **kwargs,
+    ) -> Tensor:
+        """``identity`` (default: the query) plus the attention's output.
+
+        Raises:
+            ValueError: rows for anything but self-attention without padding.
+        """
+        masks = dict(attn_mask=attn_mask, key_padding_mask=key_padding_mask)
+        key, value, key_pos = keys_of(query, key, value, query_pos, key_pos, **masks)
+        inputs = (query, key, value, query_pos, key_pos)
+        # Sequence first, as upstream: the gradients of the position projections nearly cancel in
+        # the first layer, and the order in which they are summed decides what is left.
+        content, key, value, query_pos, key_pos = (self.swap(x).contiguous() for x in inputs)
+        queries = self.query_content_proj(content) + self.query_pos_proj(query_pos)
+        keys = self.key_content_proj(key) + self.key_pos_proj(key_pos)
+        out = self.swap(self.mix(queries, keys, self.value_proj(value), **masks))
+        return (query if identity is None else identity) + out
 
 
 class ConditionalCrossAttention(_ConditionalAttention):
@@ -93,14 +113,14 @@ class ConditionalCrossAttention(_ConditionalAttention):
         place, key_place = self.query_pos_sine_proj(query_sine_embed), self.key_pos_proj(key_pos)
         if is_first_layer:
             content, key_content = content + self.query_pos_proj(query_pos), key_content + key_place
-        wanted = self._side_by_side(content, place)
-        offered = self._side_by_side(key_content, key_place)
-        seen = self.value_proj(key if value is None else value)
+        queries = self._side_by_side(content, place)
+        keys = self._side_by_side(key_content, key_place)
+        values = self.value_proj(key if value is None else value)
         masks = dict(attn_mask=attn_mask, key_padding_mask=key_padding_mask)
-        out = self.mix(*map(self.swap, (wanted, offered, seen)), **masks)
+        out = self.mix(*map(self.swap, (queries, keys, values)), **masks)
         return (query if identity is None else identity) + self.swap(out)
 
     def _side_by_side(self, content: Tensor, place: Tensor) -> Tensor:
-        """Two (..., C) to one (..., 2C) in which every head finds both of its parts."""
+        """Two (..., C) to one (..., 2C) in which every head has its share of both."""
         heads = (x.unflatten(-1, (self.num_heads, -1)) for x in (content, place))
         return torch.cat(tuple(heads), -1).flatten(-2)

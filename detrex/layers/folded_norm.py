@@ -37,8 +37,8 @@ class FoldedConv2d(Conv2d):
         if not _at_inference() or not (x.is_cpu and x.dtype is weight.dtype is torch.float32):
             return self._conv_forward(x, weight, bias)
         # On one thread PyTorch chooses a 1x1 convolution that takes two to four times as long.
-        places = (self.padding, self.stride, self.dilation)
-        return torch.mkldnn_convolution(x, weight, bias, *places, self.groups)
+        geometry = (self.padding, self.stride, self.dilation, self.groups)
+        return torch.mkldnn_convolution(x, weight, bias, *geometry)
 
 
 def _at_inference() -> bool:

@@ -18,7 +18,8 @@ def _sines(x: Tensor, num_feats: int, temperature: float) -> Tensor:
 
 
 class PositionEmbeddingSine(nn.Module):
-    """Embeds each pixel's place: mask (B, H, W), True = padding, to (B, 2 * num_pos_feats, H, W).
+    """Embeds the position of each pixel: mask (B, H, W), True = padding, to
+    (B, 2 * num_pos_feats, H, W).
 
     With ``normalize`` the coordinates of the unpadded part run from 0 to ``scale``; ``offset`` is
     added to the 1-based pixel index first (-0.5 = pixel centres).

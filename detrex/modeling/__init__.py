@@ -1,7 +1,5 @@
-"""Parts of detection transformers, shared by all methods."""
+"""Parts of detection transformers, shared by all methods.
 
-from .criterion import SetCriterion
-from .matcher import HungarianMatcher
-from .neck import ChannelMapper
-
-__all__ = ["ChannelMapper", "HungarianMatcher", "SetCriterion"]
+``SetCriterion``, ``HungarianMatcher`` and ``ChannelMapper`` can be imported from here; they are
+looked up when asked for (``detrex/compat/names.py``).
+"""

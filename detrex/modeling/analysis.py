@@ -49,17 +49,17 @@ def parameters(model: nn.Module) -> tuple[int, int]:
 def parameters_by_part(model: nn.Module) -> dict[str, tuple[int, int]]:
     """Part -> (all parameters, those that are trained); heads count as the rest, and once."""
     counts: dict[str, Counter] = {part: Counter() for part in (*PARTS, REST)}
-    own = dict(model.named_parameters(remove_duplicate=False))
-    seen = {id(own[name]) for name in own if _part(name) == REST}
-    for name, parameter in own.items():
+    named = dict(model.named_parameters(remove_duplicate=False))
+    heads = {id(p) for name, p in named.items() if _part(name) == REST}
+    for name, parameter in named.items():
         part = _part(name)
-        if part == REST or id(parameter) not in seen:
+        if part == REST or id(parameter) not in heads:
             counts[part].update({id(parameter): parameter.numel()})
-    trained = {id(p) for p in own.values() if p.requires_grad}
-    sizes = {id(p): p.numel() for p in own.values()}
+    trained = {id(p) for p in named.values() if p.requires_grad}
+    sizes = {id(p): p.numel() for p in named.values()}
     return {
-        part: (sum(sizes[i] for i in found), sum(sizes[i] for i in found if i in trained))
-        for part, found in counts.items()
+        part: (sum(sizes[i] for i in ids), sum(sizes[i] for i in ids if i in trained))
+        for part, ids in counts.items()
     }
 
 
@@ -79,9 +79,9 @@ def flops_by_part(model: nn.Module, batch: list[dict]) -> dict[str, float]:
         analysis = FlopCountAnalysis(model, batch)
         analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_flops)
         modules = analysis.by_module()
-    found = {part: float(sum(modules[f"model.{name}"] for name in _names(part))) for part in PARTS}
+    counts = {part: float(sum(modules[f"model.{name}"] for name in _names(part))) for part in PARTS}
     total = float(modules[""])
-    return {**found, REST: total - sum(found.values()), "total": total}
+    return {**counts, REST: total - sum(counts.values()), "total": total}
 
 
 def activation_bytes(model: nn.Module, batch: list[dict]) -> int:
@@ -90,17 +90,17 @@ def activation_bytes(model: nn.Module, batch: list[dict]) -> int:
     Every storage counts once; parameters and buffers, which are there anyway, do not count.
     """
     resident = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
-    kept: dict[int, Tensor] = {}
+    saved: dict[int, Tensor] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         place = tensor.untyped_storage().data_ptr()
         if place not in resident:
-            kept[place] = tensor  # held, so that the place is not given to another tensor
+            saved[place] = tensor  # held, so that no other tensor gets its memory
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         model.train()(batch)
-    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    return sum(tensor.untyped_storage().nbytes() for tensor in saved.values())
 
 
 def _names(part: str) -> tuple[str, str]:
@@ -108,8 +108,8 @@ def _names(part: str) -> tuple[str, str]:
 
 
 def _part(name: str) -> str:
-    starts = {part: tuple(f"{own}." for own in _names(part)) for part in PARTS}
-    return next((part for part, own in starts.items() if name.startswith(own)), REST)
+    starts = {part: tuple(f"{prefix}." for prefix in _names(part)) for part in PARTS}
+    return next((part for part, prefixes in starts.items() if name.startswith(prefixes)), REST)
 
 
 def _attention_flops(inputs: Sequence, outputs: Sequence) -> float:

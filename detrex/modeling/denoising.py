@@ -12,14 +12,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from detrex.compat.overrides import ours
 from detrex.layers import GenerateDNQueries, box_cxcywh_to_xyxy, box_xyxy_to_cxcywh
 from detrex.layers.denoising import apply_label_noise, copy_places, pad_copies
 from detrex.modeling.matcher import Matches
 from detrex.modeling.matcher.matcher import Targets
 from detrex.modeling.queries import Queries, QueryGroup
-
-ours(GenerateDNQueries.forward)
 
 
 def contrastive_denoising(

@@ -37,12 +37,12 @@ class ModelEma:
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:
         """Inside, the model has the averaged weights; afterwards its own, bit for bit."""
-        own = {name: tensor.clone() for name, tensor in named_weights(model)}
+        weights = {name: tensor.clone() for name, tensor in named_weights(model)}
         copy_weights(self.averages, model)
         try:
             yield
         finally:
-            copy_weights(own, model)
+            copy_weights(weights, model)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the averages by parameter name."""

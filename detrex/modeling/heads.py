@@ -11,23 +11,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detrex.layers import MLP
-from detrex.utils import inverse_sigmoid
-
-
-class Decoded(NamedTuple):
-    """What all layers predict: logits (L, B, N, K), boxes (L, B, N, 4), IoU logits (L, B, N)."""
-
-    logits: Tensor
-    boxes: Tensor
-    iou_logits: Tensor | None = None
 
 
 class Heads(NamedTuple):
-    """The heads of all layers; ``refine``: a layer's boxes are where the next layer looks."""
+    """The heads of all layers; ``refine``: the next layer looks at the boxes that a layer predicts,
+    else all layers look at the same."""
 
     class_embed: Sequence[nn.Module]
     bbox_embed: Sequence[nn.Module]
@@ -37,23 +28,10 @@ class Heads(NamedTuple):
     def __call__(self, layer: int, content: Tensor) -> tuple[Tensor, ...]:
         """Logits (B, N, K), box offsets in logit space (B, N, 4) and, with an IoU branch, IoU
         logits (B, N) of one layer's output."""
-        found = self.class_embed[layer](content), self.move(layer, content)
+        outputs = self.class_embed[layer](content), self.bbox_embed[layer](content).float()
         if self.iou_embed is None:
-            return found
-        return *found, self.iou_embed[layer](content).squeeze(-1)
-
-    def move(self, layer: int, content: Tensor) -> Tensor:
-        """Box offsets in logit space (B, N, 4)."""
-        return self.bbox_embed[layer](content).float()
-
-
-def box_logits(reference: Tensor) -> Tensor:
-    """Where box offsets start (B, N, 4), in logit space, of a reference (B, N, 2 or 4).
-
-    A reference of two coordinates moves the centre only; the size is the offset itself.
-    """
-    start = inverse_sigmoid(reference)
-    return start if start.shape[-1] == 4 else F.pad(start, (0, 2))
+            return outputs
+        return *outputs, self.iou_embed[layer](content).squeeze(-1)
 
 
 def build_head(embed_dim: int, num_classes: int) -> tuple[nn.Linear, MLP]:

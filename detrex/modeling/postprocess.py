@@ -11,20 +11,19 @@ from typing import NamedTuple
 from detectron2.modeling import detector_postprocess
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 from detrex.layers import box_cxcywh_to_xyxy
 
 
-class Best(NamedTuple):
-    """What is kept of each image: scores in [0, 1] and labels (B, D), boxes (B, D, 4)."""
+class Detections(NamedTuple):
+    """The detections of every image: scores in [0, 1] and labels (B, D), boxes (B, D, 4)."""
 
     scores: Tensor
     labels: Tensor
     boxes: Tensor
 
 
-def best_pairs(logits: Tensor, boxes: Tensor, count: int) -> Best:
+def best_pairs(logits: Tensor, boxes: Tensor, count: int) -> Detections:
     """The ``count`` best (query, class) pairs of each image; one query may appear twice.
 
     logits (B, N, K), boxes (B, N, 4).
@@ -32,31 +31,20 @@ def best_pairs(logits: Tensor, boxes: Tensor, count: int) -> Best:
     pairs = logits.shape[1] * logits.shape[2]
     scores, index = logits.float().sigmoid().flatten(1).topk(min(count, pairs), dim=1)
     query, label = index // logits.shape[-1], index % logits.shape[-1]
-    return Best(scores, label, boxes.gather(1, query[..., None].expand(-1, -1, 4)))
+    return Detections(scores, label, boxes.gather(1, query[..., None].expand(-1, -1, 4)))
 
 
-def best_classes(logits: Tensor, boxes: Tensor) -> Best:
+def best_classes(logits: Tensor, boxes: Tensor) -> Detections:
     """One detection per query, unsorted, for softmax heads whose last class is "no object"."""
-    return Best(*logits.float().softmax(-1)[..., :-1].max(-1), boxes)
+    return Detections(*logits.float().softmax(-1)[..., :-1].max(-1), boxes)
 
 
-def fuse_iou(logits: Tensor, iou_logits: Tensor, weight: float) -> Tensor:
-    """Logits (B, N, K) of the score p^(1 - weight) * iou^weight; iou_logits (B, N).
-
-    Reconstructed: Align-DETR (table 4) names a "weight factor of the IoU score" of 0.3 but no
-    formula; this is the geometric mean that its joint quality also is.
-    """
-    log_score = (1 - weight) * logsigmoid(logits.float())
-    log_score = log_score + weight * logsigmoid(iou_logits.float())[..., None]
-    return log_score - (-log_score.expm1()).clamp(min=1e-38).log()  # finite where the score is 1
-
-
-def as_instances(best: Best, sizes: Sequence[tuple[int, int]]) -> list[Instances]:
+def as_instances(detections: Detections, sizes: Sequence[tuple[int, int]]) -> list[Instances]:
     """Instances with scores, pred_classes and pred_boxes (xyxy in pixels); sizes (height, width)
     of the unpadded network inputs."""
-    results = []
-    corners = box_cxcywh_to_xyxy(best.boxes.float())
-    for size, box, score, cls in zip(sizes, corners, best.scores, best.labels, strict=True):
+    results, (scores, labels, _) = [], detections
+    corners = box_cxcywh_to_xyxy(detections.boxes.float())
+    for size, box, score, cls in zip(sizes, corners, scores, labels, strict=True):
         result = Instances(size)
         result.pred_boxes = Boxes(box * box.new_tensor([size[1], size[0]] * 2))
         result.scores = score

@@ -25,9 +25,10 @@ class QueryGroup:
     size: number of queries.
     blocks: equal blocks of the group that do not see each other.
     sees: names of the other groups it may attend to.
-    copies: each target counts this often (H-DETR's k), with a known assignment on average;
-        0 switches the group off.
-    weight: factor of the group's losses (H-DETR's lambda).
+    copies: how many queries answer for each target: H-DETR's ``k_one2many``, and the normaliser of
+        the losses grows with it. With a known assignment it is their average; 0 switches the group
+        off.
+    weight: factor of the group's losses (H-DETR's ``lambda_one2many``).
     assign: the known assignment of a layer (denoising); None asks the matcher.
     ranked: whether its queries may be re-ordered by score.
     number_last: "loss_class_dn_0" instead of "loss_class_0_one2many" (both as upstream).
@@ -55,18 +56,18 @@ class QueryGroup:
 
     def loss_name(self, kind: str, number: str) -> str:
         """Name of a loss of this group; ``number`` ("" or "_0") says which layer."""
-        parts = (self.name, number) if self.number_last else (number, self.name)
-        return "".join((f"loss_{kind}", *parts))
+        suffixes = (self.name, number) if self.number_last else (number, self.name)
+        return "".join((f"loss_{kind}", *suffixes))
 
     @property
     def one_block(self) -> QueryGroup:
-        """The group's first block as a group of its own."""
+        """The group's first block as a group by itself."""
         return replace(self, size=self.size // self.blocks, blocks=1)
 
 
 @dataclass
 class Queries:
-    """What the decoder works on; all groups are concatenated along N.
+    """The decoder's queries; all groups are concatenated along N.
 
     content (B, N, C); position (B, N, C) or None; boxes (B, N, 2 or 4), where attention looks;
     traced: the same boxes with the gradient of the box head that made them, kept when looking
@@ -140,29 +141,24 @@ def isolation_mask(groups: Sequence[QueryGroup], device: torch.device) -> Tensor
         first += group.blocks
     block = torch.cat(blocks)  # (N,), counted over all groups
     mask = block[:, None] != block
-    places = list(zip(groups, spans(groups), strict=True))
-    for (group, own), (other, seen) in product(places, places):
+    named = list(zip(groups, spans(groups), strict=True))
+    for (group, rows), (other, columns) in product(named, named):
         if other.name in group.sees:
-            mask[own, seen] = False
+            mask[rows, columns] = False
     return mask
 
 
 def attention_rows(groups: Sequence[QueryGroup], device: torch.device) -> tuple[Rows, ...]:
-    """The isolation mask as rows: only a group that sees others needs its own rows of it."""
+    """The isolation mask as rows, one for each group; a group that sees others brings its rows of
+    the mask."""
     mask = isolation_mask(groups, device) if any(group.sees for group in groups) else None
-
-    def rows(group: QueryGroup, own: slice) -> Rows:
-        if mask is None or not group.sees:
-            return Rows(group.size, group.blocks)
-        return Rows(group.size, mask=mask[own])
-
-    places = zip(groups, spans(groups), strict=True)
-    return tuple(rows(group, own) for group, own in places if group.size)
-
-
-def ranked_count(groups: Sequence[QueryGroup]) -> int:
-    """Number of queries that may be re-ordered by score; their groups come first."""
-    return sum(group.size for group in groups if group.ranked)
+    return tuple(
+        Rows(group.size, group.blocks)
+        if mask is None or not group.sees
+        else Rows(group.size, mask=mask[span])
+        for group, span in zip(groups, spans(groups), strict=True)
+        if group.size
+    )
 
 
 def rank_order(logits: Tensor, groups: Sequence[QueryGroup]) -> Tensor:
@@ -174,6 +170,6 @@ def rank_order(logits: Tensor, groups: Sequence[QueryGroup]) -> Tensor:
             ranking = scores[:, span].argsort(dim=1, descending=True, stable=True)
             order.append(ranking + span.start if span.start else ranking)
         else:
-            places = torch.arange(span.start, span.stop, device=scores.device)
-            order.append(places.expand(scores.shape[0], -1))
+            unranked = torch.arange(span.start, span.stop, device=scores.device)
+            order.append(unranked.expand(scores.shape[0], -1))
     return torch.cat(order, 1)

@@ -23,10 +23,10 @@ class SingleScaleDetector(Detector):
     """``in_features[-1]`` of the backbone, projected by ``input_proj``, and one pair of heads.
 
     All layers share the heads. ``groups`` replaces the one group of ``num_queries``; ``queries``
-    are the learned parts that ``make_queries``, which a subclass overrides, needs by name, and
+    are the learned modules that ``make_queries``, which a subclass overrides, needs by name, and
     ``before`` those that the state_dict lists before the transformer. ``iou_branch`` and
-    ``iou_weight``: see :meth:`Detector.finish`. ``device`` has no effect: the model lives
-    where it is moved to.
+    ``iou_weight``: see :class:`~detrex.modeling.iou_branch.IouBranch`. ``device`` has no effect:
+    the model lives where it is moved to.
     """
 
     # As upstream: conditional decoders are trained without a padding mask. At inference every
@@ -60,8 +60,8 @@ class SingleScaleDetector(Detector):
         self.groups = as_groups(groups, num_queries)
         self.in_features = list(in_features)
         self.input_proj = nn.Conv2d(in_channels, embed_dim, kernel_size=1)
-        parts = {**(before or {}), "transformer": transformer, **(queries or {})}
-        for name, module in parts.items():
+        modules = {**(before or {}), "transformer": transformer, **(queries or {})}
+        for name, module in modules.items():
             self.add_module(name, module)
         self.class_embed, self.bbox_embed = build_head(embed_dim, num_classes)
         self.finish(criterion, aux_loss, select_box_nums_for_evaluation, iou_branch, iou_weight)

@@ -192,7 +192,7 @@ def test_sizes_that_do_not_fit_are_refused(argument: int, path: str) -> None:
 def test_which_path_runs_is_logged_once(path: str, caplog) -> None:
     from detrex.layers.ms_deform_attn import function
 
-    function._announce.cache_clear()
+    function._choose_path.cache_clear()
     with caplog.at_level(logging.INFO):
         assert attention_path("cpu", torch.float32) == path
         attention_path("cpu", torch.float32)

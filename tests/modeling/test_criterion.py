@@ -75,7 +75,7 @@ def test_all_layers_at_once_equal_a_plain_loop(kind: str, copies: int) -> None:
     group = QueryGroup("_one2many", size=8, copies=copies)
     crit = criterion(loss_class_type=kind)
     set_, targets = predictions(group=group)
-    losses = crit.supervise([set_], targets)
+    losses = crit.losses_of_sets([set_], targets)
     for layer, number in ((0, "_0"), (1, "")):
         plain = plain_losses(crit, set_.logits[layer], set_.boxes[layer], targets, kind, copies)
         for name, value in plain.items():
@@ -87,7 +87,7 @@ def test_all_layers_at_once_equal_a_plain_loop(kind: str, copies: int) -> None:
 def test_proposals_count_as_class_zero_with_plain_focal_loss() -> None:
     crit = criterion(loss_class_type="giou_focal_loss")
     set_, targets = proposals(agnostic=True)
-    losses = crit.supervise([set_], targets)
+    losses = crit.losses_of_sets([set_], targets)
     zeroed = [{**t, "labels": torch.zeros_like(t["labels"])} for t in targets]
     plain = plain_losses(crit, set_.logits[0], set_.boxes[0], zeroed, "focal_loss")
     for name, value in plain.items():
@@ -97,7 +97,7 @@ def test_proposals_count_as_class_zero_with_plain_focal_loss() -> None:
 @pytest.mark.parametrize("counts", [(0, 2), (0, 0)])
 def test_images_without_objects_keep_the_graph(counts: tuple[int, int]) -> None:
     set_, targets = predictions(counts=counts)
-    losses = criterion().supervise([set_], targets)
+    losses = criterion().losses_of_sets([set_], targets)
     sum(losses.values()).backward()
     assert all(loss.isfinite() for loss in losses.values())
     assert set_.logits.grad.abs().sum() > 0
@@ -109,7 +109,7 @@ def test_huge_logits_stay_finite(kind: str) -> None:
     set_, targets = predictions()
     with torch.no_grad():
         set_.logits.copy_(torch.where(set_.logits > 0, 50.0, -50.0))
-    losses = criterion(loss_class_type=kind).supervise([set_], targets)
+    losses = criterion(loss_class_type=kind).losses_of_sets([set_], targets)
     sum(losses.values()).backward()
     assert all(loss.isfinite() for loss in losses.values())
     assert set_.logits.grad.isfinite().all()
@@ -119,7 +119,10 @@ def test_the_order_of_the_batch_does_not_matter() -> None:
     crit = criterion()
     set_, targets = predictions()
     swapped = Predictions(set_.logits.flip(1), set_.boxes.flip(1), set_.group)
-    first, second = crit.supervise([set_], targets), crit.supervise([swapped], targets[::-1])
+    first, second = (
+        crit.losses_of_sets([set_], targets),
+        crit.losses_of_sets([swapped], targets[::-1]),
+    )
     for name, loss in first.items():
         torch.testing.assert_close(second[name], loss)
 
@@ -134,7 +137,7 @@ def test_upstream_dict_gives_the_same_losses() -> None:
     encoder = {"pred_logits": encoder_set.logits[0], "pred_boxes": encoder_set.boxes[0]}
     outputs = {**layers[1], "aux_outputs": layers[:1], "enc_outputs": encoder}
     losses, indices = crit(outputs, targets, return_indices=True)
-    assert losses == crit.supervise([set_, encoder_set], targets)
+    assert losses == crit.losses_of_sets([set_, encoder_set], targets)
     assert len(indices) == 2 and len(indices[0]) == 2
 
 
@@ -149,7 +152,7 @@ def test_proposals_of_an_upstream_dict_answer_for_the_labels_that_the_criterion_
     encoder_set, _ = proposals(agnostic=binary)
     outputs = [{"pred_logits": s.logits[0], "pred_boxes": s.boxes[0]} for s in (set_, encoder_set)]
     found = crit({**outputs[0], "enc_outputs": outputs[1]}, targets)
-    assert found == crit.supervise([set_, encoder_set], targets)
+    assert found == crit.losses_of_sets([set_, encoder_set], targets)
 
 
 def test_softmax_loss_of_a_two_stage_criterion() -> None:
@@ -169,11 +172,11 @@ def test_a_criterion_replaces_the_class_loss_of_the_queries_but_not_of_the_propo
     set_, targets = predictions()
     encoder_set, _ = proposals(agnostic=True)
     crit = BestLogit(4, HungarianMatcher(2.0, 5.0, 2.0), WEIGHTS)
-    losses = crit.supervise([set_, encoder_set], targets)
+    losses = crit.losses_of_sets([set_, encoder_set], targets)
     for layer, name in enumerate(("loss_class_0", "loss_class")):
         best = set_.logits[layer].amax().item()
         assert losses[name].item() == pytest.approx(best / 4)  # objects
-    usual = criterion().supervise([set_, encoder_set], targets)
+    usual = criterion().losses_of_sets([set_, encoder_set], targets)
     assert losses["loss_class_enc"] == usual["loss_class_enc"]
     assert losses["loss_bbox_0"] == usual["loss_bbox_0"]
 

@@ -95,7 +95,7 @@ def test_the_known_assignment_is_used_and_normalised() -> None:
     logits = torch.randn(2, 2, group.size, 4, generator=generator)
     boxes = torch.rand(2, 2, group.size, 4, generator=generator)
     criterion = SetCriterion(4, HungarianMatcher(), {"loss_class": 1.0})
-    losses = criterion.supervise([Predictions(logits, boxes, group)], batch)
+    losses = criterion.losses_of_sets([Predictions(logits, boxes, group)], batch)
     assert group.copies == 2 and group.size == 8
     for layer, number in ((0, "_0"), (1, "")):
         l1 = focal = 0.0

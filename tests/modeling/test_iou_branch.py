@@ -10,7 +10,7 @@ import torch
 from detrex.layers import box_cxcywh_to_xyxy, overlaps
 from detrex.modeling import HungarianMatcher, SetCriterion
 from detrex.modeling.criterion import Predictions
-from detrex.modeling.postprocess import fuse_iou
+from detrex.modeling.iou_branch import fuse_iou
 from detrex.modeling.queries import QueryGroup
 from tests.models import image, tiny
 from tests.test_compatibility import METHODS
@@ -32,7 +32,7 @@ def test_matched_queries_predict_their_iou(copies: int) -> None:
     target = {"labels": torch.tensor([1, 3]), "boxes": boxes[0, 0, :2] * 0.9}
     criterion = SetCriterion(4, HungarianMatcher(), {})
     group = QueryGroup(size=8, copies=copies)
-    losses = criterion.supervise(
+    losses = criterion.losses_of_sets(
         [Predictions(logits, boxes, group, iou_logits=iou_logits)], [target]
     )
     repeated = {k: torch.cat([v] * copies) for k, v in target.items()}
@@ -55,7 +55,7 @@ def test_the_loss_leaves_the_boxes_alone() -> None:
     set_.iou_logits = torch.zeros(1, 1, 3, requires_grad=True)
     target = {"labels": torch.tensor([0]), "boxes": torch.tensor([[0.4, 0.4, 0.3, 0.3]])}
     criterion = SetCriterion(2, HungarianMatcher(), {})
-    criterion.supervise([set_], [target])["loss_iou"].backward()
+    criterion.losses_of_sets([set_], [target])["loss_iou"].backward()
     assert boxes.grad is None and set_.iou_logits.grad.any()
 
 

@@ -75,7 +75,7 @@ def plain(crit: ManyToOneCriterion, logits, boxes, targets, k: int) -> tuple[flo
 def test_losses_equal_the_equations_in_every_layer() -> None:
     crit = criterion()
     set_, targets = predictions(2, 12)
-    losses = crit.supervise([set_], targets)
+    losses = crit.losses_of_sets([set_], targets)
     for layer, number, k in ((0, "_0", 3), (1, "", 1)):
         cls, l1, giou = plain(crit, set_.logits[layer], set_.boxes[layer], targets, k)
         assert losses[f"loss_class{number}"].item() == pytest.approx(cls, rel=1e-5)
@@ -88,7 +88,7 @@ def test_proposals_take_the_first_entry_and_other_groups_their_own() -> None:
     proposals, targets = predictions(1, 12)
     proposals = Predictions.of_encoder(proposals.logits[0], proposals.boxes[0], False)
     cls, l1, _ = plain(crit, proposals.logits[0], proposals.boxes[0], targets, 2)
-    losses = crit.supervise([proposals], targets)
+    losses = crit.losses_of_sets([proposals], targets)
     assert losses["loss_class_enc"].item() == pytest.approx(cls, rel=1e-5)
     assert losses["loss_bbox_enc"].item() == pytest.approx(l1, rel=1e-5)
     hybrid, _ = predictions(2, 12, group=QueryGroup("_one2many", size=12, copies=2))
@@ -127,7 +127,7 @@ def test_huge_logits_stay_finite(kind: str, sign: int) -> None:
     set_, targets = predictions(2, 12)
     with torch.no_grad():
         set_.logits.copy_(torch.where(set_.logits > 0, 50.0, -50.0) * sign)
-    losses = criterion(loss_class_type=kind).supervise([set_], targets)
+    losses = criterion(loss_class_type=kind).losses_of_sets([set_], targets)
     sum(losses.values()).backward()
     assert all(loss.isfinite() for loss in losses.values())
     assert set_.logits.grad.isfinite().all() and set_.boxes.grad.isfinite().all()
@@ -136,7 +136,7 @@ def test_huge_logits_stay_finite(kind: str, sign: int) -> None:
 def test_too_few_entries_are_named() -> None:
     set_, targets = predictions(3, 12)
     with pytest.raises(ValueError, match=r"match_num needs .* 3 layers' entries, got \[2, 3, 1\]"):
-        criterion().supervise([set_], targets)
+        criterion().losses_of_sets([set_], targets)
 
 
 def test_each_block_of_a_group_has_the_queries_of_its_layer() -> None:
@@ -150,4 +150,4 @@ def test_each_block_of_a_group_has_the_queries_of_its_layer() -> None:
             mine = matches.layer == 2 * layer + block
             assert torch.equal(matches.query[mine], alone.query[alone.layer == layer])
             assert torch.equal(matches.target[mine], alone.target[alone.layer == layer])
-    assert all(loss.isfinite() for loss in crit.supervise([set_], targets).values())
+    assert all(loss.isfinite() for loss in crit.losses_of_sets([set_], targets).values())

@@ -69,7 +69,9 @@ def test_the_loss_of_denoising_queries_is_a_switch(aware: bool) -> None:
     group = group.groups[0]
     logits = torch.randn(1, 1, group.size, 5)
     boxes = torch.rand(1, 1, group.size, 4) * 0.4 + 0.3
-    loss = model.criterion.supervise([Predictions(logits, boxes, group)], batch)["loss_class_dn"]
+    loss = model.criterion.losses_of_sets([Predictions(logits, boxes, group)], batch)[
+        "loss_class_dn"
+    ]
     p = logits[0, 0].sigmoid()
     expected = (0.75 * p**2 * -(1 - p).log()).sum()
     assign = group.assign
@@ -90,7 +92,9 @@ def test_the_giou_aware_loss_replaces_a_softmax_too() -> None:
     set_ = Predictions(logits, boxes, QueryGroup(size=4))
     targets = [{"labels": torch.tensor([1]), "boxes": torch.rand(1, 4)}]
     losses = [
-        RankDetrCriterion(**options, loss_class_type=kind).supervise([set_], targets)["loss_class"]
+        RankDetrCriterion(**options, loss_class_type=kind).losses_of_sets([set_], targets)[
+            "loss_class"
+        ]
         for kind in ("ce_loss", "focal_loss")
     ]
     assert losses[0] == losses[1]

@@ -126,7 +126,7 @@ def test_losses_of_positives_are_divided_by_their_number() -> None:
     model, _, targets, _, groups = made(DEFORMABLE)
     group = groups["_atss"]
     logits, boxes = torch.randn(1, 2, group.size, 5), torch.rand(1, 2, group.size, 4) * 0.4 + 0.3
-    found = model.criterion.supervise([Predictions(logits, boxes, group)], targets)
+    found = model.criterion.losses_of_sets([Predictions(logits, boxes, group)], targets)
     gt = torch.cat([t["boxes"] for t in targets])
     labels = torch.cat([t["labels"] for t in targets])
     p = logits[0].sigmoid()

@@ -60,10 +60,12 @@ def test_losses_are_the_mean_over_groups_matched_apart() -> None:
     logits = torch.randn(2, 2, 30, 5, generator=generator)
     boxes = torch.rand(2, 2, 30, 4, generator=generator) * 0.5 + 0.2
     targets = model.targets(BATCH)
-    together = model.criterion.supervise([Predictions(logits, boxes, model.groups[0])], targets)
+    together = model.criterion.losses_of_sets(
+        [Predictions(logits, boxes, model.groups[0])], targets
+    )
     one = QueryGroup(size=10)
     apart = [
-        model.criterion.supervise(
+        model.criterion.losses_of_sets(
             [Predictions(logits[:, :, at : at + 10], boxes[:, :, at : at + 10], one)], targets
         )
         for at in (0, 10, 20)

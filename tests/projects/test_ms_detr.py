@@ -78,7 +78,7 @@ def test_nothing_is_assigned_without_targets() -> None:
 def test_losses_are_divided_by_all_places_for_candidates() -> None:
     predictions, targets = problem(2, 3)
     criterion = tiny(CONFIG, num_classes=4).criterion
-    found = criterion.supervise([predictions], targets)
+    found = criterion.losses_of_sets([predictions], targets)
     gt = torch.cat([t["boxes"] for t in targets])
     labels = torch.cat([t["labels"] for t in targets])
     matches = by_hand(predictions, targets, 3, 0.4)

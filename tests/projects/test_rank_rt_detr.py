@@ -58,10 +58,10 @@ def test_inference_of_fewer_layers_reads_the_bias_of_those() -> None:
     model = ranked(transformer__decoder__eval_layers=1).eval()
     with torch.no_grad():
         images = model.preprocess(BATCH)
-        plain = model.predict(images)[0].logits
+        plain = model.run(model.encode(images))[0].logits
         for i, table in enumerate(model.rank_adaptive_classhead_emb):
             table.weight.fill_(i + 1.0)
-        biased = model.predict(images)[0].logits
+        biased = model.run(model.encode(images))[0].logits
     assert len(plain) == 1
     torch.testing.assert_close(biased, plain + 1.0)
 

@@ -1,25 +1,11 @@
 """Backbones with their necks, and the position embedding, of the multi-scale deformable models."""
 
 from detectron2.config import LazyCall as L
-from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone import BasicStem, ResNet, SwinTransformer, ViT
-from torch import nn
 
 from detrex.layers import PositionEmbeddingSine
 from detrex.modeling.backbone import SimpleFeaturePyramid
-from detrex.modeling.neck import ChannelMapper
-
-
-def _with_neck(backbone, **channels):
-    neck = L(ChannelMapper)(
-        input_shapes={name: ShapeSpec(channels=width) for name, width in channels.items()},
-        in_features=list(channels),
-        out_channels=256,
-        num_outs=len(channels) + 1,
-        kernel_size=1,
-        norm_layer=L(nn.GroupNorm)(num_groups=32, num_channels=256),
-    )
-    return dict(backbone=backbone, neck=neck)
+from detrex.modeling.neck import with_channel_mapper
 
 
 def _resnet(depth, finest=3):
@@ -32,7 +18,7 @@ def _resnet(depth, finest=3):
         out_features=list(channels),
         freeze_at=1,
     )
-    return _with_neck(backbone, **channels)
+    return with_channel_mapper(backbone, channels)
 
 
 def _swin(embed_dim, depths, num_heads, pretrain=224, window=7, finest=1):
@@ -46,7 +32,7 @@ def _swin(embed_dim, depths, num_heads, pretrain=224, window=7, finest=1):
         window_size=window,
         out_indices=indices,
     )
-    return _with_neck(backbone, **{f"p{i}": embed_dim * 2**i for i in indices})
+    return with_channel_mapper(backbone, {f"p{i}": embed_dim * 2**i for i in indices})
 
 
 def _vit(embed_dim, depth, num_heads, drop_path_rate):
@@ -64,7 +50,7 @@ def _vit(embed_dim, depth, num_heads, drop_path_rate):
     pyramid = L(SimpleFeaturePyramid)(
         net=net, in_feature="last_feat", out_channels=256, scale_factors=(2.0, 1.0, 0.5)
     )
-    return _with_neck(pyramid, p3=256, p4=256, p5=256)
+    return with_channel_mapper(pyramid, dict(p3=256, p4=256, p5=256))
 
 
 r18 = _resnet(18)

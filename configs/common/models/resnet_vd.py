@@ -4,8 +4,7 @@ from detectron2.config import LazyCall as L
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone import ResNet
 
-from detrex.modeling.backbone import DeepStem, make_vd_stages
-from detrex.modeling.neck import HybridEncoder
+from projects.rt_detr.modeling import DeepStem, HybridEncoder, make_vd_stages
 
 
 def _resnet(depth, norm="FrozenBN", freeze_at=1, **neck):

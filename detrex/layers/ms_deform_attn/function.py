@@ -28,6 +28,13 @@ PATHS = ("auto", "pytorch", "c", "triton")
 BEST = {"cpu": "c", "cuda": "triton"}
 
 
+def as_shapes(spatial_shapes: Tensor | Shapes) -> list[tuple[int, int]]:
+    """(height, width) of each level as Python ints; a tensor costs a device synchronisation."""
+    if isinstance(spatial_shapes, Tensor):
+        spatial_shapes = spatial_shapes.tolist()
+    return [(h, w) for h, w in spatial_shapes]
+
+
 def deformable_attention(
     value: Tensor,
     shapes: Shapes,
@@ -42,11 +49,11 @@ def deformable_attention(
     logits (B, N, H, L, P), softmax over L * P makes the weights; reference (B, N, L, 2): points,
     and offsets are in pixels of the level; or (B, N, L, 4): boxes cxcywh, and offsets are in half
     box sizes / P; both in [0, 1] of the level. mask (B, S): True is padding, read as zero.
-    Without reference, offsets are the places in [0, 1] and logits are the weights.
+    Without reference, offsets are the locations in [0, 1] and logits are the weights.
     Returns (B, N, H * D) of value's dtype.
 
     Computed in fp32, or in fp64 where value is fp64. Coordinates are never rounded to less: in
-    bf16 they are off by pixels on a large image. Softmax and places are never stored.
+    bf16 they are off by pixels on a large image. Softmax and locations are never stored.
 
     Raises:
         ValueError: sizes that do not fit together.
@@ -64,7 +71,7 @@ def deformable_attention(
 def multi_scale_deformable_attention(
     value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor
 ) -> Tensor:
-    """``deformable_attention`` at given places (B, N, H, L, P, 2) with given weights."""
+    """``deformable_attention`` at locations (B, N, H, L, P, 2) in [0, 1] with these weights."""
     return deformable_attention(value, shapes, locations, weights, None)
 
 
@@ -88,8 +95,8 @@ def _check_sizes(
         and (reference is None or reference.shape[-1] in (2, 4))
         and (mask is None or (mask.shape == (batch, tokens) and mask.dtype == torch.bool))
     ):
-        parts = dict(value=value, offsets=offsets, logits=logits, reference=reference, mask=mask)
-        sizes = [f"{name} {tuple(x.shape)}" for name, x in parts.items() if x is not None]
+        tensors = dict(value=value, offsets=offsets, logits=logits, reference=reference, mask=mask)
+        sizes = [f"{name} {tuple(x.shape)}" for name, x in tensors.items() if x is not None]
         raise ValueError(
             f"deformable attention: levels {list(shapes)}, {', '.join(sizes)} do not fit together"
         )
@@ -102,27 +109,23 @@ def attention_path(device: str, dtype: torch.dtype) -> str:
     Raises:
         InputError: ``DETREX_ATTENTION`` is unknown or asks for a path that cannot run.
     """
-    wanted = os.environ.get(VARIABLE, "auto")
-    if wanted not in PATHS:
-        raise InputError(f"{VARIABLE}={wanted}: not one of {', '.join(PATHS)}")
-    path = BEST.get(device, "pytorch") if wanted == "auto" else wanted
-    why = _why_unavailable(path, device, dtype)
-    if why and wanted != "auto":
-        raise InputError(f"{VARIABLE}={wanted}: {why}; unset it to use what runs here")
-    path = "pytorch" if why else path
-    _announce(path, device, why)
-    return path
-
-
-def _why_unavailable(path: str, device: str, dtype: torch.dtype) -> str | None:
-    if path == "c":
-        if device != "cpu":
-            return f"the C kernel runs on the CPU, the tensors are on {device}"
-        return native.why_unavailable(dtype)
-    return gpu.why_unavailable(device, dtype) if path == "triton" else None
+    return _choose_path(os.environ.get(VARIABLE, "auto"), device, dtype)
 
 
 @functools.cache
-def _announce(path: str, device: str, why: str | None) -> None:
+def _choose_path(choice: str, device: str, dtype: torch.dtype) -> str:
+    """The path, which is announced in the log."""
+    if choice not in PATHS:
+        raise InputError(f"{VARIABLE}={choice}: not one of {', '.join(PATHS)}")
+    path = BEST.get(device, "pytorch") if choice == "auto" else choice
+    why = None
+    if path == "c" and device != "cpu":
+        why = f"the C kernel runs on the CPU, the tensors are on {device}"
+    elif path != "pytorch":
+        why = native.why_unavailable(dtype) if path == "c" else gpu.why_unavailable(device, dtype)
+    if why and choice != "auto":
+        raise InputError(f"{VARIABLE}={choice}: {why}; unset it to use what runs here")
+    path = "pytorch" if why else path
     name = {"pytorch": "plain PyTorch", "c": "the C kernel", "triton": "Triton kernels"}[path]
     logger.info("deformable attention on %s: %s%s", device, name, f" ({why})" if why else "")
+    return path

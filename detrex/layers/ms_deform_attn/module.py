@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from detrex.utils.arguments import keep_arguments
 
-from .function import deformable_attention
-from .plain import Shapes, as_shapes
+from .function import as_shapes, deformable_attention
+from .plain import Shapes
 
 
 class MultiScaleDeformableAttention(nn.Module):
-    """Each query samples ``num_points`` places per level and head around its reference point.
+    """Each query samples ``num_points`` locations per level and head around its reference point.
 
     ``img2col_step`` is accepted for compatibility and has no effect.
 
@@ -43,9 +43,9 @@ class MultiScaleDeformableAttention(nn.Module):
         self.num_levels = num_levels
         self.num_points = num_points
         self.im2col_step = img2col_step  # upstream's subclasses pass it on
-        samples = num_heads * num_levels * num_points
-        self.sampling_offsets = nn.Linear(embed_dim, samples * 2)
-        self.attention_weights = nn.Linear(embed_dim, samples)
+        self.samples = (num_heads, num_levels, num_points)
+        self.sampling_offsets = nn.Linear(embed_dim, math.prod(self.samples) * 2)
+        self.attention_weights = nn.Linear(embed_dim, math.prod(self.samples))
         self.value_proj = nn.Linear(embed_dim, embed_dim)
         self.output_proj = nn.Linear(embed_dim, embed_dim)
         self.attend = deformable_attention
@@ -67,7 +67,7 @@ class MultiScaleDeformableAttention(nn.Module):
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
 
-    def forward(
+    def forward(  # frozen: upstream's signature
         self,
         query: Tensor,
         key: Tensor | None = None,
@@ -87,30 +87,15 @@ class MultiScaleDeformableAttention(nn.Module):
         """
         if reference_points is None:
             raise ValueError("MultiScaleDeformableAttention needs reference_points")
+        identity = query if identity is None else identity
         value = query if value is None else value
-        places = query if query_pos is None else query + query_pos
+        query = query if query_pos is None else query + query_pos
         if not self.batch_first:
-            places, value = places.transpose(0, 1), value.transpose(0, 1)
-        out = self._read(places, value, spatial_shapes, reference_points, key_padding_mask)
-        out = out if self.batch_first else out.transpose(0, 1)
-        return out + (query if identity is None else identity)
-
-    def _read(
-        self,
-        places: Tensor,
-        value: Tensor,
-        spatial_shapes: Tensor | Shapes,
-        reference_points: Tensor,
-        key_padding_mask: Tensor | None,
-    ) -> Tensor:
-        """What queries (B, N, C), with their positions, find in value (B, S, C): (B, N, C)."""
-        samples = (self.num_heads, self.num_levels, self.num_points)
-        out = self.attend(
-            self.value_proj(value).unflatten(-1, (self.num_heads, -1)),
-            as_shapes(spatial_shapes),
-            self.sampling_offsets(places).unflatten(-1, (*samples, 2)),
-            self.attention_weights(places).unflatten(-1, samples),
-            reference_points,
-            key_padding_mask,
-        )
-        return self.dropout(self.output_proj(out))
+            query, value = query.transpose(0, 1), value.transpose(0, 1)
+        heads = self.value_proj(value).unflatten(-1, (self.num_heads, -1))
+        offsets = self.sampling_offsets(query).unflatten(-1, (*self.samples, 2))
+        logits = self.attention_weights(query).unflatten(-1, self.samples)
+        shapes = as_shapes(spatial_shapes)
+        out = self.attend(heads, shapes, offsets, logits, reference_points, key_padding_mask)
+        out = self.dropout(self.output_proj(out))
+        return identity + (out if self.batch_first else out.transpose(0, 1))

@@ -46,10 +46,10 @@ def attend(
 ) -> Tensor:
     """The operator, for tensors of dtypes that differ: none is rounded to less than it has."""
     dtype = _stored(_common(value.dtype, offsets.dtype, logits.dtype))
-    parts = [x.to(dtype) for x in (value, offsets, logits)]
+    stored, offsets, logits = (x.to(dtype) for x in (value, offsets, logits))
     if reference is not None:
         reference = reference.to(_common(dtype, torch.float32))
-    return _operator(parts[0], shapes, *parts[1:], reference, mask).to(value.dtype)
+    return _operator(stored, shapes, offsets, logits, reference, mask).to(value.dtype)
 
 
 def _sizes(value: Tensor, shapes: list[int], offsets: Tensor, reference: Tensor | None) -> list:
@@ -81,10 +81,10 @@ def _forward(value: Tensor, shapes: list[int], offsets: Tensor, logits: Tensor, 
     sizes = _sizes(value, shapes, offsets, reference)
     out = value.new_empty(batch, offsets.shape[1], heads * dim)
     threads, jobs = torch.get_num_threads(), max(batch * heads, 1)
-    parts = -(-threads // jobs)
-    workers = min(threads, jobs * parts)
+    shares = -(-threads // jobs)  # of the queries of a head
+    workers = min(threads, jobs * shares)
     workspace = _workspace(value, workers, sizes[-1])
-    _call("attention_forward", value, inputs, shapes, sizes, out, workspace, parts, workers)
+    _call("attention_forward", value, inputs, shapes, sizes, out, workspace, shares, workers)
     return out
 
 

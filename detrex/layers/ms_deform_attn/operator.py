@@ -50,8 +50,8 @@ def attention_operator(name: str, forward: Callable, backward: Callable) -> Call
     def differentiate(ctx, grad: Tensor) -> tuple:
         value, *tensors = ctx.saved_tensors
         moving = ctx.needs_input_grad[4]
-        found = gradient(grad, value, ctx.shapes, *tensors, moving)
-        return found[0], None, *found[1:3], found[3].sum(2) if moving else None, None
+        value, offsets, logits, shares = gradient(grad, value, ctx.shapes, *tensors, moving)
+        return value, None, offsets, logits, shares.sum(2) if moving else None, None
 
     operator.register_autograd(differentiate, setup_context=keep_inputs)
     return operator

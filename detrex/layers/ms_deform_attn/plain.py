@@ -15,13 +15,6 @@ from torch import Tensor
 Shapes = Sequence[tuple[int, int]]
 
 
-def as_shapes(spatial_shapes: Tensor | Shapes) -> list[tuple[int, int]]:
-    """(height, width) of each level as Python ints; a tensor costs a device synchronisation."""
-    if isinstance(spatial_shapes, Tensor):
-        spatial_shapes = spatial_shapes.tolist()
-    return [(h, w) for h, w in spatial_shapes]
-
-
 def plain_attention(
     value: Tensor,
     shapes: Shapes,
@@ -32,17 +25,17 @@ def plain_attention(
 ) -> Tensor:
     """Arguments and result as ``deformable_attention``."""
     dtype = torch.promote_types(value.dtype, torch.float32)
-    places, weights = offsets.to(dtype), logits.to(dtype)
+    sampled, weights = offsets.to(dtype), logits.to(dtype)
     if reference is not None:
-        places = locations(places, reference.to(dtype), shapes)
+        sampled = locations(sampled, reference.to(dtype), shapes)
         weights = weights.flatten(-2).softmax(-1).view_as(weights)
     if mask is not None:
         value = value.masked_fill(mask[..., None, None], 0.0)
-    return _sample(value.to(dtype), shapes, places, weights).to(value.dtype)
+    return _sample(value.to(dtype), shapes, sampled, weights).to(value.dtype)
 
 
 def locations(offsets: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
-    """Sampling places (B, N, H, L, P, 2), as (x, y) in [0, 1] of each level."""
+    """Sampling locations (B, N, H, L, P, 2), as (x, y) in [0, 1] of each level."""
     reference = reference[:, :, None, :, None]  # (B, N, 1, L, 1, 2 or 4)
     if reference.shape[-1] == 2:  # offsets in pixels of the level
         size = torch.tensor([(w, h) for h, w in shapes], device=offsets.device)

@@ -11,7 +11,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone import Backbone
 from torch import Tensor, nn
 
-from detrex.modeling.neck import ChannelMapper
+from detrex.modeling.neck import with_channel_mapper
 from detrex.utils.errors import InputError
 
 from .vit import on_whole_patches
@@ -121,17 +121,10 @@ def timm_parts(model_name: str, num_channels: int = 256, **options) -> dict:
     if not {8, 16, 32} <= set(strides):
         raise InputError(f"timm's {model_name} has levels of strides {strides}, not 8, 16 and 32")
     levels = [strides.index(stride) for stride in (8, 16, 32)]
-    channels = {f"p{i}": info.channels()[i] for i in levels}
     backbone = L(TimmBackbone)(model_name=model_name, out_indices=levels, **options)
-    neck = L(ChannelMapper)(
-        input_shapes={name: ShapeSpec(channels=width) for name, width in channels.items()},
-        in_features=list(channels),
-        out_channels=num_channels,
-        num_outs=len(channels) + 1,
-        kernel_size=1,
-        norm_layer=L(nn.GroupNorm)(num_groups=32, num_channels=num_channels),
+    return with_channel_mapper(
+        backbone, {f"p{i}": info.channels()[i] for i in levels}, num_channels
     )
-    return dict(backbone=backbone, neck=neck)
 
 
 def _check_known(model_name: str) -> None:

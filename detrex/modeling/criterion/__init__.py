@@ -1,7 +1,7 @@
-from .criterion import SetCriterion
+from detrex.modeling.predictions import Predictions
+
+from .criterion import SetCriterion, TwoStageCriterion
 from .many_to_one import ManyToOneCriterion
-from .sets import Predictions
-from .two_stage import TwoStageCriterion
 
 __all__ = [
     "ManyToOneCriterion",

@@ -1,5 +1,9 @@
 """The training loss of every method: match each supervised set, then class + L1 + GIoU per layer.
 
+loss_class = sum(weight * BCE(logits, target)) over all queries and classes, with target and weight
+of :mod:`detrex.modeling.losses`; loss_bbox = sum(|box - target|_1) and loss_giou = sum(1 - GIoU)
+over the matched pairs; each divided by the number of objects.
+
 Legend: B images, L layers, N queries, K classes, M matches; boxes are cxcywh in [0, 1].
 """
 
@@ -13,17 +17,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detrex.compat.overrides import LAYER_METHODS, ours, overridden
+from detrex.compat.layer_losses import DenoisingLosses, LayerLosses
+from detrex.compat.overrides import overridden
 from detrex.layers import box_cxcywh_to_xyxy, overlaps
 from detrex.modeling.losses import CLASS_LOSSES, ClassLoss, Quality, build_class_loss
 from detrex.modeling.losses.softmax import softmax_cross_entropy
 from detrex.modeling.matcher import Assignment, Matches, Problems
 from detrex.modeling.matcher.matcher import Targets
+from detrex.modeling.predictions import Predictions
 from detrex.utils.dist import mean_over_ranks
 from detrex.utils.errors import AssertedError
-
-from .layer_losses import LayerLosses, alone, count_objects
-from .sets import Predictions, are_even, sets_from_outputs
 
 
 class Pairs(NamedTuple):
@@ -89,8 +92,7 @@ class SetCriterion(LayerLosses, nn.Module):
             self.query_loss = build_class_loss(loss_class_type, alpha, gamma)
         self.proposal_loss = build_class_loss("focal_loss", alpha, gamma)
 
-    @ours
-    def supervise(self, sets: Sequence[Predictions], targets: Targets) -> dict[str, Tensor]:
+    def losses_of_sets(self, sets: Sequence[Predictions], targets: Targets) -> dict[str, Tensor]:
         """Unweighted losses of all sets, divided by the number of objects per process.
 
         The one wait for the device is for the matching costs.
@@ -104,54 +106,24 @@ class SetCriterion(LayerLosses, nn.Module):
         solved = map(self._join_blocks, unknown, assignment.solve())
         matches = [next(solved) if m is None else m for m in known]
         losses: dict[str, Tensor] = {}
-        for pairs in self._pairs(sets, matches, targets):
+        for pairs in self.match_pairs(sets, matches, targets):
             predictions, group = pairs.predictions, pairs.predictions.group
             scale = group.weight / (num_boxes * group.copies).clamp(min=1)
-            for kind, values in self._set_losses(pairs, self.losses, scale).items():
+            for kind, values in self.losses_of_pairs(pairs, self.losses, scale).items():
                 # Copies: callers may weight them in place.
                 named = enumerate(torch.unbind_copy(values))
                 losses.update({predictions.loss_name(kind, i): value for i, value in named})
         return losses
 
-    def weighted(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Losses times their factors in ``weight_dict``.
-
-        "loss_bbox_0_one2many" takes the factor of "loss_bbox_0", or else of "loss_bbox".
-        """
-        factors = torch.tensor([self._factor(name) for name in losses])
-        values = torch.stack(list(losses.values()))
-        values = values * factors.to(values, non_blocking=True)
-        return dict(zip(losses, torch.unbind_copy(values), strict=True))
-
-    @ours
-    def forward(
-        self, outputs: dict, targets: Targets, return_indices: bool = False
-    ) -> dict[str, Tensor] | tuple[dict[str, Tensor], list]:
-        """Upstream's format: "pred_logits" (B, N, K), "pred_boxes" (B, N, 4), and optionally
-        "aux_outputs" (a list of such dicts), "enc_outputs" (one) and, as DN-DETR has them,
-        "denoising_output" (as outputs), "denoising_groups" and "max_gt_num_per_image".
-
-        All layers at once, unless a subclass or a matcher has methods of its own for one layer.
-        The indices are those of the layers in their order, the last one at the end.
-        """
-        # As upstream: proposals answer for class 0 unless a subclass says otherwise.
-        sets = sets_from_outputs(outputs, getattr(self, "two_stage_binary_cls", True))
-        own = overridden(self, LAYER_METHODS) or overridden(self.matcher, ("forward", "match"))
-        if own or not are_even(sets[0]):
-            losses, indices = self.layer_by_layer(outputs, sets, targets)
-        else:
-            losses = self.supervise(sets, targets)
-            layers = [*outputs.get("aux_outputs", ()), outputs] if return_indices else []
-            indices = [self.matcher(alone(layer), targets) for layer in layers]
-        if "denoising_output" in outputs:
-            layers = len(outputs.get("aux_outputs", ()))
-            num_boxes = count_objects(outputs, targets)
-            losses.update(self.calculate_dn_loss(outputs, targets, layers, num_boxes))
-        return (losses, indices) if return_indices else losses
+    def known_matches(self, predictions: Predictions, targets: Targets) -> Matches | None:
+        """The matches of a set that are known without a matcher, such as denoising's; None: ask the
+        matcher. In a layer, a query answers for at most one target."""
+        assign = predictions.group.assign
+        return None if assign is None else assign.on_layers(len(predictions.logits))
 
     @torch.no_grad()
     def problems(self, predictions: Predictions, targets: Targets) -> Problems:
-        """The assignments that a set asks for: those of every image, layer and block."""
+        """The assignments to be solved for a set: one for every image, layer and block."""
         group, blocks = predictions.group, predictions.group.blocks
         if group.copies % blocks:
             raise ValueError(
@@ -169,54 +141,20 @@ class SetCriterion(LayerLosses, nn.Module):
             return Problems(costs, [group.copies // blocks] * len(logits))
         return Problems(costs, [n for n in k for _ in range(blocks)], fit=True)
 
-    def known_matches(self, predictions: Predictions, targets: Targets) -> Matches | None:
-        """The assignment of a set that needs no solver, such as denoising's; None asks the matcher.
-
-        In a layer, a query answers for at most one target.
-        """
-        assign = predictions.group.assign
-        return None if assign is None else assign.on_layers(len(predictions.logits))
-
     def queries_per_target(self, predictions: Predictions) -> Sequence[int] | None:
-        """In each layer of the set (L,), fewer in crowded images; None: the group's copies."""
+        """How many queries a target takes in each layer of the set (L,), fewer in crowded images;
+        None: as many as the group's ``copies``."""
         return None
 
-    def class_loss(
-        self, logits: Tensor, matches: Matches, labels: Tensor, quality: Quality
-    ) -> Tensor:
-        """Class loss of the queries, summed in each layer (L,): logits (L, B, N, K), labels (M,).
-
-        A loss that needs all logits at once overrides this method.
-        """
-        if self.query_loss is None:
-            return softmax_cross_entropy(logits, matches, labels, self.empty_weight)
-        return self.query_loss(logits, matches, labels, quality)
-
-    def loss_of(self, predictions: Predictions) -> ClassLoss:
-        """The class loss of a set: the encoder's proposals have their own."""
-        return self.proposal_loss if predictions.stage == "encoder" else self.class_loss
-
-    def pair_weights(
-        self, predictions: Predictions, matches: Matches, labels: Tensor, iou: Tensor
-    ) -> Tensor | float:
-        """Factor (M,) of every matched pair's soft target and box losses."""
-        return 1.0
-
-    def _factor(self, name: str) -> float:
-        factor = nearest_factor(self.weight_dict, name)
-        if factor is None:
-            raise ValueError(f"criterion.weight_dict has no factor for {name!r}")
-        return factor
-
     def _join_blocks(self, predictions: Predictions, matches: Matches) -> Matches:
-        """The solved assignments of a group's blocks, put together."""
+        """The matches of a group from those of its blocks, which were solved one by one."""
         group = predictions.group
         if group.blocks == 1:
             return matches
         first = matches.layer % group.blocks * (group.size // group.blocks)
         return matches._replace(layer=matches.layer // group.blocks, query=matches.query + first)
 
-    def _pairs(
+    def match_pairs(
         self, sets: Sequence[Predictions], matches: Sequence[Matches], targets: Targets
     ) -> list[Pairs]:
         """The matched pairs of every set; the boxes of all sets are compared together."""
@@ -228,16 +166,16 @@ class SetCriterion(LayerLosses, nn.Module):
         l1 = (boxes - gt).abs().sum(-1)
         sizes = [len(m.query) for m in matches]
         columns = [x.split(sizes) for x in (labels, l1, 1 - giou, iou.detach(), giou.detach())]
-        pairs = [Pairs(*parts) for parts in zip(sets, matches, *columns, strict=True)]
+        pairs = [Pairs(*values) for values in zip(sets, matches, *columns, strict=True)]
         return [
             p._replace(labels=torch.zeros_like(p.labels)) if p.predictions.class_agnostic else p
             for p in pairs
         ]
 
-    def _set_losses(
+    def losses_of_pairs(
         self, pairs: Pairs, kinds: Sequence[str], scale: Tensor | float
     ) -> dict[str, Tensor]:
-        """A set's losses of each kind by layer (L,), sums times ``scale``."""
+        """Losses of a set by kind: the sums of each layer (L,), times ``scale``."""
         predictions, layer = pairs.predictions, pairs.matches.layer
         weight = self.pair_weights(predictions, pairs.matches, pairs.labels, pairs.iou)
         zeros = pairs.l1.new_zeros(len(predictions.logits))
@@ -253,6 +191,27 @@ class SetCriterion(LayerLosses, nn.Module):
             losses["class"] = value * (predictions.group.weight if is_mean else scale)
         return losses
 
+    def pair_weights(
+        self, predictions: Predictions, matches: Matches, labels: Tensor, iou: Tensor
+    ) -> Tensor | float:
+        """Factor (M,), or one for all, of the soft target and the box losses of matched pairs."""
+        return 1.0
+
+    def loss_of(self, predictions: Predictions) -> ClassLoss:
+        """The class loss of a set: the encoder's proposals have their own."""
+        return self.proposal_loss if predictions.stage == "encoder" else self.class_loss
+
+    def class_loss(
+        self, logits: Tensor, matches: Matches, labels: Tensor, quality: Quality
+    ) -> Tensor:
+        """Class loss of the queries, summed in each layer (L,): logits (L, B, N, K), labels (M,).
+
+        A loss that needs all logits at once overrides this method.
+        """
+        if self.query_loss is None:
+            return softmax_cross_entropy(logits, matches, labels, self.empty_weight)
+        return self.query_loss(logits, matches, labels, quality)
+
     def _box_losses(self, pairs: Pairs, kinds: Sequence[str]) -> dict[str, Tensor]:
         """L1, 1 - GIoU and, with an IoU branch, its cross-entropy, of each pair (M,)."""
         losses = {"bbox": pairs.l1, "giou": pairs.giou_loss} if "boxes" in kinds else {}
@@ -261,6 +220,22 @@ class SetCriterion(LayerLosses, nn.Module):
             x = logits.float()[pairs.matches.place]
             losses["iou"] = F.binary_cross_entropy_with_logits(x, pairs.iou, reduction="none")
         return losses
+
+    def weighted(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Losses times their factors in ``weight_dict``.
+
+        "loss_bbox_0_one2many" takes the factor of "loss_bbox_0", or else of "loss_bbox".
+
+        Raises:
+            ValueError: for a loss without a factor.
+        """
+        factors = [nearest_factor(self.weight_dict, name) for name in losses]
+        if None in factors:
+            name = list(losses)[factors.index(None)]
+            raise ValueError(f"criterion.weight_dict has no factor for {name!r}")
+        values = torch.stack(list(losses.values()))
+        values = values * torch.tensor(factors).to(values, non_blocking=True)
+        return dict(zip(losses, torch.unbind_copy(values), strict=True))
 
 
 def nearest_factor(weight_dict: Mapping[str, float], name: str) -> float | None:
@@ -271,3 +246,14 @@ def nearest_factor(weight_dict: Mapping[str, float], name: str) -> float | None:
             return None
         name = name.rpartition("_")[0]
     return weight_dict[name]
+
+
+class TwoStageCriterion(DenoisingLosses, SetCriterion):
+    """Set criterion whose proposals answer for real labels (DINO).
+
+    ``two_stage_binary_cls``: they answer for class 0 instead, as in Deformable DETR.
+    """
+
+    def __init__(self, *args, two_stage_binary_cls: bool = False, **rest) -> None:
+        super().__init__(*args, **rest)
+        self.two_stage_binary_cls = two_stage_binary_cls

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from detrex.modeling.losses import ClassLoss, joint_quality
 from detrex.modeling.matcher import Matches
+from detrex.modeling.predictions import Predictions
 
-from .sets import Predictions
-from .two_stage import TwoStageCriterion
+from .criterion import TwoStageCriterion
 
 
 class ManyToOneCriterion(TwoStageCriterion):
@@ -43,7 +43,7 @@ class ManyToOneCriterion(TwoStageCriterion):
         self.tau = tau
 
     def queries_per_target(self, predictions: Predictions) -> Sequence[int] | None:
-        """For each layer of the set (L,); None leaves the set to its group."""
+        """``match_num`` of the set's layers (L,); None: as many as the group's ``copies``."""
         if predictions.stage == "encoder":
             return self.match_num[:1]
         if predictions.group.name:
@@ -71,7 +71,7 @@ class ManyToOneCriterion(TwoStageCriterion):
 
 
 def rank_in_bag(score: Tensor, bag: Tensor) -> Tensor:
-    """How many members of the same bag are better: scores (M,) and bag numbers (M,) to (M,)."""
+    """Rank (M,) of each score (M,) among those of the same bag number (M,), 0 = best."""
     order = score.argsort(descending=True, stable=True)
     order = order[bag[order].argsort(stable=True)]
     first = torch.searchsorted(bag[order], bag[order])

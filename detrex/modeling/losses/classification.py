@@ -39,7 +39,13 @@ Negative = Callable[[Tensor, float, float], Tensor]
 
 
 class ClassLoss:
-    """A class loss with its focal parameters; call it for the loss of every layer."""
+    """A class loss with its focal parameters: sum over queries and classes of
+
+        weight * (-target * log(p) - (1 - target) * log(1 - p)),   p = sigmoid(logit)
+
+    where ``positive`` gives target and weight of the matched pairs, and ``negative`` the weight of
+    all other scores, whose target is 0. A call returns the sum of each layer.
+    """
 
     def __init__(self, positive: Positive, negative: Negative, alpha: float, gamma: float) -> None:
         self.positive = partial(positive, alpha=alpha, gamma=gamma)
@@ -48,8 +54,8 @@ class ClassLoss:
     def __call__(
         self, logits: Tensor, matches: Matches, labels: Tensor, quality: Quality
     ) -> Tensor:
-        """Weighted binary cross-entropy, summed in each layer (L,): float32 logits (L, B, N, K),
-        labels (M,). A logit that two pairs share counts once."""
+        """The loss of each layer (L,): float32 logits (L, B, N, K), labels (M,) of the matches. A
+        logit that two pairs share counts once."""
         p, place = logits.sigmoid(), (*matches.place, labels)
         target, weight = self.positive(p[place], quality)  # (M,) each
         target = torch.zeros_like(p).index_put(place, target * quality.weight)

@@ -38,6 +38,16 @@ class Matches(NamedTuple):
     def to(self, device: torch.device) -> Matches:
         return Matches(*(x.to(device, non_blocking=True) for x in self))
 
+    def by_image(self, layer: int, counts: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+        """Of a layer the queries and their targets (M,) in every image, targets counted within it;
+        ``counts``: the images' numbers of targets."""
+        first, pairs = 0, []
+        for image, count in enumerate(counts):
+            chosen = (self.layer == layer) & (self.image == image)
+            pairs.append((self.query[chosen], self.target[chosen] - first))
+            first += count
+        return pairs
+
     def on_layers(self, count: int) -> Matches:
         """The same assignment for each of ``count`` layers."""
         layer = torch.arange(count, device=self.image.device).repeat_interleave(len(self.image))
@@ -45,11 +55,11 @@ class Matches(NamedTuple):
 
 
 class Problems(NamedTuple):
-    """The assignments of a set: costs (L, N, G) of each image, and in each layer how many queries
-    a target takes.
+    """The assignments to be solved for a set: costs (L, N, G) of each image, and how many queries a
+    target takes in each layer.
 
     ``fit``: in a crowded image that number is lowered to what half of the queries can serve, but
-    never below one. Otherwise, when queries run out, the dearest targets stay without.
+    never below one. Otherwise, when queries run out, the targets of highest cost stay without.
     """
 
     costs: Sequence[Tensor]
@@ -85,23 +95,23 @@ class Assignment:
         origins = np.array(self._origins(), np.int64).reshape(-1, 5)
         problems = [problem for cost in self.costs for problem in cost.numpy()]
         solved = solve(problems, origins[:, 4].tolist())
-        rows = np.repeat(origins, [matches.shape[1] for matches in solved], axis=0).T
+        rows = np.repeat(origins, [pairs.shape[1] for pairs in solved], axis=0).T
         query, target = np.concatenate([np.empty((2, 0), np.int64), *solved], axis=1)
-        found = torch.from_numpy(np.stack([rows[1], rows[2], query, rows[3] + target]))
+        matches = torch.from_numpy(np.stack([rows[1], rows[2], query, rows[3] + target]))
         if self.copied is not None:
-            found = found.pin_memory().to(self.device, non_blocking=True)
+            matches = matches.pin_memory().to(self.device, non_blocking=True)
         sizes = np.bincount(rows[0], minlength=len(self.sets)).tolist()
-        return [Matches(*x.unbind()) for x in found.split(sizes, 1)]
+        return [Matches(*x.unbind()) for x in matches.split(sizes, 1)]
 
     def _origins(self) -> list[tuple[int, int, int, int, int]]:
         """For every problem: set, layer, image, number of its first target, copies."""
-        found = []
+        origins = []
         for number, problems in enumerate(self.sets):
             first = 0
             for image, copies in enumerate(problems.per_image()):
-                found += [(number, layer, image, first, k) for layer, k in enumerate(copies)]
+                origins += [(number, layer, image, first, k) for layer, k in enumerate(copies)]
                 first += problems.costs[image].shape[2]
-        return found
+        return origins
 
     def _to_host(self, costs: list[Tensor]) -> list[Tensor]:
         """Views of one pinned buffer; its contents are there once ``copied`` has happened."""
@@ -110,8 +120,8 @@ class Assignment:
         host.copy_(flat, non_blocking=True)
         self.copied = torch.cuda.Event()
         self.copied.record()
-        parts = host.split([cost.numel() for cost in costs])
-        return [part.view(cost.shape) for part, cost in zip(parts, costs, strict=True)]
+        flat = host.split([cost.numel() for cost in costs])
+        return [x.view(cost.shape) for x, cost in zip(flat, costs, strict=True)]
 
 
 def assign(

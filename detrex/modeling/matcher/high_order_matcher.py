@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .matcher import HungarianMatcher, of_classes
-from .pairs import pair_costs
+from .matcher import HungarianMatcher, of_classes, pair_costs
 
 
 class HighOrderMatcher(HungarianMatcher):

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from detrex.compat.overrides import ours
+from detrex.layers import box_cxcywh_to_xyxy, overlaps
 from detrex.utils.errors import AssertedError
 
 from .assignment import Matches, assign
-from .pairs import pair_costs
 
 Targets = Sequence[dict[str, Tensor]]  # per image: labels (G,), boxes (G, 4)
 
@@ -69,7 +68,6 @@ class HungarianMatcher(nn.Module):
             for x, b, t in pairs
         ]
 
-    @ours
     def match(
         self,
         logits: Tensor,
@@ -91,9 +89,7 @@ class HungarianMatcher(nn.Module):
         cost = pair_costs(boxes, gt, self.cost_bbox, -self.cost_giou, 0.0)
         return cost.add_(class_cost, alpha=self.cost_class)
 
-    @ours
-    @torch.no_grad()
-    def forward(
+    def forward(  # frozen: upstream's signature
         self, outputs: dict[str, Tensor], targets: Targets, gt_copy: int = 1
     ) -> list[tuple[Tensor, Tensor]]:
         """One layer in upstream's format: per image (query indices, target indices of the image).
@@ -102,12 +98,7 @@ class HungarianMatcher(nn.Module):
         """
         logits, boxes = outputs["pred_logits"][None], outputs["pred_boxes"][None]
         matches = self.match(logits, boxes, targets, k=None if gt_copy == 1 else [gt_copy])
-        first, result = 0, []
-        for image, target in enumerate(targets):
-            mine = matches.image == image
-            result.append((matches.query[mine], matches.target[mine] - first))
-            first += len(target["labels"])
-        return result
+        return matches.by_image(0, [len(target["labels"]) for target in targets])
 
 
 def of_classes(x: Tensor, labels: Tensor) -> Tensor:
@@ -126,6 +117,18 @@ def focal_loss_cost(logits: Tensor, labels: Tensor, alpha: float, gamma: float) 
 def ce_cost(logits: Tensor, labels: Tensor, alpha: float, gamma: float) -> Tensor:
     """Minus the softmax probability of the target's class (DETR), (L, N, G)."""
     return -of_classes(logits.softmax(-1), labels)
+
+
+def pair_costs(boxes: Tensor, gt: Tensor, l1: float, giou: float, iou: float) -> Tensor:
+    """l1 * L1 + giou * GIoU + iou * IoU (L, N, G) of boxes (L, N, 4) and gt (G, 4).
+
+    N is the fastest dimension in memory: an assignment is solved target by target.
+    """
+    pairs = overlaps(box_cxcywh_to_xyxy(gt)[:, None], box_cxcywh_to_xyxy(boxes)[:, None])
+    cost = giou * pairs[1] + iou * pairs[0]
+    if l1:
+        cost = cost + l1 * torch.cdist(gt.to(boxes).expand(len(boxes), -1, -1), boxes, p=1)
+    return cost.mT
 
 
 CLASS_COSTS = {"focal_loss_cost": focal_loss_cost, "ce_cost": ce_cost}

@@ -33,18 +33,19 @@ def solve(costs: Sequence[np.ndarray], copies: Sequence[int]) -> list[np.ndarray
     """The matches (2, M) of each problem, query and target, in the order of queries.
 
     costs: (G, N) each, contiguous float32; ``copies``: how many queries each target of
-    the problem takes. With fewer queries than that, each gets a target, the dearest stay without.
+    the problem takes. With fewer queries than that, the targets of highest cost stay without.
     """
-    found: list[np.ndarray | None] = [None] * len(costs)
+    solved: list[np.ndarray | None] = [None] * len(costs)
     if why_unavailable() is None:
-        fitting = [i for i, (c, k) in enumerate(zip(costs, copies, strict=True)) if _fits(c, k)]
+        sizes = [(len(c) * k, c.shape[1]) for c, k in zip(costs, copies, strict=True)]
+        fitting = [i for i, (needed, queries) in enumerate(sizes) if 0 < needed <= queries]
         for i, matches in zip(fitting, _in_c(costs, copies, fitting), strict=True):
-            found[i] = matches
-    if left := [i for i, matches in enumerate(found) if matches is None]:
+            solved[i] = matches
+    if left := [i for i, matches in enumerate(solved) if matches is None]:
         problems = [costs[i] for i in left], [copies[i] for i in left]
         for i, matches in zip(left, _map(_by_scipy, *problems), strict=True):
-            found[i] = matches
-    return found
+            solved[i] = matches
+    return solved
 
 
 def _map(function: Callable, *arguments: Sequence) -> list:
@@ -54,11 +55,6 @@ def _map(function: Callable, *arguments: Sequence) -> list:
         return list(map(function, *arguments))
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(function, *arguments))
-
-
-def _fits(cost: np.ndarray, copies: int) -> bool:
-    targets, queries = cost.shape
-    return 0 < targets * copies <= queries
 
 
 def _in_c(

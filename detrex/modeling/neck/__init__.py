@@ -1,4 +1,3 @@
-from .channel_mapper import ChannelMapper
-from .hybrid_encoder import HybridEncoder
+from .channel_mapper import ChannelMapper, with_channel_mapper
 
-__all__ = ["ChannelMapper", "HybridEncoder"]
+__all__ = ["ChannelMapper", "with_channel_mapper"]

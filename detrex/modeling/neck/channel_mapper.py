@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 
+from detectron2.config import LazyCall as L
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
@@ -84,3 +85,20 @@ class ChannelMapper(nn.Module):
             x = conv(x)
             levels.append(x)
         return tuple(levels)
+
+
+def with_channel_mapper(backbone: object, channels: Mapping[str, int], width: int = 256) -> dict:
+    """A backbone's config and that of the neck beside it, as the multi-scale models have them.
+
+    ``channels``: names and widths of the backbone's levels, finest first. The neck brings them to
+    ``width`` and adds a coarser one.
+    """
+    neck = L(ChannelMapper)(
+        input_shapes={name: ShapeSpec(channels=count) for name, count in channels.items()},
+        in_features=list(channels),
+        out_channels=width,
+        num_outs=len(channels) + 1,
+        kernel_size=1,
+        norm_layer=L(nn.GroupNorm)(num_groups=32, num_channels=width),
+    )
+    return dict(backbone=backbone, neck=neck)

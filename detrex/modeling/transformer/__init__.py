@@ -1,7 +1,7 @@
-from .anchor import AnchorBoxDecoder
 from .conditional import ConditionalDecoder, ConditionalEncoder
 from .decoder import Decoder
 from .deformable import (
+    AnchorBoxDecoder,
     DeformableDecoder,
     DeformableEncoder,
     DeformableTransformer,

@@ -43,10 +43,10 @@ class ConditionalDecoder(DenseDecoder):
         embed_dim: int = 256,
         activation: nn.Module | None = None,
         attentions: tuple = (ConditionalSelfAttention, ConditionalCrossAttention),
-        parts: Mapping[str, nn.Module] | None = None,
+        modules: Mapping[str, nn.Module] | None = None,
         **dense,
     ) -> None:
-        own = {
+        heads = {
             "query_scale": MLP(embed_dim, embed_dim, embed_dim, 2),
             "ref_point_head": MLP(embed_dim, embed_dim, 2, 2),
         }
@@ -54,7 +54,7 @@ class ConditionalDecoder(DenseDecoder):
             embed_dim=embed_dim,
             activation=activation or nn.PReLU(),
             attentions=attentions,
-            parts={**own, **(parts or {})},
+            modules={**heads, **(modules or {})},
             **dense,
         )
         for layer in self.layers[1:]:  # only the first layer mixes place into content

@@ -5,24 +5,28 @@ Legend: B images, L layers, N queries, C channels, K classes; boxes are cxcywh i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from detrex.compat.transformer_layer import take_upstreams_call
 from detrex.layers import TransformerLayerSequence
-from detrex.modeling.heads import Decoded, Heads, box_logits
+from detrex.modeling.heads import Heads
+from detrex.modeling.predictions import Outputs
 from detrex.modeling.queries import Queries, attention_rows
+from detrex.utils import inverse_sigmoid
 
 
-def run_layer(layer: nn.Module, use_checkpoint: bool, *args, **kwargs) -> Tensor:
-    """Call a layer; with ``use_checkpoint`` its activations are computed again in backward."""
+def recomputed(layers: Iterable[nn.Module], use_checkpoint: bool) -> list[Callable[..., Tensor]]:
+    """The layers; with ``use_checkpoint`` their activations are computed again in backward."""
     if use_checkpoint and torch.is_grad_enabled():
-        return checkpoint(layer, *args, use_reentrant=False, **kwargs)
-    return layer(*args, **kwargs)
+        return [partial(checkpoint, layer, use_reentrant=False) for layer in layers]
+    return list(layers)
 
 
 class Decoder(TransformerLayerSequence):
@@ -42,34 +46,55 @@ class Decoder(TransformerLayerSequence):
         use_checkpoint: bool = False,
     ) -> None:
         super().__init__(transformer_layers, num_layers)
-        take_upstreams_call(self)
+        take_upstreams_call(self)  # a subclass with upstream's forward
         self.look_forward_twice = look_forward_twice
         self.use_checkpoint = use_checkpoint
         # Upstream stores the model's heads a second time here; see store_heads.
         self.bbox_embed: nn.ModuleList | None = None
         self.class_embed: nn.ModuleList | None = None
 
-    def forward(self, queries: Queries, memory: object, heads: Heads) -> Decoded:
-        """The predictions of all layers.
+    def forward(self, queries: Queries, memory: object, heads: Heads) -> Outputs:
+        """The outputs of all layers.
 
         ``memory.cross_attention_inputs()`` is what cross-attention reads; ``heads(i, x)`` predicts.
         """
         rows = attention_rows(queries.groups, queries.content.device)
         keys = memory.cross_attention_inputs()
-        predictions = []
         layers = list(self.layers)[: None if self.training else self.eval_layers]
-        for i, layer in enumerate(layers):
+        outputs = []
+        for i, layer in enumerate(recomputed(layers, self.use_checkpoint)):
             inputs = {**keys, **self.position(i, queries, memory), "attn_mask": rows}
-            content = run_layer(layer, self.use_checkpoint, queries.content, **inputs)
-            found, queries = self._predict(i, replace(queries, content=content), heads)
-            predictions.append(found)
+            queries = replace(queries, content=layer(queries.content, **inputs))
+            output, queries = self.predict(i, queries, heads)
+            outputs.append(output)
             if i < len(layers) - 1:
-                queries = self.after_layer(i, queries, found[0])
-        return Decoded(*map(torch.stack, zip(*predictions, strict=True)))
+                queries = self.after_layer(i, queries, output[0])
+        return Outputs(*map(torch.stack, zip(*outputs, strict=True)))
 
     def position(self, i: int, queries: Queries, memory: object) -> dict[str, Tensor]:
         """Keyword arguments that layer ``i`` gets from the queries' places."""
         raise NotImplementedError
+
+    def predict(self, i: int, queries: Queries, heads: Heads) -> tuple[tuple[Tensor, ...], Queries]:
+        """Logits, boxes and IoU logits of layer ``i``, and the queries with the boxes of the next
+        layer."""
+        seen = self.readout(queries.content)
+        logits, delta, *iou_logits = heads(i, seen)
+        if queries.boxes is None:  # DETR: the offset is the box
+            return (logits, delta.sigmoid(), *iou_logits), queries
+        is_traced = queries.traced is not None
+        start = inverse_sigmoid(queries.traced if is_traced else queries.boxes)
+        if start.shape[-1] == 2:  # a point: only the centre moves, the size is the offset itself
+            start = F.pad(start, (0, 2))
+        boxes = (delta + start).sigmoid()
+        if heads.refine:
+            if seen is not queries.content:
+                # As upstream: the next layer looks where the content without its norm says.
+                delta = heads.bbox_embed[i](queries.content).float()
+            moved = (delta + (start.detach() if is_traced else start)).sigmoid()
+            traced = moved if self.look_forward_twice else None
+            queries = replace(queries, boxes=moved.detach(), traced=traced)
+        return (logits, boxes, *iou_logits), queries
 
     def readout(self, content: Tensor) -> Tensor:
         """What the heads see of the content (B, N, C): a final norm belongs here."""
@@ -78,22 +103,3 @@ class Decoder(TransformerLayerSequence):
     def after_layer(self, i: int, queries: Queries, logits: Tensor) -> Queries:
         """The queries that layer ``i + 1`` starts from; logits (B, N, K) are those of layer i."""
         return queries
-
-    def _predict(
-        self, i: int, queries: Queries, heads: Callable
-    ) -> tuple[tuple[Tensor, ...], Queries]:
-        """What layer ``i`` predicts, and the queries with the boxes of the next layer."""
-        seen = self.readout(queries.content)
-        logits, delta, *iou = heads(i, seen)
-        if queries.boxes is None:  # DETR: the offset is the box
-            return (logits, delta.sigmoid(), *iou), queries
-        traced = queries.traced is not None
-        start = box_logits(queries.traced if traced else queries.boxes)
-        boxes = (delta + start).sigmoid()
-        if heads.refine:
-            # As upstream: the next layer looks where the content without its norm says.
-            step = delta if seen is queries.content else heads.move(i, queries.content)
-            moved = (step + (start.detach() if traced else start)).sigmoid()
-            traced = moved if self.look_forward_twice else None
-            queries = replace(queries, boxes=moved.detach(), traced=traced)
-        return (logits, boxes, *iou), queries

@@ -16,6 +16,7 @@ from detrex.compat.overrides import refuses
 from detrex.compat.transformer_layer import take_upstreams_call
 from detrex.layers import (
     FFN,
+    MLP,
     DecoderLayer,
     EncoderLayer,
     MultiheadAttention,
@@ -27,7 +28,7 @@ from detrex.modeling.queries import Queries
 from detrex.utils.arguments import keep_arguments
 from detrex.utils.errors import AssertedError
 
-from .decoder import Decoder, run_layer
+from .decoder import Decoder, recomputed
 from .memory import Memory, ProposesBoxes
 
 POST_NORM = ("self_attn", "norm", "ffn", "norm")
@@ -61,7 +62,7 @@ class DeformableEncoder(TransformerLayerSequence):
         )
         ffn = FFN(embed_dim, feedforward_dim, ffn_drop=ffn_dropout)
         super().__init__(EncoderLayer(attention, ffn), num_layers)
-        take_upstreams_call(self)
+        take_upstreams_call(self)  # a subclass with upstream's forward
         self.post_norm_layer = nn.LayerNorm(embed_dim) if post_norm else None
         self.use_checkpoint = use_checkpoint
 
@@ -74,8 +75,8 @@ class DeformableEncoder(TransformerLayerSequence):
             spatial_shapes=memory.shapes,
             reference_points=memory.on_levels(memory.pixel_centres),
         )
-        for layer in self.layers:
-            x = run_layer(layer, self.use_checkpoint, x, **inputs)
+        for layer in recomputed(self.layers, self.use_checkpoint):
+            x = layer(x, **inputs)
         return x if self.post_norm_layer is None else self.post_norm_layer(x)
 
 
@@ -117,7 +118,34 @@ class DeformableDecoder(Decoder):
         }
 
 
-@refuses("model.transformer")
+class AnchorBoxDecoder(DeformableDecoder):
+    """Position = MLP(sine(box)), made anew for every layer (DAB-DETR, Liu et al., ICLR 2022,
+    section 4.2, as used by DAB-Deformable-DETR and DINO).
+
+    ``content_scale`` multiplies it with MLP(content), from the second layer on.
+    """
+
+    heads_order = ("class_embed", "bbox_embed")  # as upstream registers them
+
+    def __init__(self, *, content_scale: bool = False, **deformable) -> None:
+        super().__init__(**deformable)
+        dim = self.embed_dim
+        self.query_scale = MLP(dim, dim, dim, 2) if content_scale else None
+        self.ref_point_head = MLP(dim * 2, dim, dim, 2)
+
+    def position(self, i: int, queries: Queries, memory: Memory) -> dict[str, Tensor]:
+        boxes = memory.on_levels(queries.boxes)
+        # As upstream: training makes it from the box as the finest padded level sees it. At
+        # inference upstream pads nothing, and an image must not see what it is padded to.
+        seen = boxes[:, :, 0] if self.training else queries.boxes
+        sine = get_sine_pos_embed(seen, self.embed_dim // 2)
+        position = self.ref_point_head(sine)  # (B, N, C)
+        if self.query_scale is not None and i > 0:
+            position = position * self.query_scale(queries.content)
+        return {"query_pos": position, "reference_points": boxes}
+
+
+@refuses("model.transformer")  # methods that upstream's subclasses call
 class MultiScaleTransformer(ProposesBoxes, nn.Module):
     """Encoder, decoder, and with ``as_two_stage`` what makes proposals of the encoder's tokens.
 

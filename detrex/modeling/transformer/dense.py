@@ -74,7 +74,7 @@ class DenseEncoder(TransformerLayerSequence):
         attention = MultiheadAttention(embed_dim, num_heads, attn_dropout, batch_first=True)
         ffn = FFN(embed_dim, feedforward_dim, ffn_drop=ffn_dropout, activation=activation)
         super().__init__(EncoderLayer(attention, ffn), num_layers)
-        take_upstreams_call(self)
+        take_upstreams_call(self)  # a subclass with upstream's forward
         self.post_norm_layer = nn.LayerNorm(embed_dim) if post_norm else None
 
     def forward(self, memory: DenseMemory) -> Tensor:
@@ -93,9 +93,9 @@ class DenseEncoder(TransformerLayerSequence):
 class DenseDecoder(Decoder):
     """Dense self- and cross-attention; the heads see the content behind a final norm.
 
-    ``attentions`` (self, cross) default to DETR's; ``parts`` are what a subclass needs by name, for
-    all layers together. ``return_intermediate=False`` is upstream's way to predict with the last
-    layer only; here that is the model's ``aux_loss=False``.
+    ``attentions`` (self, cross) default to DETR's; ``modules`` are what a subclass needs by name,
+    for all layers together. ``return_intermediate=False`` is upstream's way to predict with the
+    last layer only; here that is the model's ``aux_loss=False``.
     """
 
     @keep_arguments
@@ -112,7 +112,7 @@ class DenseDecoder(Decoder):
         post_norm: bool = True,
         return_intermediate: bool = True,
         attentions: Sequence[Callable[..., nn.Module]] = DETR_ATTENTIONS,
-        parts: Mapping[str, nn.Module] | None = None,
+        modules: Mapping[str, nn.Module] | None = None,
     ) -> None:
         if not return_intermediate:
             raise ValueError("return_intermediate=False is not supported: set model.aux_loss=False")
@@ -120,8 +120,8 @@ class DenseDecoder(Decoder):
         both = (attention(embed_dim, **options) for attention in attentions)
         ffn = FFN(embed_dim, feedforward_dim, ffn_drop=ffn_dropout, activation=activation)
         super().__init__(DecoderLayer(*both, ffn), num_layers)
-        for name, part in (parts or {}).items():
-            self.add_module(name, part)
+        for name, module in (modules or {}).items():
+            self.add_module(name, module)
         self.post_norm_layer = nn.LayerNorm(embed_dim) if post_norm else None
 
     def position(self, i: int, queries: Queries, memory: DenseMemory) -> dict[str, Tensor]:
@@ -131,7 +131,7 @@ class DenseDecoder(Decoder):
         return content if self.post_norm_layer is None else self.post_norm_layer(content)
 
 
-@refuses("model.transformer")
+@refuses("model.transformer")  # methods that upstream's subclasses call
 class DenseTransformer(nn.Module):
     """Encoder and decoder; matrices start Xavier-uniform."""
 

@@ -38,9 +38,6 @@ class Memory:
             valid_ratios=torch.stack([_valid_ratio(m) for m in masks], 1),
         )
 
-    def __post_init__(self) -> None:
-        self.ratios_of_boxes = self.valid_ratios.repeat(1, 1, 2)  # (B, L, 4)
-
     def cross_attention_inputs(self) -> dict:
         """What cross-attention reads."""
         return {
@@ -51,7 +48,7 @@ class Memory:
 
     def on_levels(self, boxes: Tensor) -> Tensor:
         """Boxes or points of the image (B, N, 2 or 4) on each padded level (B, N, L, 2 or 4)."""
-        ratios = self.valid_ratios if boxes.shape[-1] == 2 else self.ratios_of_boxes
+        ratios = self.valid_ratios.repeat(1, 1, boxes.shape[-1] // 2)  # (B, L, 2 or 4)
         return boxes[:, :, None] * ratios[:, None]
 
     @cached_property
@@ -83,16 +80,16 @@ class Proposals:
 
         A small image has fewer tokens than there are queries: its ranking starts again.
         """
-        own = tokens = scores.shape[1]
+        tokens = scores.shape[1]
+        usable = tokens
         if self.padding is not None:
             scores = scores.masked_fill(self.padding, -torch.inf)
-            own = (~self.padding).sum(1, keepdim=True)  # (B, 1)
+            usable = (~self.padding).sum(1, keepdim=True)  # (B, 1)
         best = scores.topk(min(count, tokens), dim=1).indices
-        places = torch.arange(count, device=best.device) % own
-        best = best.gather(1, places.expand(best.shape[0], -1))
-        parts = (self.tokens, self.logits, self.anchors)
-        best = best[..., None]
-        return Proposals(*(x.gather(1, best.expand(-1, -1, x.shape[-1])) for x in parts))
+        ranks = torch.arange(count, device=best.device) % usable
+        best = best.gather(1, ranks.expand(best.shape[0], -1))[..., None]  # (B, N, 1)
+        columns = (self.tokens, self.logits, self.anchors)
+        return Proposals(*(x.gather(1, best.expand(-1, -1, x.shape[-1])) for x in columns))
 
 
 def _pixel_centres(height: int, width: int, ratio: Tensor) -> Tensor:

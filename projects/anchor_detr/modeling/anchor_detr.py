@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from detrex.layers import FeatureMap
 from detrex.modeling.criterion import Predictions
 from detrex.modeling.detector import Detector
 from detrex.modeling.heads import Heads
 from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
 from detrex.utils.arguments import keep_arguments
 
+from .row_column_attention import FeatureMap
 from .transformer import AnchorDETRTransformer
 
 
@@ -23,8 +23,8 @@ class AnchorDETR(Detector):
     """``in_features[-1]`` of the backbone, and boxes measured from anchor points.
 
     ``groups`` share out the transformer's queries, pattern after pattern. ``iou_branch`` and
-    ``iou_weight``: see :meth:`Detector.finish`. ``device`` has no effect: the model lives where it
-    is moved to.
+    ``iou_weight``: see :class:`~detrex.modeling.iou_branch.IouBranch`. ``device`` has no effect:
+    the model lives where it is moved to.
 
     Raises:
         ValueError: groups that do not add up to the transformer's queries.
@@ -73,13 +73,13 @@ class AnchorDETR(Detector):
         return self.transformer.encode(feature, mask, count_padding=self.training)
 
     def heads(self) -> Heads:
-        own = self.transformer
-        return Heads(own.class_embed, own.bbox_embed, self.heads_refine, self.iou_embed)
+        classes, boxes = self.transformer.class_embed, self.transformer.bbox_embed
+        return Heads(classes, boxes, self.heads_refine, self.iou_embed)
 
     def make_queries(
         self, memory: FeatureMap, targets: list[dict] | None
     ) -> tuple[Queries, Predictions | None]:
         groups = self.active_groups
-        parts = (part[: query_count(groups)] for part in self.transformer.queries())
+        learned = (x[: query_count(groups)] for x in self.transformer.queries())
         batch = len(memory.tokens)
-        return Queries(*(part.expand(batch, -1, -1) for part in parts), groups), None
+        return Queries(*(x.expand(batch, -1, -1) for x in learned), groups), None

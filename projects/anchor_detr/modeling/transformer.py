@@ -12,12 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detrex.layers import Axis, FeatureMap, RowColumnAttention, get_sine_pos_embed
-from detrex.layers.attention import Rows, self_attention
+from detrex.layers import get_sine_pos_embed
+from detrex.layers.attention import Rows, masked_attention, project
 from detrex.modeling.heads import build_heads
 from detrex.modeling.queries import Queries
 from detrex.modeling.transformer import Decoder
 from detrex.utils.arguments import keep_arguments
+
+from .row_column_attention import Axis, FeatureMap, RowColumnAttention
 
 
 class FeedForward(nn.Module):
@@ -48,9 +50,9 @@ class EncoderLayer(nn.Module):
     def forward(self, memory: FeatureMap) -> FeatureMap:
         x = memory.x.position[:, None].expand_as(memory.tokens)
         y = memory.y.position[:, :, None].expand_as(memory.tokens)
-        content, *places = (part.flatten(1, 2) for part in (memory.tokens, x, y))
-        found = self.self_attn(content, *places, memory)
-        content = self.ffn(self.norm1(content + self.ffn.dropout(found)))
+        content, x, y = (part.flatten(1, 2) for part in (memory.tokens, x, y))
+        out = self.self_attn(content, x, y, memory)
+        content = self.ffn(self.norm1(content + self.ffn.dropout(out)))
         return memory._replace(tokens=content.view_as(memory.tokens))
 
 
@@ -78,12 +80,13 @@ class DecoderLayer(nn.Module):
         attn_mask: tuple[Rows, ...],
     ) -> Tensor:
         """content and embedded points, x and y of the queries, all (B, N, C)."""
-        drop = self.ffn.dropout
-        places = content + query_pos
-        seen = self_attention(self.self_attn, places, content, attn_mask, fused=True)
-        content = self.norm2(content + drop(seen))
-        found = self.cross_attn(content, query_x, query_y, memory)
-        return self.ffn(self.norm1(content + drop(found)))
+        attention, drop = self.self_attn, self.ffn.dropout
+        projected = project(attention, content + query_pos, content)
+        dropout = attention.dropout if self.training else 0.0
+        out = masked_attention(*projected, attention.num_heads, attn_mask, dropout=dropout)
+        content = self.norm2(content + drop(attention.out_proj(out)))
+        out = self.cross_attn(content, query_x, query_y, memory)
+        return self.ffn(self.norm1(content + drop(out)))
 
 
 class AnchorDecoder(Decoder, nn.ModuleList):
@@ -208,6 +211,6 @@ class AnchorDETRTransformer(nn.Module):
         and their y, once for all layers, as none moves them; and the points (N, 2)."""
         points, patterns = self.points, self.pattern.weight
         place = self.adapt_pos2d(get_sine_pos_embed(points, self.embed_dim // 2))
-        places = torch.cat([place, self.embed_1d(points).flatten(1)], 1)  # (P, 3C)
+        place = torch.cat([place, self.embed_1d(points).flatten(1)], 1)  # (P, 3C)
         content = patterns.repeat_interleave(len(points), 0)
-        return content, places.repeat(len(patterns), 1), points.repeat(len(patterns), 1)
+        return content, place.repeat(len(patterns), 1), points.repeat(len(patterns), 1)

@@ -29,16 +29,16 @@ class Assigned(NamedTuple):
 def pixel_instances(targets: Sequence[dict]) -> list[Instances]:
     """The targets of a batch as detectron2's heads want them, with ``gt_index``, their number
     counted through all images."""
-    found, first = [], 0
+    instances, first = [], 0
     for target in targets:
         height, width = target["size"]
         boxes = box_cxcywh_to_xyxy(target["boxes"])
         scale = boxes.new_tensor([width, height, width, height])
         index = torch.arange(first, first + len(boxes), device=boxes.device)
         fields = dict(gt_boxes=Boxes(boxes * scale), gt_classes=target["labels"], gt_index=index)
-        found.append(Instances((height, width), **fields))
+        instances.append(Instances((height, width), **fields))
         first += len(boxes)
-    return found
+    return instances
 
 
 def choose(candidates: Sequence[Assigned], limit: int = 300) -> Assigned:

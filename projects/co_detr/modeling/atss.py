@@ -43,8 +43,8 @@ def atss_assign(gt: Tensor, anchors: Sequence[Tensor], topk: int = 9) -> Tensor:
     for near, level in zip(distances.split(sizes, 1), candidate.split(sizes, 1), strict=True):
         level.scatter_(1, near.topk(min(topk, near.shape[1]), largest=False).indices, True)
     iou = box_iou(gt, boxes)[0]  # (G, S)
-    theirs = iou[candidate].view(len(gt), -1)
-    threshold = theirs.mean(1, keepdim=True) + theirs.std(1, keepdim=True)
+    candidate_iou = iou[candidate].view(len(gt), -1)
+    threshold = candidate_iou.mean(1, keepdim=True) + candidate_iou.std(1, keepdim=True)
     inside = ((centres > gt[:, None, :2]) & (centres < gt[:, None, 2:])).all(-1)
     positive = candidate & inside & (iou >= threshold)
     best, target = iou.masked_fill(~positive, -1).max(0)
@@ -87,11 +87,11 @@ class ATSSHead(nn.Module):
         """Losses and anchors with their assignment, of levels (B, C, H, W)."""
         anchors = [level.tensor for level in self.anchors(levels)]
         target = torch.stack([self._assign(x, anchors) for x in gt])  # (B, S)
-        places = torch.cat(anchors)
+        boxes = torch.cat(anchors)
         predicted = [_by_place(kind).float() for kind in self.head(levels)]
         tokens = _by_place(levels)
-        candidates = [Assigned(places, *own) for own in zip(tokens, target, strict=True)]
-        return self.losses(*predicted, places, target, gt), candidates
+        candidates = [Assigned(boxes, *image) for image in zip(tokens, target, strict=True)]
+        return self.losses(*predicted, boxes, target, gt), candidates
 
     def losses(
         self,
@@ -109,12 +109,12 @@ class ATSSHead(nn.Module):
         owner, anchors = target[place], anchors[place[1]]
         boxes = Boxes.cat([x.gt_boxes for x in gt]).tensor[owner]
         labels = torch.cat([x.gt_classes for x in gt])[owner]
-        wanted = torch.zeros_like(logits).index_put((*place, labels), logits.new_ones(()))
+        one_hot = torch.zeros_like(logits).index_put((*place, labels), logits.new_ones(()))
         centre = centreness(anchors, boxes)
         giou = overlaps(self.transform.apply_deltas(deltas[place], anchors), boxes)[1]
         count = mean_over_ranks(len(owner), logits.device).clamp(min=1)
         weight = mean_over_ranks(centre.sum(), logits.device).clamp(min=1)
-        focal = sigmoid_focal_loss(logits, wanted, alpha=0.25, gamma=2, reduction="sum")
+        focal = sigmoid_focal_loss(logits, one_hot, alpha=0.25, gamma=2, reduction="sum")
         x = centre_logits[place].squeeze(-1)
         bce = F.binary_cross_entropy_with_logits(x, centre, reduction="sum")
         return {
@@ -124,8 +124,8 @@ class ATSSHead(nn.Module):
         }
 
     def _assign(self, gt: Instances, anchors: Sequence[Tensor]) -> Tensor:
-        own = atss_assign(gt.gt_boxes.tensor, anchors)
-        return own if not len(gt) else torch.where(own < 0, own, own + gt.gt_index[0])
+        target = atss_assign(gt.gt_boxes.tensor, anchors)
+        return target if not len(gt) else torch.where(target < 0, target, target + gt.gt_index[0])
 
 
 def _by_place(levels: Sequence[Tensor]) -> Tensor:

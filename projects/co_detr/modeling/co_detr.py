@@ -80,25 +80,25 @@ class AuxiliaryHeads(nn.Module):
         """Of each head a group of queries with the head's losses; targets with their image's "size"
         (height, width)."""
         levels, gt = self.levels(memory), pixel_instances(targets)
-        found = []
+        groups = []
         for name, head in self.heads.items():
             losses, candidates = head(levels, gt)
             chosen = choose(candidates)
             group = self._group(f"_{name}", chosen.target, sum(map(len, gt)))
-            places = zip(chosen.boxes, gt, strict=True)
-            boxes = torch.stack([_relative(xyxy, x.image_size) for xyxy, x in places])
+            images = zip(chosen.boxes, gt, strict=True)
+            boxes = torch.stack([_relative(xyxy, x.image_size) for xyxy, x in images])
             queries = self.queries[name](boxes, chosen.features, group)
             queries.losses = {key: loss * self.head_weight for key, loss in losses.items()}
-            found.append(queries)
-        return found
+            groups.append(queries)
+        return groups
 
     def levels(self, memory: Memory) -> list[Tensor]:
         """The encoder's tokens as levels (B, C, H, W), finest first, and one coarser level."""
         tokens = memory.tokens.float()  # places would be rounded to the features' precision
-        parts = tokens.split([height * width for height, width in memory.shapes], 1)
+        tokens = tokens.split([height * width for height, width in memory.shapes], 1)
         levels = [
-            part.transpose(1, 2).unflatten(2, shape)
-            for part, shape in zip(parts, memory.shapes, strict=True)
+            level.transpose(1, 2).unflatten(2, shape)
+            for level, shape in zip(tokens, memory.shapes, strict=True)
         ]
         return [*levels, self.coarser(levels[-1])]
 
@@ -148,12 +148,12 @@ class Collaborative:
     def select(
         self, logits: Tensor, boxes: Tensor, sizes: Sequence[tuple[int, int]]
     ) -> list[Instances]:
-        found = super().select(logits, boxes, sizes)
+        images = super().select(logits, boxes, sizes)
         if self.soft_nms is None:
-            return found
-        for detections in found:  # overlap is that of what will be reported
+            return images
+        for detections in images:  # overlap is that of what will be reported
             detections.pred_boxes.clip(detections.image_size)
-        return [soft_nms(detections, self.soft_nms) for detections in found]
+        return [soft_nms(detections, self.soft_nms) for detections in images]
 
     def targets(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
         """Of each image also its "size" (height, width): the heads work in pixels."""

@@ -78,12 +78,11 @@ class FasterRCNNHead(nn.Module):
             proposals = heads.label_and_sample_proposals(proposals, gt)
             boxes = [x.proposal_boxes for x in proposals]
             pooled = heads.box_pooler(list(levels[:-1]), boxes)
-            found = heads.box_predictor.losses(
-                heads.box_predictor(heads.box_head(pooled)), proposals
-            )
-        losses.update({name.replace("loss_", "loss_rcnn_"): loss for name, loss in found.items()})
-        parts = pooled.mean((2, 3)).split([len(x) for x in proposals])
-        return losses, [self._assigned(*own) for own in zip(proposals, parts, strict=True)]
+            predictions = heads.box_predictor(heads.box_head(pooled))
+            box_losses = heads.box_predictor.losses(predictions, proposals)
+        losses.update({k.replace("loss_", "loss_rcnn_"): v for k, v in box_losses.items()})
+        features = pooled.mean((2, 3)).split([len(x) for x in proposals])
+        return losses, list(map(self._assigned, proposals, features))
 
     def _assigned(self, proposals: Instances, features: Tensor) -> Assigned:
         target = torch.full_like(proposals.gt_classes, -1)

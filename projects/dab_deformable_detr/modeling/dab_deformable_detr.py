@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from detrex.compat.repeated import check_repeated
 from detrex.modeling.criterion import Predictions
-from detrex.modeling.detector import Detector, check_repeated
+from detrex.modeling.detector import Detector
 from detrex.modeling.heads import build_shared_heads
 from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
 from detrex.modeling.transformer import AnchorBoxDecoder, Memory, MultiScaleTransformer, Proposals
@@ -29,7 +30,8 @@ class DabDeformableDETR(Detector):
     """Learned boxes with learned contents, or (``as_two_stage``) the encoder's best proposals.
 
     Every layer refines the boxes. ``content_dim`` is the width of the learned contents if it is not
-    ``embed_dim``. ``iou_branch`` and ``iou_weight``: see :meth:`Detector.finish`.
+    ``embed_dim``. ``iou_branch`` and ``iou_weight``: see
+    :class:`~detrex.modeling.iou_branch.IouBranch`.
     ``groups`` replaces the one group of ``num_queries``; all chosen proposals are supervised.
     ``device`` has no effect: the model lives where it is moved to.
 
@@ -83,8 +85,8 @@ class DabDeformableDETR(Detector):
         groups, proposals = self.active_groups, None
         total = query_count(groups)
         if self.as_two_stage:
-            found = self.transformer.propose(memory, self.class_embed[-1])
-            top = found.top(total, found.logits.amax(-1))
+            candidates = self.transformer.propose(memory, self.class_embed[-1])
+            top = candidates.top(total, candidates.logits.amax(-1))
             predicted = top.boxes(self.bbox_embed[-1])
             boxes, content = predicted.detach(), self.proposed_content(top)
             binary = getattr(self.criterion, "two_stage_binary_cls", False)

@@ -14,7 +14,8 @@ from detrex.compat.decoders import decode_anchors
 from detrex.compat.overrides import takes_upstreams_arguments
 from detrex.layers import MLP, get_sine_pos_embed
 from detrex.modeling.criterion import Predictions
-from detrex.modeling.heads import Decoded, store_heads
+from detrex.modeling.heads import store_heads
+from detrex.modeling.predictions import Outputs
 from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
 from detrex.modeling.single_scale import SingleScaleDetector
 from detrex.modeling.transformer import (
@@ -49,10 +50,10 @@ class DabDetrTransformerDecoder(ConditionalDecoder):
     def __init__(
         self, *, embed_dim: int = 256, modulate_hw_attn: bool = True, **conditional
     ) -> None:
-        parts = {"ref_point_head": MLP(2 * embed_dim, embed_dim, embed_dim, 2)}
+        heads = {"ref_point_head": MLP(2 * embed_dim, embed_dim, embed_dim, 2)}
         if modulate_hw_attn:
-            parts["ref_anchor_head"] = MLP(embed_dim, embed_dim, 2, 2)
-        super().__init__(embed_dim=embed_dim, parts=parts, **conditional)
+            heads["ref_anchor_head"] = MLP(embed_dim, embed_dim, 2, 2)
+        super().__init__(embed_dim=embed_dim, modules=heads, **conditional)
         self.modulate_hw_attn = modulate_hw_attn
         self.look_forward_twice = True  # as upstream: a layer's loss also trains the box before it
 
@@ -126,7 +127,7 @@ class DABDETR(SingleScaleDetector):
         content, boxes = (x.expand(memory.tokens.shape[0], -1, -1) for x in (content, boxes))
         return Queries(content, None, boxes, groups), None
 
-    def decode(self, queries: Queries, memory: DenseMemory) -> Decoded:
+    def decode(self, queries: Queries, memory: DenseMemory) -> Outputs:
         if takes_upstreams_arguments(self.transformer.decoder):
             return decode_anchors(self, queries, memory)
         return super().decode(queries, memory)

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from detrex.compat.repeated import check_repeated
 from detrex.modeling.criterion import Predictions
-from detrex.modeling.detector import Detector, check_repeated
+from detrex.modeling.detector import Detector
 from detrex.modeling.heads import build_shared_heads
 from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
 from detrex.modeling.transformer import DeformableTransformer, Memory
@@ -23,8 +24,8 @@ class DeformableDETR(Detector):
     ``with_box_refine``: each layer moves the boxes of the one before; ``as_two_stage``: queries
     start at the encoder's best boxes; ``mixed_selection``: these give positions only, contents are
     learned (DINO, section 3.4). ``groups`` replaces the one group of ``num_queries``.
-    ``iou_branch`` and ``iou_weight``: see :meth:`Detector.finish`. ``device`` has no
-    effect: the model lives where it is moved to.
+    ``iou_branch`` and ``iou_weight``: see :class:`~detrex.modeling.iou_branch.IouBranch`.
+    ``device`` has no effect: the model lives where it is moved to.
 
     Raises:
         ValueError: if a value that upstream's configs repeat in ``transformer`` disagrees.
@@ -86,17 +87,17 @@ class DeformableDETR(Detector):
             position, content = self._learned(total, batch).chunk(2, -1)
             boxes = self.transformer.reference_points(position).float().sigmoid()  # (B, N, 2)
             return Queries(content, position, boxes, groups), None
-        found = self.transformer.propose(memory, self.class_embed[-1])
-        best = found.top(total, found.logits[..., 0])
-        top = best.boxes(self.bbox_embed[-1]).detach()
-        position, content = self.transformer.embed_boxes(top)
+        candidates = self.transformer.propose(memory, self.class_embed[-1])
+        top = candidates.top(total, candidates.logits[..., 0])
+        start = top.boxes(self.bbox_embed[-1]).detach()  # (B, N, 4) before the sigmoid
+        position, content = self.transformer.embed_boxes(start)
         if self.mixed_selection:
             content = self._learned(total, batch)
-        queries = Queries(content, position, top.sigmoid(), groups)
+        queries = Queries(content, position, start.sigmoid(), groups)
         if targets is None:  # only the loss asks for a box at every token
             return queries, None
-        boxes = found.boxes(self.bbox_embed[-1]).sigmoid()
-        return queries, Predictions.of_encoder(found.logits, boxes, class_agnostic=True)
+        boxes = candidates.boxes(self.bbox_embed[-1]).sigmoid()
+        return queries, Predictions.of_encoder(candidates.logits, boxes, class_agnostic=True)
 
     def _learned(self, total: int, batch: int) -> Tensor:
         return self.query_embedding.weight[:total].expand(batch, -1, -1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from detrex.layers import MLP
-from detrex.modeling.postprocess import Best, best_classes
+from detrex.modeling.postprocess import Detections, best_classes
 from detrex.modeling.single_scale import LearnedQueryDetector
 from detrex.modeling.transformer import DenseEncoder
 from detrex.utils.arguments import keep_arguments
@@ -37,7 +37,7 @@ class DETR(LearnedQueryDetector):
         self.class_embed = nn.Linear(embed_dim, num_classes + 1)
         self.bbox_embed = MLP(embed_dim, embed_dim, 4, 3)
 
-    def best(self, logits: Tensor, boxes: Tensor) -> Best:
+    def best(self, logits: Tensor, boxes: Tensor) -> Detections:
         return best_classes(logits, boxes)
 
     def probabilities(self, logits: Tensor) -> Tensor:

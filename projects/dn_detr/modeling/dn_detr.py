@@ -48,10 +48,14 @@ class DNDETR(DABDETR):
             box_noise_scale=box_noise_scale,
             with_indicator=with_indicator,
         )
-        before = {"denoising_generator": generator}
-        parts = dict(transformer=transformer, before=before)
-        shape = dict(num_queries=num_queries, num_classes=num_classes)
-        super().__init__(embed_dim=embed_dim, **parts, **shape, **dab)
+        super().__init__(
+            transformer=transformer,
+            embed_dim=embed_dim,
+            num_classes=num_classes,
+            num_queries=num_queries,
+            before={"denoising_generator": generator},
+            **dab,
+        )
 
     def make_queries(
         self, memory: DenseMemory, targets: list[dict] | None

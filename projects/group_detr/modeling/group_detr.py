@@ -12,9 +12,9 @@ from functools import partial
 
 from detrex.compat.layerwise import fold_blocks
 from detrex.compat.overrides import ours
+from detrex.compat.repeated import check_repeated
 from detrex.layers import ConditionalCrossAttention, ConditionalSelfAttention
 from detrex.modeling.criterion import SetCriterion
-from detrex.modeling.detector import check_repeated
 from detrex.modeling.matcher.matcher import Targets
 from detrex.modeling.queries import QueryGroup
 from detrex.modeling.transformer import ConditionalDecoder
@@ -37,8 +37,8 @@ class GroupDetrTransformerDecoder(ConditionalDecoder):
     """Conditional decoder; upstream's configs repeat the model's ``group_nums`` here."""
 
     def __init__(self, *, group_nums: int = 11, **conditional) -> None:
-        own = partial(GroupConditionalSelfAttention, group_nums=group_nums)
-        super().__init__(attentions=(own, ConditionalCrossAttention), **conditional)
+        self_attention = partial(GroupConditionalSelfAttention, group_nums=group_nums)
+        super().__init__(attentions=(self_attention, ConditionalCrossAttention), **conditional)
         self.group_nums = group_nums
 
 

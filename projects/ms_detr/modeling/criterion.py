@@ -38,22 +38,22 @@ def candidates_by_quality(
     """For each target its ``k`` queries of highest quality, if that reaches ``threshold``.
 
     Quality = score_weight * score of the target's class + (1 - score_weight) * IoU. A query that
-    several targets want answers for the one where its quality is highest.
+    is among the best of several targets answers for the one where its quality is highest.
     """
-    found, first = [], 0
-    parts = (predictions.logits.unbind(1), predictions.boxes.unbind(1), targets)
-    for image, (logits, boxes, target) in enumerate(zip(*parts, strict=True)):
+    matches, first = [], 0
+    images = zip(predictions.logits.unbind(1), predictions.boxes.unbind(1), targets, strict=True)
+    for image, (logits, boxes, target) in enumerate(images):
         iou = box_iou(box_cxcywh_to_xyxy(boxes.float()), box_cxcywh_to_xyxy(target["boxes"]))[0]
         score = logits.float().sigmoid()[..., target["labels"]]  # (L, N, G)
         quality = score_weight * score + (1 - score_weight) * iou
         best = quality.topk(min(k, quality.shape[1]), dim=1).indices
-        wanted = torch.zeros_like(quality, dtype=torch.bool).scatter(1, best, True)
-        quality = quality.masked_fill(~wanted | (quality < threshold), -1)
+        candidate = torch.zeros_like(quality, dtype=torch.bool).scatter(1, best, True)
+        quality = quality.masked_fill(~candidate | (quality < threshold), -1)
         # An image without targets has a column, too: no target.
-        value, own = F.pad(quality, (0, 1), value=-0.5).max(-1)  # (L, N)
+        value, index = F.pad(quality, (0, 1), value=-0.5).max(-1)  # (L, N)
         layer, query = (value >= 0).nonzero(as_tuple=True)
-        found.append(
-            Matches(layer, torch.full_like(layer, image), query, own[layer, query] + first)
+        matches.append(
+            Matches(layer, torch.full_like(layer, image), query, index[layer, query] + first)
         )
         first += len(target["boxes"])
-    return Matches(*map(torch.cat, zip(*found, strict=True)))
+    return Matches(*map(torch.cat, zip(*matches, strict=True)))

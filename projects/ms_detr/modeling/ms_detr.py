@@ -41,13 +41,13 @@ class MixedLayer(DecoderLayer):
         """query and query_pos (B, N, C), reference_points (B, N, L, 4): of each the first group is
         read. The output has the candidates in the place of a second group."""
         rows = attn_mask[:1]
-        own = rows[0].size
+        count = rows[0].size
         compare, look = self.attentions
-        x, place, points = (t[:, :own] for t in (query, query_pos, reference_points))
+        x, place, points = (t[:, :count] for t in (query, query_pos, reference_points))
         candidates = self.norms[1](look(x, query_pos=place, reference_points=points, **keys))
         x = self.norms[0](compare(candidates, query_pos=place, attn_mask=rows))
         x = self.norms[2](self.ffns[0](x))
-        return torch.cat([x, candidates[:, : query.shape[1] - own]], 1)
+        return torch.cat([x, candidates[:, : query.shape[1] - count]], 1)
 
 
 class MixedDecoder(DeformableDecoder):
@@ -61,10 +61,10 @@ class MixedDecoder(DeformableDecoder):
     def after_layer(self, i: int, queries: Queries, logits: Tensor) -> Queries:
         """Candidates start each layer where the queries stand."""
         batch, total = queries.content.shape[:2]
-        own = queries.groups[0].size
-        if total == own:
+        primary = queries.groups[0].size
+        if total == primary:
             return queries
-        order = torch.arange(total, device=queries.content.device) % own
+        order = torch.arange(total, device=queries.content.device) % primary
         return queries.reorder(order.expand(batch, -1))
 
 
@@ -110,11 +110,11 @@ class MSDETR(DeformableDETR):
 
 
 def _split(
-    own: Sequence[nn.Module], others: Sequence[nn.Module], size: int
+    heads: Sequence[nn.Module], others: Sequence[nn.Module], size: int
 ) -> list[Callable[[Tensor], Tensor]]:
     """Of each layer a head for the first ``size`` queries and another for the rest."""
 
     def both(i: int, x: Tensor) -> Tensor:
-        return torch.cat([own[i](x[:, :size]), others[i](x[:, size:])], 1)
+        return torch.cat([heads[i](x[:, :size]), others[i](x[:, size:])], 1)
 
     return [partial(both, i) for i in range(len(others))]

@@ -6,9 +6,9 @@ import inspect
 
 from torch import Tensor
 
+from detrex.compat.outputs import Indices
 from detrex.compat.overrides import ours
 from detrex.modeling.criterion import Predictions, SetCriterion
-from detrex.modeling.criterion.layer_losses import Indices
 from detrex.modeling.losses import ClassLoss
 from detrex.modeling.matcher.matcher import Targets
 from detrex.modeling.queries import QueryGroup

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detrex.modeling.detector import check_repeated
-from detrex.modeling.heads import Decoded
-from detrex.modeling.queries import Queries, query_count, rank_order, ranked_count
+from detrex.compat.repeated import check_repeated
+from detrex.modeling.predictions import Outputs
+from detrex.modeling.queries import Queries, query_count, rank_order
 from detrex.utils.arguments import keep_arguments
 
 
@@ -86,18 +86,19 @@ class RankAdaptiveClassHead(nn.Module):
                 for _ in range(self.transformer.decoder.num_layers)
             )
 
-    def decode(self, queries: Queries, memory: object) -> Decoded:
-        found = super().decode(queries, memory)
+    def decode(self, queries: Queries, memory: object) -> Outputs:
+        outputs = super().decode(queries, memory)
         if not self.rank_adaptive_classhead:
-            return found
+            return outputs
         # Inference may end before the last layer.
-        layers = zip(self.rank_adaptive_classhead_emb, found.logits, strict=False)
-        rows = [rank_rows(table.weight, queries) for table, _ in layers]
-        return found._replace(logits=found.logits + torch.stack(rows)[:, None])
+        tables = self.rank_adaptive_classhead_emb[: len(outputs.logits)]
+        biases = torch.stack([rank_rows(table.weight, queries) for table in tables])  # (L, N, K)
+        return outputs._replace(logits=outputs.logits + biases[:, None])
 
 
 def rank_rows(table: Tensor, queries: Queries) -> Tensor:
     """A table's row for each query (N, ...), by rank; zero for queries that are not ranked."""
-    ranked, total = ranked_count(queries.groups), queries.content.shape[1]
+    ranked = query_count([group for group in queries.groups if group.ranked])  # they come first
+    total = queries.content.shape[1]
     rows = table[:ranked]
     return rows if ranked == total else F.pad(rows, (0, 0, 0, total - ranked))

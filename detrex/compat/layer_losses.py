@@ -1,4 +1,5 @@
-"""Losses of one layer after the other: the interface that upstream's subclasses build on.
+"""A criterion's losses of one layer after the other: the interface that upstream's subclasses build
+on.
 
 Legend: B images, N queries, K classes, M matches; boxes are cxcywh in [0, 1].
 """
@@ -11,17 +12,24 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from detrex.compat.overrides import ours
+from detrex.compat.outputs import (
+    DENOISING,
+    Indices,
+    Layer,
+    alone,
+    are_even,
+    count_objects,
+    indices_of_layer,
+    sets_from_outputs,
+)
+from detrex.compat.overrides import LAYER_METHODS, overridden
 from detrex.modeling.matcher import Matches
 from detrex.modeling.matcher.matcher import Targets
+from detrex.modeling.predictions import Predictions
 from detrex.modeling.queries import QueryGroup
-from detrex.utils.dist import mean_over_ranks
 from detrex.utils.errors import AssertedError
 
-from .sets import DENOISING, Predictions
-
-Layer = dict[str, Tensor]  # upstream's outputs of one layer
-Indices = Sequence[tuple[Tensor, Tensor]]  # per image: queries (M,) and its targets (M,)
+ABSENT: dict = {}  # no denoising, as opposed to a batch with nothing to denoise
 
 
 class LayerLosses:
@@ -32,6 +40,31 @@ class LayerLosses:
     sums are divided by. A query that is paired with several targets is of the last one's class, and
     its box is compared with each.
     """
+
+    def forward(
+        self, outputs: dict, targets: Targets, return_indices: bool = False
+    ) -> dict[str, Tensor] | tuple[dict[str, Tensor], list]:
+        """Upstream's format: "pred_logits" (B, N, K), "pred_boxes" (B, N, 4), and optionally
+        "aux_outputs" (a list of such dicts), "enc_outputs" (one) and, as DN-DETR has them,
+        "denoising_output" (as outputs), "denoising_groups" and "max_gt_num_per_image".
+
+        All layers at once, unless a subclass or a matcher has methods of its own for one layer.
+        The indices are those of the layers in their order, the last one at the end.
+        """
+        # As upstream: proposals answer for class 0 unless a subclass says otherwise.
+        sets = sets_from_outputs(outputs, getattr(self, "two_stage_binary_cls", True))
+        methods = overridden(self, LAYER_METHODS) + overridden(self.matcher, ("forward", "match"))
+        if methods or not are_even(sets[0]):
+            losses, indices = self.layer_by_layer(outputs, sets, targets)
+        else:
+            losses = self.losses_of_sets(sets, targets)
+            layers = [*outputs.get("aux_outputs", ()), outputs] if return_indices else []
+            indices = [self.matcher(alone(layer), targets) for layer in layers]
+        if "denoising_output" in outputs:
+            layers = len(outputs.get("aux_outputs", ()))
+            num_boxes = count_objects(outputs, targets)
+            losses.update(self.calculate_dn_loss(outputs, targets, layers, num_boxes))
+        return (losses, indices) if return_indices else losses
 
     def layer_by_layer(
         self, outputs: dict, sets: Sequence[Predictions], targets: Targets
@@ -53,7 +86,6 @@ class LayerLosses:
             losses.update(self.losses_of_layer(layer, targets, pairs, num_boxes, "_enc"))
         return losses, indices
 
-    @ours
     def get_loss(
         self,
         loss: str,
@@ -73,21 +105,18 @@ class LayerLosses:
             raise AssertedError(f"criterion: get_loss() knows {list(methods)}, got {loss!r}")
         return methods[loss](outputs, targets, indices, num_boxes, **kwargs)
 
-    @ours
     def loss_labels(
         self, outputs: Layer, targets: Targets, indices: Indices, num_boxes: float | Tensor
     ) -> dict[str, Tensor]:
         """{"loss_class": ...}"""
         return self._of_layer("class", outputs, targets, indices, num_boxes)
 
-    @ours
     def loss_boxes(
         self, outputs: Layer, targets: Targets, indices: Indices, num_boxes: float | Tensor
     ) -> dict[str, Tensor]:
         """{"loss_bbox": ..., "loss_giou": ...}"""
         return self._of_layer("boxes", outputs, targets, indices, num_boxes)
 
-    @ours
     def calculate_dn_loss(
         self, outputs: dict, targets: Targets, aux_num: int, num_boxes: float
     ) -> dict[str, Tensor]:
@@ -110,9 +139,9 @@ class LayerLosses:
         count, width = blocks
         indices = []
         for target in targets:
-            own = torch.arange(len(target["labels"]), device=known["pred_logits"].device)
-            first = torch.arange(count, device=own.device) * width
-            indices.append(((first[:, None] + own).flatten(), own.repeat(count)))
+            number = torch.arange(len(target["labels"]), device=known["pred_logits"].device)
+            first = torch.arange(count, device=number.device) * width
+            indices.append(((first[:, None] + number).flatten(), number.repeat(count)))
         layers = {"_dn": known}
         layers.update({f"_dn_{i}": known["aux_outputs"][i] for i in range(aux_num)})
         losses = {}
@@ -133,8 +162,8 @@ class LayerLosses:
         losses = {}
         for loss in self.losses:
             arguments = self.loss_arguments(loss, layer)
-            found = self.get_loss(loss, layer, targets, indices, num_boxes, **arguments)
-            losses.update({f"{name}{suffix}": value for name, value in found.items()})
+            values = self.get_loss(loss, layer, targets, indices, num_boxes, **arguments)
+            losses.update({f"{name}{suffix}": value for name, value in values.items()})
         return losses
 
     def _indices(
@@ -163,8 +192,8 @@ class LayerLosses:
         matches = self._as_matches(indices, targets, logits.device)
         if kind == "class":
             matches = _last_of_each_query(matches, logits.shape[2])
-        (pairs,) = self._pairs([predictions], [matches], targets)
-        losses = self._set_losses(pairs, (kind,), 1 / num_boxes)
+        (pairs,) = self.match_pairs([predictions], [matches], targets)
+        losses = self.losses_of_pairs(pairs, (kind,), 1 / num_boxes)
         return {f"loss_{name}": torch.unbind_copy(value)[0] for name, value in losses.items()}
 
     def _as_matches(self, indices: Indices, targets: Targets, device: torch.device) -> Matches:
@@ -173,36 +202,13 @@ class LayerLosses:
         target = torch.cat([j.cpu() + first[i] for i, (_, j) in enumerate(indices)])
         return Matches(torch.zeros_like(query), image, query, target).to(device)
 
-    @ours
     def _get_src_permutation_idx(self, indices: Indices) -> tuple[Tensor, Tensor]:
         """Image and query (M,) of every pair."""
         return _numbered(queries for queries, _ in indices)
 
-    @ours
     def _get_tgt_permutation_idx(self, indices: Indices) -> tuple[Tensor, Tensor]:
         """Image and target (M,), counted within its image, of every pair."""
         return _numbered(targets for _, targets in indices)
-
-
-def alone(outputs: dict) -> Layer:
-    """Of upstream's nested dict the last layer, which is all that a matcher gets."""
-    return {k: v for k, v in outputs.items() if k not in ("aux_outputs", "enc_outputs")}
-
-
-def count_objects(outputs: dict, targets: Targets) -> float:
-    """Objects per process, at least one."""
-    count = sum(len(target["labels"]) for target in targets)
-    return mean_over_ranks(count, outputs["pred_logits"].device).clamp(min=1).item()
-
-
-def indices_of_layer(matches: Matches, layer: int, targets: Targets) -> Indices:
-    """Of a set's matches those of a layer, by image."""
-    first, indices = 0, []
-    for image, target in enumerate(targets):
-        own = (matches.layer == layer) & (matches.image == image)
-        indices.append((matches.query[own], matches.target[own] - first))
-        first += len(target["labels"])
-    return indices
 
 
 def _both(outputs: Layer) -> tuple[Tensor, Tensor]:
@@ -223,7 +229,33 @@ def _last_of_each_query(matches: Matches, queries: int) -> Matches:
     return Matches(*(x[keep] for x in matches))
 
 
-def _numbered(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    parts = list(parts)
-    images = [torch.full_like(part, i) for i, part in enumerate(parts)]
-    return torch.cat(images), torch.cat(parts)
+def _numbered(indices: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    indices = list(indices)
+    images = [torch.full_like(index, i) for i, index in enumerate(indices)]
+    return torch.cat(images), torch.cat(indices)
+
+
+class DenoisingLosses:
+    """DINO's part of upstream's criteria: denoising queries as a third argument of ``forward``."""
+
+    def forward(self, outputs: dict, targets: Targets, dn_metas: dict | None = ABSENT) -> dict:
+        """Upstream's format, with DINO's denoising queries in ``dn_metas``: "dn_num" blocks, each
+        "single_padding" wide, and their "output_known_lbs_bboxes", None if there are none."""
+        losses = super().forward(outputs, targets)
+        if dn_metas is not ABSENT:
+            layers, num_boxes = len(outputs.get("aux_outputs", ())), count_objects(outputs, targets)
+            losses.update(self.compute_dn_loss(dn_metas, targets, layers, num_boxes))
+        return losses
+
+    def compute_dn_loss(
+        self, dn_metas: dict | None, targets: Targets, aux_num: int, num_boxes: float
+    ) -> dict[str, Tensor]:
+        """DINO's denoising losses: "loss_class_dn", "loss_class_dn_0"; zeros without queries."""
+        if not dn_metas or "output_known_lbs_bboxes" not in dn_metas:
+            kinds, numbers = ("class", "bbox", "giou"), ("", *(f"_{i}" for i in range(aux_num)))
+            zeros = targets[0]["boxes"].new_zeros(len(kinds) * len(numbers))
+            names = [f"loss_{kind}_dn{number}" for kind in kinds for number in numbers]
+            return dict(zip(names, torch.unbind_copy(zeros), strict=True))
+        known, blocks = dn_metas["output_known_lbs_bboxes"], dn_metas["dn_num"]
+        shape = blocks, dn_metas["single_padding"]
+        return self.denoising_losses(known, targets, shape, aux_num, num_boxes)

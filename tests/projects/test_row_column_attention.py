@@ -5,7 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from detrex.layers import Axis, FeatureMap, RowColumnAttention
+from projects.anchor_detr.modeling.row_column_attention import (
+    Axis,
+    FeatureMap,
+    RowColumnAttention,
+)
 
 B, N, H, W, C, HEADS = 2, 3, 4, 5, 8, 2
 ROWS, COLUMNS = (4, 3), (3, 5)  # of each image; the rest is padding, below and to the right

@@ -13,9 +13,8 @@ from torch import nn
 
 from detrex.checkpoint.convert import convert
 from detrex.layers.folded_norm import fold_norms
-from detrex.modeling.backbone import DeepStem, make_vd_stages
-from detrex.modeling.neck import HybridEncoder
-from detrex.modeling.neck.hybrid_encoder import RepConv, sine_grid
+from projects.rt_detr.modeling import DeepStem, HybridEncoder, make_vd_stages
+from projects.rt_detr.modeling.hybrid_encoder import RepConv, sine_grid
 from tests.models import image, tiny
 
 LEVELS = ["res3", "res4", "res5"]

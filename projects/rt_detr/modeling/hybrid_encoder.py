@@ -140,8 +140,8 @@ class HybridEncoder(nn.Module):
         size = level.shape[-2:]
         tokens = level.flatten(2).transpose(1, 2)
         position = sine_grid(*size, tokens.shape[-1], tokens.device).to(tokens.dtype)
-        found = self.aifi(DenseMemory(tokens, position.expand_as(tokens), None))
-        return found.transpose(1, 2).unflatten(2, size)
+        tokens = self.aifi(DenseMemory(tokens, position.expand_as(tokens), None))
+        return tokens.transpose(1, 2).unflatten(2, size)
 
     def top_down(self, finer: Sequence[Tensor], coarse: Tensor) -> list[Tensor]:
         """Every level takes in the next coarser one; finest first."""
@@ -155,11 +155,11 @@ class HybridEncoder(nn.Module):
 
     def bottom_up(self, levels: Sequence[Tensor]) -> list[Tensor]:
         """Every level takes in the next finer one; finest first."""
-        found = [levels[0]]
+        fused = [levels[0]]
         stages = zip(levels[1:], self.downsample_convs, self.pan_blocks, strict=True)
         for level, shrink, fuse in stages:
-            found.append(fuse(shrink(found[-1]), level))
-        return found
+            fused.append(fuse(shrink(fused[-1]), level))
+        return fused
 
 
 def sine_grid(height: int, width: int, dim: int, device: torch.device) -> Tensor:

@@ -56,23 +56,24 @@ class RowColumnAttention(nn.Module):
     def forward(
         self, query: Tensor, query_x: Tensor, query_y: Tensor, memory: FeatureMap
     ) -> Tensor:
-        """What queries (B, N, C) with embedded places query_x and query_y (B, N, C) find."""
+        """Attention output (B, N, C) of queries (B, N, C) whose x and y are embedded in query_x and
+        query_y (B, N, C)."""
         tokens, x, y = memory
         key_x = torch.einsum("bh,bhwc->bwc", y.share, tokens) + x.position
         key_y = torch.einsum("bw,bhwc->bhc", x.share, tokens) + y.position
         inputs = (query + query_x, query + query_y, key_x, key_y, tokens)
-        own = zip(inputs, self.in_proj_weight.chunk(5), self.in_proj_bias.chunk(5), strict=True)
-        want_x, want_y, key_x, key_y, values = (  # each (B, ..., heads, C / heads)
-            F.linear(*parts).unflatten(-1, (self.num_heads, -1)) for parts in own
+        weights, biases = self.in_proj_weight.chunk(5), self.in_proj_bias.chunk(5)
+        query_x, query_y, key_x, key_y, values = (  # each (B, ..., heads, C / heads)
+            F.linear(*linear).unflatten(-1, (self.num_heads, -1))
+            for linear in zip(inputs, weights, biases, strict=True)
         )
-        along_x = _weights(want_x, key_x, x.hidden)  # (B, heads, N, W)
-        along_y = _weights(want_y, key_y, y.hidden)  # (B, heads, N, H)
+        along_x = attention_weights(query_x, key_x, x.hidden)  # (B, heads, N, W)
+        along_y = attention_weights(query_y, key_y, y.hidden)  # (B, heads, N, H)
         rows = torch.einsum("bmnw,bhwmd->bmnhd", along_x, values)
-        found = torch.einsum("bmnh,bmnhd->bnmd", along_y, rows)
-        return self.out_proj(found.flatten(2))
+        return self.out_proj(torch.einsum("bmnh,bmnhd->bnmd", along_y, rows).flatten(2))
 
 
-def _weights(query: Tensor, key: Tensor, hidden: Tensor) -> Tensor:
+def attention_weights(query: Tensor, key: Tensor, hidden: Tensor) -> Tensor:
     """softmax(Q K^T / sqrt(d)) (B, heads, N, S) of (B, N, heads, d) and (B, S, heads, d)."""
     scores = torch.einsum("bnmd,bsmd->bmns", query * query.shape[-1] ** -0.5, key)
     return scores.masked_fill(hidden[:, None, None], -torch.inf).softmax(-1)
