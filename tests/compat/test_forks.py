@@ -28,8 +28,15 @@ def test_losses_weighted_in_place_equal_a_plain_computation() -> None:
     sum(losses.values()).backward()
     classes, coords, _ = model.outputs(batch)
     targets = model.prepare_targets([x["instances"] for x in batch])
+
+    def assign(logits, boxes, targets) -> list[dict[int, int]]:
+        """By the fork's own matcher."""
+        pairs = model.criterion.matcher({"pred_logits": logits, "pred_boxes": boxes}, targets)
+        return [dict(zip(q.tolist(), t.tolist(), strict=True)) for q, t in pairs]
+
     for layer, suffix in ((0, "_0"), (1, "")):
-        plain = plain_losses(model.criterion, classes[layer], coords[layer], targets, "focal_loss")
+        layers = classes[layer], coords[layer]
+        plain = plain_losses(*layers, targets, "focal_loss", assign=assign)
         for name, factor in (("loss_class", 2.0), ("loss_bbox", 5.0), ("loss_giou", 2.0)):
             assert losses.pop(name + suffix).item() == pytest.approx(factor * plain[name], rel=1e-5)
     assert not losses
