@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
+import runpy
 import subprocess
-import sys
 
 import pytest
 import torch
@@ -15,7 +15,6 @@ from safetensors import safe_open
 from detrex.checkpoint import compare, load_weights, read_checkpoint
 from detrex.checkpoint.convert import convert, detect_layout
 from detrex.modeling.backbone import TorchvisionResNet
-from detrex.utils.errors import InputError
 from tests.models import ROOT, tiny
 
 ABSENT = {0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83}  # no COCO category has these ids
@@ -222,25 +221,23 @@ def test_swin_of_dino_has_no_body() -> None:
     assert list(found) == ["backbone.layers.1.blocks.0.attn.qkv.weight"]
 
 
-def test_unknown_names_are_listed() -> None:
-    weights = {f"mask_head.lay{i}.weight": torch.ones(1) for i in range(22)}
-    with pytest.raises(InputError, match=r"22 names .* of detr: mask_head.lay0.*and 2 more"):
-        convert(weights, "detr")
-    with pytest.raises(InputError, match="no layout among dino, .*mask_head.lay0"):
-        detect_layout(weights)
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs the tool in this process."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess:
+        monkeypatch.setattr("sys.argv", ["convert_checkpoint.py", *map(str, arguments)])
+        code = 0
+        try:
+            runpy.run_path(str(ROOT / "tools/convert_checkpoint.py"), run_name="__main__")
+        except SystemExit as end:
+            code = end.code or 0
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+
+    return run
 
 
-def test_our_own_names_are_recognised() -> None:
-    with pytest.raises(InputError, match=r"already.*train\.init_checkpoint"):
-        detect_layout(tiny().state_dict())
-
-
-def command(*arguments: object) -> subprocess.CompletedProcess:
-    line = [sys.executable, "tools/convert_checkpoint.py", *map(str, arguments)]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
-
-
-def test_command(tmp_path) -> None:
+def test_command(tmp_path, command) -> None:
     model, _, theirs = official("dino")
     source, target = tmp_path / "checkpoint.pth", tmp_path / "ours.pth"
     torch.save({"model": theirs, "epoch": 11, "args": argparse.Namespace(lr=1e-4)}, source)
@@ -262,20 +259,20 @@ def test_command(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "message"),
+    ("target", "names"),
     [
-        ("given.pth", "given.pth: is the file to read; name another"),
-        ("link.pth", "link.pth: is the file to read; name another"),
-        ("given.pth/x.pth", "given.pth is not a folder"),
-        ("ours.onnx", "ours.onnx: name it .pth or .safetensors"),
-        ("ours.pth model.x=1", "model.x=1: goes with --config-file"),
+        ("given.pth", ["given.pth"]),
+        ("link.pth", ["link.pth"]),
+        ("given.pth/x.pth", ["given.pth is not a folder"]),
+        ("ours.onnx", ["ours.onnx", ".pth", ".safetensors"]),
+        ("ours.pth model.x=1", ["model.x=1", "--config-file"]),
     ],
 )
-def test_unusable_targets_are_named_before_the_work(tmp_path, target: str, message: str) -> None:
+def test_unusable_targets_are_named_before_the_work(tmp_path, command, target, names) -> None:
     source = tmp_path / "given.pth"
     source.write_text("not even a checkpoint")
     (tmp_path / "link.pth").symlink_to(source)
     refused = command(source, *f"{tmp_path}/{target}".split())
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1
-    assert message in refused.stderr
+    assert all(name in refused.stderr for name in names)
     assert source.read_text() == "not even a checkpoint" and len([*tmp_path.iterdir()]) == 2

@@ -223,27 +223,6 @@ def test_folders_that_contradict_themselves(tmp_path, spoil, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("names: [a]\ntrain: nowhere", "nowhere not found; looked for"),
-        ("names: [a]\nval: images/val", "no training split; found val"),
-        ("names: {1: a}\ntrain: images/train", "numbered from 0 without gaps"),
-        ("names: {0: a, '0': b}\ntrain: images/train", "the key '0' is there twice"),
-        ("names: [{a: b}]\ntrain: images/train", "names: must be texts"),
-        ("a: [", "not a YAML file"),
-        ("names: [a]\ntrain: labels", "train: no images in labels"),
-    ],
-)
-def test_unusable_yaml(tmp_path, text, message):
-    layouts.write_yolo(tmp_path)
-    (tmp_path / "data.yaml").write_text(text)
-    with pytest.raises(InputError, match=message) as error:
-        read_layout(tmp_path)
-    assert "data" in str(error.value) or str(tmp_path) in str(error.value)
-    assert "\n" not in str(error.value)
-
-
 def test_missing_images_of_voc_are_named_with_their_xml(tmp_path):
     for name in ("a", "b"):
         layouts.write_image(tmp_path / f"{name}.jpg", layouts.SIZES[name])

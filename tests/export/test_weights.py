@@ -54,14 +54,6 @@ def test_safetensors_fill_a_model_completely(tmp_path):
         assert a.equal(b), name
 
 
-def test_damaged_safetensors_are_refused(tmp_path):
-    path = tmp_path / "model.safetensors"
-    write_safetensors(tiny(), path, "", None)
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(InputError, match="model.safetensors cannot be read"):
-        read_checkpoint(path)
-
-
 def test_saved_folder_predicts_the_same(predictor, tmp_path):
     predictor.save_pretrained(tmp_path / "saved")
     assert {path.name for path in (tmp_path / "saved").iterdir()} == {
