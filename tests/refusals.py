@@ -31,10 +31,11 @@ def assert_refused(
     action: Callable[..., object],
     *names: str,
     error: type[Exception] = InputError,
-) -> None:
-    """``action``, called with the fixtures that its arguments name, is refused."""
+) -> Exception:
+    """The error of ``action``, which is called with the fixtures that its arguments name."""
     fixtures = {
         name: request.getfixturevalue(name) for name in inspect.signature(action).parameters
     }
-    with refused(*names, error=error):
+    with refused(*names, error=error) as raised:
         action(**fixtures)
+    return raised.value

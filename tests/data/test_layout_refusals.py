@@ -31,7 +31,7 @@ PANOPTIC = '{"images": [], "annotations": [{"segments_info": []}]}'
         ("train.tfrecord-00000-of-00004", "", "TFRecord"),
         ("x.json", PANOPTIC, "COCO Panoptic"),
         ("x.xml", "<annotations><image/></annotations>", "CVAT for images"),
-        ("x.json", '{"images": [], "annotations": []}', "x.json: the list 'categories'"),
+        ("x.json", '{"images": [], "annotations": []}', "'categories'"),
         ("x.json", '{"images', "x.json: not a JSON file"),
         ("data.yaml", "names: [", "data.yaml: not a YAML file"),
         ("x.csv", "a,b\n1,2\n", "x.csv: no columns"),

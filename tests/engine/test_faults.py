@@ -144,29 +144,6 @@ def test_no_sound_checkpoint_is_one_error_and_changes_nothing(tiny_run):
         tiny_run("a", "--eval-only", f"train.init_checkpoint={folder / 'model_final.pth'}")
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda content: content["trainer"].update(optimizer=5),
-        lambda content: content["trainer"]["optimizer"].update(param_groups=[5, 5]),
-        lambda content: content["trainer"]["optimizer"].update(state=[]),
-        lambda content: content["trainer"].update(hooks=5),
-        lambda content: content["trainer"]["hooks"]["LRScheduler"].update(last_epoch="x"),
-        lambda content: content["trainer"].update(grad_scaler={"scale": "x"}),
-        lambda content: content.update(metrics=5),
-        lambda content: content.update(metrics=[[5]]),
-        lambda content: content.update(metrics=[[{"total_loss": "x"}]]),
-    ],
-)
-def test_an_odd_training_state_is_one_line(tiny_run, change):
-    tiny_run("a", "train.max_iter=1")
-    path = tiny_run.folder / "a/model_final.pth"
-    spoil(change)(path)
-    with pytest.raises(InputError, match="model_final.pth") as error:
-        tiny_run("a", "train.max_iter=2", "--resume")
-    assert "\n" not in str(error.value)
-
-
 def test_a_checkpoint_that_may_not_be_read_is_not_passed_over(tiny_run, monkeypatch):
     tiny_run("a", "train.checkpointer.period=4")
     folder = tiny_run.folder / "a"

@@ -108,19 +108,3 @@ def test_command_writes_safetensors(predictor, tmp_path, monkeypatch, capsys):
 
 def predictor_config(folder):
     return detrex.Predictor(folder / "config.yaml", folder / "model.pth", "cpu").config
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["c", "m", "-o", "model.engine"], "name it .onnx, .pt2 or .safetensors"),
-        (["c", "m", "-o", "model.onnx", "--height", "640"], "go together"),
-        (["c", "m", "-o", "model.onnx", "--height", "0", "--width", "1"], "must be positive"),
-        (["c", "m", "-o", f"{__file__}/x.onnx"], "test_weights.py is not a folder"),
-    ],
-)
-def test_bad_commands(arguments, message, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["export.py", *arguments])
-    with pytest.raises(SystemExit, match="2"):
-        run_tool()
-    assert message in capsys.readouterr().err
