@@ -99,12 +99,3 @@ def test_a_decoder_of_upstreams_arguments_beside_dab_detr() -> None:
     moved = found.boxes.logit() - inverse_sigmoid(queries.boxes)
     expected = torch.tensor([0.5, 0.0, 0.0, 0.0]).expand_as(moved)
     torch.testing.assert_close(moved, expected, atol=1e-5, rtol=0)
-
-
-def test_it_is_refused_where_it_cannot_be_followed() -> None:
-    message = "model.transformer.decoder: AnchorDecoder.forward.. would not be called: override pos"
-    with pytest.raises(ValueError, match=message):
-        tiny(
-            "projects/conditional_detr/configs/conditional_detr_r50_50ep.py",
-            transformer__decoder=L(AnchorDecoder)(),
-        )

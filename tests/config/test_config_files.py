@@ -44,10 +44,12 @@ def test_packaged_configs_come_first(tmp_path, monkeypatch):
     assert get_config("common/train.py").train.max_iter == 3
 
 
-def test_our_configs_hold_no_nameless_functions():
-    files = sorted(Path(__file__).parents[2].glob("projects/*/configs/*.py"))
-    assert len(files) > 15
-    assert [f for f in files if not is_reproducible(load_config(str(f)))] == []
+def test_our_configs_can_be_saved_and_run_again():
+    """One of each project; test_configs.py looks for nameless functions in all files."""
+    configs = sorted(Path(__file__).parents[2].glob("projects/*/configs/*.py"))
+    first = {config.parent: config for config in reversed(configs)}.values()
+    assert len(first) > 15
+    assert [config for config in first if not is_reproducible(load_config(str(config)))] == []
 
 
 def objects():

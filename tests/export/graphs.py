@@ -22,11 +22,16 @@ def detector(config: str, small: bool = True) -> torch.nn.Module:
     """A model of the config, shrunk or not, in which nothing is zero that training would change."""
     torch.manual_seed(0)
     model = tiny(config) if small else instantiate(LazyConfig.load(str(ROOT / config)).model)
+    fill_zeros(model)
+    return model.eval()
+
+
+def fill_zeros(model: torch.nn.Module) -> None:
+    """Random values for parameters that training would move from zero."""
     torch.manual_seed(1)
     for parameter in model.parameters():
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.05)
-    return model.eval()
 
 
 def inputs(batch: int, height: int, width: int, padded: bool = True):

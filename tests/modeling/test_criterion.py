@@ -217,10 +217,3 @@ def test_a_loss_takes_the_factor_of_its_nearest_name() -> None:
     assert [weighted[name].item() for name in names] == [2.0, 3.0, 2.0, 3.0]
     with pytest.raises(ValueError, match="no factor for 'loss_bbox_0'"):
         crit.weighted({"loss_bbox_0": torch.ones(())})
-
-
-def test_unknown_losses_are_named() -> None:
-    with pytest.raises(ValueError, match="loss_class_type is one of .* got 'hinge'"):
-        criterion(loss_class_type="hinge")
-    with pytest.raises(ValueError, match=r"got \['class', 'masks'\]"):
-        criterion(losses=["class", "masks"])

@@ -170,13 +170,6 @@ def test_bf16_autocast_gives_close_losses_in_fp32() -> None:
     assert sum(mixed.values()).item() == pytest.approx(sum(exact.values()).item(), rel=0.1)
 
 
-def test_values_that_upstream_repeats_must_agree() -> None:
-    with pytest.raises(ValueError, match="two_stage_num_proposals is 7, the model needs 30"):
-        tiny(transformer__two_stage_num_proposals=7)
-    with pytest.raises(ValueError, match="mixed_selection is False, the model needs True"):
-        tiny(transformer__mixed_selection=False)
-
-
 def test_dinos_contents_may_be_the_chosen_proposals() -> None:
     model = tiny(DINO, transformer__learnt_init_query=False).eval()
     with torch.no_grad():

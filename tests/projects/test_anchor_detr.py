@@ -73,16 +73,3 @@ def test_groups_share_out_the_queries() -> None:
     assert torch.equal(first.logits, second.logits)  # the second pattern trains only
     with pytest.raises(ValueError, match="model.groups have 7 queries, .* are 10"):
         tiny(CONFIG, groups=[L(QueryGroup)(size=7)])
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (dict(attention_type="softmax"), "attention_type='RCDA'"),
-        (dict(num_feature_levels=3), "num_feature_levels=1"),
-        (dict(spatial_prior="random"), "'learned' or 'grid', got 'random'"),
-    ],
-)
-def test_other_arguments_are_refused(options: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        transformer(**options)

@@ -188,9 +188,3 @@ def test_without_candidates_it_is_the_base() -> None:
     assert not any("one2many" in name for name in found)
     queries = model.make_queries(model.encode(model.preprocess(BATCH)), [])[0]
     assert queries.content.shape[1] == model.groups[0].size
-
-
-def test_groups_of_ones_own_are_refused() -> None:
-    groups = [QueryGroup(size=5), QueryGroup("_x", size=5)]
-    with pytest.raises(ValueError, match="leave groups out"):
-        tiny(CONFIG, groups=groups, transformer__two_stage_num_proposals=10)

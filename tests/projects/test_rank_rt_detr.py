@@ -66,12 +66,6 @@ def test_inference_of_fewer_layers_reads_the_bias_of_those() -> None:
     torch.testing.assert_close(biased, plain + 1.0)
 
 
-@pytest.mark.parametrize(("key", "value"), [("rank_adaptive_classhead", False), ("num_queries", 7)])
-def test_a_decoder_that_disagrees_with_the_model_is_named(key: str, value: object) -> None:
-    with pytest.raises(ValueError, match=f"model.transformer.decoder.{key} is {value}"):
-        tiny(RANK, **{f"transformer__decoder__{key}": value})
-
-
 def test_the_giou_aware_loss_is_the_matching_queries_only() -> None:
     expected, found = (
         losses(ranked(**{**OFF, "criterion__GIoU_aware_class_loss": on})) for on in (False, True)

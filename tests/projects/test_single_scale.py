@@ -146,8 +146,3 @@ def test_denoising_losses_have_names_of_their_own() -> None:
     losses = build(CONFIGS["dn"]).train()(BATCH)
     kinds = [f"loss_{kind}" for kind in ("class", "bbox", "giou")]
     assert set(losses) == {k + n for k in kinds for n in ("", "_0", "_dn", "_dn_0")}
-
-
-def test_dn_detr_refuses_patterns() -> None:
-    with pytest.raises(ValueError, match="set num_patterns=0"):
-        tiny(CONFIGS["dn"], transformer__num_patterns=3)
