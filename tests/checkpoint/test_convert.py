@@ -170,55 +170,55 @@ def official(layout: str) -> tuple[torch.nn.Module, dict, dict]:
     options = {"num_classes": 80, "criterion__num_classes": 80}
     model = tiny(f"projects/{config}", **options)
     torch.manual_seed(1)
-    ours, theirs = {}, {}
+    ours, published = {}, {}
     for name, value in model.state_dict().items():
         if name.startswith("criterion."):
             continue
         old = name
         for pattern, replacement in (*BACKBONE, *inverse):
             old = re.sub(pattern, replacement, old)
-        kept = rows(name, layout)
-        size = value.shape if kept is None else (91 + (91 in kept), *value.shape[1:])
+        chosen = rows(name, layout)
+        size = value.shape if chosen is None else (91 + (91 in chosen), *value.shape[1:])
         if name == "label_enc.weight":
             size = (92, *value.shape[1:])
-        theirs.setdefault(old, torch.randn(size))  # a module under two names of ours has one
-        ours[name] = theirs[old] if kept is None else theirs[old][kept]
-    return model, ours, theirs
+        published.setdefault(old, torch.randn(size))  # a module under two names of ours has one
+        ours[name] = published[old] if chosen is None else published[old][chosen]
+    return model, ours, published
 
 
 @pytest.mark.parametrize("layout", CASES)
 def test_official_names_become_ours_with_nothing_left_over(layout: str) -> None:
-    model, expected, theirs = official(layout)
+    model, expected, published = official(layout)
     detected = "deformable_detr" if layout == "h_deformable_detr" else layout
-    saved = {f"module.{name}": value for name, value in theirs.items()}
+    saved = {f"module.{name}": value for name, value in published.items()}
     assert detect_layout(saved) == detected
-    found = convert(saved, layout)
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
-    assert compare(model, found)
+    converted = convert(saved, layout)
+    assert converted.keys() == expected.keys()
+    assert all(torch.equal(converted[name], expected[name]) for name in expected)
+    assert compare(model, converted)
     for old, new in CASES[layout][2].items():
-        assert torch.equal(found[new], theirs[old])
+        assert torch.equal(converted[new], published[old])
 
 
 def test_dilated_resnets_keep_torchvisions_names() -> None:
     model = TorchvisionResNet("resnet18", True)
     state = {f"backbone.0.{name}": value for name, value in model.state_dict().items()}
-    found = convert(state, "detr", torchvision_backbone=True)
-    assert found.keys() == {f"backbone.{name}" for name in model.state_dict()}
+    converted = convert(state, "detr", torchvision_backbone=True)
+    assert converted.keys() == {f"backbone.{name}" for name in model.state_dict()}
 
 
 def test_a_resnet_of_torchvision() -> None:
     weights = torchvision.models.resnet18(weights=None).state_dict()
     assert detect_layout(weights) == "torchvision"
-    found = convert(weights, "torchvision")
-    assert len(found) == 100  # 20 convolutions, each with a norm of four tensors
-    assert found["backbone.res3.0.shortcut.norm.bias"] is weights["layer2.0.downsample.1.bias"]
-    assert found["backbone.stem.conv1.weight"] is weights["conv1.weight"]
+    converted = convert(weights, "torchvision")
+    assert len(converted) == 100  # 20 convolutions, each with a norm of four tensors
+    assert converted["backbone.res3.0.shortcut.norm.bias"] is weights["layer2.0.downsample.1.bias"]
+    assert converted["backbone.stem.conv1.weight"] is weights["conv1.weight"]
 
 
 def test_swin_of_dino_has_no_body() -> None:
-    found = convert({"backbone.0.layers.1.blocks.0.attn.qkv.weight": torch.ones(1)}, "dino")
-    assert list(found) == ["backbone.layers.1.blocks.0.attn.qkv.weight"]
+    converted = convert({"backbone.0.layers.1.blocks.0.attn.qkv.weight": torch.ones(1)}, "dino")
+    assert list(converted) == ["backbone.layers.1.blocks.0.attn.qkv.weight"]
 
 
 @pytest.fixture
@@ -238,9 +238,9 @@ def command(monkeypatch, capsys):
 
 
 def test_command(tmp_path, command) -> None:
-    model, _, theirs = official("dino")
+    model, _, published = official("dino")
     source, target = tmp_path / "checkpoint.pth", tmp_path / "ours.pth"
-    torch.save({"model": theirs, "epoch": 11, "args": argparse.Namespace(lr=1e-4)}, source)
+    torch.save({"model": published, "epoch": 11, "args": argparse.Namespace(lr=1e-4)}, source)
     done = command(source, target)
     assert done.returncode == 0, done.stderr
     assert "dino: " in done.stdout and "temperature=20" in done.stdout

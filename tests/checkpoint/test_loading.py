@@ -148,8 +148,8 @@ def test_files_that_hold_more_than_data_are_read_when_trusted_with_a_warning(
         load_weights(Model(), str(path), strict=True)
     assert not caplog.records
     model = Model()
-    _, found = load_weights(model, str(path), strict=True, trusted=True)
-    assert found["made"] == Fraction(1, 3)
+    _, metadata = load_weights(model, str(path), strict=True, trusted=True)
+    assert metadata["made"] == Fraction(1, 3)
     assert_loaded(model, list(trained()))
     assert "runs whatever code" in caplog.text and name in caplog.text
 

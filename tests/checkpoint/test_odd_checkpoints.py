@@ -168,8 +168,8 @@ def test_the_format_is_told_by_the_content(tmp_path, name):
 def test_files_of_old_torch_are_read(tmp_path):
     path = tmp_path / "old.pth"
     torch.save({"model": trained()}, path, _use_new_zipfile_serialization=False)
-    found = read_checkpoint(path)["model"]
-    assert all(torch.equal(v, trained()[k]) for k, v in found.items())
+    weights = read_checkpoint(path)["model"]
+    assert all(torch.equal(v, trained()[k]) for k, v in weights.items())
 
 
 class HiddenMethod:

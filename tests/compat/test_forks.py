@@ -54,11 +54,11 @@ def test_its_script_trains_saves_and_evaluates(tmp_path: Path) -> None:
     weights, averages = saved["model"], saved["ema_state"]
     moved = [k for k, v in averages.items() if not torch.equal(v, weights[k])]
     assert moved  # the averages lag behind
-    found = train_net.main(
+    scores = train_net.main(
         ["--config-file", CONFIG, "--eval-only", *options]
         + [f"train.init_checkpoint={tmp_path}/model_final.pth"]
     )
-    assert found["bbox"]["detections"] == 8.0
+    assert scores["bbox"]["detections"] == 8.0
 
 
 class AnchorDecoder(TransformerLayerSequence):
@@ -66,9 +66,9 @@ class AnchorDecoder(TransformerLayerSequence):
 
     def __init__(self, embed_dim: int = 256, num_layers: int = 2, **others) -> None:
         attention = MultiheadAttention(embed_dim, 8)
-        parts = dict(ffn=FFN(embed_dim, 32), norm=nn.LayerNorm(embed_dim))
+        modules = dict(ffn=FFN(embed_dim, 32), norm=nn.LayerNorm(embed_dim))
         order = ("cross_attn", "norm", "ffn", "norm")
-        layer = BaseTransformerLayer(attn=attention, operation_order=order, **parts)
+        layer = BaseTransformerLayer(attn=attention, operation_order=order, **modules)
         super().__init__(layer, num_layers)
         self.bbox_embed = None
 
@@ -94,8 +94,8 @@ def test_a_decoder_of_upstreams_arguments_beside_dab_detr() -> None:
     assert {"loss_class_0", "loss_class_1", "loss_class_2", "loss_class"} <= losses.keys()
     assert model.transformer.decoder.layers[0].attentions[0].attn.in_proj_weight.grad is not None
     with torch.no_grad():
-        found, queries, _ = model.eval().predict(model.preprocess(batch))
-    assert found.boxes.shape == (2, 2, 10, 4)
-    moved = found.boxes.logit() - inverse_sigmoid(queries.boxes)
+        outputs, queries, _ = model.eval().predict(model.preprocess(batch))
+    assert outputs.boxes.shape == (2, 2, 10, 4)
+    moved = outputs.boxes.logit() - inverse_sigmoid(queries.boxes)
     expected = torch.tensor([0.5, 0.0, 0.0, 0.0]).expand_as(moved)
     torch.testing.assert_close(moved, expected, atol=1e-5, rtol=0)

@@ -115,10 +115,10 @@ def ampersand(root: Path) -> None:
 )
 def test_what_is_left_out_has_its_reason(tmp_path, write_set, problems):
     write_set(tmp_path)
-    found = read_layout(tmp_path)[1]["train"].problems
+    notes = read_layout(tmp_path)[1]["train"].problems
     for kind, reasons in problems.items():
-        assert len(found[kind]) == len(reasons)
-        assert all(r in where for r, where in zip(reasons, found[kind], strict=True)), found[kind]
+        assert len(notes[kind]) == len(reasons)
+        assert all(r in where for r, where in zip(reasons, notes[kind], strict=True)), notes[kind]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_json_alone_whose_names_are_whole_paths(tmp_path):
     layouts.write_images({split: tmp_path / "images" for split in layouts.SPLITS})
     content = layouts.coco_content(["a", "b", "c"], f"{tmp_path}/images/{{}}.jpg")
     write(tmp_path / "annotations/all.json", json.dumps(content))
-    parts = read_layout(tmp_path / "annotations/all.json")[1].values()
-    assert sorted(Path(i["file_name"]).name for part in parts for i in part.image_entries) == [
+    splits = read_layout(tmp_path / "annotations/all.json")[1].values()
+    assert sorted(Path(i["file_name"]).name for part in splits for i in part.image_entries) == [
         "a.jpg", "b.jpg", "c.jpg",
     ]  # fmt: skip

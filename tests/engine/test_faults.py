@@ -122,8 +122,8 @@ def test_damaged_checkpoint_is_named_and_the_one_before_is_used(tiny_run, damage
     damage(path)
     damaged = path.read_bytes() if path.exists() else None
     tiny_run("broken", "train.checkpointer.period=2", "--resume")
-    kept = folder / "model_final.pth.damaged"
-    assert (kept.read_bytes() if kept.exists() else None) == damaged
+    set_aside = folder / "model_final.pth.damaged"
+    assert (set_aside.read_bytes() if set_aside.exists() else None) == damaged
     lines = (folder / "log.txt").read_text().splitlines()
     (warning,) = [line for line in lines if "trying the one before" in line]
     assert "WARNING" in warning and str(folder / "model_final.pth") in warning

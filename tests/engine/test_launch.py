@@ -48,9 +48,9 @@ def test_two_processes_equal_one_with_the_same_total_batch(tiny_run, starter):
         [json.loads(line) for line in (tiny_run.folder / name / "metrics.json").open()]
         for name in ("one", "two")
     ]
-    for ours, theirs in zip(*metrics, strict=True):
-        for key in {"loss_class", "loss_bbox", "bbox/AP", "lr"} & ours.keys():
-            assert theirs[key] == pytest.approx(ours[key], rel=1e-5)
+    for first, second in zip(*metrics, strict=True):
+        for key in {"loss_class", "loss_bbox", "bbox/AP", "lr"} & first.keys():
+            assert second[key] == pytest.approx(first[key], rel=1e-5)
     assert sum("bbox/AP" in m for m in metrics[0]) == 3
 
 

@@ -147,10 +147,10 @@ def test_resumed_run_has_the_optimizer_values_of_its_config(tiny_run):
     changed = ["optimizer.lr=0.2", "optimizer.weight_decay=0.3", "optimizer.betas=[0.5,0.6]"]
     tiny_run("a", *changed, "train.max_iter=8", "--resume")
     tiny_run("b", *changed, "train.max_iter=8")
-    ours, theirs = (tiny_run.checkpoint(name)["trainer"] for name in "ab")
-    assert ours["hooks"] == theirs["hooks"]
-    assert ours["optimizer"]["param_groups"] == theirs["optimizer"]["param_groups"]
-    assert ours["optimizer"]["param_groups"][1]["initial_lr"] == 0.2
+    first, second = (tiny_run.checkpoint(name)["trainer"] for name in "ab")
+    assert first["hooks"] == second["hooks"]
+    assert first["optimizer"]["param_groups"] == second["optimizer"]["param_groups"]
+    assert first["optimizer"]["param_groups"][1]["initial_lr"] == 0.2
 
 
 class CountingSgd(torch.optim.SGD):
@@ -173,9 +173,9 @@ from {__name__} import CountingSgd
 optimizer = L(CountingSgd)(params=optimizer.params, lr=0.01)
 """
     )
-    given = ["--config-file", str(config)]
-    tiny_run("a", *given, "train.max_iter=4")
-    tiny_run("a", *given, "train.max_iter=6", "--resume")
+    options = ["--config-file", str(config)]
+    tiny_run("a", *options, "train.max_iter=4")
+    tiny_run("a", *options, "train.max_iter=6", "--resume")
     states = tiny_run.checkpoint("a")["trainer"]["optimizer"]["state"].values()
     assert [state["count"] for state in states] == [6] * len(states)
 

@@ -86,8 +86,8 @@ def test_hand_computed_scores():
             {"image_id": 7, "category_id": 1, "bbox": [50, 50, 10, 10]},
         ],
     }
-    found = [{"image_id": 7, "category_id": 1, "bbox": [0, 0, 10, 8], "score": 0.9}]
-    scores = evaluate_detections(gt, found)
+    detections = [{"image_id": 7, "category_id": 1, "bbox": [0, 0, 10, 8], "score": 0.9}]
+    scores = evaluate_detections(gt, detections)
     half = 100 * 51 / 101  # recall levels 0.00 ... 0.50 of 101
     assert scores["AP50"] == pytest.approx(half)
     assert scores["AP"] == pytest.approx(half * 7 / 10)
@@ -101,7 +101,7 @@ def test_hand_computed_scores():
 def test_max_dets_counts_the_best_boxes_only():
     gt = random_ground_truth(3)
     detections = random_detections(gt)
-    kept = []
+    best = []
     for image in gt["images"]:
         for category in CATEGORY_IDS:  # COCO's limit is per image and class
             mine = [
@@ -109,11 +109,11 @@ def test_max_dets_counts_the_best_boxes_only():
                 for d in detections
                 if (d["image_id"], d["category_id"]) == (image["id"], category)
             ]
-            kept += sorted(mine, key=lambda d: -d["score"])[:12]
-    assert len(kept) < len(detections)
+            best += sorted(mine, key=lambda d: -d["score"])[:12]
+    assert len(best) < len(detections)
     limited = evaluate_detections(gt, detections, max_dets=12)
     np.testing.assert_allclose(
-        list(limited.values()), _pycocotools_stats(gt, kept), rtol=0, atol=1e-6
+        list(limited.values()), _pycocotools_stats(gt, best), rtol=0, atol=1e-6
     )
     with pytest.raises(InputError, match="max_dets must be more than 10, got 5"):
         evaluate_detections(gt, detections, max_dets=5)

@@ -26,9 +26,9 @@ def folder(tmp_path_factory):
     """Data, detections, and a small untrained Rank-DETR of two decoder layers with its config."""
     folder = tmp_path_factory.mktemp("looking")
     write_data(folder / "data")
-    found = [detection(1, 7, [0, 0, 30, 30], 0.9), detection(1, 3, [40, 10, 10, 10], 0.2)]
-    (folder / "results.json").write_text(json.dumps(found))
-    (folder / "other.json").write_text(json.dumps([{**found[0], "image_id": 99}]))
+    detections = [detection(1, 7, [0, 0, 30, 30], 0.9), detection(1, 3, [40, 10, 10, 10], 0.2)]
+    (folder / "results.json").write_text(json.dumps(detections))
+    (folder / "other.json").write_text(json.dumps([{**detections[0], "image_id": 99}]))
     (folder / "none.json").write_text("[]")
     write_model(folder, folder / "data")
     return folder

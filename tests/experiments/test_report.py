@@ -46,12 +46,12 @@ def _object(box, category=1, iscrowd=0):
 
 def test_mistakes_by_hand():
     truth = [_object([0, 0, 10, 10]), _object([5, 0, 10, 10]), _object([50, 50, 10, 10])]
-    found = [
+    detections = [
         detection(0, 1, [3, 0, 10, 10], 0.9),  # IoU 7/13 with the first, 8/12 with the second
         detection(0, 1, [4, 0, 10, 10], 0.8),  # IoU 6/14 with the first, 9/11 with the second
         detection(0, 2, [50, 50, 10, 10], 0.95),  # another class
     ]
-    verdict = judge(truth, found)
+    verdict = judge(truth, detections)
     assert [d["score"] for d in verdict.detections] == [0.95, 0.9, 0.8]
     assert verdict.right == [False, True, False]  # the second is taken by the more confident box
     assert verdict.missed == {0, 2} and verdict.mistakes == 4
@@ -66,8 +66,8 @@ def test_crowds_are_neither_missed_nor_used_up():
 
 def test_hardest_images_come_first(runs):
     truth = load_ground_truth(runs[0].config["dataloader"]["dataset"]["val"]["json"])
-    found = hardest_images(truth, [GOOD, BAD[:1]], count=5)
-    ids = [(image["id"], [v.mistakes for v in verdicts]) for image, _, verdicts in found]
+    hardest = hardest_images(truth, [GOOD, BAD[:1]], count=5)
+    ids = [(image["id"], [v.mistakes for v in verdicts]) for image, _, verdicts in hardest]
     assert ids == [(1, [0, 3]), (0, [0, 1])]  # image 2 has no mistake
 
 

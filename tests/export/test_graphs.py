@@ -17,10 +17,10 @@ def test_graph_finds_what_the_detector_finds(rank_detr):
     pixels, sizes = inputs(2, 75, 101, padded=False)
     scores, labels, boxes = DetectorGraph(rank_detr)(pixels, sizes)
     expected = rank_detr([{"image": image} for image in pixels])
-    for i, found in enumerate(x["instances"] for x in expected):
-        torch.testing.assert_close(scores[i], found.scores)
-        assert labels[i].equal(found.pred_classes)
-        torch.testing.assert_close(boxes[i], found.pred_boxes.tensor)
+    for i, instances in enumerate(x["instances"] for x in expected):
+        torch.testing.assert_close(scores[i], instances.scores)
+        assert labels[i].equal(instances.pred_classes)
+        torch.testing.assert_close(boxes[i], instances.pred_boxes.tensor)
 
 
 @torch.no_grad()

@@ -28,11 +28,11 @@ def test_detections_are_those_of_the_predictor(folder, predictor, model):
     for number in range(3):
         path = folder / f"{number}.jpg"
         expected = predictor.to_dict(predictor(path))["detections"]
-        found = model(str(path), threshold=0)
-        assert len(found) == len(expected) > 10
-        scores = [[one["score"] for one in some] for some in (found, expected)]
+        detections = model(str(path), threshold=0)
+        assert len(detections) == len(expected) > 10
+        scores = [[one["score"] for one in some] for some in (detections, expected)]
         np.testing.assert_allclose(*scores, rtol=0, atol=5e-3)
-        best = found[0], expected[0]
+        best = detections[0], expected[0]
         assert best[0]["label"] == best[1]["label"] and best[0]["class"] == best[1]["class"]
         size = max(Image.open(path).size)
         boxes = [np.array(one["box"]) / size for one in best]

@@ -63,9 +63,9 @@ def test_saved_folder_predicts_the_same(predictor, tmp_path):
     again = detrex.Predictor.from_pretrained(tmp_path / "saved", device="cpu", threshold=0)
     assert again.classes == list(CLASSES)
     pixels = image(60, 80, 0)["image"]
-    expected, found = predictor(pixels), again(pixels)
-    assert len(found) and found.scores.equal(expected.scores)
-    assert found.pred_boxes.tensor.equal(expected.pred_boxes.tensor)
+    expected, instances = predictor(pixels), again(pixels)
+    assert len(instances) and instances.scores.equal(expected.scores)
+    assert instances.pred_boxes.tensor.equal(expected.pred_boxes.tensor)
 
 
 def test_saved_folder_takes_the_averaged_weights_as_the_models(predictor, tmp_path):
