@@ -103,7 +103,7 @@ UNREADABLE = {
     "half a safetensors file": (cut_off_safetensors, "model.safetensors"),
     "a list": (with_content([1, 2]), "weights.pth", "list"),
     "no tensors": (with_content({"model": 3}), "weights.pth", "'model'", "int"),
-    "weights of another model": (with_content({"other.weight": torch.ones(1)}), "other.weight"),
+    "weights of another model": (with_content({"other.scale": torch.ones(1)}), "other.scale"),
     "an archive with a checkpoint": (archive_of("model_final.pth"), "weights.pth", "archive"),
     "TorchScript": (archive_of("a/data.pkl", "a/constants.pkl"), "weights.pth", "TorchScript"),
     "an empty folder": (empty_folder, "output", "folder", ".pth"),
