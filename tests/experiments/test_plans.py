@@ -75,16 +75,16 @@ def test_presets_fit_their_configs(name: str) -> None:
 def test_rank_components_switch_what_they_say() -> None:
     """Baseline all off, then one part on at a time, then all; here on the sample data's config."""
     sample = "projects/rank_detr/configs/rank_detr_efficientnet_lite0_sample_data.py"
-    switches = []
+    found = []
     for variant in load_preset("rank-components", sample).resolve([], []).variants:
         cfg = load_variant(variant)
         criterion, decoder = cfg.model.criterion, cfg.model.transformer.decoder
-        ranking = (cfg.model.rank_adaptive_classhead, decoder.query_rank_layer)
+        parts = (cfg.model.rank_adaptive_classhead, decoder.query_rank_layer)
         late = cfg.train.matcher_change_fraction is not None
-        switches.append((*ranking, criterion.GIoU_aware_class_loss, late))
+        found.append((*parts, criterion.GIoU_aware_class_loss, late))
         assert criterion.matcher.matcher_change_iter is None
     one = [tuple(i == j for i in range(4)) for j in range(4)]
-    assert switches == [(False,) * 4, *one, (True,) * 4]
+    assert found == [(False,) * 4, *one, (True,) * 4]
 
 
 def test_key_says_what_is_trained_on_what() -> None:

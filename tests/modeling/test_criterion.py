@@ -179,8 +179,8 @@ def test_proposals_of_an_upstream_dict_answer_for_the_labels_that_the_criterion_
     set_, targets = predictions(layers=1)
     encoder_set, _ = proposals(agnostic=binary)
     outputs = [{"pred_logits": s.logits[0], "pred_boxes": s.boxes[0]} for s in (set_, encoder_set)]
-    losses = crit({**outputs[0], "enc_outputs": outputs[1]}, targets)
-    assert losses == crit.supervise([set_, encoder_set], targets)
+    found = crit({**outputs[0], "enc_outputs": outputs[1]}, targets)
+    assert found == crit.supervise([set_, encoder_set], targets)
 
 
 def test_softmax_loss_of_a_two_stage_criterion() -> None:

@@ -41,11 +41,11 @@ def test_a_grid_of_points_is_not_learned() -> None:
 def test_boxes_are_measured_from_the_points() -> None:
     model = tiny(CONFIG).eval()  # its box heads start at no offset, and sizes at sigmoid(-2)
     with torch.no_grad():
-        outputs, _, _ = model.predict(model.preprocess(BATCH))
+        found, _, _ = model.predict(model.preprocess(BATCH))
     points = model.transformer.points.repeat(2, 1).expand(2, 2, -1, -1)
-    torch.testing.assert_close(outputs.boxes[..., :2], points, atol=1e-3, rtol=0)
+    torch.testing.assert_close(found.boxes[..., :2], points, atol=1e-3, rtol=0)
     size = torch.tensor(-2.0).sigmoid().expand(2, 2, 10, 2)
-    torch.testing.assert_close(outputs.boxes[..., 2:], size)
+    torch.testing.assert_close(found.boxes[..., 2:], size)
 
 
 def test_padding_counts_in_training_as_upstream_and_not_at_inference() -> None:

@@ -78,7 +78,7 @@ def test_nothing_is_assigned_without_targets() -> None:
 def test_losses_are_divided_by_all_places_for_candidates() -> None:
     predictions, targets = problem(2, 3)
     criterion = tiny(CONFIG, num_classes=4).criterion
-    losses = criterion.supervise([predictions], targets)
+    found = criterion.supervise([predictions], targets)
     gt = torch.cat([t["boxes"] for t in targets])
     labels = torch.cat([t["labels"] for t in targets])
     matches = by_hand(predictions, targets, 3, 0.4)
@@ -93,9 +93,9 @@ def test_losses_are_divided_by_all_places_for_candidates() -> None:
             pair = (box_cxcywh_to_xyxy(x[None]) for x in (box, gt[g]))
             giou += 1 - generalized_box_iou(*pair)[0, 0]
         scale = 0.5 / (5 * 3)
-        torch.testing.assert_close(losses[f"loss_class{name}"], focal * scale)
-        torch.testing.assert_close(losses[f"loss_bbox{name}"], l1 * scale)
-        torch.testing.assert_close(losses[f"loss_giou{name}"], giou * scale, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(found[f"loss_class{name}"], focal * scale)
+        torch.testing.assert_close(found[f"loss_bbox{name}"], l1 * scale)
+        torch.testing.assert_close(found[f"loss_giou{name}"], giou * scale, atol=1e-4, rtol=1e-4)
 
 
 def prepared() -> tuple:

@@ -84,12 +84,12 @@ def test_logits_and_boxes_equal_those_of_transformers(case: str, tmp_path: Path)
     depth, v2, config, overrides = CASES[case]
     original = reference(depth, v2)
     ours = same(original, config, tmp_path, **overrides)
-    result, _, _ = ours.predict(ours.preprocess([{"image": x} for x in images()]))
+    found, _, _ = ours.predict(ours.preprocess([{"image": x} for x in images()]))
     expected = original(pixel_values=images() / 255.0)
     assert min(x.std(1).min() for x in (expected.logits, expected.pred_boxes)) > 1e-4
     close = dict(rtol=0, atol=1e-4)
-    torch.testing.assert_close(result.logits, expected.intermediate_logits.transpose(0, 1), **close)
-    torch.testing.assert_close(result.boxes[-1], expected.pred_boxes, **close)
+    torch.testing.assert_close(found.logits, expected.intermediate_logits.transpose(0, 1), **close)
+    torch.testing.assert_close(found.boxes[-1], expected.pred_boxes, **close)
 
 
 def target_of(labels: list[int], boxes: list[list[float]]) -> dict[str, torch.Tensor]:
@@ -134,9 +134,9 @@ def test_inference_ends_after_the_layers_that_are_scored() -> None:
         images = model.eval().preprocess(batch)
         first, _, _ = model.predict(images)
         decoder.eval_layers = None
-        outputs, _, _ = model.predict(images)
-        assert len(first.logits) == 1 and len(outputs.logits) == 2
-        assert torch.equal(first.boxes[0], outputs.boxes[0])
+        found, _, _ = model.predict(images)
+        assert len(first.logits) == 1 and len(found.logits) == 2
+        assert torch.equal(first.boxes[0], found.boxes[0])
         decoder.eval_layers = 1
         assert {"loss_class_0", "loss_class"} <= model.train()(batch).keys()
 
