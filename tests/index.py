@@ -98,6 +98,7 @@ def modules_of_config(path: Path) -> set[str]:
     return {name for name in names - configs if name.startswith("projects.")}.union(*nested)
 
 
+@cache
 def strings(path: Path, name: str = "") -> list[str]:
     """The strings in a file, or in what is assigned to a name there."""
     tree = ast.parse(path.read_text())
@@ -112,7 +113,7 @@ def strings(path: Path, name: str = "") -> list[str]:
 def tested_by(path: Path) -> set[str]:
     """The modules that a test file tests."""
     names = {definition(source, name) for source, name, _ in imports(path)}
-    texts = strings(path)
+    texts = [*strings(path)]
     for source, name, _ in imports(path):
         helper = ROOT / f"{source.replace('.', '/')}.py"
         if source.startswith("tests.") and name and name.isupper() and helper.is_file():
