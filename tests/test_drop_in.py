@@ -262,9 +262,3 @@ def test_configs_and_data() -> None:
     assert get_config("common/train.py").train.clip_grad.params.max_norm == 0.1
     assert LazyConfig.load(str(ROOT / "configs/common/train.py")).train.max_iter == 90000
     assert not is_dist_avail_and_initialized() and get_world_size() == 1
-
-
-def test_other_names_are_one_clear_error() -> None:
-    message = r"detrex.modeling.backbone.InternImage is not offered: .*; timm may have .*timm_parts"
-    with pytest.raises(ImportError, match=message):
-        from detrex.modeling.backbone import InternImage  # noqa: F401 (it fails)

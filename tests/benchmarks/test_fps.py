@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from benchmarks import fps
-from detrex.utils.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 DETR = "projects/detr/configs/detr_r50_300ep.py"
@@ -51,17 +50,3 @@ def test_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture)
     rows = capsys.readouterr().out.splitlines()
     assert [row.split(":")[0] for row in rows] == ["DETR, 1 x 64x96", "DETR, 2 x 64x96"]
     assert all("images per s" in row for row in rows)
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("fps --batch-sizes 1 0", "--batch-sizes .*at least 1"),
-        ("coco --sizes 64x96", "--sizes: benchmark coco does not take it"),
-        (f"fps --json {ROOT}", "is a folder: name a file"),
-    ],
-)
-def test_wrong_options_are_named(monkeypatch: pytest.MonkeyPatch, line: str, message: str) -> None:
-    monkeypatch.setattr("sys.argv", ["benchmark.py", *line.split()])
-    with pytest.raises(InputError, match=message):
-        tool().main()

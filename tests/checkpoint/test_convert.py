@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
+import runpy
 import subprocess
-import sys
 
 import pytest
 import torch
@@ -15,7 +15,6 @@ from safetensors import safe_open
 from detrex.checkpoint import compare, load_weights, read_checkpoint
 from detrex.checkpoint.convert import convert, detect_layout
 from detrex.modeling.backbone import TorchvisionResNet
-from detrex.utils.errors import InputError
 from tests.models import ROOT, tiny
 
 ABSENT = {0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83}  # no COCO category has these ids
@@ -171,79 +170,77 @@ def official(layout: str) -> tuple[torch.nn.Module, dict, dict]:
     options = {"num_classes": 80, "criterion__num_classes": 80}
     model = tiny(f"projects/{config}", **options)
     torch.manual_seed(1)
-    ours, theirs = {}, {}
+    ours, published = {}, {}
     for name, value in model.state_dict().items():
         if name.startswith("criterion."):
             continue
         old = name
         for pattern, replacement in (*BACKBONE, *inverse):
             old = re.sub(pattern, replacement, old)
-        kept = rows(name, layout)
-        size = value.shape if kept is None else (91 + (91 in kept), *value.shape[1:])
+        chosen = rows(name, layout)
+        size = value.shape if chosen is None else (91 + (91 in chosen), *value.shape[1:])
         if name == "label_enc.weight":
             size = (92, *value.shape[1:])
-        theirs.setdefault(old, torch.randn(size))  # a module under two names of ours has one
-        ours[name] = theirs[old] if kept is None else theirs[old][kept]
-    return model, ours, theirs
+        published.setdefault(old, torch.randn(size))  # a module under two names of ours has one
+        ours[name] = published[old] if chosen is None else published[old][chosen]
+    return model, ours, published
 
 
 @pytest.mark.parametrize("layout", CASES)
 def test_official_names_become_ours_with_nothing_left_over(layout: str) -> None:
-    model, expected, theirs = official(layout)
+    model, expected, published = official(layout)
     detected = "deformable_detr" if layout == "h_deformable_detr" else layout
-    saved = {f"module.{name}": value for name, value in theirs.items()}
+    saved = {f"module.{name}": value for name, value in published.items()}
     assert detect_layout(saved) == detected
-    found = convert(saved, layout)
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
-    assert compare(model, found)
+    converted = convert(saved, layout)
+    assert converted.keys() == expected.keys()
+    assert all(torch.equal(converted[name], expected[name]) for name in expected)
+    assert compare(model, converted)
     for old, new in CASES[layout][2].items():
-        assert torch.equal(found[new], theirs[old])
+        assert torch.equal(converted[new], published[old])
 
 
 def test_dilated_resnets_keep_torchvisions_names() -> None:
     model = TorchvisionResNet("resnet18", True)
     state = {f"backbone.0.{name}": value for name, value in model.state_dict().items()}
-    found = convert(state, "detr", torchvision_backbone=True)
-    assert found.keys() == {f"backbone.{name}" for name in model.state_dict()}
+    converted = convert(state, "detr", torchvision_backbone=True)
+    assert converted.keys() == {f"backbone.{name}" for name in model.state_dict()}
 
 
 def test_a_resnet_of_torchvision() -> None:
     weights = torchvision.models.resnet18(weights=None).state_dict()
     assert detect_layout(weights) == "torchvision"
-    found = convert(weights, "torchvision")
-    assert len(found) == 100  # 20 convolutions, each with a norm of four tensors
-    assert found["backbone.res3.0.shortcut.norm.bias"] is weights["layer2.0.downsample.1.bias"]
-    assert found["backbone.stem.conv1.weight"] is weights["conv1.weight"]
+    converted = convert(weights, "torchvision")
+    assert len(converted) == 100  # 20 convolutions, each with a norm of four tensors
+    assert converted["backbone.res3.0.shortcut.norm.bias"] is weights["layer2.0.downsample.1.bias"]
+    assert converted["backbone.stem.conv1.weight"] is weights["conv1.weight"]
 
 
 def test_swin_of_dino_has_no_body() -> None:
-    found = convert({"backbone.0.layers.1.blocks.0.attn.qkv.weight": torch.ones(1)}, "dino")
-    assert list(found) == ["backbone.layers.1.blocks.0.attn.qkv.weight"]
+    converted = convert({"backbone.0.layers.1.blocks.0.attn.qkv.weight": torch.ones(1)}, "dino")
+    assert list(converted) == ["backbone.layers.1.blocks.0.attn.qkv.weight"]
 
 
-def test_unknown_names_are_listed() -> None:
-    weights = {f"mask_head.lay{i}.weight": torch.ones(1) for i in range(22)}
-    with pytest.raises(InputError, match=r"22 names .* of detr: mask_head.lay0.*and 2 more"):
-        convert(weights, "detr")
-    with pytest.raises(InputError, match="no layout among dino, .*mask_head.lay0"):
-        detect_layout(weights)
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs the tool in this process."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess:
+        monkeypatch.setattr("sys.argv", ["convert_checkpoint.py", *map(str, arguments)])
+        code = 0
+        try:
+            runpy.run_path(str(ROOT / "tools/convert_checkpoint.py"), run_name="__main__")
+        except SystemExit as end:
+            code = end.code or 0
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+
+    return run
 
 
-def test_our_own_names_are_recognised() -> None:
-    with pytest.raises(InputError, match=r"already.*train\.init_checkpoint"):
-        detect_layout(tiny().state_dict())
-
-
-def command(*arguments: object) -> subprocess.CompletedProcess:
-    line = [sys.executable, "tools/convert_checkpoint.py", *map(str, arguments)]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
-
-
-def test_command(tmp_path) -> None:
-    model, _, theirs = official("dino")
+def test_command(tmp_path, command) -> None:
+    model, _, published = official("dino")
     source, target = tmp_path / "checkpoint.pth", tmp_path / "ours.pth"
-    torch.save({"model": theirs, "epoch": 11, "args": argparse.Namespace(lr=1e-4)}, source)
+    torch.save({"model": published, "epoch": 11, "args": argparse.Namespace(lr=1e-4)}, source)
     done = command(source, target)
     assert done.returncode == 0, done.stderr
     assert "dino: " in done.stdout and "temperature=20" in done.stdout
@@ -262,20 +259,20 @@ def test_command(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "message"),
+    ("target", "names"),
     [
-        ("given.pth", "given.pth: is the file to read; name another"),
-        ("link.pth", "link.pth: is the file to read; name another"),
-        ("given.pth/x.pth", "given.pth is not a folder"),
-        ("ours.onnx", "ours.onnx: name it .pth or .safetensors"),
-        ("ours.pth model.x=1", "model.x=1: goes with --config-file"),
+        ("given.pth", ["given.pth"]),
+        ("link.pth", ["link.pth"]),
+        ("given.pth/x.pth", ["given.pth is not a folder"]),
+        ("ours.onnx", ["ours.onnx", ".pth", ".safetensors"]),
+        ("ours.pth model.x=1", ["model.x=1", "--config-file"]),
     ],
 )
-def test_unusable_targets_are_named_before_the_work(tmp_path, target: str, message: str) -> None:
+def test_unusable_targets_are_named_before_the_work(tmp_path, command, target, names) -> None:
     source = tmp_path / "given.pth"
     source.write_text("not even a checkpoint")
     (tmp_path / "link.pth").symlink_to(source)
     refused = command(source, *f"{tmp_path}/{target}".split())
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1
-    assert message in refused.stderr
+    assert all(name in refused.stderr for name in names)
     assert source.read_text() == "not even a checkpoint" and len([*tmp_path.iterdir()]) == 2

@@ -9,7 +9,6 @@ from detrex.checkpoint.efficientnet_lite0 import (
     PIXEL_STD,
     PREFIX,
     classifier_weights,
-    match_by_order,
     write_backbone_weights,
 )
 from detrex.utils.errors import InputError
@@ -45,15 +44,6 @@ def test_backbone_file_gives_the_classifiers_features(tmp_path):
     image = _photograph("chelsea")
     x = full.blocks[:3](full.bn1(full.conv_stem(image)))
     torch.testing.assert_close(features(image)[2], x)
-
-
-def test_first_mismatch_is_named():
-    ours = {"stem": torch.zeros(3, 2), "head": torch.zeros(4)}
-    wrong = {"a": torch.zeros(3, 2), "b": torch.zeros(5)}
-    with pytest.raises(InputError, match=r"b is \(5,\), timm's head \(4,\)"):
-        match_by_order(wrong, ours)
-    with pytest.raises(InputError, match="1 tensors, timm's model has 2"):
-        match_by_order({"a": torch.zeros(3, 2)}, ours)
 
 
 def test_missing_package_says_how_to_get_it(monkeypatch, tmp_path):

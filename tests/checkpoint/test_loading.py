@@ -108,11 +108,6 @@ def test_weights_of_a_backbone_alone(tmp_path):
     assert_loaded(model, ["backbone.weight", "backbone.bias"])
 
 
-def test_nothing_loaded_is_an_error(tmp_path):
-    with pytest.raises(InputError, match="fits nothing in this model.*1 unexpected .other.weight"):
-        load_weights(Model(), save(tmp_path, {"other.weight": torch.ones(1)}), strict=False)
-
-
 def test_averaged_weights_where_the_file_has_them(tmp_path, caplog):
     path = save(tmp_path, {"model": Model().state_dict(), "ema_state": trained()})
     model = Model()
@@ -142,32 +137,6 @@ def test_zoo_pickle_is_matched_by_suffix(tmp_path):
     assert_loaded(model, ["backbone.weight", "backbone.bias"])
 
 
-def test_a_folder_is_no_checkpoint_and_one_in_it_is_named(tmp_path):
-    with pytest.raises(InputError, match="is a folder: .*: there is no .pth"):
-        read_checkpoint(tmp_path)
-    for name in ("model_final.pth", "nan_state.pth", "log.txt"):
-        (tmp_path / name).touch()
-    with pytest.raises(InputError, match=f"{tmp_path} is a folder: .*/model_final.pth"):
-        read_checkpoint(tmp_path)
-
-
-class Evil:
-    def __reduce__(self):
-        return (print, ("executed",))
-
-
-@pytest.mark.parametrize("name", ["evil.pth", "evil.pkl"])
-def test_files_that_would_run_code_are_refused(tmp_path, name, capsys):
-    path = tmp_path / name
-    if name.endswith("pkl"):
-        path.write_bytes(pickle.dumps({"model": Evil()}))
-    else:
-        torch.save({"model": Evil()}, path)
-    with pytest.raises(InputError, match=f"{name}.*--trust-checkpoint"):
-        read_checkpoint(path)
-    assert "executed" not in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("name", ["trusted.pth", "trusted.pkl"])
 def test_files_that_hold_more_than_data_are_read_when_trusted_with_a_warning(
     tmp_path, name, caplog
@@ -179,8 +148,8 @@ def test_files_that_hold_more_than_data_are_read_when_trusted_with_a_warning(
         load_weights(Model(), str(path), strict=True)
     assert not caplog.records
     model = Model()
-    _, found = load_weights(model, str(path), strict=True, trusted=True)
-    assert found["made"] == Fraction(1, 3)
+    _, metadata = load_weights(model, str(path), strict=True, trusted=True)
+    assert metadata["made"] == Fraction(1, 3)
     assert_loaded(model, list(trained()))
     assert "runs whatever code" in caplog.text and name in caplog.text
 
@@ -190,23 +159,3 @@ def test_upstream_training_state_with_its_odd_containers_is_readable(tmp_path):
     content = read_checkpoint(save(tmp_path, {"model": trained(), "trainer": state}))
     assert list(content["trainer"]["betas"]) == [0.9, 0.999]
     assert content["trainer"]["best"] == 3.0
-
-
-@pytest.mark.parametrize("size", [0, 10, 1000])
-def test_missing_and_truncated_files_are_named(tmp_path, size):
-    path = tmp_path / "weights.pth"
-    with pytest.raises(InputError, match="weights.pth not found"):
-        read_checkpoint(path)
-    whole = open(save(tmp_path, trained(), "whole.pth"), "rb").read()
-    path.write_bytes(whole[:size])
-    reason = "is empty" if size == 0 else "is cut off: the end"
-    with pytest.raises(InputError, match=f"weights.pth {reason}") as error:
-        read_checkpoint(path)
-    assert "\n" not in str(error.value)
-
-
-def test_content_that_is_no_state_dict(tmp_path):
-    with pytest.raises(InputError, match="holds a list"):
-        read_checkpoint(save(tmp_path, [1, 2]))
-    with pytest.raises(InputError, match="holds no weights: in it are 'model' .int."):
-        load_weights(Model(), save(tmp_path, {"model": 3}), strict=False)

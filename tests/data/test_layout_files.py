@@ -11,7 +11,6 @@ import pytest
 from detrex.data.layouts import read_layout
 from detrex.data.layouts.files import Files, set_name, split_of
 from detrex.data.layouts.text import number, read_lines
-from detrex.utils.errors import InputError
 from tests.data import layouts
 from tests.data.test_layout_variants import voc, write, yolo
 
@@ -192,71 +191,6 @@ def test_boxes_of_a_csv_in_parts_of_the_image(tmp_path):
     write(tmp_path / "boxes.csv", "image;name;xmin;ymin;xmax;ymax\na.jpg;ant;0.25;0;1;0.5\n")
     train = read_layout(tmp_path)[1]["train"]
     assert [a["bbox"] for a in train.annotations] == [[10, 0, 30, 15]]
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        (
-            "l/0.txt",
-            "Car 0.0 0 -1.5 587.0 173.3 614.1 200.1 1.6 1.6 3.6 -0.6 1.7 46.7 -1.5",
-            "KITTI",
-        ),
-        ("wider_face_train_bbx_gt.txt", "0/a.jpg\n1\n449 330 122 149 0 0 0 0 0 0\n", "WIDER FACE"),
-        ("x.json", '[{"image": "a", "annotations": [{"coordinates": {}}]}]', "CreateML"),
-        ("x.json", '{"assets": {}}', "VoTT"),
-        ("x.vott", "{}", "VoTT"),
-        ("train.tfrecord-00000-of-00004", "", "TFRecord"),
-        ("x.json", '{"images": [], "annotations": [{"segments_info": []}]}', "COCO Panoptic"),
-        ("x.xml", "<annotations><image/></annotations>", "CVAT for images"),
-    ],
-)
-def test_formats_that_are_known_by_name_say_what_converts_them(tmp_path, name, text, message):
-    layouts.write_image(tmp_path / "a.jpg", (9, 9))
-    write(tmp_path / name, text)
-    with pytest.raises(InputError, match=f"{message}, which is not read: ") as error:
-        read_layout(tmp_path)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "reason"),
-    [
-        ("x.json", '{"images": [], "annotations": []}', "the list 'categories' is missing"),
-        ("x.json", '{"images', "x.json: not a JSON file"),
-        ("data.yaml", "names: [", "data.yaml: not a YAML file"),
-        ("x.csv", "a,b\n1,2\n", "x.csv: no columns for image, class and box corners"),
-    ],
-)
-def test_the_reason_is_in_the_message(tmp_path, name, text, reason):
-    layouts.write_image(tmp_path / "a.jpg", (9, 9))
-    write(tmp_path / name, text)
-    with pytest.raises(InputError, match=f"it holds 1 .*: .*{reason}"):
-        read_layout(tmp_path)
-
-
-def test_data_without_its_images_says_so(tmp_path):
-    write(tmp_path / "voc/a.xml", layouts.voc_xml("a"))
-    write(tmp_path / "cvat/obj.data", "train = data/train.txt\nnames = data/obj.names")
-    write(tmp_path / "cvat/obj.names", "ant")
-    write(tmp_path / "cvat/train.txt", "data/obj_train_data/a.jpg")
-    write(tmp_path / "cvat/obj_train_data/a.txt", "0 .5 .5 .1 .1")
-    write(tmp_path / "labelme/a.json", json.dumps({"shapes": [SHAPE], "imagePath": "a.jpg"}))
-    for folder in ("voc", "cvat", "labelme"):
-        with pytest.raises(InputError, match="train has no images; 1 images that are missing"):
-            read_layout(tmp_path / folder)
-
-
-def test_sets_that_contradict_themselves(tmp_path):
-    for folder, names in (("train", "ant\nbee\ncrow"), ("val", "bee\nant\ncrow")):
-        write(tmp_path / folder / "classes.txt", names)
-    yolo(tmp_path, "{split}", "{split}")
-    with pytest.raises(InputError, match="val/classes.txt list other classes; remove one"):
-        read_layout(tmp_path)
-    for folder in ("one", "two"):
-        write(tmp_path / folder / "data.yaml", "names: [ant]")
-    with pytest.raises(InputError, match="two data sets, .*one/data.yaml and .*two/data.yaml"):
-        read_layout(tmp_path)
 
 
 def test_xml_in_an_encoding_that_the_parser_lacks(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 from pathlib import Path
@@ -11,7 +10,6 @@ import pytest
 
 from detrex.data.layouts import read_layout
 from detrex.data.layouts.files import Files
-from detrex.utils.errors import InputError
 from tests.data import layouts
 from tests.data.test_layout_variants import check_content, voc, write, yolo
 
@@ -117,79 +115,10 @@ def ampersand(root: Path) -> None:
 )
 def test_what_is_left_out_has_its_reason(tmp_path, write_set, problems):
     write_set(tmp_path)
-    found = read_layout(tmp_path)[1]["train"].problems
+    notes = read_layout(tmp_path)[1]["train"].problems
     for kind, reasons in problems.items():
-        assert len(found[kind]) == len(reasons)
-        assert all(r in where for r, where in zip(reasons, found[kind], strict=True)), found[kind]
-
-
-def labels_with_commas(root: Path) -> None:
-    layouts.write_image(root / "a.jpg", (9, 9))
-    write(root / "a.txt", "1,2,3,4,1,0,0,0\n")
-
-
-def images_of_other_data(root: Path) -> None:
-    layouts.write_image(root.parent / "other/a.jpg", layouts.SIZES["a"])
-    write(root / "a.json", json.dumps(layouts.coco_content(["a"])))
-
-
-def no_file_names(root: Path) -> None:
-    content = layouts.coco_content(["a"])
-    del content["images"][0]["file_name"]
-    write(root / "a.json", json.dumps(content))
-
-
-def packed_json(root: Path) -> None:
-    (root / "a.json").write_bytes(gzip.compress(b"{}"))
-
-
-def lists_of_other_images(root: Path) -> None:
-    voc(root, "images", "xml")
-    write(root / "ImageSets/Main/train.txt", "x\ny\n")
-    write(root / "ImageSets/Main/val.txt", "a\n")
-
-
-def no_objects(root: Path) -> None:
-    layouts.write_image(root / "a.jpg", (9, 9))
-    write(root / "a.xml", "<annotation><filename>a.jpg</filename></annotation>")
-
-
-BOX = {"label": "a", "coordinates": {"x": 1, "y": 1, "width": 1, "height": 1}}
-FORMATS = {
-    "CreateML": [{"image": "a", "annotations": []}, {"image": "b", "annotations": [BOX]}],
-    "VGG Image Annotator": {"project": {}, "file": {}, "metadata": {}},
-    "Label Studio": [{"image": "a", "label": [{"x": 1}], "annotation_id": 1}],
-    "Datumaro": {"info": {}, "categories": {}, "items": []},
-    "FiftyOne": {"samples": [{"filepath": "a"}]},
-}
-
-
-@pytest.mark.parametrize(
-    ("write_set", "reason"),
-    [
-        (labels_with_commas, "a.txt: '1,2,3,4,1,0,0,0' is not class, x, y, width, height"),
-        (images_of_other_data, "a.json: its images are not near it; give --images FOLDER"),
-        (no_file_names, "a.json: images: id 97 has no 'file_name'"),
-        (packed_json, "a.json: not a JSON file but compressed by gzip: unpack it"),
-        (lambda root: write(root / "a.json", LFS), "a.json: not a JSON file but a Git LFS"),
-        (lambda root: write(root / "a.zip", "PK"), "a.zip: unpack it"),
-        (lambda root: write(root / "data.yaml", "train: a\nnames:\n\t- a\n"), "line 3: "),
-        (lists_of_other_images, "2 names in lists without any file, left out: "),
-        (no_objects, "train has no objects, and no classes by that"),
-        *(
-            (lambda root, c=content: write(root / "a.json", json.dumps(c)), f": {name}, which")
-            for name, content in FORMATS.items()
-        ),
-    ],
-)
-def test_a_refusal_says_why(tmp_path, write_set, reason):
-    data = tmp_path / "data"
-    data.mkdir()
-    write_set(data)
-    with pytest.raises(InputError) as error:
-        read_layout(data)
-    assert reason in str(error.value) and "\n" not in str(error.value)
-    assert str(error.value).count("not a JSON file") <= 1
+        assert len(notes[kind]) == len(reasons)
+        assert all(r in where for r, where in zip(reasons, notes[kind], strict=True)), notes[kind]
 
 
 @pytest.mark.parametrize(
@@ -227,12 +156,7 @@ def test_a_json_alone_whose_names_are_whole_paths(tmp_path):
     layouts.write_images({split: tmp_path / "images" for split in layouts.SPLITS})
     content = layouts.coco_content(["a", "b", "c"], f"{tmp_path}/images/{{}}.jpg")
     write(tmp_path / "annotations/all.json", json.dumps(content))
-    parts = read_layout(tmp_path / "annotations/all.json")[1].values()
-    assert sorted(Path(i["file_name"]).name for part in parts for i in part.image_entries) == [
+    splits = read_layout(tmp_path / "annotations/all.json")[1].values()
+    assert sorted(Path(i["file_name"]).name for part in splits for i in part.image_entries) == [
         "a.jpg", "b.jpg", "c.jpg",
     ]  # fmt: skip
-
-
-def test_a_folder_of_images_that_is_not_there(tmp_path):
-    with pytest.raises(InputError, match="nowhere: no such folder of images"):
-        read_layout(tmp_path, tmp_path / "nowhere")

@@ -17,17 +17,17 @@ from tests.data import layouts
 def boxes_by_image(split, path: Path) -> dict:
     """File stem -> sorted (class, x, y, width, height), as training reads them."""
     records, categories = read_coco(str(split.saved(path)), str(split.images))
-    found = {}
+    boxes = {}
     for record in records:
         stem = Path(record["file_name"]).stem
         assert (record["width"], record["height"]) == layouts.SIZES[stem]
-        found[stem] = sorted(
+        boxes[stem] = sorted(
             (a["category_id"], x0, y0, x1 - x0, y1 - y0)
             for a in record["annotations"]
             for x0, y0, x1, y1 in [a["bbox"]]
         )
     assert list(categories.values()) == layouts.CLASSES
-    return found
+    return boxes
 
 
 @pytest.mark.parametrize("layout", layouts.WRITERS)
@@ -125,12 +125,12 @@ def test_yolo_lines(tmp_path, line, expected):
     labels = tmp_path / "labels/train/a.txt"
     labels.write_text(f"\n{line}\n")
     train = read_layout(tmp_path)[1]["train"]
-    found = [a["bbox"] for a in train.annotations if a["image_id"] == 1]
+    boxes = [a["bbox"] for a in train.annotations if a["image_id"] == 1]
     if isinstance(expected, list):
-        assert found == [expected]
+        assert boxes == [expected]
     else:
         (place,) = train.problems["lines that are not class, x, y, width, height, left out"]
-        assert place == f"{labels}:2: {expected}" and found == []
+        assert place == f"{labels}:2: {expected}" and boxes == []
 
 
 def test_files_that_are_not_utf_8_and_open_images_rows_that_are_cut_are_named(tmp_path):
@@ -185,12 +185,12 @@ def test_a_tenth_is_held_out_where_there_is_no_validation_split(tmp_path):
         layouts.write_image(tmp_path / f"{i}.jpg", layouts.SIZES["a"])
     path = tmp_path / "data.json"
     path.write_text(json.dumps(content))
-    parts = [read_layout(path)[1] for _ in range(2)]
-    ids = [{split: [i["id"] for i in p.image_entries] for split, p in s.items()} for s in parts]
+    splits = [read_layout(path)[1] for _ in range(2)]
+    ids = [{split: [i["id"] for i in p.image_entries] for split, p in s.items()} for s in splits]
     assert ids[0] == ids[1] and len(ids[0]["val"]) == 3
     assert sorted(ids[0]["train"] + ids[0]["val"]) == list(range(29))
-    assert parts[0]["train"].problems == {"images that are missing, left out": ["29.jpg"]}
-    for part in parts[0].values():
+    assert splits[0]["train"].problems == {"images that are missing, left out": ["29.jpg"]}
+    for part in splits[0].values():
         assert {a["image_id"] for a in part.annotations} == {i["id"] for i in part.image_entries}
 
 
@@ -220,27 +220,6 @@ def test_folders_that_contradict_themselves(tmp_path, spoil, message):
         return
     with pytest.raises(InputError, match=message) as error:
         read_layout(tmp_path)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("names: [a]\ntrain: nowhere", "nowhere not found; looked for"),
-        ("names: [a]\nval: images/val", "no training split; found val"),
-        ("names: {1: a}\ntrain: images/train", "numbered from 0 without gaps"),
-        ("names: {0: a, '0': b}\ntrain: images/train", "the key '0' is there twice"),
-        ("names: [{a: b}]\ntrain: images/train", "names: must be texts"),
-        ("a: [", "not a YAML file"),
-        ("names: [a]\ntrain: labels", "train: no images in labels"),
-    ],
-)
-def test_unusable_yaml(tmp_path, text, message):
-    layouts.write_yolo(tmp_path)
-    (tmp_path / "data.yaml").write_text(text)
-    with pytest.raises(InputError, match=message) as error:
-        read_layout(tmp_path)
-    assert "data" in str(error.value) or str(tmp_path) in str(error.value)
     assert "\n" not in str(error.value)
 
 

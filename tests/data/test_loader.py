@@ -16,6 +16,7 @@ from detrex.data.loader import seeded
 from detrex.data.sampler import GlobalBatches, epoch_order, seed_words
 from detrex.utils import images
 from detrex.utils.errors import InputError, StorageError
+from tests.refusals import refused
 
 
 def take(iterable, count: int, start: int = 0) -> list:
@@ -145,21 +146,30 @@ def test_the_main_process_random_state_is_untouched(workers):
     assert state() == before
 
 
+def no_sample(record):
+    return None
+
+
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "names"),
     [
-        ({"total_batch_size": 3}, "total_batch_size=3 .* 2 training processes"),
-        ({"total_batch_size": 0}, "total_batch_size=0"),
-        ({"seed": -1}, "seed=-1"),
-        ({"dataset": []}, "is empty"),
-        ({"dataset": [{"file_name": "a.jpg"}]}, "no 'width'.*aspect_ratio_grouping=False"),
+        ({"total_batch_size": 3}, ["total_batch_size=3", "2 training processes"]),
+        ({"total_batch_size": 0}, ["total_batch_size=0"]),
+        ({"seed": -1}, ["seed=-1"]),
+        ({"dataset": []}, ["empty"]),
+        (
+            {"dataset": [{"file_name": "a.jpg"}]},
+            ["'width'", "dataloader.train.aspect_ratio_grouping=False"],
+        ),
+        ({"mapper": no_sample, "skip_broken": True}, ["no usable image"]),
+        ({"mapper": no_sample}, [".jpg", "mapper"]),
     ],
 )
-def test_bad_arguments(monkeypatch, change, message):
+def test_what_no_batch_comes_of_is_named(monkeypatch, change, names):
     monkeypatch.setattr(comm, "get_world_size", lambda: 2)
     arguments = {"dataset": records(), "mapper": noise_mapper, "total_batch_size": 4, **change}
-    with pytest.raises(InputError, match=message):
-        build_train_loader(**arguments)
+    with refused(*names):
+        next(iter(build_train_loader(**arguments)))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -202,13 +212,4 @@ def test_storage_that_fails_is_no_broken_image(coco, monkeypatch, workers):
     mapper = DetrDatasetMapper([], None)
     loader = build_train_loader(data, mapper, 2, num_workers=workers, skip_broken=True)
     with pytest.raises(StorageError, match=r"jpg: could not be read, 1 times: Stale file handle"):
-        next(iter(loader))
-
-
-def test_nothing_usable_is_an_error_even_when_skipping():
-    loader = build_train_loader(records(3), lambda record: None, 2, skip_broken=True)
-    with pytest.raises(InputError, match="no usable image"):
-        next(iter(loader))
-    loader = build_train_loader(records(3), lambda record: None, 2)
-    with pytest.raises(InputError, match="jpg: the mapper returned no sample"):
         next(iter(loader))

@@ -11,8 +11,8 @@ import torch
 
 from detrex.engine import cli
 from detrex.engine.launch import Machines, check_devices, launch
-from detrex.utils.errors import InputError
 from tests.engine.runs import assert_equal
+from tests.refusals import refused
 
 ROOT = Path(__file__).parents[2]
 TOOL = str(ROOT / "tools" / "train_net.py")
@@ -49,9 +49,9 @@ def test_two_processes_equal_one_with_the_same_total_batch(tiny_run, starter):
         [json.loads(line) for line in (tiny_run.folder / name / "metrics.json").open()]
         for name in ("one", "two")
     ]
-    for ours, theirs in zip(*metrics, strict=True):
-        for key in {"loss_class", "loss_bbox", "bbox/AP", "lr"} & ours.keys():
-            assert theirs[key] == pytest.approx(ours[key], rel=1e-5)
+    for first, second in zip(*metrics, strict=True):
+        for key in {"loss_class", "loss_bbox", "bbox/AP", "lr"} & first.keys():
+            assert second[key] == pytest.approx(first[key], rel=1e-5)
     assert sum("bbox/AP" in m for m in metrics[0]) == 3
 
 
@@ -121,18 +121,29 @@ runpy.run_path({TOOL!r}, run_name="__main__")
     assert (result.returncode, result.stderr) == (75, "")
 
 
+@pytest.mark.parametrize(
+    ("gpus", "device", "processes", "names"),
+    [
+        (0, "cuda", 1, ["train.device=cpu"]),
+        (4, "cuda", 8, ["--num-gpus 8", "4 GPUs"]),
+        (4, "cpu", 0, ["--num-gpus 0"]),
+        (2, "cuda:2", 1, ["train.device=cuda:2"]),
+        (2, "cuda:1", 2, ["train.device=cuda:1"]),
+    ],
+)
+def test_processes_that_have_no_gpu_are_refused(monkeypatch, gpus, device, processes, names):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    with refused(*names):
+        check_devices(device, processes)
+
+
 def test_gpus_are_counted(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InputError, match="add train.device=cpu"):
-        check_devices("cuda", 1)
     check_devices("cpu", 64)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     check_devices("cuda", 4)
-    with pytest.raises(InputError, match="--num-gpus 8, but this machine has 4 GPUs"):
-        check_devices("cuda", 8)
-    with pytest.raises(InputError, match="--num-gpus 0"):
-        check_devices("cpu", 0)
 
 
 def test_one_process_computes_on_the_gpu_it_is_given(monkeypatch):
@@ -143,13 +154,10 @@ def test_one_process_computes_on_the_gpu_it_is_given(monkeypatch):
     launch(seen.append, ("run",), Machines(), "cuda:1")
     launch(seen.append, ("run",), Machines(), "cuda")
     assert_equal(seen, ["cuda:1", "run", "run"])
-    for device, processes in (("cuda:2", 1), ("cuda:1", 2)):
-        with pytest.raises(InputError, match=f"train.device={device}: give cuda, or for one"):
-            check_devices(device, processes)
 
 
 def test_several_machines_need_an_address():
-    with pytest.raises(InputError, match="--dist-url"):
+    with refused("--dist-url"):
         launch(print, (), Machines(processes=2, count=2), "cpu")
 
 

@@ -8,7 +8,6 @@ from detectron2.utils.env import seed_all_rng
 
 from detrex.config.load import load_config
 from detrex.engine.data import build_loader, prepare_data, read_train_set
-from detrex.evaluation.coco_json import load_ground_truth
 from detrex.evaluation.origin import foreign, read_origin
 from detrex.utils.errors import InputError
 from tests.engine.runs import CONFIG, TinyRuns
@@ -47,11 +46,6 @@ def test_a_run_without_an_evaluator_does_not_look_for_validation_data(tmp_path, 
     TinyRuns(tmp_path, data)("a", "dataloader.evaluator=null")
 
 
-def test_training_needs_training_data(tmp_path, tiny_data):
-    with pytest.raises(InputError, match=r"dataloader\.dataset\.train\.\{json,images\} are not"):
-        TinyRuns(tmp_path, tiny_data[2:])("a")
-
-
 @pytest.mark.parametrize(
     "option, message",
     [
@@ -74,30 +68,6 @@ def test_ground_truth_is_not_read_before_it_is_needed(tiny_run, monkeypatch):
     with pytest.raises(InputError, match="train.accumulation_steps=3"):
         tiny_run("a", "dataloader.evaluator.diagnose=true", "train.accumulation_steps=3")
     assert not read
-
-
-def test_an_evaluation_reads_its_ground_truth_once(tiny_run, monkeypatch):
-    read = []
-    monkeypatch.setattr(
-        "detrex.evaluation.coco.load_ground_truth",
-        lambda path: read.append(path) or load_ground_truth(path),
-    )
-    tiny_run("a", "dataloader.evaluator.diagnose=true", "train.max_iter=1")
-    assert len(read) == 1 and (tiny_run.folder / "a/alignment.json").exists()
-
-
-@pytest.mark.parametrize(
-    "option, message",
-    [
-        ("dataloader.train.start_iteration=5", "start_iteration=5: leave it out"),
-        ("dataloader.train.total_batch_size=null", "total_batch_size=None: give a whole number"),
-        ("dataloader.train.total_batch_size=0", "total_batch_size=0: give 1 or more"),
-        ("dataloader.train.dataset=null", "dataloader.train has no dataset"),
-    ],
-)
-def test_a_training_loader_that_cannot_be_used_is_named(tiny_run, option, message):
-    with pytest.raises(InputError, match=message):
-        tiny_run("a", option)
 
 
 def image_ids(cfg, start_iteration, count=5):

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 
 import pytest
 import torch
@@ -93,15 +92,6 @@ def test_a_damaged_config_in_the_record_is_a_difference(tmp_path, caplog, config
     (tmp_path / "run.json").write_text(json.dumps({"config": config, "seed": 1}))
     check_output_folder(tmp_path, {"train": {"seed": -1}}, resume=True, reuse=False)
     assert "resuming with a changed config: " in caplog.text
-
-
-@pytest.mark.parametrize("name", [".lock", "metrics.json", "log.txt"])
-def test_a_fifo_where_a_run_would_write_is_refused(tiny_run, name):
-    folder = tiny_run.folder / "a"
-    folder.mkdir()
-    os.mkfifo(folder / name)
-    with pytest.raises(InputError, match=f"{name}: not a regular file"):
-        tiny_run("a")
 
 
 def test_the_best_weights_are_no_checkpoint_to_resume_from(tiny_run):

@@ -62,35 +62,6 @@ def test_evaluation_refuses_what_it_cannot_score(tiny_run):
     )
 
 
-def test_evaluation_refuses_other_classes(tiny_run):
-    tiny_run("a")
-    path = tiny_run.folder / "a/model_final.pth"
-    content = tiny_run.checkpoint("a")
-    content["metadata"]["classes"] = ["dark", "white"]
-    torch.save(content, path)
-    with pytest.raises(InputError, match="class 1 is 'bright', not 'white'"):
-        tiny_run("a", "--eval-only", f"train.init_checkpoint={path}")
-
-
-def test_the_state_of_another_optimizer_is_not_resumed(tiny_run):
-    tiny_run("a", "train.max_iter=4")
-    with pytest.raises(InputError, match="its optimizer is AdamW, the config's is Adam"):
-        tiny_run("a", "--resume", "optimizer._target_=torch.optim.Adam")
-
-
-@pytest.mark.parametrize(
-    "option, message",
-    [
-        ("optimizer._target_=torch.optim.SGD", "unexpected keyword argument 'betas'"),
-        ("optimizer.lr=-1", "Invalid learning rate"),
-        ("optimizer.params.lr_factors.1.names=5", "names are texts, got 5"),
-    ],
-)
-def test_an_optimizer_that_cannot_be_built_is_one_line(tiny_run, option, message):
-    with pytest.raises(InputError, match=message):
-        tiny_run("a", option)
-
-
 def test_training_from_backbone_weights(tiny_run):
     tiny_run("a")
     weights = tiny_run.checkpoint("a")["model"]

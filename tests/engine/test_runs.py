@@ -147,10 +147,10 @@ def test_resumed_run_has_the_optimizer_values_of_its_config(tiny_run):
     changed = ["optimizer.lr=0.2", "optimizer.weight_decay=0.3", "optimizer.betas=[0.5,0.6]"]
     tiny_run("a", *changed, "train.max_iter=8", "--resume")
     tiny_run("b", *changed, "train.max_iter=8")
-    ours, theirs = (tiny_run.checkpoint(name)["trainer"] for name in "ab")
-    assert ours["hooks"] == theirs["hooks"]
-    assert ours["optimizer"]["param_groups"] == theirs["optimizer"]["param_groups"]
-    assert ours["optimizer"]["param_groups"][1]["initial_lr"] == 0.2
+    first, second = (tiny_run.checkpoint(name)["trainer"] for name in "ab")
+    assert first["hooks"] == second["hooks"]
+    assert first["optimizer"]["param_groups"] == second["optimizer"]["param_groups"]
+    assert first["optimizer"]["param_groups"][1]["initial_lr"] == 0.2
 
 
 class CountingSgd(torch.optim.SGD):
@@ -173,9 +173,9 @@ from {__name__} import CountingSgd
 optimizer = L(CountingSgd)(params=optimizer.params, lr=0.01)
 """
     )
-    given = ["--config-file", str(config)]
-    tiny_run("a", *given, "train.max_iter=4")
-    tiny_run("a", *given, "train.max_iter=6", "--resume")
+    options = ["--config-file", str(config)]
+    tiny_run("a", *options, "train.max_iter=4")
+    tiny_run("a", *options, "train.max_iter=6", "--resume")
     states = tiny_run.checkpoint("a")["trainer"]["optimizer"]["state"].values()
     assert [state["count"] for state in states] == [6] * len(states)
 
@@ -184,26 +184,6 @@ def test_resume_without_a_checkpoint_starts_from_the_beginning(tiny_run):
     tiny_run("a")
     tiny_run("b", "--resume")
     assert_equal(tiny_run.checkpoint("b")["model"], tiny_run.checkpoint("a")["model"])
-
-
-def test_resume_of_a_longer_run_is_refused(tiny_run):
-    tiny_run("a")
-    with pytest.raises(InputError, match=r"train.max_iter=7: .*model_final.pth has done 8 iter"):
-        tiny_run("a", "train.max_iter=7", "--resume")
-
-
-def test_resume_of_another_model_is_refused(tiny_run):
-    tiny_run("a")
-    with pytest.raises(InputError, match="does not fit this model.*backbone.weight"):
-        tiny_run("a", "model.width=4", "--resume")
-
-
-def test_resume_from_weights_alone_is_refused(tiny_run):
-    tiny_run("a")
-    path = tiny_run.folder / "a/model_final.pth"
-    torch.save({"model": torch.load(path)["model"]}, path)
-    with pytest.raises(InputError, match="model_final.pth has no training state to resume from"):
-        tiny_run("a", "--resume")
 
 
 def test_accumulation_keeps_batch_and_schedule(tiny_run):
@@ -241,11 +221,6 @@ def test_argument_that_a_class_sets_itself_is_one_line():
     apply_overrides(cfg, ["model.dropout=0.3"])
     with pytest.raises(InputError, match="multiple values for keyword argument 'dropout'"):
         trained_model(cfg, "model.pth", {"model": {}})
-
-
-def test_unknown_precision_is_named(tiny_run):
-    with pytest.raises(InputError, match="train.amp.dtype=half"):
-        tiny_run("a", "train.amp.enabled=true", "train.amp.dtype=half")
 
 
 def test_error_of_a_loader_process_becomes_one_line():

@@ -27,28 +27,6 @@ def ablate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_p
     return run
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "error: give --config-file with --grid, --preset, or --variants"),
-        (["--preset", "smok"], "error: --preset smok: there is none; choose from align-alpha"),
-        (["--preset", "smoke", "--variants", "x"], "error: --preset and --variants: give one"),
-        (["--config-file", TINY, "--seeds", "0"], "error: --seeds: give 1 or more"),
-        (["--config-file", TINY, "--grid", "model.width=[]"], "the list is empty"),
-        (["--config-file", TINY, "--grid", "model.widht=[1]"], "did you mean model.width?"),
-        (["--config-file", TINY, "--set", "model.width"], "write key=value"),
-        (["--config-file", TINY, "--slurm", "partition"], "error: --slurm partition: write key="),
-        (["--config-file", TINY, "--set", "train.seed=3"], "train.seed=3: use --seeds"),
-        (["--config-file", TINY, "--grid", "train.seed=[3,4]"], "train.seed=3: use --seeds"),
-        (["--config-file", "tiny_konfig.py"], "config file tiny_konfig.py not found"),
-    ],
-)
-def test_bad_input_is_one_line(ablate, arguments: list[str], message: str, tmp_path: Path) -> None:
-    code, _, errors = ablate(*arguments)
-    assert (code, errors.count("\n")) == (2, 1) and message in errors
-    assert not list(tmp_path.glob("**/table*")) and not list(tmp_path.glob("runs/*"))
-
-
 def test_table_of_what_is_there(ablate, tmp_path: Path) -> None:
     grid = ["--config-file", TINY, "--grid", "model.width=[4,8]", "--seeds", "2", "--table-only"]
     code, output, _ = ablate(*grid)

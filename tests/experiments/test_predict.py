@@ -268,11 +268,3 @@ def test_a_page_for_a_model_of_one_layer(folder):
     sliders = [block for block in blocks.blocks.values() if isinstance(block, gradio.Slider)]
     assert [slider.visible for slider in sliders] == [True, False]
     assert blocks.delete_cache == (900, 3600)
-
-
-def test_demo_without_gradio(folder, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["demo.py", "config.yaml", "model.pth"])
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SystemExit) as status:
-        runpy.run_path(str(ROOT / "tools/demo.py"), run_name="__main__")
-    assert status.value.code == 2 and "pip install 'detrex[demo-web]'" in capsys.readouterr().err

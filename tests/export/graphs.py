@@ -22,11 +22,16 @@ def detector(config: str, small: bool = True) -> torch.nn.Module:
     """A model of the config, shrunk or not, in which nothing is zero that training would change."""
     torch.manual_seed(0)
     model = tiny(config) if small else instantiate(LazyConfig.load(str(ROOT / config)).model)
+    fill_zeros(model)
+    return model.eval()
+
+
+def fill_zeros(model: torch.nn.Module) -> None:
+    """Random values for parameters that training would move from zero."""
     torch.manual_seed(1)
     for parameter in model.parameters():
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.05)
-    return model.eval()
 
 
 def inputs(batch: int, height: int, width: int, padded: bool = True):
@@ -54,8 +59,8 @@ def onnx_runner(path):
     session = onnxruntime.InferenceSession(model.SerializeToString())
 
     def run(pixels, sizes):
-        given = {"pixels": pixels.numpy(), "sizes": sizes.numpy()}
-        return [torch.from_numpy(x) for x in session.run(None, given)]
+        inputs = {"pixels": pixels.numpy(), "sizes": sizes.numpy()}
+        return [torch.from_numpy(x) for x in session.run(None, inputs)]
 
     return run
 
@@ -72,11 +77,11 @@ class SameChoices(TorchFunctionMode):
         self.chosen = list(chosen)
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        own = func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
         if not self.chosen or func not in (Tensor.topk, Tensor.argsort):
-            return own
+            return result
         scores, index = args[0], self.chosen.pop(0)
-        best = scores.gather(1, own if func is Tensor.argsort else own.indices)
+        best = scores.gather(1, result if func is Tensor.argsort else result.indices)
         values = scores.gather(1, index)
         torch.testing.assert_close(values, best, rtol=2e-5, atol=0)
         return index if func is Tensor.argsort else torch.return_types.topk((values, index))

@@ -7,21 +7,9 @@ from torch import nn
 from detrex.export import DetectorGraph, trace, write_onnx, write_program
 from detrex.export.graph import padding
 from detrex.utils.errors import InputError
-from tests.export.graphs import assert_agrees, detector, inputs, onnx_runner
-from tests.models import RANK_DETR
+from tests.export.graphs import assert_agrees, inputs, onnx_runner
 
 ABOUT = {"classes": ["cat", "dog", "emu", "fox", "gnu"], "image_format": "RGB"}
-
-
-@pytest.fixture(scope="module")
-def rank_detr():
-    return detector(RANK_DETR)
-
-
-@pytest.fixture(scope="module")
-def program(rank_detr):
-    """One program for batches and images of any size."""
-    return trace(rank_detr)
 
 
 @torch.no_grad()
@@ -29,10 +17,10 @@ def test_graph_finds_what_the_detector_finds(rank_detr):
     pixels, sizes = inputs(2, 75, 101, padded=False)
     scores, labels, boxes = DetectorGraph(rank_detr)(pixels, sizes)
     expected = rank_detr([{"image": image} for image in pixels])
-    for i, found in enumerate(x["instances"] for x in expected):
-        torch.testing.assert_close(scores[i], found.scores)
-        assert labels[i].equal(found.pred_classes)
-        torch.testing.assert_close(boxes[i], found.pred_boxes.tensor)
+    for i, instances in enumerate(x["instances"] for x in expected):
+        torch.testing.assert_close(scores[i], instances.scores)
+        assert labels[i].equal(instances.pred_classes)
+        torch.testing.assert_close(boxes[i], instances.pred_boxes.tensor)
 
 
 @torch.no_grad()
@@ -72,16 +60,12 @@ def test_program_file_holds_the_program_and_what_it_is_told(tmp_path):
     assert loaded.module()(x).equal(model(x))
 
 
-def test_onnx_agrees_with_pytorch_at_any_size(rank_detr, program, tmp_path):
+def test_onnx_agrees_with_pytorch_at_any_size(rank_detr, predictor, onnx_file):
     onnx = pytest.importorskip("onnx")
-    for name in ("onnxscript", "onnxruntime"):
-        pytest.importorskip(name)
-    path = tmp_path / "model.onnx"
-    write_onnx(program, path, ABOUT)
-    model = onnx.load(path)
-    assert {p.key: json.loads(p.value) for p in model.metadata_props if p.key in ABOUT} == ABOUT
+    model, about = onnx.load(onnx_file), predictor.about()
+    assert {p.key: json.loads(p.value) for p in model.metadata_props if p.key in about} == about
     assert {node.domain for node in model.graph.node} == {""}  # standard operators
-    assert_agrees(onnx_runner(path), rank_detr, 1e-4)
+    assert_agrees(onnx_runner(onnx_file), rank_detr, 1e-4)
 
 
 def test_program_uses_standard_operators_only(program):

@@ -9,11 +9,9 @@ import pytest
 from detectron2.data import transforms as T
 from PIL import Image
 
-import detrex
 from detrex.data import DetrDatasetMapper
-from detrex.export import trace, write_onnx
 from detrex.utils.errors import InputError
-from tests.experiments.fake_runs import CLASSES, write_model
+from tests.experiments.fake_runs import CLASSES
 from tests.models import ROOT
 
 for name in ("onnx", "onnxscript", "onnxruntime"):
@@ -21,29 +19,8 @@ for name in ("onnx", "onnxscript", "onnxruntime"):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A model, its ONNX file, and photographs that are not of the model's size."""
-    folder = tmp_path_factory.mktemp("onnx")
-    write_model(folder, folder)
-    rng = np.random.default_rng(0)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    for number, (width, height) in enumerate(((150, 100), (90, 200), (400, 130))):
-        rough = rng.integers(0, 256, (height // 10, width // 10, 3), np.uint8)
-        image = Image.fromarray(rough).resize((width, height), Image.Resampling.BICUBIC)
-        image.save(folder / f"{number}.jpg", exif=exif if number == 2 else b"")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def predictor(folder):
-    return detrex.Predictor(folder / "config.yaml", folder / "model.pth", "cpu", threshold=0)
-
-
-@pytest.fixture(scope="module")
-def model(folder, predictor):
-    write_onnx(trace(predictor.model), folder / "model.onnx", predictor.about())
-    return runpy.run_path(str(ROOT / "tools/run_onnx.py"))["Model"](str(folder / "model.onnx"))
+def model(onnx_file):
+    return runpy.run_path(str(ROOT / "tools/run_onnx.py"))["Model"](str(onnx_file))
 
 
 def test_detections_are_those_of_the_predictor(folder, predictor, model):
@@ -51,11 +28,11 @@ def test_detections_are_those_of_the_predictor(folder, predictor, model):
     for number in range(3):
         path = folder / f"{number}.jpg"
         expected = predictor.to_dict(predictor(path))["detections"]
-        found = model(str(path), threshold=0)
-        assert len(found) == len(expected) > 10
-        scores = [[one["score"] for one in some] for some in (found, expected)]
+        detections = model(str(path), threshold=0)
+        assert len(detections) == len(expected) > 10
+        scores = [[one["score"] for one in some] for some in (detections, expected)]
         np.testing.assert_allclose(*scores, rtol=0, atol=5e-3)
-        best = found[0], expected[0]
+        best = detections[0], expected[0]
         assert best[0]["label"] == best[1]["label"] and best[0]["class"] == best[1]["class"]
         size = max(Image.open(path).size)
         boxes = [np.array(one["box"]) / size for one in best]

@@ -54,14 +54,6 @@ def test_safetensors_fill_a_model_completely(tmp_path):
         assert a.equal(b), name
 
 
-def test_damaged_safetensors_are_refused(tmp_path):
-    path = tmp_path / "model.safetensors"
-    write_safetensors(tiny(), path, "", None)
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(InputError, match="model.safetensors cannot be read"):
-        read_checkpoint(path)
-
-
 def test_saved_folder_predicts_the_same(predictor, tmp_path):
     predictor.save_pretrained(tmp_path / "saved")
     assert {path.name for path in (tmp_path / "saved").iterdir()} == {
@@ -71,9 +63,9 @@ def test_saved_folder_predicts_the_same(predictor, tmp_path):
     again = detrex.Predictor.from_pretrained(tmp_path / "saved", device="cpu", threshold=0)
     assert again.classes == list(CLASSES)
     pixels = image(60, 80, 0)["image"]
-    expected, found = predictor(pixels), again(pixels)
-    assert len(found) and found.scores.equal(expected.scores)
-    assert found.pred_boxes.tensor.equal(expected.pred_boxes.tensor)
+    expected, instances = predictor(pixels), again(pixels)
+    assert len(instances) and instances.scores.equal(expected.scores)
+    assert instances.pred_boxes.tensor.equal(expected.pred_boxes.tensor)
 
 
 def test_saved_folder_takes_the_averaged_weights_as_the_models(predictor, tmp_path):
@@ -116,19 +108,3 @@ def test_command_writes_safetensors(predictor, tmp_path, monkeypatch, capsys):
 
 def predictor_config(folder):
     return detrex.Predictor(folder / "config.yaml", folder / "model.pth", "cpu").config
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["c", "m", "-o", "model.engine"], "name it .onnx, .pt2 or .safetensors"),
-        (["c", "m", "-o", "model.onnx", "--height", "640"], "go together"),
-        (["c", "m", "-o", "model.onnx", "--height", "0", "--width", "1"], "must be positive"),
-        (["c", "m", "-o", f"{__file__}/x.onnx"], "test_weights.py is not a folder"),
-    ],
-)
-def test_bad_commands(arguments, message, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["export.py", *arguments])
-    with pytest.raises(SystemExit, match="2"):
-        run_tool()
-    assert message in capsys.readouterr().err

@@ -97,15 +97,6 @@ def test_layer_runs_its_operations_in_order(pre_norm: bool) -> None:
     torch.testing.assert_close(layer(x), expected, atol=1e-6, rtol=1e-5)
 
 
-def test_wrong_operation_or_number_of_modules_is_named() -> None:
-    norm, ffn = nn.LayerNorm(8), FFN(8, 16)
-    attention = MultiheadAttention(8, 2)
-    with pytest.raises(ValueError, match="operation_order must be made of"):
-        BaseTransformerLayer(attention, ffn, norm, ("self_attention",))
-    with pytest.raises(ValueError, match="2 modules are needed, got 1"):
-        BaseTransformerLayer([attention], ffn, norm, ("self_attn", "cross_attn"))
-
-
 def test_mlp_and_ffn_shapes_of_their_layers() -> None:
     assert [tuple(p.shape) for p in MLP(4, 8, 2, 3).parameters()] == [
         (8, 4),

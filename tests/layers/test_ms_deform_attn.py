@@ -233,11 +233,6 @@ def test_padding_does_not_reach_the_output(size: int, path: str) -> None:
     assert not torch.equal(attention(value=value, **inputs), attention(value=changed, **inputs))
 
 
-def test_heads_that_do_not_divide_the_width_are_refused() -> None:
-    with pytest.raises(ValueError, match="10 is not divisible by num_heads 4"):
-        MultiScaleDeformableAttention(embed_dim=10, num_heads=4)
-
-
 def test_discrete_attention_is_the_weighted_sum_of_the_pixels_it_rounds_to() -> None:
     torch.manual_seed(0)
     shapes, heads, points = [(3, 5), (2, 4)], 2, 2

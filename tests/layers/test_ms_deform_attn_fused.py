@@ -198,8 +198,3 @@ def test_the_module_compiles_without_a_graph_break(path: str) -> None:
         results.append([out, *torch.autograd.grad(out.square().sum(), (query, points))])
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b)
-
-
-def test_reference_points_are_needed() -> None:
-    with pytest.raises(ValueError, match="needs reference_points"):
-        MultiScaleDeformableAttention(8, 2)(torch.zeros(1, 1, 8), spatial_shapes=SHAPES)

@@ -34,16 +34,6 @@ def test_stages_equal_detectron2s() -> None:
             assert all(isinstance(block, BottleneckBlock) for block in stage)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [dict(depth=18), dict(res5_dilation=3), dict(deform_on_per_stage=[True] * 4)],
-    ids=str,
-)
-def test_unknown_stages_are_named(options: dict) -> None:
-    with pytest.raises(ValueError, match="backbone.stages"):
-        make_stage(**options)
-
-
 @pytest.mark.parametrize("dilation", [False, True])
 def test_torchvision_features_equal_torchvisions(dilation: bool) -> None:
     torch.manual_seed(0)
@@ -77,11 +67,6 @@ def test_stem_and_first_layer_are_frozen(train: bool, count: int) -> None:
     trained = [name for name, p in backbone.named_parameters() if p.requires_grad]
     assert len(trained) == count
     assert all(name.split(".")[1] in ("layer2", "layer3", "layer4") for name in trained)
-
-
-def test_unknown_torchvision_model_is_named() -> None:
-    with pytest.raises(ValueError, match="backbone.name is one of .*resnet18.*got 'resnet51'"):
-        TorchvisionResNet("resnet51", True)
 
 
 def randomise_norms(model: nn.Module) -> None:

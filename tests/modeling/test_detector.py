@@ -136,8 +136,8 @@ def test_every_switch_trains_and_evaluates(overrides: dict) -> None:
     sum(losses.values()).backward()
     gradients = [p.grad for p in model.parameters() if p.requires_grad and p.grad is not None]
     assert all(g.isfinite().all() for g in gradients)
-    found = model.eval()(BATCH)[0]["instances"]
-    assert len(found) <= 50 and found.scores.isfinite().all()
+    instances = model.eval()(BATCH)[0]["instances"]
+    assert len(instances) <= 50 and instances.scores.isfinite().all()
 
 
 def test_crowded_empty_and_all_empty_batches_train() -> None:
@@ -170,19 +170,12 @@ def test_bf16_autocast_gives_close_losses_in_fp32() -> None:
     assert sum(mixed.values()).item() == pytest.approx(sum(exact.values()).item(), rel=0.1)
 
 
-def test_values_that_upstream_repeats_must_agree() -> None:
-    with pytest.raises(ValueError, match="two_stage_num_proposals is 7, the model needs 30"):
-        tiny(transformer__two_stage_num_proposals=7)
-    with pytest.raises(ValueError, match="mixed_selection is False, the model needs True"):
-        tiny(transformer__mixed_selection=False)
-
-
 def test_dinos_contents_may_be_the_chosen_proposals() -> None:
     model = tiny(DINO, transformer__learnt_init_query=False).eval()
     with torch.no_grad():
         memory = model.encode(model.preprocess(BATCH))
         queries, _ = model.make_queries(memory, None)
-        found = model.transformer.propose(memory, model.class_embed[-1])
-    best = found.top(10, found.logits.amax(-1))
+        proposals = model.transformer.propose(memory, model.class_embed[-1])
+    best = proposals.top(10, proposals.logits.amax(-1))
     assert torch.equal(queries.content, best.tokens)
     assert not any("tgt_embed" in name for name in model.state_dict())

@@ -100,12 +100,3 @@ def test_without_fusing_it_does_not_touch_the_detections() -> None:
         before, after = (m(BATCH)[0]["instances"] for m in (plain, model))
     assert torch.equal(after.scores, before.scores)
     assert torch.equal(after.pred_classes, before.pred_classes)
-
-
-def test_bad_configs_say_what_is_wrong() -> None:
-    with pytest.raises(ValueError, match=r"model\.iou_weight"):
-        tiny(METHODS["dino"], **ON, iou_weight=1.5)
-    with pytest.raises(ValueError, match="sigmoid"):
-        tiny(DETR, **ON)
-    with pytest.raises(ValueError, match="loss_iou"):
-        tiny(METHODS["dab"], iou_branch=True).train()(BATCH)

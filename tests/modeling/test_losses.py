@@ -1,8 +1,9 @@
-"""Every class loss against its formula for single scores, and with extreme logits."""
+"""Every class loss and its gradient against its formula for single scores; extreme logits."""
 
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -35,45 +36,61 @@ def dw_negative(s: float, u: float) -> float:
     return s**2 * (1.0 if u < 0.5 else (1 - u**2) / (1 - 0.25))
 
 
-# (w_pos, w_neg) of the i-th pair (score s, IoU u, GIoU g), and the factor of s^2 for negatives
-FORMULAS = {
-    "focal_loss": (lambda i, s, u, g: (ALPHA * (1 - s) ** 2, 0.0), 1 - ALPHA),
-    "giou_focal_loss": (
-        lambda i, s, u, g: tuple(
-            ALPHA * ((g + 1) / 2 - s) ** 2 * t for t in ((g + 1) / 2, (1 - g) / 2)
-        ),
-        1 - ALPHA,
-    ),
-    "ia_bce_loss": (lambda i, s, u, g: (joint(s, u), 1 - joint(s, u)), 1.0),
-    "quality_focal_loss": (lambda i, s, u, g: ((s - u) ** 2 * u, (s - u) ** 2 * (1 - u)), 1.0),
-    "varifocal_loss": (lambda i, s, u, g: (u * u, u * (1 - u)), 0.75),
-    "varifocal_detached_loss": (lambda i, s, u, g: (u * u, u * (1 - u)), 0.75),
-    "task_aligned_loss": (
-        lambda i, s, u, g: tuple(
-            (s - tal_target(i)) ** 2 * t for t in (tal_target(i), 1 - tal_target(i))
-        ),
-        1.0,
-    ),
-    "musu_loss": (
-        lambda i, s, u, g: (
-            (s - joint(s, u)) ** 2 * joint(s, u),
-            s**2 * (1 - joint(s, u)) ** 4,
-        ),
-        1.0,
-    ),
-    "dual_weighting_loss": (lambda i, s, u, g: (dw_positive(i), dw_negative(s, u)), 1.0),
-    "ia_bce_focal_loss": (
-        lambda i, s, u, g: tuple(
-            (joint(s, u) - s) ** 2 * t for t in (joint(s, u), 1 - joint(s, u))
-        ),
-        1.0,
-    ),
-    "align_symmetric_loss": (lambda i, s, u, g: ((joint(s, u) - s) ** 2,) * 2, 1.0),
-    "align_asymmetric_loss": (
-        lambda i, s, u, g: ((joint(s, u) - s) ** 2, (1 - joint(s, u)) * s**2),
-        1.0,
+def toward(t: float, weight: float) -> tuple[float, float]:
+    """(w_pos, w_neg) of a soft target and its weight."""
+    return weight * t, weight * (1 - t)
+
+
+def musu(s: float, t: float) -> tuple[float, float]:
+    return (s - t) ** 2 * t, s**2 * (1 - t) ** 4
+
+
+# (w_pos, w_neg) of the i-th pair: score s, IoU u, GIoU g, and d, the score without gradient
+PAIRS = {
+    "focal_loss": lambda i, s, u, g, d: (ALPHA * (1 - s) ** 2, 0.0),
+    "giou_focal_loss": lambda i, s, u, g, d: toward((g + 1) / 2, ALPHA * ((g + 1) / 2 - s) ** 2),
+    "ia_bce_loss": lambda i, s, u, g, d: toward(joint(d, u), 1.0),
+    "quality_focal_loss": lambda i, s, u, g, d: toward(u, (s - u) ** 2),
+    "varifocal_loss": lambda i, s, u, g, d: toward(u, u),
+    "varifocal_detached_loss": lambda i, s, u, g, d: toward(u, u),
+    "task_aligned_loss": lambda i, s, u, g, d: toward(tal_target(i), (s - tal_target(i)) ** 2),
+    "musu_loss": lambda i, s, u, g, d: musu(s, joint(d, u)),
+    "dual_weighting_loss": lambda i, s, u, g, d: (dw_positive(i), dw_negative(d, u)),
+    "ia_bce_focal_loss": lambda i, s, u, g, d: toward(joint(d, u), (joint(d, u) - s) ** 2),
+    "align_symmetric_loss": lambda i, s, u, g, d: ((joint(d, u) - s) ** 2,) * 2,
+    "align_asymmetric_loss": lambda i, s, u, g, d: (
+        (joint(d, u) - s) ** 2,
+        (1 - joint(d, u)) * s**2,
     ),
 }
+# factor of s^2 in the weight of a negative, where it is not 1
+NEGATIVE = {
+    "focal_loss": 1 - ALPHA,
+    "giou_focal_loss": 1 - ALPHA,
+    "varifocal_loss": 1 - ALPHA,
+    "varifocal_detached_loss": 1 - ALPHA,
+}
+
+
+def pair_loss(name: str, i: int, s: float, d: float) -> float:
+    """The formula of the i-th pair, with a score s where the gradient flows and d elsewhere."""
+    w_pos, w_neg = PAIRS[name](i, s, IOU[i], GIOU[i], d)
+    return -w_pos * math.log(s) - w_neg * math.log(1 - s)
+
+
+def negative_loss(name: str, s: float, d: float) -> float:
+    """The formula of a score s whose class is not the target's."""
+    weight = (d if name == "varifocal_detached_loss" else s) ** 2
+    return -NEGATIVE.get(name, 1.0) * weight * math.log(1 - s)
+
+
+def slope(function, x: float) -> float:
+    """The derivative of a function of a logit."""
+    return (function(x + 1e-5) - function(x - 1e-5)) / 2e-5
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
 
 
 def evaluate(name: str, logits: torch.Tensor, positive: bool, gamma: float = GAMMA):
@@ -86,31 +103,40 @@ def evaluate(name: str, logits: torch.Tensor, positive: bool, gamma: float = GAM
 
 
 def test_every_loss_has_a_formula_here() -> None:
-    assert set(FORMULAS) == set(CLASS_LOSSES)
+    assert set(PAIRS) == set(CLASS_LOSSES)
 
 
-@pytest.mark.parametrize("name", FORMULAS)
+@pytest.mark.parametrize("name", PAIRS)
 def test_values_equal_the_formula(name: str) -> None:
-    pair, negative = FORMULAS[name]
     logits = torch.tensor(SCORE).logit()
-    found = evaluate(name, logits, True).tolist()
-    background = evaluate(name, logits, False).tolist()
-    for i, (s, u, g) in enumerate(zip(SCORE, IOU, GIOU, strict=True)):
-        w_pos, w_neg = pair(i, s, u, g)
-        expected = -w_pos * math.log(s) - w_neg * math.log(1 - s)
-        assert found[i] == pytest.approx(expected, rel=1e-4)
-        assert background[i] == pytest.approx(-negative * s**2 * math.log(1 - s), rel=1e-4)
+    pairs = [pair_loss(name, i, s, s) for i, s in enumerate(SCORE)]
+    assert evaluate(name, logits, True).tolist() == pytest.approx(pairs, rel=1e-4)
+    negatives = [negative_loss(name, s, s) for s in SCORE]
+    assert evaluate(name, logits, False).tolist() == pytest.approx(negatives, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_gradients_equal_the_formulas(name: str) -> None:
+    formulas = {
+        True: lambda i, x: pair_loss(name, i, sigmoid(x), SCORE[i]),
+        False: lambda i, x: negative_loss(name, sigmoid(x), SCORE[i]),
+    }
+    for positive, formula in formulas.items():
+        logits = torch.tensor(SCORE).logit().requires_grad_()
+        evaluate(name, logits, positive).sum().backward()
+        slopes = [slope(partial(formula, i), x) for i, x in enumerate(logits.tolist())]
+        assert logits.grad.tolist() == pytest.approx(slopes, rel=1e-3)
 
 
 def test_beta_of_the_quality_focal_loss_is_gamma() -> None:
     logits = torch.tensor(SCORE).logit()
-    found = evaluate("quality_focal_loss", logits, True, gamma=1.0).tolist()
-    for value, s, u in zip(found, SCORE, IOU, strict=True):
+    losses = evaluate("quality_focal_loss", logits, True, gamma=1.0).tolist()
+    for value, s, u in zip(losses, SCORE, IOU, strict=True):
         bce = -u * math.log(s) - (1 - u) * math.log(1 - s)
         assert value == pytest.approx(abs(s - u) * bce, rel=1e-4)
 
 
-@pytest.mark.parametrize("name", FORMULAS)
+@pytest.mark.parametrize("name", PAIRS)
 @pytest.mark.parametrize("positive", [True, False])
 @pytest.mark.parametrize("logit", [-50.0, 0.0, 50.0])
 def test_extreme_logits_give_finite_values_and_gradients(name, positive, logit) -> None:
@@ -133,10 +159,3 @@ def test_only_the_matched_class_of_a_query_is_positive() -> None:
     t = t * torch.tensor([1.0, 0.5])
     plain[place] = -t * p[place].log() - (1 - t) * torch.log(1 - p[place])
     torch.testing.assert_close(total, plain.sum().view(1))
-
-
-def test_a_detached_negative_weight_has_no_gradient() -> None:
-    logits = torch.tensor([-1.0, 0.5, 2.0], requires_grad=True)
-    (grad,) = torch.autograd.grad(evaluate("varifocal_detached_loss", logits, False).sum(), logits)
-    p = logits.detach().sigmoid()
-    torch.testing.assert_close(grad, (1 - ALPHA) * p**GAMMA * p)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import pytest
 import torch
 
 from detrex.modeling.queries import Queries, QueryGroup, isolation_mask, rank_order
@@ -57,10 +56,3 @@ def test_reordering_takes_along_all_that_a_query_carries() -> None:
         expected = torch.tensor([[[4.0, 5.0], [0.0, 1.0], [2.0, 3.0]]]) + first
         assert torch.equal(getattr(moved, name), expected)
     assert moved.traced is None
-
-
-def test_group_size_must_fit_its_blocks() -> None:
-    with pytest.raises(
-        ValueError, match="'_dn': size 5 is not a positive multiple of its 2 blocks"
-    ):
-        QueryGroup("_dn", size=5, blocks=2)

@@ -20,22 +20,22 @@ def transformer(**options) -> AnchorDETRTransformer:
 
 
 def test_every_pattern_starts_from_every_point() -> None:
-    own = transformer()
-    content, places, points = own.queries()
-    torch.testing.assert_close(points, own.position.weight.repeat(2, 1))
-    for pattern, group in zip(own.pattern.weight, content.view(2, 4, -1), strict=True):
+    model = transformer()
+    content, positions, points = model.queries()
+    torch.testing.assert_close(points, model.position.weight.repeat(2, 1))
+    for pattern, group in zip(model.pattern.weight, content.view(2, 4, -1), strict=True):
         torch.testing.assert_close(group, pattern.expand(4, -1))
-    torch.testing.assert_close(places[:4], places[4:])
-    x_place, y_place = places.chunk(3, -1)[1:]
-    torch.testing.assert_close(x_place, own.embed_1d(points[:, 0]))
-    torch.testing.assert_close(y_place, own.embed_1d(points[:, 1]))
+    torch.testing.assert_close(positions[:4], positions[4:])
+    x_place, y_place = positions.chunk(3, -1)[1:]
+    torch.testing.assert_close(x_place, model.embed_1d(points[:, 0]))
+    torch.testing.assert_close(y_place, model.embed_1d(points[:, 1]))
 
 
 def test_a_grid_of_points_is_not_learned() -> None:
-    own = transformer(spatial_prior="grid", num_query_position=5)
+    model = transformer(spatial_prior="grid", num_query_position=5)
     expected = [[0.25, 0.25], [0.25, 0.75], [0.75, 0.25], [0.75, 0.75]]
-    assert own.points.tolist() == expected
-    assert not any("position" in name or "grid" in name for name in own.state_dict())
+    assert model.points.tolist() == expected
+    assert not any("position" in name or "grid" in name for name in model.state_dict())
 
 
 def test_boxes_are_measured_from_the_points() -> None:
@@ -73,16 +73,3 @@ def test_groups_share_out_the_queries() -> None:
     assert torch.equal(first.logits, second.logits)  # the second pattern trains only
     with pytest.raises(ValueError, match="model.groups have 7 queries, .* are 10"):
         tiny(CONFIG, groups=[L(QueryGroup)(size=7)])
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (dict(attention_type="softmax"), "attention_type='RCDA'"),
-        (dict(num_feature_levels=3), "num_feature_levels=1"),
-        (dict(spatial_prior="random"), "'learned' or 'grid', got 'random'"),
-    ],
-)
-def test_other_arguments_are_refused(options: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        transformer(**options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import nn
 
@@ -73,8 +72,3 @@ def test_losses_are_the_mean_over_groups_matched_apart() -> None:
     assert set(together) == {f"loss_{k}{n}" for k in ("class", "bbox", "giou") for n in ("", "_0")}
     for name, loss in together.items():
         torch.testing.assert_close(loss, sum(part[name] for part in apart) / 3)
-
-
-def test_disagreeing_group_numbers_are_named() -> None:
-    with pytest.raises(Exception, match="criterion.group_nums is 4, the model needs 3"):
-        tiny(CONFIG, group_nums=3, criterion__group_nums=4)

@@ -40,7 +40,7 @@ def problem(*counts: int, seed: int = 0) -> tuple[Predictions, list[dict]]:
 
 def by_hand(predictions: Predictions, targets: list[dict], k: int, threshold: float) -> set:
     """(layer, image, query, target) of every match, one decision after the other."""
-    found, first = set(), 0
+    pairs, first = set(), 0
     for b, target in enumerate(targets):
         for layer in range(2):
             wishes = {}
@@ -54,9 +54,9 @@ def by_hand(predictions: Predictions, targets: list[dict], k: int, threshold: fl
                 for value, q in sorted(quality, reverse=True)[:k]:
                     if value >= threshold:
                         wishes.setdefault(q, []).append((value, g))
-            found |= {(layer, b, q, first + max(gs)[1]) for q, gs in wishes.items()}
+            pairs |= {(layer, b, q, first + max(gs)[1]) for q, gs in wishes.items()}
         first += len(target["boxes"])
-    return found
+    return pairs
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -64,10 +64,10 @@ def by_hand(predictions: Predictions, targets: list[dict], k: int, threshold: fl
 def test_assignment_is_that_of_plain_loops(seed: int, threshold: float) -> None:
     predictions, targets = problem(3, 0, 5, seed=seed)
     matches = candidates_by_quality(predictions, targets, 3, 0.3, threshold)
-    found = list(zip(*(x.tolist() for x in matches), strict=True))
-    assert len(found) == len(set(found))
-    assert set(found) == by_hand(predictions, targets, 3, threshold)
-    assert threshold > 0.4 or len(found) > 8
+    pairs = list(zip(*(x.tolist() for x in matches), strict=True))
+    assert len(pairs) == len(set(pairs))
+    assert set(pairs) == by_hand(predictions, targets, 3, threshold)
+    assert threshold > 0.4 or len(pairs) > 8
 
 
 def test_nothing_is_assigned_without_targets() -> None:
@@ -122,9 +122,9 @@ def test_candidates_have_looked_but_not_compared_themselves() -> None:
     plain.load_state_dict(compare.attn.state_dict())
     out = layer.norms[0](seen + plain(seen + place, seen + place, seen)[0])
     out = layer.norms[2](layer.ffns[0](out))
-    found = model.decode(queries, memory)
-    torch.testing.assert_close(found.logits[0][:, :10], model.class_embed[0](out))
-    torch.testing.assert_close(found.logits[0][:, 10:], model.class_embed_one2many[0](seen))
+    outputs = model.decode(queries, memory)
+    torch.testing.assert_close(outputs.logits[0][:, :10], model.class_embed[0](out))
+    torch.testing.assert_close(outputs.logits[0][:, 10:], model.class_embed_one2many[0](seen))
 
 
 @torch.no_grad()
@@ -147,8 +147,8 @@ def test_after_a_layer_candidates_stand_where_the_queries_stand() -> None:
     queries = Queries(*torch.rand(2, 1, 4, 256), torch.rand(1, 4, 4), groups)
     moved = decoder.after_layer(0, queries, torch.zeros(1, 4, 5))
     for name in ("content", "position", "boxes"):
-        own = getattr(queries, name)[:, :2]
-        assert torch.equal(getattr(moved, name), torch.cat([own, own], 1))
+        primary = getattr(queries, name)[:, :2]
+        assert torch.equal(getattr(moved, name), torch.cat([primary, primary], 1))
 
 
 def test_inference_has_the_keys_and_the_cost_of_the_base() -> None:
@@ -184,13 +184,7 @@ def test_every_parameter_gets_a_finite_gradient(counts: tuple[int, int]) -> None
 
 def test_without_candidates_it_is_the_base() -> None:
     model = tiny(CONFIG, k_one2many=0).train()
-    found = model(BATCH)
-    assert not any("one2many" in name for name in found)
+    losses = model(BATCH)
+    assert not any("one2many" in name for name in losses)
     queries = model.make_queries(model.encode(model.preprocess(BATCH)), [])[0]
     assert queries.content.shape[1] == model.groups[0].size
-
-
-def test_groups_of_ones_own_are_refused() -> None:
-    groups = [QueryGroup(size=5), QueryGroup("_x", size=5)]
-    with pytest.raises(ValueError, match="leave groups out"):
-        tiny(CONFIG, groups=groups, transformer__two_stage_num_proposals=10)

@@ -87,15 +87,15 @@ def test_detr_gives_one_detection_per_query() -> None:
     model = build(CONFIGS["detr"]).eval()
     logits, boxes = predict(model, BATCH[:1])
     with torch.no_grad():
-        found = model(BATCH[:1])[0]["instances"]
+        instances = model(BATCH[:1])[0]["instances"]
     p = logits[-1, 0].softmax(-1)[:, :5]
-    assert len(found) == 10
-    torch.testing.assert_close(found.scores, p.max(-1).values)
-    assert torch.equal(found.pred_classes, p.argmax(-1))
+    assert len(instances) == 10
+    torch.testing.assert_close(instances.scores, p.max(-1).values)
+    assert torch.equal(instances.pred_classes, p.argmax(-1))
     x, y, w, h = boxes[-1, 0].unbind(-1)
     corners = torch.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], -1)
     expected = corners.clamp(0, 1) * torch.tensor([96.0, 64.0, 96.0, 64.0])
-    torch.testing.assert_close(found.pred_boxes.tensor, expected, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(instances.pred_boxes.tensor, expected, atol=1e-3, rtol=1e-4)
 
 
 def test_conditional_boxes_are_measured_from_the_points() -> None:
@@ -146,8 +146,3 @@ def test_denoising_losses_have_names_of_their_own() -> None:
     losses = build(CONFIGS["dn"]).train()(BATCH)
     kinds = [f"loss_{kind}" for kind in ("class", "bbox", "giou")]
     assert set(losses) == {k + n for k in kinds for n in ("", "_0", "_dn", "_dn_0")}
-
-
-def test_dn_detr_refuses_patterns() -> None:
-    with pytest.raises(ValueError, match="set num_patterns=0"):
-        tiny(CONFIGS["dn"], transformer__num_patterns=3)

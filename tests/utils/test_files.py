@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from pathlib import Path
 
 import pytest
@@ -51,9 +50,3 @@ def test_errors_that_name_no_file_keep_their_traceback() -> None:
 
     with pytest.raises(BrokenPipeError):
         run_command(fail)
-
-
-def test_what_is_no_regular_file_is_not_replaced(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(InputError, match="pipe is no regular file"):
-        check_writable(tmp_path / "pipe")

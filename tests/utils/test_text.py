@@ -2,11 +2,7 @@
 
 import math
 
-import pytest
-
-from detrex.utils.errors import InputError
 from detrex.utils.misc import finite
-from detrex.utils.optional import need_package
 from detrex.utils.text import first_few, first_line
 
 
@@ -25,9 +21,3 @@ def test_only_the_first_line_of_an_error_is_shown():
 def test_json_gets_no_numbers_that_it_lacks():
     value = {"a": [1.5, math.nan], "b": {"c": (math.inf, "nan", 2)}}
     assert finite(value) == {"a": [1.5, None], "b": {"c": [None, "nan", 2]}}
-
-
-def test_missing_package_is_named_with_its_extra():
-    need_package("math", "none")
-    with pytest.raises(InputError, match="no_such_module is not installed: pip install 'x\\[y\\]'"):
-        need_package("no_such_module", "x[y]")
