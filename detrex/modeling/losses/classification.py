@@ -23,14 +23,16 @@ from detrex.modeling.matcher import Matches
 class Quality(NamedTuple):
     """Overlap of each matched pair, (M,), without gradient: IoU in [0, 1], GIoU in [-1, 1].
 
-    ``weight`` scales the pair's soft target (prime-sample weighting of Align-DETR); ``bag`` (M,) is
-    a number that the queries of the same layer and target share.
+    ``weight`` scales the pair's soft target (prime-sample weighting of Align-DETR). ``bag`` (M,) is
+    a number that the queries of the same layer and target share, ``image`` (M,) one that the pairs
+    of the same layer and image share.
     """
 
     iou: Tensor
     giou: Tensor
     weight: Tensor | float = 1.0
     bag: Tensor | None = None
+    image: Tensor | None = None
 
 
 Target = tuple[Tensor, Tensor]  # soft target in [0, 1] and weight
