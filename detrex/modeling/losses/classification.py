@@ -62,8 +62,11 @@ class ClassLoss:
         target, weight = self.positive(p[place], quality)  # (M,) each
         target = torch.zeros_like(p).index_put(place, target * quality.weight)
         weight = self.negative(p).index_put(place, weight)
-        losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        return (weight * losses).flatten(1).sum(1)
+        return (weight * self.cross_entropy(logits, target)).flatten(1).sum(1)
+
+    def cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Of each logit with its target in [0, 1], both (L, B, N, K)."""
+        return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
 
 
 def focal(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Target:

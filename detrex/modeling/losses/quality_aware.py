@@ -8,6 +8,8 @@ the weights (not through targets), as in focal loss.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -106,10 +108,21 @@ def matchability(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Tar
     return quality.iou**gamma, torch.ones_like(p)
 
 
-def position_supervised(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Target:
+def position_supervised(
+    p: Tensor,
+    quality: Quality,
+    alpha: float,
+    gamma: float,
+    score_power: float = 0.0,
+    iou_power: float = 2.0,
+    shape: Callable[[Tensor], Tensor] = lambda t: t,
+) -> Target:
     """Position-supervised loss (Stable-DINO, Liu et al. 2023, eq. 4): target IoU^2, scaled so that
-    the best pair of each image has target 1; weight alpha |t - s|^gamma."""
-    target = quality.iou**2
+    the best pair of each image has target 1; weight alpha |t - s|^gamma.
+
+    Other targets are ``shape(s^score_power * IoU^iou_power)``, before they are scaled.
+    """
+    target = shape(p.detach() ** score_power * quality.iou**iou_power)
     best = over_bag(target, quality.image, "amax")
     target = target * (1 / (best + 1e-8)).clamp(min=1)  # as released
     return target, alpha * (target - p).abs() ** gamma

@@ -2,7 +2,7 @@
 
 Rank & Sort (Oksuz et al. 2021) asks that every positive score is above every negative one, and that
 positives are in the order of their IoU. Bucketed Rank & Sort (Yavuz et al. 2024) compares positives
-with the mean of each run of negatives between two of them, which takes O(n log n) instead of O(P n).
+with the mean of each run of negatives between two of them: O(n log n) instead of O(P n).
 
 Legend: n scores, P positives, L layers, N queries, K classes, M matches.
 """

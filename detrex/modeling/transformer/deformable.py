@@ -68,7 +68,7 @@ class DeformableEncoder(TransformerLayerSequence):
 
     def forward(self, memory: Memory, position: Tensor) -> Tensor:
         """Encoded tokens (B, S, C); position (B, S, C) embeds place and level."""
-        x = memory.tokens
+        outputs = [memory.tokens]
         inputs = dict(
             query_pos=position,
             key_padding_mask=memory.mask,
@@ -76,8 +76,13 @@ class DeformableEncoder(TransformerLayerSequence):
             reference_points=memory.on_levels(memory.pixel_centres),
         )
         for layer in recomputed(self.layers, self.use_checkpoint):
-            x = layer(x, **inputs)
+            outputs.append(layer(outputs[-1], **inputs))
+        x = self.fuse(outputs)
         return x if self.post_norm_layer is None else self.post_norm_layer(x)
+
+    def fuse(self, outputs: Sequence[Tensor]) -> Tensor:
+        """What the decoder gets of the input and the outputs of all layers, (B, S, C) each."""
+        return outputs[-1]
 
 
 class DeformableDecoder(Decoder):
