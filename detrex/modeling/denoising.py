@@ -30,8 +30,8 @@ def contrastive_denoising(
     """DINO's set: per block a positive and a negative copy of every target (section 3.3).
 
     The corners of a positive move by up to ``box_noise`` of the half size, those of a negative by
-    ``negative_step`` times that more. Half of ``label_noise`` of all labels are drawn anew. There are
-    ``number`` // (targets of the fullest image) blocks.
+    ``negative_step`` times that more. Half of ``label_noise`` of all labels are drawn anew. There
+    are ``number`` // (targets of the fullest image) blocks.
     """
     labels, boxes = (torch.cat([t[key] for t in targets]) for key in ("labels", "boxes"))
     counts = [len(t["labels"]) for t in targets]

@@ -6,6 +6,7 @@ import math
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 
 from detrex.modeling.criterion import Predictions, TwoStageCriterion
 from detrex.modeling.losses import ClassLoss
@@ -18,6 +19,17 @@ SHAPES = {
     "exp": lambda t: torch.expm1(t) / (math.e - 1),
     "sin": lambda t: torch.sin(t * math.pi / 2),
 }
+
+
+EPS = 1e-8
+
+
+class ReleasedClassLoss(ClassLoss):
+    """A class loss whose background term is -log(1 - p + EPS), as in the released code."""
+
+    def cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
+        background = torch.logaddexp(F.logsigmoid(-logits), logits.new_tensor(EPS).log())
+        return -target * F.logsigmoid(logits) - (1 - target) * background
 
 
 class StableDINOCriterion(TwoStageCriterion):
@@ -54,7 +66,7 @@ class StableDINOCriterion(TwoStageCriterion):
             positive = partial(
                 position_supervised, score_power=ta_alpha, iou_power=ta_beta, shape=shape
             )
-            self.query_loss = ClassLoss(positive, focal_negative, self.alpha, self.gamma)
+            self.query_loss = ReleasedClassLoss(positive, focal_negative, self.alpha, self.gamma)
 
     def loss_of(self, predictions: Predictions) -> ClassLoss:
         return self.class_loss

@@ -1,5 +1,5 @@
-"""Stable-DINO (Liu et al., ICCV 2023): DINO whose scores follow the boxes, in loss and matching cost,
-and whose memory joins the outputs of all encoder layers.
+"""Stable-DINO (Liu et al., ICCV 2023): DINO whose scores follow the boxes, in loss and matching
+cost, and whose memory joins the outputs of all encoder layers.
 
 Legend: B images, S tokens, C channels.
 """
@@ -24,8 +24,8 @@ FUSIONS = ("none", "dense-fusion")
 
 
 class StableDINOTransformerEncoder(DeformableEncoder):
-    """Deformable encoder; "dense-fusion" (section 3.4) joins its input and the outputs of all layers
-    in one linear layer.
+    """Deformable encoder; "dense-fusion" (section 3.4) joins its input and the outputs of all
+    layers in one linear layer.
 
     Raises:
         ValueError: an unknown ``multi_level_fusion``.
