@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from detrex.modeling.criterion import Predictions, TwoStageCriterion
 from detrex.modeling.losses import ClassLoss
