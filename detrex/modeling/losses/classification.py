@@ -49,6 +49,8 @@ class ClassLoss:
     all other scores, whose target is 0. A call returns the sum of each layer.
     """
 
+    is_mean = False  # a sum, which the criterion divides by the number of objects
+
     def __init__(self, positive: Positive, negative: Negative, alpha: float, gamma: float) -> None:
         self.positive = partial(positive, alpha=alpha, gamma=gamma)
         self.negative = partial(negative, alpha=alpha, gamma=gamma)

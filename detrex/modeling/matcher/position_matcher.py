@@ -10,8 +10,7 @@ from torch import Tensor
 
 from detrex.compat.overrides import ours
 
-from .matcher import HungarianMatcher, Targets, focal_cost, of_classes
-from .pairs import pair_costs
+from .matcher import HungarianMatcher, Targets, focal_cost, of_classes, pair_costs
 
 
 class PositionMatcher(HungarianMatcher):
