@@ -24,12 +24,15 @@ from detrex.layers import (
     TransformerLayerSequence,
     get_sine_pos_embed,
 )
+from detrex.layers.attention import Rows
+from detrex.modeling.heads import Heads
 from detrex.modeling.queries import Queries
 from detrex.utils.arguments import keep_arguments
 from detrex.utils.errors import AssertedError
 
 from .decoder import Decoder, recomputed
 from .memory import Memory, ProposesBoxes
+from .relation import PositionRelation, RelatedQueries, related_rows
 
 POST_NORM = ("self_attn", "norm", "ffn", "norm")
 
@@ -90,6 +93,7 @@ class DeformableDecoder(Decoder):
 
     ``return_intermediate=False`` is upstream's way to predict with the last layer only; here the
     detector decides which layers are supervised (``aux_loss``), so it must stay True.
+    ``box_relation``: from the second layer on, self-attention has Relation-DETR's bias.
     """
 
     @keep_arguments
@@ -105,6 +109,7 @@ class DeformableDecoder(Decoder):
         num_feature_levels: int = 4,
         look_forward_twice: bool = False,
         use_checkpoint: bool = False,
+        box_relation: bool = False,
     ) -> None:
         if not return_intermediate:
             raise ValueError("return_intermediate=False is not supported: set model.aux_loss=False")
@@ -115,6 +120,18 @@ class DeformableDecoder(Decoder):
         ffn = FFN(embed_dim, feedforward_dim, ffn_drop=ffn_dropout)
         layer = DecoderLayer(attention, cross_attention, ffn)
         super().__init__(layer, num_layers, look_forward_twice, use_checkpoint)
+        self.position_relation_embedding = PositionRelation(num_heads) if box_relation else None
+
+    def attention_rows(self, i: int, queries: Queries, rows: tuple[Rows, ...]) -> tuple[Rows, ...]:
+        if i == 0 or self.position_relation_embedding is None:
+            return rows
+        return tuple(related_rows(rows, queries, self.position_relation_embedding))
+
+    def predict(self, i: int, queries: Queries, heads: Heads) -> tuple[tuple[Tensor, ...], Queries]:
+        output, moved = super().predict(i, queries, heads)
+        if self.position_relation_embedding is not None:
+            moved = RelatedQueries.after(queries, moved, output[1])
+        return output, moved
 
     def position(self, i: int, queries: Queries, memory: Memory) -> dict[str, Tensor]:
         return {

@@ -1,0 +1,91 @@
+"""Box relations as a bias of self-attention (Relation-DETR, Hou et al., ECCV 2024, section 3.2).
+
+Legend: B images, N queries, M keys, H heads; boxes are cxcywh in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from detrex.layers.attention import Rows
+from detrex.layers.position_embedding import sine_features
+from detrex.modeling.queries import Queries
+
+EPS = 1e-5
+FEATURES, TEMPERATURE, SCALE = 16, 10000, 100.0  # of each of the four relations, as published
+
+
+class PositionRelation(nn.Module):
+    """bias(i, j) = ReLU(linear(sine(relation(i, j)))) in each head; boxes get no gradient."""
+
+    def __init__(self, num_heads: int) -> None:
+        super().__init__()
+        # A convolution by name and shape: the released weights are one.
+        self.pos_proj = nn.Sequential(nn.Conv2d(4 * FEATURES, num_heads, 1), nn.ReLU())
+
+    def forward(self, source: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, H, N, M) of boxes (B, N, 4) and (B, M, 4); ``mask`` (N, M), True = must not attend,
+        is minus infinity there.
+
+        The sines, 64 numbers a pair, are computed again in backward: kept is the bias alone.
+        """
+        if not torch.is_grad_enabled():
+            return self.bias(source, target, mask)
+        return checkpoint(self.bias, source, target, mask, use_reentrant=False)
+
+    def bias(self, source: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
+        relations = box_relations(source.detach(), target.detach()) * SCALE
+        features = sine_features(relations, FEATURES, TEMPERATURE).flatten(-2)  # (B, N, M, 64)
+        bias = self.pos_proj(features.permute(0, 3, 1, 2))
+        return bias if mask is None else bias.masked_fill(mask, -torch.inf)
+
+
+def box_relations(source: Tensor, target: Tensor) -> Tensor:
+    """(B, N, M, 4) of boxes (B, N, 4) and (B, M, 4): log(|dx| / w + 1), log(|dy| / h + 1) with the
+    size of the source, log(w / w'), log(h / h') (eq. 5)."""
+    source, target = source[:, :, None], target[:, None]
+    distance = (source[..., :2] - target[..., :2]).abs() / (source[..., 2:] + EPS)
+    size = (source[..., 2:] + EPS) / (target[..., 2:] + EPS)
+    return torch.cat([distance.log1p(), size.log()], -1)
+
+
+@dataclass
+class RelatedQueries(Queries):
+    """Queries that carry the boxes (B, N, 4) that the last two layers predicted for them; before
+    the second layer, ``source`` are the boxes that they started from."""
+
+    source: Tensor | None = None
+    target: Tensor | None = None
+
+    @classmethod
+    def after(cls, queries: Queries, moved: Queries, predicted: Tensor) -> RelatedQueries:
+        """``moved``: the queries after a layer that has predicted these boxes for ``queries``."""
+        source = queries.target if isinstance(queries, cls) else queries.boxes
+        values = {name: getattr(moved, name) for name in Queries.__dataclass_fields__}
+        return cls(**values, source=source, target=predicted.detach())
+
+    def reorder(self, order: Tensor) -> RelatedQueries:
+        index = order[..., None].expand(-1, -1, 4)
+        boxes = {name: getattr(self, name).gather(1, index) for name in ("source", "target")}
+        return replace(super().reorder(order), **boxes)
+
+
+def related_rows(
+    rows: tuple[Rows, ...], queries: RelatedQueries, relation: PositionRelation
+) -> Iterator[Rows]:
+    """The rows of self-attention with the bias of every pair that they compute."""
+    first = 0
+    for row in rows:
+        source, target = (x[:, first : first + row.size] for x in (queries.source, queries.target))
+        if row.mask is not None:
+            bias = relation(source, queries.target, row.mask)
+        else:
+            blocks = (x.unflatten(1, (row.blocks, -1)).flatten(0, 1) for x in (source, target))
+            bias = relation(*blocks)
+        yield row._replace(mask=bias)
+        first += row.size
