@@ -62,7 +62,7 @@ def query_paths(predictor: Predictor, image: object) -> list[QueryPath]:
 
     handle = model.transformer.decoder.register_forward_pre_hook(track)
     try:
-        found, _, _ = model.run(model.encode(model.preprocess([inputs])))
+        found, _ = model.run(model.encode(model.preprocess([inputs])))
     finally:
         handle.remove()
     size = found.boxes.new_tensor([inputs["width"], inputs["height"]] * 2)

@@ -50,9 +50,14 @@ def test_bias_equals_the_formula() -> None:
 def test_rows_give_what_the_whole_matrix_gives() -> None:
     torch.manual_seed(0)
     relation = PositionRelation(2)
-    groups = (QueryGroup(size=3), QueryGroup("_k", 4, blocks=2), QueryGroup("_dn", 2, sees=("",)))
+    groups = (
+        QueryGroup(size=3),
+        QueryGroup("_k", 4, blocks=2, copies=2),
+        QueryGroup("_dn", 2, sees=("",)),
+    )
     boxes = [torch.rand(1, 9, 4) * 0.4 + 0.1 for _ in range(2)]
-    queries = RelatedQueries(torch.rand(1, 9, 4), None, boxes[1], groups, None, {}, *boxes)
+    related = dict(source=boxes[0], target=boxes[1])
+    queries = RelatedQueries(torch.rand(1, 9, 4), None, boxes[1], groups, **related)
     device = torch.device("cpu")
     whole = relation(*boxes, isolation_mask(groups, device))[0]
     primary, blocks, denoising = related_rows(attention_rows(groups, device), queries, relation)

@@ -47,7 +47,7 @@ class LayerOutputs(nn.Module):
     def forward(self, batched_inputs: list[dict]) -> list[dict]:
         detector = self.detector
         images = detector.preprocess(batched_inputs)
-        found, _, _ = detector.run(detector.encode(images))
+        found, _ = detector.run(detector.encode(images))
         logits = [detector.scores(found, i) for i in range(len(found.boxes))]
         scores = torch.stack([detector.probabilities(x) for x in logits])  # (L, B, N, K)
         by_layer = [

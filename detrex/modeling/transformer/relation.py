@@ -78,11 +78,17 @@ class RelatedQueries(Queries):
 def related_rows(
     rows: tuple[Rows, ...], queries: RelatedQueries, relation: PositionRelation
 ) -> Iterator[Rows]:
-    """The rows of self-attention with the bias of every pair that they compute."""
+    """The rows of self-attention with the bias of every pair that they compute.
+
+    Groups with several queries for a target have none: the relation tells duplicates apart.
+    """
     first = 0
-    for row in rows:
+    groups = [group for group in queries.groups if group.size]
+    for row, group in zip(rows, groups, strict=True):
         source, target = (x[:, first : first + row.size] for x in (queries.source, queries.target))
-        if row.mask is not None:
+        if group.assign is None and group.copies > group.blocks:
+            bias = None
+        elif row.mask is not None:
             bias = relation(source, queries.target, row.mask)
         else:
             blocks = (x.unflatten(1, (row.blocks, -1)).flatten(0, 1) for x in (source, target))
