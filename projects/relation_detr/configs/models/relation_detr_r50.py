@@ -11,6 +11,7 @@ from ....dino.configs.models.dino_r50 import model
 
 model._target_ = RelationDETR
 model.update(num_hybrid_queries=1500, k_hybrid=6)
+model.neck.bias = False
 model.transformer.encoder._target_ = RelationDetrTransformerEncoder
 model.transformer.decoder._target_ = RelationDetrTransformerDecoder
 model.criterion._target_ = RelationDetrCriterion
