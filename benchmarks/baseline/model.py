@@ -112,7 +112,8 @@ class PlainRankDetr(nn.Module):
         if not self.training:
             return model(batch)
         targets = model.targets(batch)
-        outputs, _, encoder = model.run(model.encode(model.preprocess(batch)), targets)
+        outputs, queries = model.run(model.encode(model.preprocess(batch)), targets)
+        (encoder,) = queries.proposals
         primary, many = groups
         matcher = model.criterion.matcher
         late = (

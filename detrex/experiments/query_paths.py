@@ -59,7 +59,7 @@ def query_paths(predictor: Predictor, image: object) -> list[QueryPath]:
         raise InputError(f"the queries of a {type(model).__name__} cannot be followed")
     inputs = predictor.inputs(image)
     memory = model.encode(model.preprocess([inputs]))
-    queries, _ = model.make_queries(memory, None)
+    queries = model.make_queries(memory, None)
     queries = TrackedQueries(**{f.name: getattr(queries, f.name) for f in fields(Queries)})
     outputs = model.decode(queries, memory)
     size = outputs.boxes.new_tensor([inputs["width"], inputs["height"]] * 2)

@@ -44,7 +44,7 @@ class DetectorGraph(nn.Module):
         features = detector.features(normalised * inside)
         masks = [padding(sizes, shape, level.shape[-2:]) for level in features]
         memory = detector.encode_levels(features, masks)
-        outputs, _, _ = detector.run(memory)
+        outputs, _ = detector.run(memory)
         best = detector.best(detector.scores(outputs), outputs.boxes[-1])
         scale = sizes.flip(1).repeat(1, 2)[:, None].float()  # (B, 1, 4)
         corners = box_cxcywh_to_xyxy(best.boxes.float()) * scale

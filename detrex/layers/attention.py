@@ -18,7 +18,9 @@ class Rows(NamedTuple):
     """``size`` consecutive queries of a self-attention: equal ``blocks``, each sees only itself.
 
     With a ``mask`` (size, N), True = must not attend, they are one block that sees other queries,
-    too. A tuple of these stands for an (N, N) mask; the products that it hides are not computed.
+    too. A mask of floats (B, heads, size, N), or of blocks (B * blocks, heads, size / blocks,
+    size / blocks), is added to the products. A tuple of these stands for an (N, N) mask; the
+    products that it hides are not computed.
     """
 
     size: int
@@ -67,13 +69,13 @@ def split_rows(
     along the batch."""
     products, sizes = [], [row.size for row in rows]
     for row, *inputs in zip(rows, *(x.split(sizes, 1) for x in (query, key, value)), strict=True):
-        if row.mask is not None:
+        if row.mask is not None and row.mask.shape[-1] == key.shape[1]:
             products.append((inputs[0], key, value, row.mask, 1))
         elif row.blocks == 1:
-            products.append((*inputs, None, 1))
+            products.append((*inputs, row.mask, 1))
         else:
             blocks = (x.unflatten(1, (row.blocks, -1)).flatten(0, 1) for x in inputs)
-            products.append((*blocks, None, row.blocks))
+            products.append((*blocks, row.mask, row.blocks))
     return products
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from detrex.utils.errors import AssertedError
 
 
-def _sines(x: Tensor, num_feats: int, temperature: float) -> Tensor:
+def sine_features(x: Tensor, num_feats: int, temperature: float) -> Tensor:
     """Interleaved sines and cosines (..., num_feats) of angles (...)."""
     index = torch.arange(0, num_feats, 2, dtype=torch.float32, device=x.device)
     angle = x[..., None] / temperature ** (index / num_feats)
@@ -54,7 +54,7 @@ class PositionEmbeddingSine(nn.Module):
         if self.normalize:
             y = (y + self.offset) / (y[:, -1:, :] + self.eps) * self.scale
             x = (x + self.offset) / (x[:, :, -1:] + self.eps) * self.scale
-        sines = _sines(torch.stack([y, x], -1), self.num_pos_feats, self.temperature)
+        sines = sine_features(torch.stack([y, x], -1), self.num_pos_feats, self.temperature)
         return sines.flatten(-2).permute(0, 3, 1, 2)
 
 
@@ -68,7 +68,7 @@ def get_sine_pos_embed(
 
     ``exchange_xy`` puts y before x, the order of :class:`PositionEmbeddingSine`.
     """
-    sines = _sines(pos_tensor * (2 * math.pi), num_pos_feats, temperature)  # (..., n, F)
+    sines = sine_features(pos_tensor * (2 * math.pi), num_pos_feats, temperature)  # (..., n, F)
     if exchange_xy:
         sines = torch.cat([sines[..., :2, :].flip(-2), sines[..., 2:, :]], -2)
     return sines.flatten(-2)

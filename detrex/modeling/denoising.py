@@ -25,12 +25,13 @@ def contrastive_denoising(
     number: int = 100,
     label_noise: float = 0.5,
     box_noise: float = 1.0,
+    negative_step: float = 1.0,
 ) -> Queries:
     """DINO's set: per block a positive and a negative copy of every target (section 3.3).
 
     The corners of a positive move by up to ``box_noise`` of the half size, those of a negative by
-    one to two times that. Half of ``label_noise`` of all labels are drawn anew. There are
-    ``number`` // (targets of the fullest image) blocks.
+    ``negative_step`` times that more. Half of ``label_noise`` of all labels are drawn anew. There
+    are ``number`` // (targets of the fullest image) blocks.
     """
     labels, boxes = (torch.cat([t[key] for t in targets]) for key in ("labels", "boxes"))
     counts = [len(t["labels"]) for t in targets]
@@ -40,7 +41,7 @@ def contrastive_denoising(
     boxes = boxes.repeat(2 * blocks, 1)
     sign = torch.randint_like(boxes, 0, 2) * 2 - 1
     reach = torch.rand_like(boxes).view(blocks, 2, -1, 4)
-    reach = torch.cat([reach[:, :1], reach[:, 1:] + 1], 1).view_as(boxes)
+    reach = torch.cat([reach[:, :1], reach[:, 1:] + negative_step], 1).view_as(boxes)
     shift = sign * reach * boxes[:, 2:].repeat(1, 2) / 2 * box_noise
     boxes = box_xyxy_to_cxcywh((box_cxcywh_to_xyxy(boxes) + shift).clamp(0, 1))
     content, boxes = pad_copies(embedding(labels), boxes, counts, 2 * blocks)

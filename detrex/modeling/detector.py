@@ -102,12 +102,11 @@ class Detector(IouBranch, UpstreamMethods, nn.Module):
         images = self.preprocess(batched_inputs)
         targets = self.targets(batched_inputs) if self.training else None
         memory = self.encode(images)
-        outputs, queries, proposals = self.run(memory, targets)
+        outputs, queries = self.run(memory, targets)
         if not self.training:
             detections = self.inference(self.scores(outputs), outputs.boxes[-1], images.sizes)
             return resize_to_original(detections, batched_inputs)
-        sets = self.supervised_sets(outputs, queries.groups)
-        sets = sets if proposals is None else [*sets, proposals]
+        sets = [*self.supervised_sets(outputs, queries.groups), *queries.proposals]
         with torch.autocast(self.device.type, enabled=False):
             return {**self.losses(sets, targets), **queries.losses}
 
@@ -176,13 +175,11 @@ class Detector(IouBranch, UpstreamMethods, nn.Module):
         positions = [self.position_embedding(mask).to(features[0].dtype) for mask in masks]
         return self.transformer.encode(features, masks, positions)
 
-    def run(
-        self, memory: object, targets: list[dict] | None = None
-    ) -> tuple[Outputs, Queries, Predictions | None]:
-        """The pass from the encoder's memory on: the outputs of all decoder layers, the queries
-        that they started from, and the encoder's proposals if they are to be supervised."""
-        queries, proposals = self.make_queries(memory, targets)
-        return self.decode(queries, memory), queries, proposals
+    def run(self, memory: object, targets: list[dict] | None = None) -> tuple[Outputs, Queries]:
+        """The pass from the encoder's memory on: the outputs of all decoder layers, and the queries
+        that they started from."""
+        queries = self.make_queries(memory, targets)
+        return self.decode(queries, memory), queries
 
     @property
     def active_groups(self) -> tuple[QueryGroup, ...]:
@@ -191,9 +188,7 @@ class Detector(IouBranch, UpstreamMethods, nn.Module):
             return (self.groups[0].one_block,)
         return tuple(group for group in self.groups if group.copies)
 
-    def make_queries(
-        self, memory: object, targets: list[dict] | None
-    ) -> tuple[Queries, Predictions | None]:
+    def make_queries(self, memory: object, targets: list[dict] | None) -> Queries:
         """Queries for the decoder, and the encoder's proposals if they are to be supervised.
 
         ``targets`` are given in training only (denoising needs them).

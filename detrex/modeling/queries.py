@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, product
+from typing import TYPE_CHECKING
 
 import torch
 from omegaconf import ListConfig, OmegaConf
@@ -15,6 +16,9 @@ from torch import Tensor
 
 from detrex.layers.attention import Rows
 from detrex.modeling.matcher.assignment import Matches
+
+if TYPE_CHECKING:
+    from detrex.modeling.predictions import Predictions
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,9 @@ class Queries:
     content (B, N, C); position (B, N, C) or None; boxes (B, N, 2 or 4), where attention looks;
     traced: the same boxes with the gradient of the box head that made them, kept when looking
     forward twice (DINO, Zhang et al. 2023, section 3.5), else None; losses: weighted losses of the
-    heads that chose them, beside those of the criterion.
+    heads that chose them, beside those of the criterion; proposals: the encoder's predictions that
+    are supervised, too; trail: the boxes (B, N, 4) that the last two layers predicted, for box
+    relations.
     """
 
     content: Tensor
@@ -81,6 +87,8 @@ class Queries:
     groups: tuple[QueryGroup, ...]
     traced: Tensor | None = None
     losses: dict[str, Tensor] = field(default_factory=dict)
+    proposals: tuple[Predictions, ...] = ()
+    trail: tuple[Tensor, ...] = ()
 
     def join(self, other: Queries) -> Queries:
         """These queries, then the others; both carry content and boxes, and both or none a
@@ -92,6 +100,7 @@ class Queries:
             boxes=torch.cat([self.boxes, other.boxes], 1),
             groups=self.groups + other.groups,
             losses={**self.losses, **other.losses},
+            proposals=self.proposals + other.proposals,
         )
 
     def reorder(self, order: Tensor) -> Queries:
@@ -106,6 +115,7 @@ class Queries:
             position=sort(self.position),
             boxes=sort(self.boxes),
             traced=sort(self.traced),
+            trail=tuple(map(sort, self.trail)),
         )
 
 

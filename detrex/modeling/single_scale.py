@@ -11,7 +11,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from detrex.modeling.criterion import Predictions
 from detrex.modeling.detector import Detector, Images
 from detrex.modeling.heads import Heads, build_head
 from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
@@ -102,10 +101,8 @@ class LearnedQueryDetector(SingleScaleDetector):
             **single_scale,
         )
 
-    def make_queries(
-        self, memory: DenseMemory, targets: list[dict] | None
-    ) -> tuple[Queries, Predictions | None]:
+    def make_queries(self, memory: DenseMemory, targets: list[dict] | None) -> Queries:
         groups = self.active_groups
         total, batch = query_count(groups), memory.tokens.shape[0]
         position = self.query_embed.weight[:total].expand(batch, -1, -1)  # (B, N, C)
-        return Queries(torch.zeros_like(position), position, None, groups), None
+        return Queries(torch.zeros_like(position), position, None, groups)

@@ -94,7 +94,7 @@ def test_a_decoder_of_upstreams_arguments_beside_dab_detr() -> None:
     assert {"loss_class_0", "loss_class_1", "loss_class_2", "loss_class"} <= losses.keys()
     assert model.transformer.decoder.layers[0].attentions[0].attn.in_proj_weight.grad is not None
     with torch.no_grad():
-        found, queries, _ = model.eval().run(model.encode(model.preprocess(batch)))
+        found, queries = model.eval().run(model.encode(model.preprocess(batch)))
     assert found.boxes.shape == (2, 2, 10, 4)
     moved = found.boxes.logit() - inverse_sigmoid(queries.boxes)
     expected = torch.tensor([0.5, 0.0, 0.0, 0.0]).expand_as(moved)

@@ -207,7 +207,7 @@ def test_a_criterion_that_never_derived_from_ours(detector: nn.Module) -> None:
 def check_sums(detector: nn.Module) -> None:
     torch.manual_seed(1)
     targets = detector.targets(BATCH)
-    outputs, queries, _ = detector.run(detector.encode(detector.preprocess(BATCH)), targets)
+    outputs, queries = detector.run(detector.encode(detector.preprocess(BATCH)), targets)
     primary = detector.supervised_sets(outputs, queries.groups)[0]
     found = losses(detector)
     torch.testing.assert_close(found["loss_score"], 2 * primary.logits[-1].sum())

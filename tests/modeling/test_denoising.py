@@ -134,7 +134,7 @@ def test_denoising_queries_do_not_reach_the_others(config: str) -> None:
     batch = [image(64, 96, 3, seed=1), image(80, 48, 2, seed=2)]
     with torch.no_grad():
         memory = model.encode(model.preprocess(batch))
-        queries, _ = model.make_queries(memory, model.targets(batch))
+        queries = model.make_queries(memory, model.targets(batch))
         before = model.decode(queries, memory)
         group = queries.groups[1]
         block = slice(10, 10 + group.size // group.blocks)

@@ -16,7 +16,7 @@ def predict(model: torch.nn.Module, batch=BATCH) -> tuple[torch.Tensor, torch.Te
     """Logits and boxes of all queries, layers and images of the batch."""
     with torch.no_grad():
         memory = model.encode(model.preprocess(batch))
-        queries, _ = model.make_queries(memory, None)
+        queries = model.make_queries(memory, None)
         return model.decode(queries, memory)[:2]
 
 
@@ -174,7 +174,7 @@ def test_dinos_contents_may_be_the_chosen_proposals() -> None:
     model = tiny(DINO, transformer__learnt_init_query=False).eval()
     with torch.no_grad():
         memory = model.encode(model.preprocess(BATCH))
-        queries, _ = model.make_queries(memory, None)
+        queries = model.make_queries(memory, None)
         proposals = model.transformer.propose(memory, model.class_embed[-1])
     best = proposals.top(10, proposals.logits.amax(-1))
     assert torch.equal(queries.content, best.tokens)

@@ -41,7 +41,7 @@ def predict(model: nn.Module, bf16: bool, batch: list[dict] = BATCH) -> tuple[Te
     model.zero_grad()
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         memory = model.encode(model.preprocess(batch))
-        found = model.decode(model.make_queries(memory, None)[0], memory)
+        found = model.decode(model.make_queries(memory, None), memory)
     outputs = torch.cat([x.float().flatten() for x in found[:2]])
     torch.cat([found.logits.float(), found.boxes.float()], -1).sin().sum().backward()
     grads = [p.grad.flatten() for p in model.parameters() if p.grad is not None]

@@ -42,6 +42,6 @@ def test_scheme_trains_and_drops_to_its_first_block(config: str, scheme: list[Di
     model.eval()
     with torch.no_grad():
         memory = model.encode(model.preprocess(BATCH))
-        queries, _ = model.make_queries(memory, None)
+        queries = model.make_queries(memory, None)
     assert queries.content.shape[1] == 10
     assert [(group.name, group.size) for group in queries.groups] == [("", 10)]

@@ -103,8 +103,8 @@ def batch(golden: dict, key: str, train: bool) -> list[dict]:
             x["instances"] = Instances((h, w))
             boxes = _boxes(tag, i, count, h, w, *spec.get("side", (0.45, 0.9)))
             x["instances"].gt_boxes = Boxes(torch.from_numpy(boxes))
-            labels = _labels(tag, i, count, golden["num_classes"])
-            x["instances"].gt_classes = torch.from_numpy(labels)
+            classes = labels(tag, i, count, golden["num_classes"])
+            x["instances"].gt_classes = torch.from_numpy(classes)
         result.append(x)
     return result
 
@@ -129,9 +129,9 @@ def _boxes(
     return (np.rint(np.concatenate([corner, corner + size], 1) * 4) / 4).astype(np.float32)
 
 
-def _labels(tag: str, index: int, count: int, num_classes: int) -> np.ndarray:
+def labels(tag: str, index: int, count: int, num_classes: int) -> np.ndarray:
     s = (signed(tag, f"labels{index}", (count,)) + 1) / 2
-    labels = np.minimum((s * num_classes).astype(np.int64), num_classes - 1)
+    classes = np.minimum((s * num_classes).astype(np.int64), num_classes - 1)
     if count >= 4:
-        labels[[1, 3]] = labels[0]  # several objects of one class
-    return labels
+        classes[[1, 3]] = classes[0]  # several objects of one class
+    return classes

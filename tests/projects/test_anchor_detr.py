@@ -41,7 +41,7 @@ def test_a_grid_of_points_is_not_learned() -> None:
 def test_boxes_are_measured_from_the_points() -> None:
     model = tiny(CONFIG).eval()  # its box heads start at no offset, and sizes at sigmoid(-2)
     with torch.no_grad():
-        found, _, _ = model.run(model.encode(model.preprocess(BATCH)))
+        found, _ = model.run(model.encode(model.preprocess(BATCH)))
     points = model.transformer.points.repeat(2, 1).expand(2, 2, -1, -1)
     torch.testing.assert_close(found.boxes[..., :2], points, atol=1e-3, rtol=0)
     size = torch.tensor(-2.0).sigmoid().expand(2, 2, 10, 2)
@@ -66,9 +66,9 @@ def test_groups_share_out_the_queries() -> None:
     assert "loss_class_0_one2many" in losses and torch.stack(list(losses.values())).isfinite().all()
     model.eval()
     with torch.no_grad():
-        first, _, _ = model.run(model.encode(model.preprocess(BATCH)))
+        first, _ = model.run(model.encode(model.preprocess(BATCH)))
         model.transformer.pattern.weight[1] += 1
-        second, _, _ = model.run(model.encode(model.preprocess(BATCH)))
+        second, _ = model.run(model.encode(model.preprocess(BATCH)))
     assert first.logits.shape[2] == 5
     assert torch.equal(first.logits, second.logits)  # the second pattern trains only
     with pytest.raises(ValueError, match="model.groups have 7 queries, .* are 10"):

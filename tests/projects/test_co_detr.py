@@ -71,7 +71,7 @@ def made(config: str) -> tuple:
     with torch.no_grad():
         memory = model.encode(model.preprocess(BATCH))
         targets = model.targets(BATCH)
-        queries, _ = model.make_queries(memory, targets)
+        queries = model.make_queries(memory, targets)
     return model, memory, targets, queries, {group.name: group for group in queries.groups}
 
 

@@ -20,7 +20,7 @@ def group_detr() -> nn.Module:
 def predict(model: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
     with torch.no_grad():
         memory = model.encode(model.preprocess(BATCH))
-        queries, _ = model.make_queries(memory, None)
+        queries = model.make_queries(memory, None)
         return model.decode(queries, memory)[:2]
 
 
@@ -50,7 +50,7 @@ def test_inference_keeps_the_first_group() -> None:
 def alone(model: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
     with torch.no_grad():
         memory = model.encode(model.preprocess(BATCH[:1]))
-        return model.decode(model.make_queries(memory, None)[0], memory)[:2]
+        return model.decode(model.make_queries(memory, None), memory)[:2]
 
 
 def test_losses_are_the_mean_over_groups_matched_apart() -> None:

@@ -104,7 +104,7 @@ def prepared() -> tuple:
         if p.dim() > 1 and not p.any():
             torch.nn.init.normal_(p, std=0.05)
     memory = model.encode(model.preprocess(BATCH))
-    queries, _ = model.make_queries(memory, model.targets(BATCH))
+    queries = model.make_queries(memory, model.targets(BATCH))
     return model, memory, queries
 
 
@@ -186,5 +186,5 @@ def test_without_candidates_it_is_the_base() -> None:
     model = tiny(CONFIG, k_one2many=0).train()
     losses = model(BATCH)
     assert not any("one2many" in name for name in losses)
-    queries = model.make_queries(model.encode(model.preprocess(BATCH)), [])[0]
+    queries = model.make_queries(model.encode(model.preprocess(BATCH)), [])
     assert queries.content.shape[1] == model.groups[0].size

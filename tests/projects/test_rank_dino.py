@@ -39,7 +39,7 @@ def test_the_class_bias_leaves_denoising_queries_alone() -> None:
     model = tiny(CONFIG).train()
     with torch.no_grad():
         memory = model.encode(model.preprocess(BATCH))
-        queries, _ = model.make_queries(memory, model.targets(BATCH))
+        queries = model.make_queries(memory, model.targets(BATCH))
         plain = model.decode(queries, memory).logits
         for table in model.rank_adaptive_classhead_emb:
             table.weight += 1.0
@@ -53,7 +53,7 @@ def test_denoising_queries_do_not_move_the_ranked_ones() -> None:
     model = tiny(CONFIG).train()
     with torch.no_grad():
         memory = model.encode(model.preprocess(BATCH))
-        queries, _ = model.make_queries(memory, model.targets(BATCH))
+        queries = model.make_queries(memory, model.targets(BATCH))
         before = model.decode(queries, memory)
         queries.content[:, 10:] += 1.0
         after = model.decode(queries, memory)

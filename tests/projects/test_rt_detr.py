@@ -84,7 +84,7 @@ def test_logits_and_boxes_equal_those_of_transformers(case: str, tmp_path: Path)
     depth, v2, config, overrides = CASES[case]
     original = reference(depth, v2)
     ours = same(original, config, tmp_path, **overrides)
-    found, _, _ = ours.run(ours.encode(ours.preprocess([{"image": x} for x in images()])))
+    found, _ = ours.run(ours.encode(ours.preprocess([{"image": x} for x in images()])))
     expected = original(pixel_values=images() / 255.0)
     assert min(x.std(1).min() for x in (expected.logits, expected.pred_boxes)) > 1e-4
     close = dict(rtol=0, atol=1e-4)
@@ -132,9 +132,9 @@ def test_inference_ends_after_the_layers_that_are_scored() -> None:
     batch = [image(64, 64, 1, seed=1)]
     with torch.no_grad():
         images = model.eval().preprocess(batch)
-        first, _, _ = model.run(model.encode(images))
+        first, _ = model.run(model.encode(images))
         decoder.eval_layers = None
-        found, _, _ = model.run(model.encode(images))
+        found, _ = model.run(model.encode(images))
         assert len(first.logits) == 1 and len(found.logits) == 2
         assert torch.equal(first.boxes[0], found.boxes[0])
         decoder.eval_layers = 1

@@ -33,7 +33,7 @@ def build(config: str) -> nn.Module:
 def predict(model: nn.Module, batch=BATCH, targets=None) -> tuple[torch.Tensor, torch.Tensor]:
     with torch.no_grad():
         memory = model.encode(model.preprocess(batch))
-        return model.decode(model.make_queries(memory, targets)[0], memory)[:2]
+        return model.decode(model.make_queries(memory, targets), memory)[:2]
 
 
 @methods

@@ -46,7 +46,7 @@ class LayerOutputs(nn.Module):
     def forward(self, batched_inputs: list[dict]) -> list[dict]:
         detector = self.detector
         images = detector.preprocess(batched_inputs)
-        decoded, _, _ = detector.run(detector.encode(images))
+        decoded, _ = detector.run(detector.encode(images))
         logits = [detector.scores(decoded, i) for i in range(len(decoded.boxes))]
         scores = torch.stack([detector.probabilities(x) for x in logits])  # (L, B, N, K)
         by_layer = [

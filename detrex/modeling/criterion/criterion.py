@@ -184,7 +184,9 @@ class SetCriterion(LayerLosses, nn.Module):
             for kind, loss in self._box_losses(pairs, kinds).items()
         }
         if "class" in kinds:
-            quality = Quality(pairs.iou, pairs.giou, weight, pairs.matches.bags())
+            images = predictions.logits.shape[1]
+            image = pairs.matches.layer * images + pairs.matches.image
+            quality = Quality(pairs.iou, pairs.giou, weight, pairs.matches.bags(), image)
             loss = self.loss_of(predictions)
             value = loss(predictions.logits, pairs.matches, pairs.labels, quality)
             is_mean = self.query_loss is None and loss is not self.proposal_loss

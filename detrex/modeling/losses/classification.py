@@ -23,14 +23,16 @@ from detrex.modeling.matcher import Matches
 class Quality(NamedTuple):
     """Overlap of each matched pair, (M,), without gradient: IoU in [0, 1], GIoU in [-1, 1].
 
-    ``weight`` scales the pair's soft target (prime-sample weighting of Align-DETR); ``bag`` (M,) is
-    a number that the queries of the same layer and target share.
+    ``weight`` scales the pair's soft target (prime-sample weighting of Align-DETR). ``bag`` (M,) is
+    a number that the queries of the same layer and target share, ``image`` (M,) one that the pairs
+    of the same layer and image share.
     """
 
     iou: Tensor
     giou: Tensor
     weight: Tensor | float = 1.0
     bag: Tensor | None = None
+    image: Tensor | None = None
 
 
 Target = tuple[Tensor, Tensor]  # soft target in [0, 1] and weight
@@ -47,6 +49,8 @@ class ClassLoss:
     all other scores, whose target is 0. A call returns the sum of each layer.
     """
 
+    is_mean = False  # a sum, which the criterion divides by the number of objects
+
     def __init__(self, positive: Positive, negative: Negative, alpha: float, gamma: float) -> None:
         self.positive = partial(positive, alpha=alpha, gamma=gamma)
         self.negative = partial(negative, alpha=alpha, gamma=gamma)
@@ -60,8 +64,11 @@ class ClassLoss:
         target, weight = self.positive(p[place], quality)  # (M,) each
         target = torch.zeros_like(p).index_put(place, target * quality.weight)
         weight = self.negative(p).index_put(place, weight)
-        losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        return (weight * losses).flatten(1).sum(1)
+        return (weight * self.cross_entropy(logits, target)).flatten(1).sum(1)
+
+    def cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Of each logit with its target in [0, 1], both (L, B, N, K)."""
+        return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
 
 
 def focal(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Target:

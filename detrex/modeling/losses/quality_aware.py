@@ -8,6 +8,8 @@ the weights (not through targets), as in focal loss.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -30,9 +32,16 @@ def quality_focal(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Ta
 def varifocal(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Target:
     """Varifocal loss (VarifocalNet, Zhang et al. 2021): positives weigh their target, the IoU.
 
-    Negatives weigh (1 - alpha) s^gamma: 0.75 as published, with the alpha of focal loss. RT-DETR's
-    code lets no gradient flow through that weight: "varifocal_detached_loss".
+    Negatives, and pairs without overlap, weigh (1 - alpha) s^gamma: 0.75 as published, with the
+    alpha of focal loss.
     """
+    negative = focal_negative(p, alpha, gamma)
+    return quality.iou, torch.where(quality.iou > 0, quality.iou, negative)
+
+
+def varifocal_detached(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Target:
+    """:func:`varifocal` as RT-DETR, D-FINE and Relation-DETR have it: no gradient flows through
+    weights, and a pair without overlap has no loss."""
     return quality.iou, quality.iou
 
 
@@ -91,6 +100,42 @@ def align_asymmetric(p: Tensor, quality: Quality, alpha: float, gamma: float) ->
     return soft((t - p).abs() ** gamma, (1 - t) * p**gamma)
 
 
+def matchability(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Target:
+    """Matchability-aware loss (DEIM, Huang et al. 2025, eq. 3): target IoU^gamma, weight 1.
+
+    Negatives weigh s^gamma, without gradient; ``alpha`` is not used. Published with gamma 1.5.
+    """
+    return quality.iou**gamma, torch.ones_like(p)
+
+
+def position_supervised(
+    p: Tensor,
+    quality: Quality,
+    alpha: float,
+    gamma: float,
+    score_power: float = 0.0,
+    iou_power: float = 2.0,
+    shape: Callable[[Tensor], Tensor] = lambda t: t,
+) -> Target:
+    """Position-supervised loss (Stable-DINO, Liu et al. 2023, eq. 4): target IoU^2, scaled so that
+    the best pair of each image has target 1; weight alpha |t - s|^gamma.
+
+    Other targets are ``shape(s^score_power * IoU^iou_power)``, before they are scaled.
+    """
+    target = shape(p.detach() ** score_power * quality.iou**iou_power)
+    best = over_bag(target, quality.image, "amax")
+    target = target * (1 / (best + 1e-8)).clamp(min=1)  # as released
+    return target, alpha * (target - p).abs() ** gamma
+
+
+def position_supervised_linear(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Target:
+    """:func:`position_supervised` as LW-DETR (Chen et al. 2024) and RF-DETR offer it: the target is
+    the IoU, divided by the image's highest; a pair without overlap counts as negative."""
+    target = quality.iou / (over_bag(quality.iou, quality.image, "amax") + 1e-8)
+    balance = torch.where(target > 0, alpha, 1 - alpha)
+    return target, balance * (target - p).abs() ** gamma
+
+
 def soft(w_pos: Tensor, w_neg: Tensor) -> tuple[Tensor, Tensor]:
     """(target, weight) of the loss -w_pos ln(s) - w_neg ln(1 - s)."""
     weight = w_pos + w_neg
@@ -104,6 +149,11 @@ def over_bag(x: Tensor, bag: Tensor, reduce: str) -> Tensor:
     return torch.zeros_like(x).scatter_reduce(0, index, x, reduce)[index]
 
 
+def detached_power(p: Tensor, alpha: float, gamma: float) -> Tensor:
+    """p^gamma through which no gradient flows."""
+    return p.detach() ** gamma
+
+
 def detached_focal_negative(p: Tensor, alpha: float, gamma: float) -> Tensor:
     """(1 - alpha) p^gamma through which no gradient flows (RT-DETR's varifocal loss)."""
     return focal_negative(p.detach(), alpha, gamma)
@@ -112,11 +162,14 @@ def detached_focal_negative(p: Tensor, alpha: float, gamma: float) -> Tensor:
 QUALITY_AWARE_LOSSES: dict[str, tuple[Positive, Negative]] = {
     "quality_focal_loss": (quality_focal, power),
     "varifocal_loss": (varifocal, focal_negative),
-    "varifocal_detached_loss": (varifocal, detached_focal_negative),
+    "varifocal_detached_loss": (varifocal_detached, detached_focal_negative),
     "task_aligned_loss": (task_aligned, power),
     "musu_loss": (mutual_supervision, power),
     "dual_weighting_loss": (dual_weighting, power),
     "ia_bce_focal_loss": (ia_bce_focal, power),
     "align_symmetric_loss": (align_symmetric, power),
     "align_asymmetric_loss": (align_asymmetric, power),
+    "mal_loss": (matchability, detached_power),
+    "position_supervised_loss": (position_supervised, focal_negative),
+    "position_supervised_linear_loss": (position_supervised_linear, focal_negative),
 }

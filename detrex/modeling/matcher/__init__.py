@@ -1,12 +1,14 @@
 from .assignment import Assignment, Matches, Problems, assign
 from .high_order_matcher import HighOrderMatcher
 from .matcher import HungarianMatcher
+from .position_matcher import PositionMatcher
 
 __all__ = [
     "Assignment",
     "HighOrderMatcher",
     "HungarianMatcher",
     "Matches",
+    "PositionMatcher",
     "Problems",
     "assign",
 ]

@@ -108,7 +108,11 @@ def of_classes(x: Tensor, labels: Tensor) -> Tensor:
 
 def focal_loss_cost(logits: Tensor, labels: Tensor, alpha: float, gamma: float) -> Tensor:
     """Focal loss as a positive minus focal loss as a negative, (L, N, G)."""
-    p = of_classes(logits, labels).sigmoid_()
+    return focal_cost(of_classes(logits, labels).sigmoid_(), alpha, gamma)
+
+
+def focal_cost(p: Tensor, alpha: float, gamma: float) -> Tensor:
+    """The same of the scores of the targets' classes."""
     rest = 1 - p
     positive = (p + 1e-8).log_().mul_(rest**gamma).mul_(-alpha)
     return positive.add_((rest + 1e-8).log_().mul_(p**gamma), alpha=1 - alpha)

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from detrex.compat.transformer_layer import take_upstreams_call
 from detrex.layers import TransformerLayerSequence
+from detrex.layers.attention import Rows
 from detrex.modeling.heads import Heads
 from detrex.modeling.predictions import Outputs
 from detrex.modeling.queries import Queries, attention_rows
@@ -63,7 +64,8 @@ class Decoder(TransformerLayerSequence):
         layers = list(self.layers)[: None if self.training else self.eval_layers]
         outputs = []
         for i, layer in enumerate(recomputed(layers, self.use_checkpoint)):
-            inputs = {**keys, **self.position(i, queries, memory), "attn_mask": rows}
+            inputs = {**keys, **self.position(i, queries, memory)}
+            inputs["attn_mask"] = self.attention_rows(i, queries, rows)
             queries = replace(queries, content=layer(queries.content, **inputs))
             output, queries = self.predict(i, queries, heads)
             outputs.append(output)
@@ -74,6 +76,10 @@ class Decoder(TransformerLayerSequence):
     def position(self, i: int, queries: Queries, memory: object) -> dict[str, Tensor]:
         """Keyword arguments that layer ``i`` gets from the queries' places."""
         raise NotImplementedError
+
+    def attention_rows(self, i: int, queries: Queries, rows: tuple[Rows, ...]) -> tuple[Rows, ...]:
+        """The rows of layer ``i``'s self-attention: a bias of its products is added here."""
+        return rows
 
     def predict(self, i: int, queries: Queries, heads: Heads) -> tuple[tuple[Tensor, ...], Queries]:
         """Logits, boxes and IoU logits of layer ``i``, and the queries with the boxes of the next

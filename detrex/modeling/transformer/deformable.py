@@ -8,6 +8,7 @@ boxes are cxcywh in [0, 1].
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -24,12 +25,15 @@ from detrex.layers import (
     TransformerLayerSequence,
     get_sine_pos_embed,
 )
+from detrex.layers.attention import Rows
+from detrex.modeling.heads import Heads
 from detrex.modeling.queries import Queries
 from detrex.utils.arguments import keep_arguments
 from detrex.utils.errors import AssertedError
 
 from .decoder import Decoder, recomputed
 from .memory import Memory, ProposesBoxes
+from .relation import PositionRelation, related_rows
 
 POST_NORM = ("self_attn", "norm", "ffn", "norm")
 
@@ -68,7 +72,7 @@ class DeformableEncoder(TransformerLayerSequence):
 
     def forward(self, memory: Memory, position: Tensor) -> Tensor:
         """Encoded tokens (B, S, C); position (B, S, C) embeds place and level."""
-        x = memory.tokens
+        outputs = [memory.tokens]
         inputs = dict(
             query_pos=position,
             key_padding_mask=memory.mask,
@@ -76,8 +80,13 @@ class DeformableEncoder(TransformerLayerSequence):
             reference_points=memory.on_levels(memory.pixel_centres),
         )
         for layer in recomputed(self.layers, self.use_checkpoint):
-            x = layer(x, **inputs)
+            outputs.append(layer(outputs[-1], **inputs))
+        x = self.fuse(outputs)
         return x if self.post_norm_layer is None else self.post_norm_layer(x)
+
+    def fuse(self, outputs: Sequence[Tensor]) -> Tensor:
+        """What the decoder gets of the input and the outputs of all layers, (B, S, C) each."""
+        return outputs[-1]
 
 
 class DeformableDecoder(Decoder):
@@ -85,6 +94,7 @@ class DeformableDecoder(Decoder):
 
     ``return_intermediate=False`` is upstream's way to predict with the last layer only; here the
     detector decides which layers are supervised (``aux_loss``), so it must stay True.
+    ``box_relation``: from the second layer on, self-attention has Relation-DETR's bias.
     """
 
     @keep_arguments
@@ -100,6 +110,7 @@ class DeformableDecoder(Decoder):
         num_feature_levels: int = 4,
         look_forward_twice: bool = False,
         use_checkpoint: bool = False,
+        box_relation: bool = False,
     ) -> None:
         if not return_intermediate:
             raise ValueError("return_intermediate=False is not supported: set model.aux_loss=False")
@@ -110,6 +121,19 @@ class DeformableDecoder(Decoder):
         ffn = FFN(embed_dim, feedforward_dim, ffn_drop=ffn_dropout)
         layer = DecoderLayer(attention, cross_attention, ffn)
         super().__init__(layer, num_layers, look_forward_twice, use_checkpoint)
+        self.position_relation_embedding = PositionRelation(num_heads) if box_relation else None
+
+    def attention_rows(self, i: int, queries: Queries, rows: tuple[Rows, ...]) -> tuple[Rows, ...]:
+        if i == 0 or self.position_relation_embedding is None:
+            return rows
+        return tuple(related_rows(rows, queries, self.position_relation_embedding))
+
+    def predict(self, i: int, queries: Queries, heads: Heads) -> tuple[tuple[Tensor, ...], Queries]:
+        output, moved = super().predict(i, queries, heads)
+        if self.position_relation_embedding is not None:
+            source = queries.trail[-1] if queries.trail else queries.boxes
+            moved = replace(moved, trail=(source, output[1].detach()))
+        return output, moved
 
     def position(self, i: int, queries: Queries, memory: Memory) -> dict[str, Tensor]:
         return {

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from detrex.modeling.criterion import Predictions
 from detrex.modeling.detector import Detector
 from detrex.modeling.heads import Heads
 from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
@@ -76,10 +75,8 @@ class AnchorDETR(Detector):
         classes, boxes = self.transformer.class_embed, self.transformer.bbox_embed
         return Heads(classes, boxes, self.heads_refine, self.iou_embed)
 
-    def make_queries(
-        self, memory: FeatureMap, targets: list[dict] | None
-    ) -> tuple[Queries, Predictions | None]:
+    def make_queries(self, memory: FeatureMap, targets: list[dict] | None) -> Queries:
         groups = self.active_groups
         learned = (x[: query_count(groups)] for x in self.transformer.queries())
         batch = len(memory.tokens)
-        return Queries(*(x.expand(batch, -1, -1) for x in learned), groups), None
+        return Queries(*(x.expand(batch, -1, -1) for x in learned), groups)

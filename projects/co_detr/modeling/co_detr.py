@@ -16,7 +16,6 @@ from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from detrex.layers import box_xyxy_to_cxcywh, get_sine_pos_embed
-from detrex.modeling.criterion import Predictions
 from detrex.modeling.matcher import Matches
 from detrex.modeling.queries import Queries, QueryGroup
 from detrex.modeling.transformer import Memory
@@ -136,14 +135,12 @@ class Collaborative:
         self.auxiliary = auxiliary
         self.soft_nms = soft_nms
 
-    def make_queries(
-        self, memory: Memory, targets: list[dict] | None
-    ) -> tuple[Queries, Predictions | None]:
-        queries, proposals = super().make_queries(memory, targets)
+    def make_queries(self, memory: Memory, targets: list[dict] | None) -> Queries:
+        queries = super().make_queries(memory, targets)
         if targets is not None:
             for positives in self.auxiliary(memory, targets):
                 queries = queries.join(positives)
-        return queries, proposals
+        return queries
 
     def select(
         self, logits: Tensor, boxes: Tensor, sizes: Sequence[tuple[int, int]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from detrex.modeling.criterion import Predictions
 from detrex.modeling.queries import Queries
 from detrex.modeling.single_scale import LearnedQueryDetector
 from detrex.modeling.transformer import DenseMemory
@@ -16,9 +15,7 @@ class ConditionalDETR(LearnedQueryDetector):
     The arguments are :class:`detrex.modeling.single_scale.SingleScaleDetector`'s.
     """
 
-    def make_queries(
-        self, memory: DenseMemory, targets: list[dict] | None
-    ) -> tuple[Queries, Predictions | None]:
-        queries, proposals = super().make_queries(memory, targets)
+    def make_queries(self, memory: DenseMemory, targets: list[dict] | None) -> Queries:
+        queries = super().make_queries(memory, targets)
         points = self.transformer.decoder.ref_point_head(queries.position).float().sigmoid()
-        return replace(queries, boxes=points), proposals  # (B, N, 2)
+        return replace(queries, boxes=points)  # (B, N, 2)

@@ -79,10 +79,8 @@ class DabDeformableDETR(Detector):
         )
         self.finish(criterion, aux_loss, select_box_nums_for_evaluation, iou_branch, iou_weight)
 
-    def make_queries(
-        self, memory: Memory, targets: list[dict] | None
-    ) -> tuple[Queries, Predictions | None]:
-        groups, proposals = self.active_groups, None
+    def make_queries(self, memory: Memory, targets: list[dict] | None) -> Queries:
+        groups, proposals = self.active_groups, ()
         total = query_count(groups)
         if self.as_two_stage:
             candidates = self.transformer.propose(memory, self.class_embed[-1])
@@ -90,14 +88,14 @@ class DabDeformableDETR(Detector):
             predicted = top.boxes(self.bbox_embed[-1])
             boxes, content = predicted.detach(), self.proposed_content(top)
             binary = getattr(self.criterion, "two_stage_binary_cls", False)
-            proposals = Predictions.of_encoder(top.logits, predicted.sigmoid(), binary)
+            proposals = (Predictions.of_encoder(top.logits, predicted.sigmoid(), binary),)
         else:
             boxes, content = (
                 x.weight[:total].expand(memory.tokens.shape[0], -1, -1)
                 for x in (self.refpoint_embed, self.tgt_embed)
             )
-        queries = Queries(content, None, boxes.sigmoid(), groups)
-        return self.extend(queries, targets), proposals
+        queries = Queries(content, None, boxes.sigmoid(), groups, proposals=proposals)
+        return self.extend(queries, targets)
 
     def proposed_content(self, top: Proposals) -> Tensor:
         """Contents (B, N, C) of the chosen proposals."""

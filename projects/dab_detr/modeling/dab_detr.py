@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from detrex.compat.decoders import decode_anchors
 from detrex.compat.overrides import takes_upstreams_arguments
 from detrex.layers import MLP, get_sine_pos_embed
-from detrex.modeling.criterion import Predictions
 from detrex.modeling.heads import store_heads
 from detrex.modeling.predictions import Outputs
 from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
@@ -116,16 +115,14 @@ class DABDETR(SingleScaleDetector):
         )
         store_heads(transformer.decoder, None, self.bbox_embed)
 
-    def make_queries(
-        self, memory: DenseMemory, targets: list[dict] | None
-    ) -> tuple[Queries, Predictions | None]:
+    def make_queries(self, memory: DenseMemory, targets: list[dict] | None) -> Queries:
         groups = self.active_groups
         count = query_count(groups) // max(self.transformer.num_patterns, 1)
         boxes = self.anchor_box_embed.weight[:count].sigmoid()  # (N, 4)
         content = self.content(len(boxes))
         boxes = boxes.repeat(len(content) // len(boxes), 1)
         content, boxes = (x.expand(memory.tokens.shape[0], -1, -1) for x in (content, boxes))
-        return Queries(content, None, boxes, groups), None
+        return Queries(content, None, boxes, groups)
 
     def decode(self, queries: Queries, memory: DenseMemory) -> Outputs:
         if takes_upstreams_arguments(self.transformer.decoder):

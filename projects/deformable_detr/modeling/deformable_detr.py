@@ -78,15 +78,13 @@ class DeformableDETR(Detector):
             self.class_agnostic_head = f"class_embed.{transformer.decoder.num_layers}"
         self.finish(criterion, aux_loss, select_box_nums_for_evaluation, iou_branch, iou_weight)
 
-    def make_queries(
-        self, memory: Memory, targets: list[dict] | None
-    ) -> tuple[Queries, Predictions | None]:
+    def make_queries(self, memory: Memory, targets: list[dict] | None) -> Queries:
         groups = self.active_groups
         total, batch = query_count(groups), memory.tokens.shape[0]
         if not self.as_two_stage:
             position, content = self._learned(total, batch).chunk(2, -1)
             boxes = self.transformer.reference_points(position).float().sigmoid()  # (B, N, 2)
-            return Queries(content, position, boxes, groups), None
+            return Queries(content, position, boxes, groups)
         candidates = self.transformer.propose(memory, self.class_embed[-1])
         top = candidates.top(total, candidates.logits[..., 0])
         start = top.boxes(self.bbox_embed[-1]).detach()  # (B, N, 4) before the sigmoid
@@ -94,10 +92,11 @@ class DeformableDETR(Detector):
         if self.mixed_selection:
             content = self._learned(total, batch)
         queries = Queries(content, position, start.sigmoid(), groups)
-        if targets is None:  # only the loss asks for a box at every token
-            return queries, None
-        boxes = candidates.boxes(self.bbox_embed[-1]).sigmoid()
-        return queries, Predictions.of_encoder(candidates.logits, boxes, class_agnostic=True)
+        if targets is not None:  # only the loss asks for a box at every token
+            boxes = candidates.boxes(self.bbox_embed[-1]).sigmoid()
+            supervised = Predictions.of_encoder(candidates.logits, boxes, class_agnostic=True)
+            queries.proposals = (supervised,)
+        return queries
 
     def _learned(self, total: int, batch: int) -> Tensor:
         return self.query_embedding.weight[:total].expand(batch, -1, -1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor
 
 from detrex.layers import GenerateDNQueries
-from detrex.modeling.criterion import Predictions
 from detrex.modeling.denoising import plain_denoising
 from detrex.modeling.queries import Queries
 from detrex.modeling.transformer import DenseMemory
@@ -57,13 +56,11 @@ class DNDETR(DABDETR):
             **dab,
         )
 
-    def make_queries(
-        self, memory: DenseMemory, targets: list[dict] | None
-    ) -> tuple[Queries, Predictions | None]:
-        queries, proposals = super().make_queries(memory, targets)
+    def make_queries(self, memory: DenseMemory, targets: list[dict] | None) -> Queries:
+        queries = super().make_queries(memory, targets)
         if targets is not None:
             queries = queries.join(plain_denoising(targets, self.denoising_generator))
-        return queries, proposals
+        return queries
 
     def content(self, count: int) -> Tensor:
         unknown = self.denoising_generator.label_encoder.weight[-1]

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from detrex.layers import DecoderLayer
 from detrex.layers.attention import Rows
-from detrex.modeling.criterion import Predictions
 from detrex.modeling.heads import Heads
 from detrex.modeling.queries import Queries
 from detrex.modeling.transformer import DeformableDecoder, Memory
@@ -90,13 +89,12 @@ class MSDETR(DeformableDETR):
         self.class_embed_one2many = copy.deepcopy(self.class_embed[:layers])
         self.bbox_embed_one2many = copy.deepcopy(self.bbox_embed[:layers])
 
-    def make_queries(
-        self, memory: Memory, targets: list[dict] | None
-    ) -> tuple[Queries, Predictions | None]:
-        queries, proposals = super().make_queries(memory, targets)
+    def make_queries(self, memory: Memory, targets: list[dict] | None) -> Queries:
+        queries = super().make_queries(memory, targets)
         if targets is not None and self.candidates.copies:
-            queries = queries.join(replace(queries, groups=(self.candidates,)))
-        return queries, proposals
+            again = replace(queries, groups=(self.candidates,), proposals=())
+            queries = queries.join(again)
+        return queries
 
     def heads(self) -> Heads:
         heads = super().heads()
