@@ -29,9 +29,13 @@ def modules():
 
 
 def imported(name, file):
-    """The modules, or names in them, that a module imports anywhere, absolutely named."""
+    """The modules, or names in them, that a module imports when it runs, absolutely named."""
     package = name.split(".") if file.name == "__init__.py" else name.split(".")[:-1]
-    for node in ast.walk(ast.parse(file.read_text())):
+    tree = ast.parse(file.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

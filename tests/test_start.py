@@ -26,7 +26,7 @@ import sys
 import detrex
 predictor = detrex.Predictor("config.yaml", "model.pth", threshold=0)
 print(len(predictor("val/0.jpg")), len(predictor.layers("val/0.jpg")))
-training = ("detrex.engine.", "detectron2.engine", "torch.optim.lr_scheduler")
+training = ("detrex.engine.", "detectron2.engine")
 print([name for name in sys.modules if name.startswith(training) and "predictor" not in name])
 """
 
