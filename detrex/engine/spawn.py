@@ -14,7 +14,7 @@ from contextlib import suppress
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -26,6 +26,9 @@ from .failures import describe_failure, ended_by, is_consequence
 from .group import TIMEOUT, end_process, run_in_group
 from .launch import Machines
 from .preemption import PREEMPTED
+
+if TYPE_CHECKING:
+    from .launch import Machines
 
 _LAST_WORDS = 5.0  # seconds for the others to end by themselves after one has failed
 _GRACE = 30.0  # seconds for them to obey the SIGTERM that follows
