@@ -24,7 +24,6 @@ from detrex.utils.streams import outlive_readers
 
 from .failures import describe_failure, ended_by, is_consequence
 from .group import TIMEOUT, end_process, run_in_group
-from .launch import Machines
 from .preemption import PREEMPTED
 
 if TYPE_CHECKING:
