@@ -24,8 +24,8 @@ from torch import nn
 from benchmarks.attention import resident_peak
 from benchmarks.baseline.model import PlainRankDetr, step
 from detrex.checkpoint.model import build_model
-from detrex.engine import StepOptions, Trainer
-from detrex.engine.optim import build_optimizer
+from detrex.train import StepOptions, Trainer
+from detrex.train.optim import build_optimizer
 from detrex.utils.operators import OperatorCounter
 
 ROOT = Path(__file__).parents[1]

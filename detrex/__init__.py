@@ -22,6 +22,6 @@ __all__ = ["Predictor"]
 def __getattr__(name: str) -> object:
     if name != "Predictor":
         raise AttributeError(f"module 'detrex' has no attribute {name!r}")
-    from detrex.engine.predictor import Predictor  # at first use: it imports everything
+    from detrex.predict.predictor import Predictor  # at first use: it imports everything
 
     return Predictor

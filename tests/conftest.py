@@ -11,8 +11,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 import torch
 
-from tests.engine.runs import TinyRuns
-from tests.engine.tiny import write_data
+from tests.train.runs import TinyRuns
+from tests.train.tiny import write_data
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from detrex.config import schema
-from detrex.engine import load_config
+from detrex.train import load_config
 from tests.models import ROOT, image, load, tiny, training_configs
 
 DEMO = "projects/rank_detr/configs/rank_detr_efficientnet_lite0_sample_data.py"

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from detrex.checkpoint.efficientnet_lite0 import write_backbone_weights
-from detrex.data.sample_data import make_sample_data
+from detrex.data.sample.files import make_sample_data
 from tests.models import ROOT
 
 CONFIG = "projects/rank_detr/configs/rank_detr_efficientnet_lite0_sample_data.py"

@@ -10,14 +10,14 @@ import torch
 
 from detrex.checkpoint import read_checkpoint
 from detrex.checkpoint.weights import write_safetensors
-from detrex.engine.predictor import Predictor
-from detrex.experiments.pictures import dataset_samples
-from detrex.experiments.runs import read_run
+from detrex.inspect.pictures import dataset_samples
+from detrex.predict.predictor import Predictor
+from detrex.report.runs import read_run
 from detrex.utils.cli import write_out
 from detrex.utils.errors import InputError
 from detrex.utils.text import printable
-from tests.experiments.fake_runs import write_model
 from tests.models import ROOT
+from tests.report.fake_runs import write_model
 
 FOLDERS = ("detrex", "projects", "tools", "configs", "benchmarks", "aligndetr")
 FORBIDDEN = {
@@ -35,7 +35,7 @@ ALLOWED = {
     # classes of detrex and its libraries.
     ("detrex/utils/safe_yaml.py", "yaml.load"),
     ("detrex/config/trust.py", "yaml.load"),
-    ("detrex/data/layouts/yolo_config.py", "yaml.load"),  # texts, lists and mappings alone
+    ("detrex/data/formats/yolo_config.py", "yaml.load"),  # texts, lists and mappings alone
     ("detrex/data/workers.py", "pickle.loads"),  # what a loading process of the same run has sent
     # What this user's own run has written, or what --trust-config was given for.
     ("detrex/config/trust.py", "yaml.unsafe_load"),

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from tests.experiments.fake_runs import write_data, write_model
 from tests.models import ROOT
+from tests.report.fake_runs import write_data, write_model
 
 TOOLS = (
     "ablate analyze_model benchmark check_dataset export make_sample_data make_sample_weights"
@@ -26,7 +26,7 @@ import sys
 import detrex
 predictor = detrex.Predictor("config.yaml", "model.pth", threshold=0)
 print(len(predictor("val/0.jpg")), len(predictor.layers("val/0.jpg")))
-training = ("detrex.engine.", "detectron2.engine")
+training = ("detrex.train.", "detectron2.engine")
 print([name for name in sys.modules if name.startswith(training) and "predictor" not in name])
 """
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.experiments.fake_runs import write_data, write_model
 from tests.models import ROOT
+from tests.report.fake_runs import write_data, write_model
 
-ABLATE = f"ablate.py --config-file {ROOT / 'tests/engine/tiny_config.py'}"
+ABLATE = f"ablate.py --config-file {ROOT / 'tests/train/tiny_config.py'}"
 EXPORT = "export.py config.yaml model.pth -o"
 
 REFUSED = {

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from detrex.engine.group import end_process
+from detrex.train.group import end_process
 from tests.models import image, tiny
 
 METHODS = {

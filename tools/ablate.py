@@ -16,14 +16,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detrex.experiments.plan import find_plan, preset_names
+from detrex.ablation.plan import find_plan, preset_names
+from detrex.train.slurm import parameters
 from detrex.utils.cli import run_command
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
-from detrex.utils.slurm import parameters
 
 if TYPE_CHECKING:
-    from detrex.experiments.jobs import Job
+    from detrex.ablation.jobs import Job
 
 
 def parse() -> argparse.Namespace:
@@ -50,7 +50,7 @@ def parse() -> argparse.Namespace:
 
 def run(jobs: list[Job], args: argparse.Namespace) -> dict[Job, str]:
     """Run what has no final scores yet; return the jobs that failed with their errors."""
-    from detrex.experiments import schedule
+    from detrex.ablation import schedule
 
     todo = schedule.missing(jobs)
     print(f"{len(todo)} of {len({job.folder for job in jobs})} runs to do", flush=True)
@@ -73,10 +73,10 @@ def write(path: Path, texts: dict[str, str]) -> None:
 
 def main() -> None:
     args = parse()
-    from detrex.experiments import overhead  # take seconds: not before --help
-    from detrex.experiments.jobs import make_jobs
-    from detrex.experiments.schedule import CONSOLE
-    from detrex.experiments.tables import as_texts
+    from detrex.ablation import overhead  # take seconds: not before --help
+    from detrex.ablation.jobs import make_jobs
+    from detrex.ablation.schedule import CONSOLE
+    from detrex.ablation.tables import as_texts
 
     plan = find_plan(args.preset, args.variants, args.config_file, bool(args.grid))
     plan = plan.resolve(args.set, args.grid)

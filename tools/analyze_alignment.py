@@ -23,8 +23,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # projects/ of a checkout, f
 
 from detrex.config.instantiation import accepts
 from detrex.config.load import load_config
-from detrex.engine.cli import default_argument_parser
-from detrex.engine.cli import main as train_net
 from detrex.evaluation.alignment import (
     AlignmentReport,
     Definitions,
@@ -34,6 +32,8 @@ from detrex.evaluation.alignment import (
 from detrex.evaluation.alignment.plots import save_plots
 from detrex.evaluation.alignment.report import FILE_NAME
 from detrex.evaluation.alignment.tables import format_report
+from detrex.train.cli import default_argument_parser
+from detrex.train.cli import main as train_net
 from detrex.utils.cli import run_command
 from detrex.utils.errors import InputError
 from detrex.utils.files import check_writable

@@ -40,7 +40,7 @@ def main() -> None:
     from detectron2.config import instantiate  # take seconds: not before --help
 
     from detrex.config.load import load_config
-    from detrex.modeling import analysis
+    from detrex.inspect import analysis
 
     model = instantiate(load_config(args.config_file, args.opts, args.trust_config).model).eval()
     batch = analysis.one_image(*args.size)

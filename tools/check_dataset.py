@@ -56,9 +56,9 @@ def main() -> None:
     args = parse()
     from detrex.checkpoint import existing_checkpoint  # take seconds: not before --help
     from detrex.config.load import load_config
-    from detrex.data.layouts import read_layout
-    from detrex.engine.data import prepare_data
-    from detrex.experiments import dataset_check as check
+    from detrex.data.formats import read_layout
+    from detrex.inspect import dataset_check as check
+    from detrex.train.data import prepare_data
 
     data = args.data.resolve()
     name = check.data_name(data)

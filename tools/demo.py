@@ -47,7 +47,7 @@ def draw(detected: tuple | None, layer: int, threshold: float) -> Image.Image | 
     """
     if detected is None:
         return None
-    from detrex.utils.contact_sheet import draw_found
+    from detrex.inspect.contact_sheet import draw_found
 
     image, layers = detected
     detections = layers[min(int(layer), len(layers)) - 1]

@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, help="image side, pixels")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    from detrex.data.sample_data import make_sample_data  # takes seconds: not before --help
+    from detrex.data.sample.files import make_sample_data  # takes seconds: not before --help
 
     start = time.perf_counter()
     meta = make_sample_data(args.output, args.train, args.val, args.size, args.seed)

@@ -42,8 +42,8 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     args = parse()
     from detrex import Predictor  # takes seconds: not before --help
-    from detrex.experiments import predictions
-    from detrex.experiments.pictures import image_files
+    from detrex.inspect.pictures import image_files
+    from detrex.predict import predictions
 
     folder = Path(args.output)
     sources, others = image_files(args.images)

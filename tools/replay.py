@@ -27,7 +27,7 @@ def main() -> None:
     from detrex.checkpoint import existing_checkpoint, load_weights
     from detrex.config import CONFIG_FILE
     from detrex.config.load import choose_device, load_config
-    from detrex.engine.replay import replay
+    from detrex.train.replay import replay
 
     existing_checkpoint(args.snapshot)
     config = args.config_file or Path(args.snapshot).with_name(CONFIG_FILE)

@@ -20,8 +20,8 @@ def main() -> None:
     parser.add_argument("--threshold", type=score, default=0.3, help="least score shown on them")
     args = parser.parse_args()
     check_writable(args.output)
-    from detrex.experiments.report import write_report  # takes seconds: not before --help
-    from detrex.experiments.runs import read_run
+    from detrex.report import write_report  # takes seconds: not before --help
+    from detrex.report.runs import read_run
 
     runs = [read_run(folder) for folder in args.folders]
     for note in write_report(runs, args.output, args.images, args.threshold):

@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from detrex.train.slurm import parameters, submit
 from detrex.utils.cli import run_command
 from detrex.utils.errors import InputError
-from detrex.utils.slurm import parameters, submit
 
 
 def main() -> None:

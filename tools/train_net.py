@@ -41,6 +41,6 @@ if __name__ == "__main__":
     sys.path[:] = [str(ROOT), *(path for path in sys.path if path != str(Path(__file__).parent))]
     end_at_signals()
     check_environment()
-    from detrex.engine import main
+    from detrex.train import main
 
     main()

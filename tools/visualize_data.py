@@ -36,8 +36,8 @@ def main() -> None:
     from detrex.config.load import load_config
     from detrex.data.annotation_files import annotation_files
     from detrex.evaluation.coco_json import load_ground_truth
-    from detrex.experiments.pictures import augmented, dataset_samples, side_by_side
-    from detrex.utils.contact_sheet import LEGEND, contact_sheet
+    from detrex.inspect.contact_sheet import LEGEND, contact_sheet
+    from detrex.inspect.pictures import augmented, dataset_samples, side_by_side
 
     config = (
         load_config(args.config_file, args.overrides, args.trust_config)

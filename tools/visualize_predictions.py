@@ -16,11 +16,12 @@ import argparse
 from pathlib import Path
 
 from detrex.data.annotation_files import annotation_files
-from detrex.engine.predictor import Predictor
 from detrex.evaluation.coco_json import load_ground_truth
-from detrex.experiments import pictures, video
+from detrex.inspect import pictures
+from detrex.inspect.contact_sheet import LEGEND, contact_sheet
+from detrex.predict import video
+from detrex.predict.predictor import Predictor
 from detrex.utils.cli import add_trust_config, run_command, score, whole
-from detrex.utils.contact_sheet import LEGEND, contact_sheet
 from detrex.utils.errors import InputError
 
 

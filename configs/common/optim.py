@@ -2,7 +2,7 @@ import torch
 from detectron2.config import LazyCall as L
 from detectron2.solver.build import get_default_optimizer_params
 
-from detrex.engine.optim import param_groups
+from detrex.train.optim import param_groups
 
 # Upstream's defaults: one learning rate, no decay on norms. The published runs of upstream's
 # projects set AdamW's weight decay to 1e-4.

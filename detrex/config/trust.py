@@ -42,7 +42,7 @@ _KINDS = {
     "detectron2.data.transforms.augmentation.Augmentation",
     "detectron2.evaluation.evaluator.DatasetEvaluator",
     "detectron2.layers.shape_spec.ShapeSpec",
-    "detrex.data.detr_dataset_mapper.DetrDatasetMapper",
+    "detrex.data.mapper.DetrDatasetMapper",
 }
 _FUNCTIONS = {
     "detectron2.data.build.build_detection_test_loader",
@@ -50,8 +50,8 @@ _FUNCTIONS = {
     "detectron2.modeling.backbone.resnet.ResNet.make_default_stages",
     "detectron2.modeling.backbone.resnet.ResNet.make_stage",
     "detrex.data.loader.build_train_loader",
-    "detrex.engine.optim.param_groups",
-    "detrex.engine.param_groups",  # as configs of runs name it
+    "detrex.train.optim.param_groups",
+    "detrex.train.param_groups",  # as configs of runs name it
     "detrex.modeling.backbone.resnet.make_stage",
     "projects.rt_detr.modeling.resnet_vd.make_vd_stages",
 }

@@ -6,9 +6,9 @@ __all__, __getattr__ = lazy_names(
     __name__,
     {
         "coco_format": "load_coco",
-        "custom_coco": "apply_custom_dataset register_custom_coco",
+        "custom": "apply_custom_dataset register_custom_coco",
         "dataset_info": "DatasetInfo check_dataset_files check_num_classes",
-        "detr_dataset_mapper": "DetrDatasetMapper",
+        "mapper": "DetrDatasetMapper",
         "loader": "TrainLoader build_train_loader",
         "torchvision_mapper": "TorchvisionMapper",
     },

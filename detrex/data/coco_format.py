@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from detectron2.structures import BoxMode
 
-from detrex.utils.coco import CocoEntries, distinct_names, read_entries
 from detrex.utils.errors import InputError
 from detrex.utils.text import first_few
 
+from .coco import CocoEntries, distinct_names, read_entries
 from .coco_rules import (
     annotation_fault,
     are_fractions,

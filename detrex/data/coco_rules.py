@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from numbers import Real
 
-from detrex.utils.coco import CocoEntries
-from detrex.utils.coco_masks import mask_area
 from detrex.utils.errors import InputError
+
+from .coco import CocoEntries
+from .coco_masks import mask_area
 
 MIN_SIDE = 1e-3  # pixels; in a large image float32 cannot represent a smaller side
 ROUNDING = 1  # pixels by which a box may leave its image without a warning

@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from pathlib import Path
 
-from detrex.utils.coco import CocoEntries, distinct_names
 from detrex.utils.errors import InputError
 from detrex.utils.images import image_size
 
+from .coco import CocoEntries, distinct_names
 from .coco_rules import (
     ROUNDING,
     annotation_fault,
@@ -26,7 +26,7 @@ from .coco_rules import (
     shared_files,
     untrained_classes,
 )
-from .detr_dataset_mapper import DetrDatasetMapper
+from .mapper import DetrDatasetMapper
 
 READERS = 8  # threads that decode images
 

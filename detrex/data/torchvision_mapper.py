@@ -10,8 +10,8 @@ from detectron2.structures import Boxes, Instances
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from .detr_dataset_mapper import DetrDatasetMapper, corners
 from .image import to_tensor
+from .mapper import DetrDatasetMapper, corners
 
 
 class TorchvisionMapper(DetrDatasetMapper):

@@ -14,7 +14,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from detrex.utils.coco import whole
+from detrex.data.coco import whole
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
 

@@ -8,8 +8,8 @@ import math
 import os
 from collections.abc import Iterable
 
+from detrex.data.coco import by_id, check_entry, normalise, read_json, whole
 from detrex.data.coco_rules import annotation_fault, area_is_odd, object_area
-from detrex.utils.coco import by_id, check_entry, normalise, read_json, whole
 from detrex.utils.errors import InputError
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from detrex.utils.coco import distinct_names
+from detrex.data.coco import distinct_names
 from detrex.utils.errors import InputError
 
 from .coco_json import check_known, load_ground_truth

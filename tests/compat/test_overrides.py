@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from detrex.compat.overrides import CALLED, LAYER_METHODS, REFUSED, followed, refuse
-from detrex.export.graph import DetectorGraph
 from detrex.modeling import SetCriterion
+from detrex.predict.graph import DetectorGraph
 from detrex.utils.errors import InputError
 from tests.models import image, tiny
 

@@ -27,7 +27,7 @@ EVIL = {
     "through a class": "a: {_target_: detectron2.config.LazyConfig.load, filename: evil.py}",
     "a function of torch": "a: {_target_: torch.load, f: evil.pth, weights_only: false}",
     "a hub": "a: {_target_: torch.hub.load, repo_or_dir: evil}",
-    "a function of detrex": "a: {_target_: detrex.engine.main, argv: []}",
+    "a function of detrex": "a: {_target_: detrex.train.main, argv: []}",
     "a function of timm": "a: {_target_: timm.create_model, model_name: 'hf-hub:evil/model'}",
     "a class that compiles": "a: {_target_: torch.utils.benchmark.Timer, stmt: evil}",
     "a module that is no part": "a: {_target_: torch.fx.GraphModule, root: x, graph: y}",

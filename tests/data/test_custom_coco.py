@@ -154,7 +154,7 @@ def test_metadata_without_an_id_map_counts_from_zero():
 def test_upstream_names_that_do_not_exist_here():
     with pytest.raises(ImportError, match="COCOInstanceNewBaselineDatasetMapper is not offered"):
         from detrex.data import COCOInstanceNewBaselineDatasetMapper  # noqa: F401 (it fails)
-    assert detrex.data.DetrDatasetMapper.__module__ == "detrex.data.detr_dataset_mapper"
+    assert detrex.data.DetrDatasetMapper.__module__ == "detrex.data.mapper"
 
 
 def test_published_config_and_its_loader(cfg, coco, monkeypatch):

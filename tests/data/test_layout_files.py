@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from detrex.data.layouts import read_layout
-from detrex.data.layouts.files import Files, set_name, split_of
-from detrex.data.layouts.text import number, read_lines
+from detrex.data.formats import read_layout
+from detrex.data.formats.files import Files, set_name, split_of
+from detrex.data.formats.text import number, read_lines
 from tests.data import layouts
 from tests.data.test_layout_variants import voc, write, yolo
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from detrex.data.layouts import read_layout
-from detrex.data.layouts.files import Files
+from detrex.data.formats import read_layout
+from detrex.data.formats.files import Files
 from tests.data import layouts
 from tests.data.test_layout_variants import check_content, voc, write, yolo
 

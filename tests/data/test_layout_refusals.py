@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from detrex.data.layouts import read_layout
+from detrex.data.formats import read_layout
 from tests.data import layouts
 from tests.data.test_layout_files import SHAPE
 from tests.data.test_layout_reasons import LFS

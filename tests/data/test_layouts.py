@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from detrex.data.coco_format import read_coco
-from detrex.data.layouts import read_layout
+from detrex.data.formats import read_layout
 from detrex.utils.errors import InputError
 from detrex.utils.images import image_size
 from tests.data import layouts

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from PIL import ExifTags, Image
 
+from detrex.data.coco import read_entries
 from detrex.data.coco_format import read_coco
 from detrex.data.coco_rules import is_trained_on
 from detrex.data.oddities import Oddity, equal_files, find_oddities
-from detrex.utils.coco import read_entries
 
 
 def test_every_oddity_is_named_once(coco):

@@ -11,7 +11,7 @@ from detectron2.config import instantiate
 from detectron2.structures import Boxes, Instances
 
 from detrex.config.load import load_config
-from detrex.engine.data import prepare_data
+from detrex.train.data import prepare_data
 from tests.data import layouts
 from tests.models import ROOT
 

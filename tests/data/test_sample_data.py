@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detrex.data import sample_data, sample_scene
-from detrex.data.sample_data import load_digit_scans, load_photographs, make_sample_data
-from detrex.data.sample_scene import LUMA, MAX_COVERED, MIN_CONTRAST, compose, render_stroke
+from detrex.data.sample import files as sample_data
+from detrex.data.sample import scene as sample_scene
+from detrex.data.sample.files import load_digit_scans, load_photographs, make_sample_data
+from detrex.data.sample.scene import LUMA, MAX_COVERED, MIN_CONTRAST, compose, render_stroke
 from detrex.utils.errors import InputError
 from tests.refusals import refused
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from detrex.data import workers
 from detrex.data.workers import guard_workers
-from detrex.engine.failures import describe_failure
+from detrex.train.failures import describe_failure
 from detrex.utils.errors import InputError
 
 

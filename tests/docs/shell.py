@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from detrex import export
+from detrex.ablation import schedule
+from detrex.ablation.jobs import Job
 from detrex.config import load as loading
-from detrex.engine.cli import default_argument_parser
-from detrex.experiments import schedule
-from detrex.experiments.jobs import Job
-from detrex.utils import slurm
+from detrex.train import slurm
+from detrex.train.cli import default_argument_parser
 from tests.docs.workspace import IMAGES, shrink
 from tests.models import ROOT
 
@@ -37,7 +37,7 @@ class Shell:
     """``run`` is given the words of a command.
 
     Configs are those of small models, see ``shrink``. Not run but checked: what needs more than
-    one process (parsed, its config resolved; tests/engine/test_processes.py runs two machines),
+    one process (parsed, its config resolved; tests/train/test_processes.py runs two machines),
     papers' tables (resolved), what installs, tests and benchmarks (they must exist and import),
     the conversion to ONNX and what runs such a model (tests/export).
     """

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.experiments.browser import needs_browser, open_browser
 from tests.models import ROOT
+from tests.report.browser import needs_browser, open_browser
 
 if importlib.util.find_spec("mkdocs") is None:
     pytest.skip("needs detrex[docs]", allow_module_level=True)

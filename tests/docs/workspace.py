@@ -14,10 +14,10 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from detrex.checkpoint.efficientnet_lite0 import write_backbone_weights
-from detrex.data.sample_data import make_sample_data
+from detrex.data.sample.files import make_sample_data
 from tests import models
 from tests.checkpoint.test_convert import official
-from tests.experiments.fake_runs import detection, write_data
+from tests.report.fake_runs import detection, write_data
 
 IMAGES = dict(train=24, val=6, size=128)
 

@@ -201,7 +201,7 @@ def test_command_on_bad_input(analyze, data, tmp_path, tiny_run):
     (tmp_path / "empty.json").write_text("[]")
     results = ["--results", tmp_path / "empty.json"]
     config = tmp_path / "no_evaluator.py"
-    config.write_text("from tests.engine.tiny_config import *\ndel dataloader.evaluator\n")
+    config.write_text("from tests.train.tiny_config import *\ndel dataloader.evaluator\n")
     model = [*tiny_run.args("unused"), f"train.init_checkpoint={config}"]
     for options in (model, [*results, "--annotations", tmp_path / "val.json"]):
         code, _, error = analyze(*options, "-o", config)

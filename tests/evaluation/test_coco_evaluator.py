@@ -10,9 +10,9 @@ import torch.distributed as dist
 from detectron2.data import MetadataCatalog
 from detectron2.structures import Boxes, Instances
 
-from detrex.engine.group import end_process
 from detrex.evaluation import COCOEvaluator, evaluate_detections
 from detrex.evaluation.alignment import alignment_of_results
+from detrex.train.group import end_process
 from detrex.utils.errors import InputError
 from tests.evaluation.random_coco import CATEGORY_IDS, random_detections, random_ground_truth
 

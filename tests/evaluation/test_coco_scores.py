@@ -17,7 +17,7 @@ from detrex.evaluation.coco_scores import (
     main_scores,
     precision_and_recall,
 )
-from detrex.experiments.report.compare import class_rows
+from detrex.report.compare import class_rows
 from detrex.utils.errors import InputError
 from tests.evaluation.random_coco import CATEGORY_IDS, random_detections, random_ground_truth
 from tests.refusals import assert_refused

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from detrex.data.sample_data import make_sample_data
+from detrex.data.sample.files import make_sample_data
 
 IMAGES = 5
 

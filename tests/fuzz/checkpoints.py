@@ -14,7 +14,7 @@ from torch import nn
 
 from detrex.checkpoint import load_weights
 from detrex.checkpoint.weights import write_tensors
-from detrex.engine.checkpoints import read_resumable
+from detrex.train.checkpoints import read_resumable
 from detrex.utils.errors import InputError
 
 SUFFIXES = (".pth", ".old.pth", ".pkl", ".safetensors")

@@ -23,11 +23,11 @@ from random import Random
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.engine import processes
-from tests.engine.runs import TinyRuns
 from tests.fuzz import checkpoints, image_mutations, json_mutations
 from tests.fuzz.case import Case, Original
 from tests.fuzz.pipeline import BACKENDS, check
+from tests.train import processes
+from tests.train.runs import TinyRuns
 
 MUTATIONS = {**json_mutations.MUTATIONS, **image_mutations.MUTATIONS}
 OUTCOMES = ("survived", "refused", "wrong")

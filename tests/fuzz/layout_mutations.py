@@ -12,7 +12,7 @@ from random import Random
 
 from PIL import Image
 
-from detrex.data.layouts.text import read_text
+from detrex.data.formats.text import read_text
 
 IMAGE_ENDINGS = (".JPG", ".jpeg", ".jfif", ".png", ".PNG", ".gif", ".bmp")
 TEXTS = (".xml", ".json", ".txt", ".csv", ".yaml")

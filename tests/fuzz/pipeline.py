@@ -23,11 +23,11 @@ from torch import from_numpy
 
 from detrex.config import get_config
 from detrex.data import TrainLoader, register_custom_coco
+from detrex.data.coco import read_entries
 from detrex.data.coco_format import read_coco
 from detrex.data.oddities import Oddity, find_oddities
 from detrex.evaluation import COCOEvaluator
 from detrex.modeling.detector import Detector
-from detrex.utils.coco import read_entries
 from detrex.utils.errors import InputError
 from tests.fuzz import plain
 from tests.fuzz.case import Case

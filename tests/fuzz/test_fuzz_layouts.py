@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from detrex.data.layouts import read_layout
+from detrex.data.formats import read_layout
 from detrex.utils.errors import InputError
 from detrex.utils.images import ENDINGS
 from tests.data import layouts

@@ -8,12 +8,12 @@ import shutil
 import pytest
 
 from detrex.checkpoint import last_checkpoint
-from detrex.engine.run_folder import check_output_folder, rewind_metrics
 from detrex.evaluation.origin import write_origin
-from detrex.experiments.report import write_report
-from detrex.experiments.runs import read_run
+from detrex.report import write_report
+from detrex.report.runs import read_run
+from detrex.train.folder import check_output_folder, rewind_metrics
 from detrex.utils.errors import InputError
-from tests.experiments.fake_runs import alignment, detection, write_data, write_run
+from tests.report.fake_runs import alignment, detection, write_data, write_run
 
 FILES = (
     "run.json",

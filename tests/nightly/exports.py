@@ -16,9 +16,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from detrex.export import trace, write_onnx, write_program
-from tests.export.graphs import assert_agrees, detector, onnx_runner
+from detrex.predict import trace, write_onnx, write_program
 from tests.models import RANK_DETR
+from tests.predict.graphs import assert_agrees, detector, onnx_runner
 
 CONFIGS = (
     RANK_DETR,

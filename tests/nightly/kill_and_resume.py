@@ -18,9 +18,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.engine import processes
-from tests.engine.runs import TinyRuns
-from tests.engine.tiny import write_data
+from tests.train import processes
+from tests.train.runs import TinyRuns
+from tests.train.tiny import write_data
 
 
 def kill(process, folder: Path, rng: random.Random, kind: str, seconds: float) -> str:

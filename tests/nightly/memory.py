@@ -21,9 +21,9 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from detrex.data.sample_data import make_sample_data
-from tests.engine import processes
-from tests.engine.runs import TinyRuns
+from detrex.data.sample.files import make_sample_data
+from tests.train import processes
+from tests.train.runs import TinyRuns
 
 WARM_UP, END, GROWTH, SLACK = 0.1, 0.8, 1.01, 0.5
 

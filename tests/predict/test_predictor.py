@@ -13,10 +13,10 @@ from detrex.checkpoint import files as files_of_checkpoints
 from detrex.config import config_yaml
 from detrex.config.load import load_config
 from detrex.data.image import as_pixels
-from detrex.engine import main
-from detrex.engine.predictor import registered_data_set
+from detrex.predict.predictor import registered_data_set
+from detrex.train import main
 from detrex.utils.errors import InputError
-from tests.experiments.fake_runs import CLASSES, write_model
+from tests.report.fake_runs import CLASSES, write_model
 
 SIZES = [(60, 40), (40, 60), (60, 40), (52, 52), (60, 40)]  # width, height
 

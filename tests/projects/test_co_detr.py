@@ -13,8 +13,8 @@ from detectron2.config import LazyConfig, instantiate
 from torch import Tensor, nn
 from torchvision.ops import box_iou, generalized_box_iou
 
+from detrex.inspect.analysis import flops
 from detrex.layers import box_cxcywh_to_xyxy
-from detrex.modeling.analysis import flops
 from detrex.modeling.criterion import Predictions
 from projects.co_detr.modeling import PositiveQueries
 from projects.co_detr.modeling.assigned import Assigned, choose, pixel_instances

@@ -9,8 +9,8 @@ import torch
 from detectron2.config import LazyConfig, instantiate
 from torchvision.ops import box_iou, generalized_box_iou
 
+from detrex.inspect.analysis import flops
 from detrex.layers import box_cxcywh_to_xyxy
-from detrex.modeling.analysis import flops
 from detrex.modeling.criterion import Predictions
 from detrex.modeling.queries import Queries, QueryGroup
 from detrex.modeling.transformer import DeformableDecoder

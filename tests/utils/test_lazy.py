@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-LIGHT = "detrex.checkpoint detrex.data.layouts detrex.data.coco_rules detrex.data.sample_data"
+LIGHT = "detrex.checkpoint detrex.data.formats detrex.data.coco_rules detrex.data.sample.files"
 LIGHT += " detrex.utils.cli detrex.utils.files detrex.utils.images detrex.utils.safe_yaml"
 
 
@@ -14,7 +14,7 @@ def test_light_modules_import_neither_torch_nor_detectron2():
     code = f"import sys, {', '.join(LIGHT.split())}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
-    assert "detrex.data.layouts.yolo" in loaded and not loaded & {"torch", "detectron2"}
+    assert "detrex.data.formats.yolo" in loaded and not loaded & {"torch", "detectron2"}
 
 
 @pytest.mark.parametrize("name", ["detrex", "detrex.checkpoint", "detrex.data", "detrex.utils"])

@@ -4,7 +4,7 @@ import torch
 from detectron2.config import LazyCall as L
 
 from detrex.config import get_config
-from detrex.engine.optim import param_groups
+from detrex.train.optim import param_groups
 
 dataloader = get_config("common/data/coco_detr.py").dataloader
 lr_multiplier = get_config("common/coco_schedule.py").lr_multiplier_50ep

@@ -1,1 +1,0 @@
-"""Runs as data: read, compared, repeated."""

@@ -1,0 +1,288 @@
+"""The report on a data set: counts, oddities, pictures, and the command that trains on it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from omegaconf import DictConfig, OmegaConf
+
+from detrex.data.coco import distinct_names, read_entries
+from detrex.data.coco_rules import image_file, is_trained_on, object_area
+from detrex.data.formats import Split
+from detrex.data.oddities import Oddities, Oddity, equal_files, find_oddities
+from detrex.evaluation.coco_json import load_ground_truth
+from detrex.evaluation.coco_scores import SIZE_LIMITS
+from detrex.utils.errors import InputError
+from detrex.utils.files import atomic_write
+from detrex.utils.text import first_few
+
+from .contact_sheet import LEGEND, contact_sheet
+from .object_limits import limit_lines
+from .pictures import dataset_samples, side_by_side
+
+EXAMPLES, BARS = 3, 60  # of an oddity in the text; classes in the picture
+WRITTEN = "report.json train.json val.json train.png val.png classes.png".split()
+# Names that files and folders of many data sets have: the folder above them names the data set.
+GENERIC = r"_?(annotations(\.coco)?|instances_\w+|data(set)?|images|train|val(id)?|test)(20\d\d)?"
+LEAST_ITERATIONS, IMAGES_PER_GPU = 5000, 2  # of the training that is proposed
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """Counts of a split.
+
+    Attributes:
+        json_file: the split in COCO's format.
+        images: folder of its images.
+        origin: the files that say which images belong to the split.
+        image_count: all images.
+        without_objects: images without a box that is trained on.
+        boxes: all boxes.
+        trained: boxes that are trained on: no crowd regions, and with an area inside the image.
+        crowds: boxes that are crowd regions.
+        most: trained boxes of the fullest image.
+        most_of_a_class: the most trained boxes of one class in an image.
+        sizes: trained boxes that are small, medium and large as COCO's scores count them.
+        classes: class name -> all boxes.
+        oddities: kind -> where.
+    """
+
+    json_file: str
+    images: str
+    origin: str
+    image_count: int
+    without_objects: int
+    boxes: int
+    trained: int
+    crowds: int
+    most: int
+    most_of_a_class: int
+    sizes: tuple[int, int, int]
+    classes: dict[str, int]
+    oddities: Oddities
+
+
+def data_name(data: Path) -> str:
+    """A name for the data of a file or folder, of letters and digits."""
+    path = data.with_suffix("") if data.is_file() else data
+    while re.fullmatch(GENERIC, path.name) and path.parent.name:
+        path = path.parent
+    return re.sub(r"\W+", "_", path.name)
+
+
+def claim_folder(folder: Path, data: Path) -> None:
+    """Begin the folder's ``report.json``, which names the data it describes.
+
+    Raises:
+        InputError: files of other data would be replaced.
+    """
+    if file := next((name for name in WRITTEN if (folder / name).exists()), None):
+        source = None
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            source = json.loads((folder / WRITTEN[0]).read_text(encoding="utf-8"))["data"]
+        if source != str(data):
+            what = f"what was made of {source}" if source else f"a {file} of other origin"
+            raise InputError(f"{folder}: holds {what}: choose another folder with -o")
+    write_report(folder, {"data": str(data)})
+
+
+def write_report(folder: Path, content: dict) -> None:
+    """Write ``report.json``."""
+    with atomic_write(folder / WRITTEN[0]) as stream:
+        json.dump(content, stream, indent=1)
+
+
+def check_split(split: Split, json_file: Path, training: bool = True) -> SplitReport:
+    """Count and check a split that is saved as ``json_file``, for training or validation.
+
+    Raises:
+        InputError: the JSON is not in COCO's format.
+    """
+    entries = read_entries(str(json_file))
+    trained = [a for a in entries.annotations.values() if is_trained_on(a, entries)]
+    per_image = Counter(a["image_id"] for a in trained)
+    per_class = Counter((a["image_id"], a["category_id"]) for a in trained)
+    areas = [object_area(a) for a in trained]
+    small, large = sum(a < SIZE_LIMITS[0] for a in areas), sum(a >= SIZE_LIMITS[1] for a in areas)
+    counts = Counter(a["category_id"] for a in entries.annotations.values())
+    names = distinct_names(entries.categories.values())
+    return SplitReport(
+        json_file=str(json_file),
+        images=str(split.images),
+        origin=split.origin,
+        image_count=len(entries.images),
+        without_objects=len(entries.images.keys() - per_image.keys()),
+        boxes=len(entries.annotations),
+        trained=len(trained),
+        crowds=sum(a.get("iscrowd") == 1 for a in entries.annotations.values()),
+        most=max(per_image.values(), default=0),
+        most_of_a_class=max(per_class.values(), default=0),
+        sizes=(small, len(areas) - small - large, large),
+        classes={name: counts[key] for key, name in names.items()},
+        oddities={**split.problems, **find_oddities(entries, split.images, training)},
+    )
+
+
+def shared_images(reports: Mapping[str, SplitReport]) -> Oddities:
+    """Images that occur twice: within a split or, worse, in both."""
+    files = {
+        split: [
+            Path(image_file(r.json_file, r.images, image["file_name"]))
+            for image in read_entries(r.json_file).images.values()
+        ]
+        for split, r in reports.items()
+    }
+    oddities: Oddities = {}
+    for group in equal_files(files):
+        leaked = len({split for split, _ in group}) > 1
+        kind = "images in training and validation" if leaked else "images that are there twice"
+        oddities.setdefault(kind, []).append(" = ".join(str(path) for _, path in group))
+    return oddities
+
+
+def as_text(reports: Mapping[str, SplitReport], shared: Oddities, cfg: DictConfig) -> str:
+    """The report to read, with advice on a config that has no room for all objects."""
+    lines = []
+    for name, r in reports.items():
+        lines += [
+            f"{name}: {r.image_count} images ({r.without_objects} without objects), {r.boxes} boxes"
+            f" (at most {r.most} in an image); small {r.sizes[0]}, medium {r.sizes[1]},"
+            f" large {r.sizes[2]}",
+            f"  {r.origin}",
+            f"  {r.json_file}",
+        ]
+        if r.trained < r.boxes:
+            left_out = f"{r.boxes - r.trained} boxes are not trained on"
+            lines.insert(-1, f"  {left_out}, {r.crowds} are crowd regions")
+    classes = dict.fromkeys(c for r in reports.values() for c in r.classes)
+    counts = {c: [r.classes.get(c, 0) for r in reports.values()] for c in classes}
+    width = max(map(len, counts))
+    lines += [f"{len(counts)} classes, boxes in {', '.join(reports)}:"]
+    lines += [f"  {c:<{width}}" + "".join(f"{n:>9}" for n in row) for c, row in counts.items()]
+    odd = _oddity_lines({**{f"{s}: ": r.oddities for s, r in reports.items()}, "": shared})
+    most = max(r.most for r in reports.values())
+    odd += limit_lines(cfg, most, max(r.most_of_a_class for r in reports.values()))
+    return "\n".join([*lines, *(odd or ["nothing odd"])])
+
+
+def _oddity_lines(oddities: Mapping[str, Oddities]) -> list[str]:
+    lines = []
+    for prefix, kinds in oddities.items():
+        for kind, entries in kinds.items():
+            more = len(entries) - EXAMPLES
+            examples = "; ".join(entries[:EXAMPLES]) + (f", and {more} more" if more > 0 else "")
+            lines.append(f"! {prefix}{len(entries)} {kind}: {examples}")
+    return lines
+
+
+def write_pictures(reports: Mapping[str, SplitReport], folder: Path) -> None:
+    """Write ``<split>.png``, 16 images with their boxes, and ``classes.png``."""
+    for name, report in reports.items():
+        tiles = []
+        for sample in dataset_samples(load_ground_truth(report.json_file), report.images, 16):
+            with contextlib.suppress(InputError):  # it does not open, which the report says
+                tiles += side_by_side([sample], [])
+        contact_sheet(tiles, folder / f"{name}.png", title=report.json_file, legend=LEGEND[:1])
+    _draw_classes(reports, folder / "classes.png")
+
+
+def _draw_classes(reports: Mapping[str, SplitReport], path: Path) -> None:
+    total = Counter()
+    for report in reports.values():
+        total.update(report.classes)
+    names = [name for name, _ in total.most_common(BARS)][::-1]
+    figure = Figure(figsize=(7, 1.5 + 0.2 * len(names)), layout="constrained")
+    ax, left = figure.add_subplot(), [0] * len(names)
+    for split, report in reports.items():
+        counts = [report.classes.get(name, 0) for name in names]
+        ax.barh(names, counts, left=left, label=split)
+        left = [a + b for a, b in zip(left, counts, strict=True)]
+    ax.set(xlabel="boxes", title=f"{len(names)} of {len(total)} classes", ylim=(-1, len(names)))
+    ax.legend()
+    with atomic_write(path, "wb") as stream, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # the font lacks letters of some names
+        figure.savefig(stream, format="png", dpi=110)
+
+
+def need_images(reports: Mapping[str, SplitReport]) -> None:
+    """Check that no image would end a run.
+
+    Raises:
+        InputError: images are missing, unreadable or of another size; says what to do.
+    """
+    for split, r in reports.items():
+        skip = ", or train without them by dataloader.dataset.skip_broken_images=True"
+        skip = skip if split == "train" else ""
+        for kind, todo in (
+            (
+                Oddity.MISSING,
+                f"are missing in {r.images}: put them there, or take them out of the JSON",
+            ),
+            (Oddity.UNREADABLE, f"do not open, which ends a run: mend or remove them{skip}"),
+            (
+                Oddity.OTHER_SIZE,
+                f"have another size than stated, which ends a run: mend the JSON{skip}",
+            ),
+        ):
+            if names := r.oddities.get(kind):
+                raise InputError(
+                    f"{r.json_file}: {len(names)} of {r.image_count} images {todo}: "
+                    f"{first_few(names)}"
+                )
+
+
+def training_settings(
+    reports: Mapping[str, SplitReport], name: str, cfg: DictConfig, init_checkpoint: str | None
+) -> list[str]:
+    """Overrides of a config that train its model on a data set on this machine.
+
+    Args:
+        reports: of the splits.
+        name: of the data set; the output folder's name begins with it.
+        cfg: of ``load_config``.
+        init_checkpoint: weights to start from; None takes the config's.
+    """
+    epochs = max(24, -(-LEAST_ITERATIONS * IMAGES_PER_GPU // reports["train"].image_count))
+    published = cfg.dataloader.train.total_batch_size
+    batch = min(published, IMAGES_PER_GPU * max(1, torch.cuda.device_count()))
+    # Adam's step and the gradient's noise: the square-root rule (Malladi et al. 2022).
+    lr = float(f"{cfg.optimizer.lr * (batch / published) ** 0.5:.1g}")
+    settings = [f"dataloader.dataset.name={name}"]
+    for split, report in reports.items():
+        settings += [f"dataloader.dataset.{split}.json={report.json_file}"]
+        settings += [f"dataloader.dataset.{split}.images={report.images}"]
+    settings += [f"dataloader.train.total_batch_size={batch}", f"optimizer.lr={lr}"]
+    settings += [f"dataloader.train.num_workers={min(4, os.cpu_count() or 1)}"]
+    settings += [f"train.max_iter={epochs}ep", f"train.eval_period={max(1, epochs // 24)}ep"]
+    switch = "model.criterion.matcher.matcher_change_iter"
+    if isinstance(OmegaConf.select(cfg, switch), int):  # for the published number of iterations
+        settings += [f"{switch}=0.75"]
+    settings += [f"train.init_checkpoint={init_checkpoint}"] if init_checkpoint else []
+    settings += (
+        [] if cfg.train.device == "auto" or torch.cuda.is_available() else ["train.device=cpu"]
+    )
+    return [*settings, f"train.output_dir=output/{name}_run"]
+
+
+def training_command(script: str, config_file: str, settings: Sequence[str]) -> str:
+    """The shell command that trains with these overrides."""
+    words = ["python", script, "--config-file", config_file]
+    if torch.cuda.device_count() > 1:
+        words += ["--num-gpus", str(torch.cuda.device_count())]
+    return " \\\n    ".join([shlex.join(words), *map(shlex.quote, settings)])
+
+
+def as_json(reports: Mapping[str, SplitReport], shared: Oddities) -> dict:
+    """The report for programs: all counts, every oddity."""
+    return {**{split: asdict(r) for split, r in reports.items()}, "shared": shared}

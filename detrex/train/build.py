@@ -1,0 +1,134 @@
+"""A config's trainer: its step, checkpoints, evaluation, hooks and writers."""
+
+from __future__ import annotations
+
+import functools
+import time
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+from detectron2.config import instantiate
+from detectron2.engine import HookBase
+from detectron2.engine.defaults import create_ddp_model
+from detectron2.engine.hooks import IterationTimer
+from detectron2.utils import comm
+from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from detrex.config.lengths import is_due
+from detrex.modeling.ema import ModelEma
+from detrex.utils.errors import InputError
+from detrex.utils.events import ConsoleWriter, WandbWriter, wandb_installed
+
+from .checkpoints import BestCheckpoint, TrainingCheckpoints
+from .evaluate import evaluate_both, is_evaluated
+from .folder import METRICS, put_events_in_order, rewind_metrics
+from .optim import LearningRates, build_optimizer
+from .trainer import StepOptions, Trainer
+
+AMP_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def build_trainer(
+    cfg: DictConfig,
+    model: nn.Module,
+    loader: Iterable[list[dict]],
+    metadata: dict,
+    start: int,
+) -> Trainer:
+    """Build the trainer of one process, without writers.
+
+    Args:
+        cfg: resolved: every length is in iterations, the seed is not negative.
+        model: on its device, with the weights to start from.
+        loader: yields this process's batches.
+        metadata: stored in every checkpoint.
+        start: the first iteration; above 0 the run in the output folder is resumed.
+
+    Raises:
+        InputError: an unknown ``amp.dtype``, an optimizer rule that matches nothing, an entry of
+            ``train.hooks`` that is no hook, or wandb is enabled but not installed.
+    """
+    if cfg.train.wandb.enabled and not wandb_installed():
+        raise InputError("train.wandb.enabled is set, but wandb is missing: pip install wandb")
+    optimizer = build_optimizer(cfg, model)
+    ema = None
+    average = cfg.train.model_ema
+    if average.enabled:
+        ema = ModelEma(model, average.decay, average.device, average.warmup)
+    trainer = Trainer(_distributed(cfg, model), loader, optimizer, _step_options(cfg), ema)
+    schedule = instantiate(cfg.lr_multiplier)
+    trainer.learning_rates = LearningRates(optimizer, schedule, cfg.train.max_iter)
+    checkpoints = TrainingCheckpoints(
+        trainer, cfg.train.output_dir, metadata, cfg.train.checkpointer.max_to_keep
+    )
+    metric = "bbox/AP" if ema is None else "ema_bbox/AP"
+    trainer.save = checkpoints.save
+    trainer.keep_best = BestCheckpoint(checkpoints, metric, resumed=start > 0).keep
+    if is_evaluated(cfg):
+        trainer.evaluate = functools.partial(evaluate_both, cfg)
+    # The timer comes first, so that it does not measure users' hooks.
+    trainer.register_hooks([IterationTimer(), *_users_hooks(cfg)])
+    return trainer
+
+
+def _users_hooks(cfg: DictConfig) -> Iterator[HookBase]:
+    for i, node in enumerate(cfg.train.hooks):
+        try:
+            hook = instantiate(node)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"train.hooks[{i}] cannot be built: {error}") from error
+        if not isinstance(hook, HookBase):
+            raise InputError(f"train.hooks[{i}]={hook!r:.40}: give hooks, e.g. [L(MyHook)()]")
+        yield hook
+
+
+def _distributed(cfg: DictConfig, model: nn.Module) -> nn.Module:
+    device = next(model.parameters()).device
+    synchronised = any(isinstance(m, nn.SyncBatchNorm) for m in model.modules())
+    if synchronised and device.type == "cpu" and comm.get_world_size() > 1:
+        raise InputError("SyncBN needs GPUs: on several CPU processes set the model's norms to BN")
+    ids = [device.index] if device.type == "cuda" else None
+    with warnings.catch_warnings():
+        # torch renames broadcast_buffers, which is a key of upstream's configs.
+        warnings.simplefilter("ignore", FutureWarning)
+        return create_ddp_model(model, device_ids=ids, **cfg.train.ddp)
+
+
+def _step_options(cfg: DictConfig) -> StepOptions:
+    amp, clip = cfg.train.amp, cfg.train.clip_grad
+    if amp.enabled and amp.dtype not in AMP_TYPES:
+        raise InputError(f"train.amp.dtype={amp.dtype}: give one of {', '.join(AMP_TYPES)}")
+    return StepOptions(
+        amp_dtype=AMP_TYPES[amp.dtype] if amp.enabled else None,
+        accumulation_steps=cfg.train.accumulation_steps,
+        clip=OmegaConf.to_container(clip.params) if clip.enabled else None,
+        seed=cfg.train.seed,
+        log_period=cfg.train.log_period,
+        checkpoint_period=cfg.train.checkpointer.period,
+        eval_period=cfg.train.eval_period,
+        output_dir=cfg.train.output_dir,
+    )
+
+
+def open_writers(cfg: DictConfig, start: int) -> list[EventWriter]:
+    """Open the writers of losses and scores; remove what a resumed run will write again.
+
+    Args:
+        cfg: as :func:`build_trainer` takes it.
+        start: the first iteration.
+    """
+    folder = Path(cfg.train.output_dir)
+    # Scores have the number of iterations done, which is the number of the step that follows.
+    again = start == cfg.train.max_iter or is_due(start, cfg.train.eval_period)
+    rewind_metrics(folder, start, start if again else start + 1)
+    put_events_in_order(folder, int(time.time()))
+    writers = [
+        ConsoleWriter(cfg.train.max_iter),
+        JSONWriter(str(folder / METRICS)),
+        TensorboardXWriter(str(folder), purge_step=start if again else start + 1),
+    ]
+    return writers + ([WandbWriter(cfg)] if cfg.train.wandb.enabled else [])
