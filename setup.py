@@ -27,7 +27,7 @@ setup(
     package_dir={"detrex.config.configs": "configs"},
     package_data={
         "": ["*.c"],
-        "detrex.experiments": ["presets/*.yaml"],
+        "detrex.ablation": ["presets/*.yaml"],
         "detrex.report": ["page.*"],
     },
     install_requires=(ROOT / "requirements" / "base.txt").read_text(encoding="utf-8").split("\n"),

@@ -12,9 +12,9 @@ LAYERS = (
     {"layers"},
     {"modeling", "compat"},
     {"data", "evaluation", "checkpoint"},
-    {"export"},
-    {"engine"},
-    {"experiments"},
+    {"predict", "inspect"},
+    {"train"},
+    {"ablation", "report"},
 )
 # It reports on all of them.
 REPORTS = "detrex.utils.collect_env"

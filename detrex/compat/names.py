@@ -1,7 +1,7 @@
-"""Upstream's names and older ones of ours: where each lives, and what is not offered.
+"""Old names, upstream's and ours of earlier versions: where each lives, and what is not offered.
 
-The three tables are the one list of what this toolbox arranges in another way; the finder below
-makes Python follow them. It is installed by ``detrex/__init__.py``, and imports nothing of ours.
+The tables are the one list of what is arranged in another way; the finder below makes Python
+follow them. It is installed by ``detrex/__init__.py``, and imports nothing of ours.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ MODULES = {
     "detrex.checkpoint.c2_model_loading": "detectron2.checkpoint.c2_model_loading",
     "detrex.checkpoint.detection_checkpoint": "detectron2.checkpoint.detection_checkpoint",
     "detrex.data.dataset_mappers": "detrex.data",
-    "detrex.data.dataset_mappers.detr_dataset_mapper": "detrex.data.detr_dataset_mapper",
+    "detrex.data.dataset_mappers.detr_dataset_mapper": "detrex.data.mapper",
     "detrex.layers.conv": "detrex.compat.layers",
     "detrex.layers.layer_norm": "detrex.compat.layers",
     "detrex.layers.multi_scale_deform_attn": "detrex.compat.sampling",
@@ -95,6 +95,33 @@ MODULES = {
     "detrex.modeling.losses.utils": "detrex.compat.losses",
     "detrex.modeling.matcher.match_cost": "detrex.compat.costs",
     "detrex.modeling.neck.hybrid_encoder": "projects.rt_detr.modeling.hybrid_encoder",
+}
+
+# module or package of an earlier version: where it and what is in it are; the longest one counts
+MOVED = {
+    "detrex.data.custom_coco": "detrex.data.custom",
+    "detrex.data.detr_dataset_mapper": "detrex.data.mapper",
+    "detrex.data.layouts": "detrex.data.formats",
+    "detrex.engine": "detrex.train",
+    "detrex.engine.instantiation": "detrex.config.instantiation",
+    "detrex.engine.performance": "detrex.modeling.performance",
+    "detrex.engine.predictor": "detrex.predict.predictor",
+    "detrex.engine.run_folder": "detrex.train.folder",
+    "detrex.engine.schedule": "detrex.config.lengths",
+    "detrex.engine.settings": "detrex.config.load",
+    "detrex.engine.values": "detrex.config.values",
+    "detrex.experiments": "detrex.ablation",
+    "detrex.experiments.dataset_check": "detrex.inspect.dataset_check",
+    "detrex.experiments.pictures": "detrex.inspect.pictures",
+    "detrex.experiments.predictions": "detrex.predict.predictions",
+    "detrex.experiments.query_paths": "detrex.inspect.query_paths",
+    "detrex.experiments.report": "detrex.report",
+    "detrex.experiments.runs": "detrex.report.runs",
+    "detrex.experiments.video": "detrex.predict.video",
+    "detrex.export": "detrex.predict",
+    "detrex.modeling.analysis": "detrex.inspect.analysis",
+    "detrex.utils.coco": "detrex.data.coco",
+    "detrex.utils.contact_sheet": "detrex.inspect.contact_sheet",
 }
 
 # modules that upstream has too: those of NAMES, the faces for MODULES, and these
@@ -143,8 +170,8 @@ class UpstreamModules(MetaPathFinder):
     ) -> ModuleSpec | None:
         if not fullname.startswith(("detrex.", "aligndetr.")):
             return None
-        if fullname in MODULES:
-            return ModuleSpec(fullname, _StandIn())
+        if home := MODULES.get(fullname) or moved(fullname):
+            return ModuleSpec(fullname, _StandIn(home))
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is None:
             raise not_offered(fullname)
@@ -153,14 +180,23 @@ class UpstreamModules(MetaPathFinder):
         return spec
 
 
+def moved(name: str) -> str | None:
+    """The present name of a module that an earlier version had elsewhere; None for others."""
+    old = max((o for o in MOVED if f"{name}.".startswith(f"{o}.")), key=len, default=None)
+    return None if old is None else MOVED[old] + name.removeprefix(old)
+
+
 class _StandIn(Loader):
-    """Of a module under upstream's path: the one that ``MODULES`` names."""
+    """Of a module under an old path: the one that has taken its place."""
+
+    def __init__(self, home: str) -> None:
+        self.home = home
 
     def create_module(self, spec: ModuleSpec) -> None:
         """Python's usual empty module, which ``exec_module`` replaces."""
 
     def exec_module(self, module: ModuleType) -> None:
-        sys.modules[module.__name__] = import_module(MODULES[module.__name__])
+        sys.modules[module.__name__] = import_module(self.home)
 
 
 class _Shared(SourceFileLoader):
@@ -182,7 +218,8 @@ def missing(module: ModuleType, lazy: Callable[[str], object] | None, name: str)
     full, path = f"{module.__name__}.{name}", vars(module).get("__path__")
     if lazy and name in module.__all__:
         return lazy(name)
-    if name.startswith("__") or full in MODULES or (path and PathFinder.find_spec(full, path)):
+    is_submodule = full in MODULES or moved(full) or (path and PathFinder.find_spec(full, path))
+    if name.startswith("__") or is_submodule:
         raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
     for home, names in NAMES.get(module.__name__, {}).items():
         if name in names.split():

@@ -18,7 +18,7 @@ from detectron2.engine import SimpleTrainer
 from omegaconf import OmegaConf
 from torch import nn
 
-from detrex.compat.names import MODULES, NAMES
+from detrex.compat.names import MODULES, MOVED, NAMES
 from tests.models import ROOT
 from tests.refusals import refused
 
@@ -94,6 +94,21 @@ def test_modules_are_there(module: str) -> None:
     stands_in = importlib.import_module(module)
     assert stands_in is importlib.import_module(MODULES[module])
     assert stands_in.__spec__.name == stands_in.__name__ == MODULES[module]
+
+
+@pytest.mark.parametrize("old", MOVED)
+def test_paths_of_earlier_versions(old: str) -> None:
+    assert importlib.import_module(old) is importlib.import_module(MOVED[old])
+
+
+def test_modules_in_folders_of_earlier_versions() -> None:
+    from detrex.engine.trainer import Trainer
+    from detrex.experiments.report.page import write_report
+
+    assert Trainer.__module__ == "detrex.train.trainer"
+    assert write_report.__module__ == "detrex.report.page"
+    with pytest.raises(ImportError, match="detrex.train.nothing is not offered"):
+        importlib.import_module("detrex.engine.nothing")
 
 
 @pytest.mark.parametrize(("module", "name"), REFUSED)

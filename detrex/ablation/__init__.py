@@ -1,0 +1,1 @@
+"""Ablations: grids of configs, the jobs that run them, and their tables."""

@@ -1,0 +1,1 @@
+"""Looking at data, predictions and models before and after training."""
