@@ -14,5 +14,5 @@ def test_the_index_finds_what_is_imported_handed_on_and_named() -> None:
     near = {name: files[0] for name, files in index.tests().items()}
     assert near["detrex.modeling.criterion.criterion"] == "modeling/test_criterion.py"  # a package
     assert near["projects.rt_detr.modeling.rt_detr"] == "projects/test_rt_detr.py"  # by its config
-    assert near["tools.ablate"] == "experiments/test_ablate.py"  # by its path
+    assert near["tools.ablate"] == "ablation/test_ablate.py"  # by its path
     assert all((index.TESTS / file).is_file() for file in near.values())

@@ -51,13 +51,13 @@ def apply_performance(train: DictConfig, model: nn.Module) -> None:
             unit.compile(dynamic=True)  # not torch.compile(unit), which renames its parameters
 
 
-def _set_deterministic(wanted: bool) -> None:
+def _set_deterministic(enabled: bool) -> None:
     """Same seed, same bits: operators without such an algorithm raise an error that names them."""
-    if wanted:
+    if enabled:
         # cuBLAS reads it when it starts.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(wanted)
-    torch.backends.cudnn.deterministic = wanted
+    torch.use_deterministic_algorithms(enabled)
+    torch.backends.cudnn.deterministic = enabled
 
 
 def _demand(stacks: list[nn.Module], key: str) -> None:

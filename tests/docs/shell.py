@@ -39,7 +39,7 @@ class Shell:
     Configs are those of small models, see ``shrink``. Not run but checked: what needs more than
     one process (parsed, its config resolved; tests/train/test_processes.py runs two machines),
     papers' tables (resolved), what installs, tests and benchmarks (they must exist and import),
-    the conversion to ONNX and what runs such a model (tests/export).
+    the conversion to ONNX and what runs such a model (tests/predict).
     """
 
     def __init__(self, patch: pytest.MonkeyPatch, folder: Path) -> None:
