@@ -25,7 +25,7 @@ def _goal(what: str, value: str, goal: str, met: bool) -> dict:
 
 
 def _attention(rows: list[dict]) -> Iterator[dict]:
-    """In bf16 against the original CUDA kernel where it was measured, else against plain PyTorch."""
+    """bf16 against the original CUDA kernel where it was measured, else against plain PyTorch."""
     times = {row["what"]: row["ours_s"] for row in rows if "ours_s" in row}
     plain = {row["what"]: row["baseline_s"] for row in rows if "baseline_s" in row}
     for kind in ("encoder", "decoder"):

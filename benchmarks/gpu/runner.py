@@ -179,8 +179,8 @@ def markdown(content: dict) -> str:
     machine = content["machine"]
     head = f"{machine['device']}, torch {machine['torch']}, {content['date']}"
     goals = [
-        f"| {goal['what']} | {goal['value']} | {goal['goal']} | {'met' if goal['met'] else 'missed'} |"
-        for goal in content["goals"]
+        f"| {x['what']} | {x['value']} | {x['goal']} | {'met' if x['met'] else 'missed'} |"
+        for x in content["goals"]
     ]
     checks = [
         f"| {name} | {outcome['status']} | {outcome['figure'].replace('|', '/')} | "

@@ -19,7 +19,7 @@ from detrex.data.sample_data import make_sample_data
 ROOT = Path(__file__).parents[2]
 RANK_DETR = ROOT / "projects/rank_detr/configs/rank_detr_efficientnet_lite0_sample_data.py"
 DETR = ROOT / "benchmarks/gpu/detr_sample_data.py"
-STEPS = 30
+STEPS = {"cuda": 30, "cpu": 3}
 # Two paths of attention on one CPU, equal but for rounding, differ by 0, 0, 2e-5, 5e-4, 1e-4 in the
 # first steps, by 1 % on average over all thirty, and by 3 % at most: a match changes, and no later
 # step is the same.
@@ -28,21 +28,20 @@ NO_TF32 = {"NVIDIA_TF32_OVERRIDE": "0"}  # also in convolutions, where PyTorch a
 OTHER_PATH = {"DETREX_ATTENTION": "pytorch"}  # the other side where there is no GPU
 
 
-def check_equals_cpu(device: str, steps: int = STEPS) -> Result:
+def check_equals_cpu(device: str) -> Result:
     """The total losses of a training run on the device and of the same run on the CPU."""
+    steps = STEPS[device]
     with tempfile.TemporaryDirectory() as folder:
         data = sample_data(Path(folder, "data"))
         options = [*data, f"train.max_iter={steps}", "train.log_period=1"]
-        environments = {"cpu": {}, device: NO_TF32}
-        sides = {"reference": ("cpu", {}), "device": (device, environments[device])}
-        if device == "cpu":
-            sides["device"] = ("cpu", OTHER_PATH)
+        other = OTHER_PATH if device == "cpu" else NO_TF32
+        sides = {"reference": ("cpu", {}), "device": (device, other)}
         runs = {
             name: start(RANK_DETR, Path(folder, name), [*options, f"train.device={place}"], more)
             for name, (place, more) in sides.items()
         }
         for run in runs.values():
-            finish(run)
+            finish(*run)
         reference, ours = (losses(Path(folder, name)) for name in runs)
     demand(len(reference) == len(ours) == steps, f"{len(reference)} and {len(ours)} losses")
     apart = [relative(abs(a - b), abs(a)) for a, b in zip(reference, ours, strict=True)]
@@ -67,14 +66,14 @@ def check_resume(device: str, steps: int = 6) -> Result:
             *(f"train.max_iter={steps}", f"train.checkpointer.period={half}"),
             *("train.deterministic=True", f"train.device={device}", "train.log_period=1"),
         ]
-        finish(start(DETR, folder / "whole", options))
+        finish(*start(DETR, folder / "whole", options))
         checkpoint = f"model_{half - 1:07d}.pth"
         shutil.copytree(folder / "whole", folder / "resumed")
         for path in (folder / "resumed").glob("model_*.pth"):
             if path.name != checkpoint:
                 path.unlink()
         (folder / "resumed/last_checkpoint").write_text(checkpoint)
-        finish(start(DETR, folder / "resumed", ["--resume", *options]))
+        finish(*start(DETR, folder / "resumed", ["--resume", *options]))
         whole, resumed = (
             torch.load(folder / run / "model_final.pth", map_location="cpu", weights_only=True)
             for run in ("whole", "resumed")
@@ -117,30 +116,26 @@ def sample_data(folder: Path) -> list[str]:
 
 def start(
     config: Path, output: Path, options: list[str], environment: Mapping[str, str] | None = None
-) -> subprocess.Popen:
-    """A run of train_net.py; what it prints is kept beside its folder."""
+) -> tuple[subprocess.Popen, Path]:
+    """Start train_net.py; return the process and the file of what it prints."""
     command = [sys.executable, str(ROOT / "tools/train_net.py"), "--config-file", str(config)]
     command += [*options, f"train.output_dir={output}"]
-    with output.with_suffix(".log").open("w", encoding="utf-8") as log:
+    log, variables = output.with_suffix(".log"), os.environ | dict(environment or {})
+    with log.open("w", encoding="utf-8") as stdout:
         process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=os.environ | dict(environment or {}),
-            stdout=log,
-            stderr=subprocess.STDOUT,
+            command, cwd=ROOT, env=variables, stdout=stdout, stderr=subprocess.STDOUT
         )
-    process.log = output.with_suffix(".log")
-    return process
+    return process, log
 
 
-def finish(process: subprocess.Popen) -> None:
+def finish(process: subprocess.Popen, log: Path) -> None:
     """Wait for a run.
 
     Raises:
-        CheckFailed: with its last line, if it failed.
+        CheckFailed: with its last line about an error, if it failed.
     """
     if process.wait():
-        text = process.log.read_text(encoding="utf-8", errors="replace")
+        text = log.read_text(encoding="utf-8", errors="replace")
         print(text)
         lines = text.strip().splitlines() or ["it printed nothing"]
         errors = [line for line in lines if "rror" in line]

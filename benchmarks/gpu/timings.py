@@ -15,15 +15,9 @@ def time_attention(device: str) -> Result:
     sizes = {} if device == "cuda" else {**TINY, "QUERIES": {"encoder": 256, "decoder": 60}}
     repeats = 20 if device == "cuda" else 1
     with patch.multiple(attention, **sizes):
-        rows = [
-            row for kind in attention.QUERIES for row in attention.time_rows(kind, repeats, device)
-        ]
-        memory = attention.memory_rows
-        if device == "cpu":  # a fresh process would not know of the sizes
-            with patch.object(attention, "peak_of_child", attention.peak_mib):
-                rows += [row for kind in attention.QUERIES for row in memory(kind, device)]
-        else:
-            rows += [row for kind in attention.QUERIES for row in memory(kind, device)]
+        rows = [r for kind in attention.QUERIES for r in attention.time_rows(kind, repeats, device)]
+        if device == "cuda":
+            rows += [r for kind in attention.QUERIES for r in attention.memory_rows(kind, device)]
     return shown(rows)
 
 
