@@ -61,7 +61,7 @@ def main() -> None:
     from benchmarks.gpu.runner import run_checks  # the libraries are there now
 
     results, missed = run_checks(checks, args.device, folder, 60 * args.minutes, args.retry)
-    print(f"\n{results.table.read_text(encoding='utf-8')}")
+    print(f"\n{results.text()}")
     if missed:
         print(f"{missed} checks were not reached: the same command goes on with them")
     failed = [c.name for c in checks if results.checks.get(c.name, {}).get("status") == "failed"]

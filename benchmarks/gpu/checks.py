@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 GOLDEN = Path(__file__).parents[2] / "tests/parity/golden"
+HERE = "benchmarks.gpu"
 VARIANTS = ("plain", "fp32", "tf32", "bf16")
 COMPILED = ("bf16", "tf32", "fp32")
 
@@ -21,8 +22,8 @@ class Check:
 
     Attributes:
         name: what is checked.
-        function: "module.function" of this package; it takes the device and ``options``, and
-            returns a :class:`Result`.
+        function: "module:function"; it takes the device and ``options``, and returns a
+            :class:`Result`.
         limit: seconds after which it has failed.
         gpus: how many it needs on CUDA.
         cpu: whether it runs on the CPU, too.
@@ -87,21 +88,23 @@ def relative(difference: float, size: float) -> float:
 def all_checks() -> list[Check]:
     """Correctness first, what takes long last."""
     attention = [
-        Check(f"attention kernels, {dtype}", "attention.check_kernels", {"dtype": dtype})
+        Check(f"attention kernels, {dtype}", f"{HERE}.attention:check_kernels", {"dtype": dtype})
         for dtype in ("float32", "bfloat16", "float16")
     ]
     golden = [
-        Check(f"golden model {path.stem}", "golden.check_model", {"name": path.stem}, limit=40)
+        Check(
+            f"golden model {path.stem}", f"{HERE}.golden:check_model", {"name": path.stem}, limit=40
+        )
         for path in sorted(GOLDEN.glob("*.json"))
     ]
     steps = [
-        Check(f"training step, {name}", "steps.measure_step", {"variant": name}, limit=90)
+        Check(f"training step, {name}", f"{HERE}.steps:measure_step", {"variant": name}, limit=90)
         for name in VARIANTS
     ]
     compiled = [
         Check(
             f"training step, {name}, compiled",
-            "steps.measure_step",
+            f"{HERE}.steps:measure_step",
             {"variant": name, "compiled": True},
             limit=170,
             cpu=False,
@@ -109,23 +112,25 @@ def all_checks() -> list[Check]:
         for name in COMPILED
     ]
     benchmarks = [
-        Check(f"benchmark {name}", f"timings.time_{name}", limit=90)
+        Check(f"benchmark {name}", f"{HERE}.timings:time_{name}", limit=90)
         for name in ("attention", "inference", "criterion", "assignment", "rt_detr")
     ]
     return [
-        Check("environment", "environment.describe"),
+        Check("environment", f"{HERE}.environment:describe"),
         *attention,
-        Check("loss scaling of fp16", "training.check_loss_scaling"),
-        Check("deferred NaN guard", "training.check_nan_guard"),
-        Check("fused AdamW", "training.check_fused_optimizer"),
-        Check("moving average on the device", "training.check_moving_average"),
+        Check("loss scaling of fp16", f"{HERE}.training:check_loss_scaling"),
+        Check("deferred NaN guard", f"{HERE}.training:check_nan_guard"),
+        Check("fused AdamW", f"{HERE}.training:check_fused_optimizer"),
+        Check("moving average on the device", f"{HERE}.training:check_moving_average"),
         *golden,
-        Check("30 steps equal the CPU's", "runs.check_equals_cpu", limit=120),
-        Check("resume, deterministic", "runs.check_resume", limit=120),
-        Check("one process of a group", "processes.check_group", {"processes": 1}, limit=90),
+        Check("30 steps equal the CPU's", f"{HERE}.runs:check_equals_cpu", limit=120),
+        Check("resume, deterministic", f"{HERE}.runs:check_resume", limit=120),
+        Check(
+            "one process of a group", f"{HERE}.processes:check_group", {"processes": 1}, limit=90
+        ),
         Check(
             "two processes of a group",
-            "processes.check_group",
+            f"{HERE}.processes:check_group",
             {"processes": 2},
             limit=120,
             gpus=2,

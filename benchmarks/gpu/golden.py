@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from unittest.mock import patch
 
 import torch
 from detectron2.config import instantiate
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from benchmarks.gpu.checks import GOLDEN, CheckFailed, Result, within
+from detrex.layers import denoising as layer_denoising
+from detrex.modeling import denoising as model_denoising
 from tests import models
 from tests.parity import recipe
 
@@ -39,6 +42,23 @@ class CpuDraws(TorchFunctionMode):
             args = (torch.empty(args[0].shape, dtype=args[0].dtype), *args[1:])
         numbers = function(*args, **kwargs)
         return numbers if device is None else numbers.to(device)
+
+
+@contextmanager
+def label_noise_on_cpu() -> Iterator[None]:
+    """Inside, labels are changed as on the CPU, which draws as many numbers as upstream; a GPU
+    draws one for each label and so does not wait."""
+
+    original = layer_denoising.apply_label_noise
+
+    def on_cpu(labels: Tensor, *options: object) -> Tensor:
+        return original(labels.cpu(), *options).to(labels.device)
+
+    with (
+        patch.object(layer_denoising, "apply_label_noise", on_cpu),
+        patch.object(model_denoising, "apply_label_noise", on_cpu),
+    ):
+        yield
 
 
 @contextmanager
@@ -85,7 +105,7 @@ def loss_error(model: nn.Module, batch: list[dict], expected: dict) -> float:
         if expected["iter"] is not None and hasattr(module, "iter"):
             module.iter = expected["iter"]
     torch.manual_seed(1234)
-    with torch.no_grad(), CpuDraws():
+    with torch.no_grad(), CpuDraws(), label_noise_on_cpu():
         losses = model(batch)
     if losses.keys() != expected["losses"].keys():
         raise CheckFailed(f"losses {sorted(losses)}, not {sorted(expected['losses'])}")

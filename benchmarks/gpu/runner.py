@@ -19,27 +19,32 @@ RESULTS, TABLE, LOG = "results.json", "results.md", "log.txt"
 
 
 class Results:
-    """What is known of this machine, in a file.
-
-    Args:
-        folder: of the results, the table and the log.
-        facts: of this machine, as a worker states them.
+    """What is known of a machine, in files of a folder.
 
     Raises:
-        InputError: the file is of another machine or is none.
+        InputError: the file in the folder is no results file.
     """
 
-    def __init__(self, folder: Path, facts: dict) -> None:
+    def __init__(self, folder: Path) -> None:
         self.path, self.table = folder / RESULTS, folder / TABLE
-        machine = {key: facts[key] for key in ("device", "torch")}
-        self.content = {"date": datetime.date.today().isoformat(), "machine": machine, "checks": {}}
+        today = datetime.date.today().isoformat()
+        self.content = {"date": today, "machine": None, "checks": {}, "goals": []}
         if self.path.exists():
             self.content = read(self.path)
-            if self.content["machine"] != machine:
-                raise InputError(
-                    f"{self.path} is of {self.content['machine']}, this is {machine}: "
-                    "name another --output"
-                )
+
+    def check_machine(self, facts: dict) -> None:
+        """Note this machine.
+
+        Raises:
+            InputError: the results are of another one.
+        """
+        machine = {key: facts[key] for key in ("device", "torch")}
+        if self.checks and self.content["machine"] != machine:
+            raise InputError(
+                f"{self.path} is of {self.content['machine']}, this is {machine}: "
+                "name another --output"
+            )
+        self.content["machine"] = machine
 
     @property
     def checks(self) -> dict[str, dict]:
@@ -54,7 +59,23 @@ class Results:
             json.dump(self.content, file, indent=1)
             file.write("\n")
         with atomic_write(self.table) as file:
-            file.write(markdown(self.content))
+            file.write(self.text())
+
+    def text(self) -> str:
+        """As Markdown tables: the goals, and every check."""
+        machine, date = self.content["machine"], self.content["date"]
+        lines = [f"{machine['device']}, torch {machine['torch']}, {date}", ""]
+        if self.content["goals"]:
+            lines += ["| goal | measured | wanted | |", "|---|---|---|---|"]
+            for goal in self.content["goals"]:
+                met = "met" if goal["met"] else "missed"
+                lines.append(f"| {goal['what']} | {goal['value']} | {goal['goal']} | {met} |")
+            lines.append("")
+        lines += ["| check | result | figures | seconds |", "|---|---|---|---|"]
+        for name, outcome in self.checks.items():
+            figure = outcome["figure"].replace("|", "/")
+            lines.append(f"| {name} | {outcome['status']} | {figure} | {outcome['seconds']:.1f} |")
+        return "\n".join([*lines, ""])
 
 
 def read(path: Path) -> dict:
@@ -64,9 +85,12 @@ def read(path: Path) -> dict:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        content["machine"], content["checks"] = content["machine"], dict(content["checks"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no results file of this command: {error}") from error
+        outcomes = content["checks"].values()
+        sound = all({"status", "figure", "seconds"} <= outcome.keys() for outcome in outcomes)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        sound = False
+    if not sound or not {"machine", "goals", "date"} <= content.keys():
+        raise InputError(f"{path} is no results file of this command: name another --output")
     return content
 
 
@@ -150,13 +174,15 @@ def run_checks(
         InputError: no GPU, libraries that cannot be loaded, or results of another machine.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    bench, missed = Bench(device, folder / LOG, seconds), 0
+    results, missed, bench = Results(folder), 0, None
     try:
-        results = Results(folder, bench.facts)
         for check in checks:
             outcome = results.checks.get(check.name)
             done = outcome and not (retry and outcome["status"] == "failed")
             if not done:
+                if bench is None:
+                    bench = Bench(device, folder / LOG, seconds)
+                    results.check_machine(bench.facts)
                 outcome = bench.run(check)
             if outcome["status"] == "not reached":
                 missed += 1
@@ -164,7 +190,8 @@ def run_checks(
                 results.add(check.name, outcome)
             say(line(check.name, outcome, "done before" if done else ""))
     finally:
-        bench.end()
+        if bench is not None:
+            bench.end()
     return results, missed
 
 
@@ -172,24 +199,3 @@ def line(name: str, outcome: dict, note: str = "") -> str:
     """One check as a line of text."""
     taken = note or f"{outcome['seconds']:.1f} s"
     return f"{outcome['status']:<11} {name:<34} {taken:>11}  {outcome['figure']}".rstrip()
-
-
-def markdown(content: dict) -> str:
-    """The results as tables: the goals, and every check."""
-    machine = content["machine"]
-    head = f"{machine['device']}, torch {machine['torch']}, {content['date']}"
-    goals = [
-        f"| {x['what']} | {x['value']} | {x['goal']} | {'met' if x['met'] else 'missed'} |"
-        for x in content["goals"]
-    ]
-    checks = [
-        f"| {name} | {outcome['status']} | {outcome['figure'].replace('|', '/')} | "
-        f"{outcome['seconds']:.1f} |"
-        for name, outcome in content["checks"].items()
-    ]
-    lines = [head, ""]
-    if goals:
-        lines += ["| goal | measured | wanted | |", "|---|---|---|---|", *goals, ""]
-    return "\n".join(
-        [*lines, "| check | result | figures | seconds |", "|---|---|---|---|", *checks, ""]
-    )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import multiprocessing
 import os
+import pkgutil
 import signal
 import sys
 import time
@@ -87,8 +87,6 @@ def facts(device: str) -> dict:
     """What the results of this machine are compared by, and its GPUs."""
     import torch
 
-    import detrex.engine  # noqa: F401  # what nearly all checks need, outside of their time
-
     gpus = torch.cuda.device_count() if device == "cuda" else 0
     if gpus:
         torch.zeros(1, device=device)
@@ -101,8 +99,7 @@ def outcome(check: Check, device: str) -> dict:
     something else than its verdict: what comes after it needs a new process."""
     start, broken = time.perf_counter(), False
     try:
-        module, _, name = check.function.rpartition(".")
-        function = getattr(importlib.import_module(f"benchmarks.gpu.{module}"), name)
+        function = pkgutil.resolve_name(check.function)
         status, result = "passed", function(device, **check.options)
     except CheckFailed as error:
         status, result = "failed", Result(str(error))
