@@ -14,7 +14,7 @@ from detectron2.config import LazyConfig
 from omegaconf import DictConfig
 from torch import nn
 
-from benchmarks.gpu.measures import idle_share
+from benchmarks.gpu.measures import full_float32, idle_share
 from benchmarks.step import CONFIG, Step, images, interleaved, plain, shipped
 from detrex.layers import folded_norm
 
@@ -45,7 +45,7 @@ def rows(models: dict[str, nn.Module], count: int, size: tuple, repeats: int) ->
     batch = images(count, size, device)
     functions = {name: partial(detect, model, batch) for name, model in models.items()}
     # Other sums in the backbone would choose other proposals where two are nearly equal.
-    with patch.object(folded_norm, "_at_inference", return_value=False):
+    with full_float32(), patch.object(folded_norm, "_at_inference", return_value=False):
         apart = difference(functions["baseline"], functions["fp32"])
     if apart > TOLERANCE[device]:
         raise ValueError(f"the scores differ by up to {apart}")

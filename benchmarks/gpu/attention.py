@@ -21,7 +21,14 @@ OUTPUTS = ("output", "value", "offsets", "logits", "reference")
 # moves over one has another gradient. It moves by 1e-5 pixels: few do.
 JUMPING = {"offsets", "reference"}
 JUMPED = 1e-3  # share of the numbers that are left out there, the worst
+FULL = {name: getattr(attention, name) for name in ("SHAPES", "TOKENS", "QUERIES")}
 TINY = {"SHAPES": [(12, 16), (6, 8), (3, 4), (2, 2)], "TOKENS": 256}
+TINY["QUERIES"] = {"encoder": 256, "decoder": 60}
+
+
+def sizes_on(device: str) -> dict:
+    """The attention benchmark's constants: its own on a GPU, tiny ones on the CPU."""
+    return FULL if device == "cuda" else TINY
 
 
 def check_kernels(device: str, dtype: str) -> Result:
@@ -48,8 +55,7 @@ def decoder(device: str) -> tuple[list[Tensor], list, Tensor]:
 
 
 def _of_benchmark(kind: str, device: str) -> tuple[list[Tensor], list, Tensor]:
-    sizes = {} if device == "cuda" else {**TINY, "QUERIES": {"encoder": 256, "decoder": 60}}
-    with patch.multiple(attention, **sizes):
+    with patch.multiple(attention, **sizes_on(device)):
         value, shapes, *rest = attention.inputs(kind, device)
     if kind == "encoder":  # points off the pixels, for rounded offsets are often whole numbers
         rest[2] = 0.93 * rest[2] + 0.031

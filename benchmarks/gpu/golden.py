@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from benchmarks.gpu.checks import GOLDEN, CheckFailed, Result, within
+from benchmarks.gpu.measures import full_float32
 from detrex.layers import denoising as layer_denoising
 from detrex.modeling import denoising as model_denoising
 from tests import models
@@ -59,19 +60,6 @@ def label_noise_on_cpu() -> Iterator[None]:
         patch.object(model_denoising, "apply_label_noise", on_cpu),
     ):
         yield
-
-
-@contextmanager
-def full_float32() -> Iterator[None]:
-    """Inside, convolutions and matrix products do not round to TF32."""
-    convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
-    torch.backends.cudnn.allow_tf32 = False
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = convolutions
-        torch.set_float32_matmul_precision(products)
 
 
 def check_model(device: str, name: str) -> Result:

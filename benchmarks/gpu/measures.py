@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -16,6 +17,19 @@ def wait_for(device: str) -> None:
     """Until the device has done everything; a CPU has."""
     if device == "cuda":
         torch.cuda.synchronize()
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Inside, convolutions and matrix products do not round to TF32."""
+    convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = convolutions
+        torch.set_float32_matmul_precision(products)
 
 
 def idle_share(function: Callable[[], object], calls: int = 3) -> float:

@@ -1,7 +1,7 @@
 """What the checks import, where nothing can be installed: which of it is there, and a folder of
 wheels for the rest.
 
-Imports nothing but Python, as long as nothing else may be there.
+It imports nothing but PyTorch, for nothing else may be there yet.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.gpu.checks import CheckFailed, Result, demand, within
+from benchmarks.gpu.measures import full_float32
 from tests.models import image, tiny
 
 SECONDS = 80
@@ -44,14 +45,10 @@ def check_group(device: str, processes: int) -> Result:
 
 
 def joined_gradients(device: str, processes: int) -> dict[str, torch.Tensor]:
-    model = build(device)
-    sum(model([share(rank) for rank in range(processes)]).values()).backward()
+    model = tiny().to(device).train()
+    with full_float32():
+        sum(model([share(rank) for rank in range(processes)]).values()).backward()
     return gradients(model)
-
-
-def build(device: str) -> torch.nn.Module:
-    torch.backends.cudnn.allow_tf32 = False
-    return tiny().to(device).train()
 
 
 def share(rank: int) -> dict:
@@ -74,11 +71,12 @@ def work(rank: int, processes: int, device: str, folder: str) -> None:
         backend, store=store, rank=rank, world_size=processes, timeout=time_limit
     )
     ids = [rank] if device == "cuda" else None
-    model = DistributedDataParallel(build(device), device_ids=ids)
+    model = DistributedDataParallel(tiny().to(device).train(), device_ids=ids)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     for step in range(3):
         optimizer.zero_grad()
-        sum(model([share(rank)]).values()).backward()
+        with full_float32():
+            sum(model([share(rank)]).values()).backward()
         if step == 0:
             first = gradients(model.module)
         optimizer.step()

@@ -133,10 +133,8 @@ def on_gpu(make: Steps, steps: int) -> dict:
     waits = host_waits(lambda: make(4))
     waits.subtract(host_waits(lambda: make(2)))
     lines = {line: number / 2 for line, number in waits.items() if number}
-    numbers = {
-        "peak_mib": peak_mib(lambda: make(1)),
-        "gpu_idle": idle_share(lambda: make(steps), 1),
-    }
+    numbers = {"peak_mib": peak_mib(lambda: make(1))}
+    numbers["gpu_idle"] = idle_share(lambda: make(min(steps, 4)), calls=1)
     return numbers | {"host_waits": sum(lines.values()), "waiting_lines": lines}
 
 

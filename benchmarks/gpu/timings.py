@@ -6,15 +6,14 @@ import importlib.util
 from unittest.mock import patch
 
 from benchmarks import assignment, attention, criterion, inference, line, rt_detr
-from benchmarks.gpu.attention import TINY
+from benchmarks.gpu.attention import sizes_on
 from benchmarks.gpu.checks import CheckSkipped, Result
 from benchmarks.gpu.steps import config
 
 
 def time_attention(device: str) -> Result:
-    sizes = {} if device == "cuda" else {**TINY, "QUERIES": {"encoder": 256, "decoder": 60}}
     repeats = 20 if device == "cuda" else 1
-    with patch.multiple(attention, **sizes):
+    with patch.multiple(attention, **sizes_on(device)):
         rows = [r for kind in attention.QUERIES for r in attention.time_rows(kind, repeats, device)]
         if device == "cuda":
             rows += [r for kind in attention.QUERIES for r in attention.memory_rows(kind, device)]

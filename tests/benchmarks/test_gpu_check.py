@@ -78,7 +78,7 @@ def faults() -> list[Check]:
         Check("good again", f"{HERE}:good", {"figure": "as | before"}),
         Check("dies", f"{HERE}:dies"),
         Check("on a GPU", f"{HERE}:good", cpu=False),
-        Check("hangs", f"{HERE}:hangs", limit=15.0),
+        Check("hangs", f"{HERE}:hangs", limit=3.0),
     ]
 
 
@@ -101,7 +101,7 @@ def test_a_check_that_throws_dies_or_hangs_is_a_failed_line(fault_run) -> None:
         "good again": ("passed", "as | before"),
         "dies": ("failed", "its process ended with status 7"),
         "on a GPU": ("skipped", "needs a GPU"),
-        "hangs": ("failed", "it took longer than 15 s"),
+        "hangs": ("failed", "it took longer than 3 s"),
     }
     assert [line.split()[0] for line in lines] == [status for status, _ in verdicts.values()]
     assert "and more about it" in (folder / "log.txt").read_text()
