@@ -78,7 +78,7 @@ def provide(wheels: str | None, folder: Path) -> None:
     """
     if wheels:
         unpack(Path(wheels), folder)
-        sys.path.insert(0, str(folder))
+        sys.path.insert(1, str(folder))  # behind this checkout: wheels hold odd top folders
         paths = [str(folder), os.environ.get("PYTHONPATH", "")]
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         importlib.invalidate_caches()

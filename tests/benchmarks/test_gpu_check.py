@@ -295,7 +295,7 @@ def test_goals_are_met_or_missed() -> None:
         {"what": f"attention, encoder, forward + backward{side}", "baseline_s": 8.0, "ours_s": ours}
         for side, ours in (("", 2.0), (", bf16", 1.0), (", original CUDA kernel", 2.0))
     ]
-    found = goals.goals_of(
+    results = goals.goals_of(
         {
             "training step, plain": step(2.0, 100.0, 0.5),
             "training step, bf16": step(9.0, 40.0, 0.02),
@@ -304,7 +304,7 @@ def test_goals_are_met_or_missed() -> None:
             "benchmark rt_detr": {"status": "failed", "rows": []},
         }
     )
-    assert [(goal["value"], goal["met"]) for goal in found] == [
+    assert [(goal["value"], goal["met"]) for goal in results] == [
         ("2.0x", False),  # attention, against the original kernel
         ("2.0%", True),
         ("1", True),
