@@ -98,7 +98,7 @@ def all_checks() -> list[Check]:
         for path in sorted(GOLDEN.glob("*.json"))
     ]
     steps = [
-        Check(f"training step, {name}", f"{HERE}.steps:measure_step", {"variant": name}, limit=90)
+        Check(f"training step, {name}", f"{HERE}.steps:measure_step", {"variant": name}, limit=120)
         for name in VARIANTS
     ]
     compiled = [

@@ -49,7 +49,7 @@ def _steps(checks: Mapping[str, dict]) -> Iterator[dict]:
         if "gpu_idle" in row:
             idle, waits = row["gpu_idle"], row["host_waits"]
             yield _goal(f"{what}: idle GPU", f"{idle:.1%}", f"below {IDLE:.0%}", idle < IDLE)
-            yield _goal(f"{what}: host waits", f"{waits:g}", f"at most {WAITS}", waits <= WAITS)
+            yield _goal(f"{what}: host waits", f"{waits}", f"at most {WAITS}", waits <= WAITS)
         base = plain.get(batch, {})
         if "images_per_s" not in base or "images_per_s" not in row or batch not in STEP:
             continue

@@ -34,7 +34,9 @@ def check_group(device: str, processes: int) -> Result:
         finally:
             for process in context.processes:
                 process.kill()
-        results = [torch.load(Path(folder, f"{rank}.pt")) for rank in range(processes)]
+        results = [
+            torch.load(Path(folder, f"{rank}.pt"), weights_only=True) for rank in range(processes)
+        ]
     sums = {result["sum"] for result in results}
     demand(len(sums) == 1, f"the processes have different weights: sums {sums}")
     expected = joined_gradients(device, processes)

@@ -23,7 +23,7 @@ from detrex.engine import StepOptions, Trainer
 from detrex.engine.optim import build_optimizer
 
 # Images and steps of a measurement; where the first does not fit the plain side tries the next.
-BATCHES = {"cuda": ((2, 8), (16, 3)), "cpu": ((1, 2),)}
+BATCHES = {"cuda": ((2, 8), (16, 2)), "cpu": ((1, 2),)}
 SIZE = {"cuda": (800, 1333), "cpu": (64, 96)}
 SMALLER = 2  # the part of the batch that is tried when memory does not suffice
 ROUNDS = 2
@@ -130,9 +130,9 @@ def seconds_of(make: Steps, steps: int, device: str) -> float:
 
 def on_gpu(make: Steps, steps: int) -> dict:
     """Memory, idle share, and what makes the host wait in a step between two others."""
-    waits = host_waits(lambda: make(4))
+    waits = host_waits(lambda: make(3))
     waits.subtract(host_waits(lambda: make(2)))
-    lines = {line: number / 2 for line, number in waits.items() if number}
+    lines = {line: number for line, number in waits.items() if number}
     numbers = {"peak_mib": peak_mib(lambda: make(1))}
     numbers["gpu_idle"] = idle_share(lambda: make(min(steps, 4)), calls=1)
     return numbers | {"host_waits": sum(lines.values()), "waiting_lines": lines}
@@ -145,5 +145,5 @@ def summary(row: dict) -> str:
     text = f"batch {row['images']}: {row['images_per_s']:.3g} images/s"
     if "peak_mib" in row:
         text += f", {row['peak_mib'] / 1024:.1f} GiB, idle {row['gpu_idle']:.1%}"
-        text += f", {row['host_waits']:g} waits"
+        text += f", {row['host_waits']} waits"
     return text

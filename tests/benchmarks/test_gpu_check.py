@@ -288,7 +288,7 @@ def test_idle_time_is_what_no_kernel_covers() -> None:
 
 def test_goals_are_met_or_missed() -> None:
     def step(rate: float, mib: float, idle: float) -> dict:
-        row = {"images_per_s": rate, "peak_mib": mib, "gpu_idle": idle, "host_waits": 1.0}
+        row = {"images_per_s": rate, "peak_mib": mib, "gpu_idle": idle, "host_waits": 1}
         return {"rows": [{"batch": 2, "images": 2, **row}]}
 
     times = [
