@@ -20,9 +20,10 @@ ROOT = Path(__file__).parents[2]
 RANK_DETR = ROOT / "projects/rank_detr/configs/rank_detr_efficientnet_lite0_sample_data.py"
 DETR = ROOT / "benchmarks/gpu/detr_sample_data.py"
 STEPS = {"cuda": 30, "cpu": 3}
-# Weights that differ by 5e-7 of themselves, on one CPU: losses differ by 6e-8, 6e-4, 1e-3, 1e-3, 2e-2
-# in the first steps, for AdamW's first steps are as large for small gradients as for large ones. Two
-# paths of attention, equal but for rounding, end 1 % apart on average over thirty steps, 3 % at most.
+# Weights that differ by 5e-7 of themselves, on one CPU: losses differ by 6e-8, 6e-4, 1e-3, 1e-3 and
+# 2e-2 in the first steps, for AdamW's first steps are as large for small gradients as for large
+# ones. Two paths of attention, equal but for rounding, end 1 % apart on average over thirty steps,
+# and 3 % at most.
 FIRST, EARLY, ON_AVERAGE, EACH = 1e-4, 1e-2, 0.05, 0.2
 NO_TF32 = {"NVIDIA_TF32_OVERRIDE": "0"}  # also in convolutions, where PyTorch allows it
 OTHER_PATH = {"DETREX_ATTENTION": "pytorch"}  # the other side where there is no GPU
