@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks/ is not installed
@@ -57,7 +58,16 @@ def main() -> None:
             print(f"{check.name}{'' if check.cpu else ' (needs a GPU)'}")
         print(f"\n{packages.listing()}")
         return
-    packages.provide(args.wheels, folder / "packages")
+    with tempfile.TemporaryDirectory(prefix="gpu_check_") as site:
+        packages.provide(args.wheels, Path(site))
+        run(checks, args, folder)
+
+
+def run(checks: list[Check], args: argparse.Namespace, folder: Path) -> None:
+    """
+    Raises:
+        SystemExit: a check has failed, or was not reached.
+    """
     from benchmarks.gpu.runner import run_checks  # the libraries are there now
 
     results, missed = run_checks(checks, args.device, folder, 60 * args.minutes, args.retry)

@@ -71,7 +71,7 @@ def provide(wheels: str | None, folder: Path) -> None:
     Args:
         wheels: folder of wheels, which are unpacked into ``folder`` and come before what is
             installed; None: what is installed has to do.
-        folder: made new.
+        folder: for what is unpacked.
 
     Raises:
         InputError: something is missing, or a wheel is none.
