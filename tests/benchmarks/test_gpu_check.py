@@ -30,7 +30,7 @@ from benchmarks.gpu import (
     steps,
     timings,
 )
-from benchmarks.gpu.checks import Check, CheckFailed, Result, all_checks, within
+from benchmarks.gpu.checks import Check, CheckFailed, all_checks, within
 from benchmarks.gpu.runner import RESULTS, TABLE, run_checks
 from detrex.engine import default_argument_parser, run
 from detrex.utils.errors import InputError
@@ -38,7 +38,7 @@ from detrex.utils.operators import OperatorCounter
 from tests.models import ROOT, image
 
 TOOL = ROOT / "tools/gpu_check.py"
-HERE = "tests.benchmarks.test_gpu_check"
+FAULTS = "tests.benchmarks.gpu_faults"
 # In a process with the others: each is a second or two. The rest of the checks is called below.
 QUICK = ("environment", "attention*", "loss*", "deferred*", "fused*", "moving*", "golden * d?no")
 QUICK += ("training step, plain", "training step, bf16, compiled", "benchmark [ac]*")
@@ -49,36 +49,15 @@ NOT_DETERMINISTIC = """nll_loss2d_forward nll_loss2d_backward grid_sampler_2d_ba
     fractional_max_pool2d_backward reflection_pad2d_backward""".split()
 
 
-def good(device: str, figure: str = "fine") -> Result:
-    return Result(figure, [{"what": figure}])
-
-
-def wrong(device: str) -> Result:
-    return within({"boxes": (2.0, 1.0)})
-
-
-def throws(device: str) -> Result:
-    raise RuntimeError("CUDA error: an illegal memory access\nand more about it")
-
-
-def dies(device: str) -> Result:
-    os._exit(7)
-
-
-def hangs(device: str) -> Result:
-    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
-    time.sleep(100)
-
-
 def faults() -> list[Check]:
     return [
-        Check("good", f"{HERE}:good"),
-        Check("wrong", f"{HERE}:wrong"),
-        Check("throws", f"{HERE}:throws"),
-        Check("good again", f"{HERE}:good", {"figure": "as | before"}),
-        Check("dies", f"{HERE}:dies"),
-        Check("on a GPU", f"{HERE}:good", cpu=False),
-        Check("hangs", f"{HERE}:hangs", limit=3.0),
+        Check("good", f"{FAULTS}:good"),
+        Check("wrong", f"{FAULTS}:wrong"),
+        Check("throws", f"{FAULTS}:throws"),
+        Check("good again", f"{FAULTS}:good", {"figure": "as | before"}),
+        Check("dies", f"{FAULTS}:dies"),
+        Check("on a GPU", f"{FAULTS}:good", cpu=False),
+        Check("hangs", f"{FAULTS}:hangs", limit=3.0),
     ]
 
 
@@ -121,7 +100,7 @@ def test_failed_checks_are_retried_and_those_out_of_time_are_not_reached(fault_r
     folder, _ = fault_run
     content = json.loads((folder / RESULTS).read_text())
     (tmp_path / RESULTS).write_text(json.dumps(content))
-    late = [*faults()[:2], Check("new", f"{HERE}:good")]
+    late = [*faults()[:2], Check("new", f"{FAULTS}:good")]
     lines: list[str] = []
     _, missed = run_checks(late, "cpu", tmp_path, 0.0, retry=True, say=lines.append)
     assert [line.split()[0] for line in lines] == ["passed", "not", "not"] and missed == 2
