@@ -1,5 +1,6 @@
 # make demo   train and evaluate a small Rank-DETR on the sample data (17 minutes on 2 cores beside other work)
 # make test   lint and run the tests
+# make gpu-check   check and measure this toolbox on a GPU (8 minutes on an H200)
 # make docs   the documentation as a site: output/site/index.html
 # All create .venv and install everything into it first. PYTHON picks the interpreter.
 
@@ -10,7 +11,7 @@ READY := $(VENV)/.ready
 CONFIG := projects/rank_detr/configs/rank_detr_efficientnet_lite0_sample_data.py
 DATA := output/sample_data
 
-.PHONY: install demo test docs lint clean
+.PHONY: install demo test gpu-check docs lint clean
 
 install: $(READY)
 
@@ -36,6 +37,9 @@ demo: $(READY)
 
 test: $(READY) lint
 	$(BIN)/python -m pytest
+
+gpu-check: $(READY)
+	$(BIN)/python tools/gpu_check.py
 
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

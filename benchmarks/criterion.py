@@ -1,6 +1,6 @@
 """Match + losses + backward of Rank-DETR's criterion against the plain formulation.
 
-The clock is this thread's CPU time, which others on the machine disturb least.
+The clock is this thread's CPU time, which others on the machine disturb least; on a GPU, the time.
 
 python -m benchmarks.criterion benchmarks/results/criterion_cpu.json docs/criterion_scaling.svg
 
@@ -12,14 +12,14 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from matplotlib import pyplot
 from torch import Tensor
 
+from benchmarks.attention import now
 from benchmarks.baseline.criterion import hybrid_losses
 from detrex.modeling.criterion import Predictions, SetCriterion
 from detrex.modeling.matcher import HighOrderMatcher
@@ -30,9 +30,10 @@ from detrex.utils.errors import InputError
 WEIGHTS = {"loss_class": 2.0, "loss_bbox": 5.0, "loss_giou": 2.0}
 GROUPS = (QueryGroup(size=300), QueryGroup("_one2many", size=1500, copies=6))
 LAYERS, CLASSES, TOKENS, POWER = 6, 80, 17821, 4.0
+SIZES = ((2, 7, 5), (2, 20, 5), (2, 60, 5), (8, 20, 30))  # images, objects of each, goal
 
 
-def inputs(batch: int, objects: int, seed: int = 0) -> tuple:
+def inputs(batch: int, objects: int, seed: int = 0, device: str = "cpu") -> tuple:
     """Random predictions (leaves that need gradients) and targets, sized as in training."""
     generator = torch.Generator().manual_seed(seed)
     sizes = [(LAYERS, batch, 1800), (1, batch, TOKENS)]
@@ -40,11 +41,11 @@ def inputs(batch: int, objects: int, seed: int = 0) -> tuple:
     for size in sizes:
         logits = torch.randn(*size, CLASSES, generator=generator) - 4
         boxes = torch.rand(*size, 4, generator=generator) * 0.4 + 0.3
-        sets.append((logits.requires_grad_(), boxes.requires_grad_()))
+        sets.append(tuple(x.to(device).requires_grad_() for x in (logits, boxes)))
     targets = [
         {
-            "labels": torch.randint(0, CLASSES, (objects,), generator=generator),
-            "boxes": torch.rand(objects, 4, generator=generator) * 0.4 + 0.3,
+            "labels": torch.randint(0, CLASSES, (objects,), generator=generator).to(device),
+            "boxes": (torch.rand(objects, 4, generator=generator) * 0.4 + 0.3).to(device),
         }
         for _ in range(batch)
     ]
@@ -73,17 +74,17 @@ def plain(decoder: tuple, encoder: tuple, targets: list[dict], high_order: bool)
 def seconds(
     function: Callable, decoder: tuple, encoder: tuple, targets: list, high_order: bool
 ) -> float:
-    """CPU time of one forward and backward."""
+    """One forward and backward: CPU time; on a GPU, the clock's."""
     for leaf in (*decoder, *encoder):
         leaf.grad = None
-    start = time.thread_time()
+    start = now(encoder[0])
     function(decoder, encoder, targets, high_order).backward()
-    return time.thread_time() - start
+    return now(encoder[0]) - start
 
 
-def time_row(batch: int, objects: int, high_order: bool, repeats: int) -> dict:
+def time_row(batch: int, objects: int, high_order: bool, repeats: int, device: str = "cpu") -> dict:
     """Medians of both sides, run in turns after one unmeasured run of ours, and their ratio."""
-    data = inputs(batch, objects)
+    data = inputs(batch, objects, device=device)
     times: dict = {plain: [], ours: []}
     seconds(ours, *data, high_order)
     for _ in range(repeats):
@@ -95,13 +96,19 @@ def time_row(batch: int, objects: int, high_order: bool, repeats: int) -> dict:
     return row | {"baseline_s": base, "ours_s": fast, "ratio": base / fast}
 
 
-def run(repeats: int = 5) -> list[dict]:
-    """One row per size and phase, then rows with ``x``, a size that grows, for the scaling plot."""
+def run(
+    repeats: int = 5, device: str = "cpu", sizes: Sequence[tuple[int, int, int]] = SIZES
+) -> list[dict]:
+    """One row per size and phase; on the CPU then rows with ``x``, a size that grows, for the
+    scaling plot. The goals are the CPU's."""
     rows = [
-        time_row(batch, objects, high_order, repeats if batch == 2 else 2) | {"goal": goal}
-        for batch, objects, goal in ((2, 7, 5), (2, 20, 5), (2, 60, 5), (8, 20, 30))
+        time_row(batch, objects, high_order, repeats if batch == 2 else 2, device)
+        | ({"goal": goal} if device == "cpu" else {})
+        for batch, objects, goal in sizes
         for high_order in (False, True)
     ]
+    if device != "cpu" or sizes is not SIZES:
+        return rows
     rows += [time_row(b, 20, False, 1) | {"axis": "images", "x": b} for b in (1, 2, 4, 8, 16)]
     counts = (5, 10, 20, 40, 60, 100)
     return rows + [time_row(2, g, False, 1) | {"axis": "objects", "x": g} for g in counts]

@@ -5,14 +5,17 @@ CPU: 1 image of 480x640 and of 800x1066. CUDA: 1 and 16 images of 800x1333, also
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from unittest.mock import patch
 
 import torch
 from detectron2.config import LazyConfig
+from omegaconf import DictConfig
 from torch import nn
 
-from benchmarks.step import CONFIG, Step, idle_share, images, interleaved, plain, shipped
+from benchmarks.gpu.measures import full_float32, idle_share
+from benchmarks.step import CONFIG, Step, images, interleaved, plain, shipped
 from detrex.layers import folded_norm
 
 CASES = {"cpu": ((1, (480, 640)), (1, (800, 1066))), "cuda": ((1, (800, 1333)), (16, (800, 1333)))}
@@ -42,7 +45,7 @@ def case_rows(models: dict[str, nn.Module], count: int, size: tuple, repeats: in
     batch = images(count, size, device)
     functions = {name: partial(detect, model, batch) for name, model in models.items()}
     # Other sums in the backbone would choose other proposals where two are nearly equal.
-    with patch.object(folded_norm, "_at_inference", return_value=False):
+    with full_float32(), patch.object(folded_norm, "_at_inference", return_value=False):
         apart = difference(functions["baseline"], functions["fp32"])
     if apart > TOLERANCE[device]:
         raise ValueError(f"the scores differ by up to {apart}")
@@ -62,6 +65,12 @@ def case_rows(models: dict[str, nn.Module], count: int, size: tuple, repeats: in
 
 def run(repeats: int = 3, device: str = "cpu") -> list[dict]:
     """Rows per image size: seconds of both sides, their ratio, and the scores' difference."""
-    cfg = LazyConfig.load(str(CONFIG))
+    return measure(LazyConfig.load(str(CONFIG)), CASES[device], repeats, device)
+
+
+def measure(
+    cfg: DictConfig, cases: Sequence[tuple[int, tuple[int, int]]], repeats: int, device: str
+) -> list[dict]:
+    """The rows of a config's model; a case is a number of images and their height and width."""
     models = {"baseline": plain(cfg, device).eval(), "fp32": shipped(cfg, device).eval()}
-    return [row for count, size in CASES[device] for row in case_rows(models, count, size, repeats)]
+    return [row for count, size in cases for row in case_rows(models, count, size, repeats)]

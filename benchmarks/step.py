@@ -1,7 +1,7 @@
 """A training step of Rank-DETR R50 (forward, losses, backward, clipping, optimizer) against the
 plain formulation: time, peak memory, and what it asks of the device.
 
-CPU: 2 images of 480x640 with 7 and 12 objects. CUDA: 2 and 16 images of 800x1333.
+CPU: 2 images of 480x640 with 7 and 12 objects. CUDA: see benchmarks/gpu/steps.py.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from detrex.utils.operators import OperatorCounter
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "projects/rank_detr/configs/rank_detr_r50_two_stage_12ep.py"
 OBJECTS = (7, 12)  # of the images in turns
-CPU_SIZE, CUDA_SIZE, COUNTED_SIZE = (480, 640), (800, 1333), (64, 96)
+CPU_SIZE, COUNTED_SIZE = (480, 640), (64, 96)
 TIME_GOALS = {"fp32": 2.0, "bf16": 3.6}
 MEMORY_GOALS = {"fp32": 1 / 0.55, "bf16": 1 / 0.42}
 OPERATOR_GOAL, SYNC_GOAL = 3000, 1
@@ -129,42 +129,6 @@ def peak_of_child(side: str) -> float:
     return float(done.stdout.splitlines()[-1])
 
 
-def cuda_rows(cfg: DictConfig, repeats: int, count: int) -> list[dict]:
-    """One side after the other, so that its memory is its own."""
-    batch, rows = images(count, CUDA_SIZE, "cuda"), []
-    for name, make in SIDES.items():
-        torch.cuda.reset_peak_memory_stats()
-        function = make(cfg, batch, "cuda")
-        taken = interleaved({name: function}, repeats, "cuda")[name]
-        row = {"what": f"step, Rank-DETR R50, {count} images of 800x1333, {name}", "step_s": taken}
-        row |= {"images_per_s": count / taken, "gpu_idle": idle_share(function)}
-        rows.append(row | {"peak_mib": torch.cuda.max_memory_allocated() / 2**20})
-    for row in rows[1:]:
-        row["ratio"] = rows[0]["step_s"] / row["step_s"]
-        row["memory_share"] = row["peak_mib"] / rows[0]["peak_mib"]
-    return rows
-
-
-def idle_share(function: Step, steps: int = 3) -> float:
-    """Share of the time between the first and the last kernel of some steps without any kernel."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-        for _ in range(steps):
-            function()
-        torch.cuda.synchronize()
-    kernels = [e.time_range for e in profile.events() if e.device_type.name == "CUDA"]
-    return uncovered([(kernel.start, kernel.end) for kernel in kernels])
-
-
-def uncovered(spans: list[tuple[float, float]]) -> float:
-    """Share of the time from the first start to the last end that no span covers."""
-    spans = sorted(spans)
-    first, reached, gaps = spans[0][0], spans[0][0], 0.0
-    for start, end in spans:
-        gaps += max(start - reached, 0.0)
-        reached = max(reached, end)
-    return gaps / (reached - first)
-
-
 class CountStep(HookBase):
     """Counts iteration 1, whose optimizer has its state and which logs nothing."""
 
@@ -204,9 +168,11 @@ def count_row(cfg: DictConfig) -> dict:
 
 def run(repeats: int = 2, device: str = "cpu") -> list[dict]:
     """Rows of times, memory and, on the CPU, counts."""
-    cfg = LazyConfig.load(str(CONFIG))
     if device == "cuda":
-        return [row for count in (2, 16) for row in cuda_rows(cfg, repeats, count)]
+        from benchmarks.gpu.steps import all_rows  # it imports this module
+
+        return all_rows(device)
+    cfg = LazyConfig.load(str(CONFIG))
     return [*cpu_rows(cfg, repeats), count_row(cfg)]
 
 

@@ -81,7 +81,7 @@ def _quality(boxes: Tensor, targets: list[dict], pairs: list[tuple]) -> Tensor:
     gt = torch.cat([t["boxes"] for t in targets])
     giou = generalized_box_iou(box_cxcywh_to_xyxy(boxes.flatten(0, 1)), box_cxcywh_to_xyxy(gt))
     giou = giou.view(*boxes.shape[:2], -1)
-    result, first = torch.zeros(boxes.shape[:2]), 0
+    result, first = giou.new_zeros(boxes.shape[:2]), 0
     for b, (query, target) in enumerate(pairs):
         result[b, query] = (giou[b, query, first + target] + 1) / 2
         first += len(targets[b]["labels"])

@@ -27,6 +27,7 @@ TRAIN = ["train.max_iter=2", "train.eval_period=2", "train.checkpointer.period=1
 EXTRA = {
     "make_sample_data.py": [f"--{key}={value}" for key, value in IMAGES.items()],
     "ablate.py": ["--seeds=1"],
+    "gpu_check.py": ["--list"],
     "export.py": ["--height=64", "--width=64"],
     "analyze_model.py": ["--size", "64", "96"],
 }
