@@ -66,10 +66,10 @@ def register() -> None:
         kernel = functools.partial(_autocast, _operator(name), name in LOWER_PRECISION)
         aten.impl(name, kernel, "AutocastPrivateUse1")
     # Else PyTorch would split them before they come here, and its errors would not name them.
-    for name in torch._C._dispatch_get_registrations_for_dispatch_key("CPU"):
-        if name.startswith("aten::"):
-            name = name.removeprefix("aten::")
-            aten.impl(name, functools.partial(_run, _operator(name)), "PrivateUse1")
+    names = torch._C._dispatch_get_registrations_for_dispatch_key("CPU")
+    names = [name.removeprefix("aten::") for name in names if name.startswith("aten::")]
+    for name in [*names, *_INSTEAD]:
+        aten.impl(name, functools.partial(_run, _operator(name)), "PrivateUse1")
     _KEPT.extend([library, aten])
     clone = torch.UntypedStorage.clone
     torch.UntypedStorage.clone = lambda self: (
@@ -263,13 +263,38 @@ def _run(operator: torch._ops.OpOverload, *args, **kwargs):
     tensors = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
     _check_devices(operator, tensors)
     _count(name, args, kwargs)
-    out = {k: v for k, v in kwargs.items() if _is_sim(v) and not v.numel() and _written(operator, k)}
+    written = _written(operator, args, kwargs)
+    out = {k: v for k, v in kwargs.items() if any(v is x for x in written) and not v.numel()}
     host_args, host_kwargs = pytree.tree_map(_host, (args, kwargs))
     host_kwargs |= {k: torch.empty_like(host_kwargs[k]) for k in out}  # its memory can be resized
-    result = operator(*host_args, **host_kwargs)
+    result = _called(operator, host_args)(*host_args, **host_kwargs)
     for key, tensor in out.items():
         _take_memory(tensor, host_kwargs[key])
-    return _device(operator, result, args, kwargs)
+    # In place, and into what is given, an operator returns its argument.
+    if written and len(operator._schema.returns) == len(written):
+        return written[0] if len(written) == 1 else tuple(written)
+    return pytree.tree_map_only(Tensor, _on_sim, result)
+
+
+def _convolution_backward(grad: Tensor, x: Tensor, weight: Tensor, *options):
+    channels = weight.shape[1] * options[5] if options[3] else weight.shape[0]  # if transposed
+    return torch.ops.aten.convolution_backward(grad, x, weight, [channels], *options)
+
+
+# What PyTorch asks of devices that it does not know, in place of the CPU's operators.
+_INSTEAD = {
+    "convolution_overrideable": torch.ops.aten.convolution,
+    "convolution_backward_overrideable": _convolution_backward,
+}
+
+
+def _called(operator: torch._ops.OpOverload, args: tuple) -> Callable:
+    """What the CPU is to do: for a number in place of a tensor, PyTorch chooses the overload."""
+    expected = [a.type.kind() for a in operator._schema.arguments]
+    pairs = zip(args, expected, strict=False)
+    numbers = any(isinstance(x, int | float) and kind == "TensorType" for x, kind in pairs)
+    packet = operator.overloadpacket
+    return _INSTEAD.get(packet.__name__, packet if numbers else operator)
 
 
 def _host(value: object) -> object:
@@ -278,9 +303,12 @@ def _host(value: object) -> object:
     return _on_cpu(value) if _is_sim(value) else value
 
 
-def _written(operator: torch._ops.OpOverload, name: str) -> bool:
-    known = [a for a in operator._schema.arguments if a.name == name]
-    return bool(known and known[0].alias_info and known[0].alias_info.is_write)
+def _written(operator: torch._ops.OpOverload, args: tuple, kwargs: dict) -> list:
+    """The arguments that an operator changes."""
+    arguments = operator._schema.arguments
+    names = [a.name for a in arguments if a.alias_info and a.alias_info.is_write]
+    values = {a.name: x for a, x in zip(arguments, args, strict=False)} | kwargs
+    return [values.get(name) for name in names]
 
 
 def _take_memory(tensor: Tensor, result: Tensor) -> None:
@@ -288,17 +316,6 @@ def _take_memory(tensor: Tensor, result: Tensor) -> None:
     source = _on_sim(result)
     place = source.untyped_storage(), 0, source.shape, source.stride()
     torch.ops.aten.set_.source_Storage_storage_offset.redispatch(_CPU_KERNEL, tensor, *place)
-
-
-def _device(operator: torch._ops.OpOverload, result: object, args: tuple, kwargs: dict) -> object:
-    """A result of the CPU's as the device's; where it is an argument, that argument."""
-    schema = operator._schema
-    given = {a.name: x for a, x in zip(schema.arguments, args, strict=False)} | kwargs
-    written = [given.get(a.name) for a in schema.arguments if a.alias_info and a.alias_info.is_write]
-    returned = [r.alias_info is not None and r.alias_info.is_write for r in schema.returns]
-    if returned and all(returned):
-        return written[0] if len(returned) == 1 else tuple(written)
-    return pytree.tree_map_only(Tensor, _on_sim, result)
 
 
 def _check_devices(operator: torch._ops.OpOverload, tensors: list[Tensor]) -> None:

@@ -19,6 +19,7 @@ from detrex.data import (
 )
 from detrex.data.dataset_info import SPLITS
 from detrex.data.workers import guard_workers
+from detrex.utils.device import device_kind, pins_memory
 from detrex.utils.errors import InputError
 
 from .instantiation import accepts, call_with
@@ -97,7 +98,7 @@ def build_loader(cfg: DictConfig, records: Sequence[dict] | None, start_iteratio
     if accepts(node, "seed") and node.get("seed") is None:
         given["seed"] = cfg.train.seed
     if accepts(node, "pin_memory") and "pin_memory" not in node:
-        given["pin_memory"] = cfg.train.device.startswith("cuda")
+        given["pin_memory"] = pins_memory(device_kind(cfg.train.device))
     if accepts(node, "start_iteration"):
         given["start_iteration"] = start_iteration * steps
     elif start_iteration:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import NoReturn
 
-import torch
 import torch.distributed as dist
 from detectron2.utils import comm
 
+from detrex.utils.device import device_module, group_backend
 from detrex.utils.signals import watch_parent
 
 from .heartbeat import Heartbeat
@@ -59,7 +59,7 @@ def run_in_group(
         function: raises ``SystemExit`` where the run is preempted.
         args: of the function.
         place: rank, number of processes, and both on this machine.
-        device: "cuda" or "cpu".
+        device: a type, e.g. "cuda" or "cpu".
         meet: returns the store through which the processes find each other; may take long.
         fail: ends this process with an error.
     """
@@ -67,9 +67,9 @@ def run_in_group(
     watch_parent(_end_as_orphan)
     try:
         store = _patiently(meet, rank, world)
-        if device.startswith("cuda"):
-            torch.cuda.set_device(local_rank)
-        backend = "nccl" if device.startswith("cuda") else "gloo"
+        if device != "cpu":
+            device_module(device).set_device(local_rank)
+        backend = group_backend(device)
         dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=TIMEOUT)
         comm.create_local_process_group(local)
         comm.synchronize()

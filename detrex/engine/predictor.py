@@ -28,6 +28,7 @@ from detrex.data.dataset_info import dataset_info, metadata_of_first, num_classe
 from detrex.data.image import as_pixels
 from detrex.evaluation.alignment import with_layers
 from detrex.export import Pretrained
+from detrex.utils.device import resolve_device
 from detrex.utils.errors import InputError
 from detrex.utils.optional import need_package
 from detrex.utils.text import first_few, first_line
@@ -49,7 +50,7 @@ class Predictor(Pretrained):
         config: the model's config file; None takes the ``config.yaml`` beside the checkpoint.
         checkpoint: file of weights. The classes are the checkpoint's; where it does not know them
             (upstream's), the names are those of the data set that the config names.
-        device: None takes CUDA where there is a GPU, else the CPU.
+        device: None takes the accelerator where there is one, else the CPU.
         threshold: least score of a detection.
         trust_config: run what a YAML config names outside of detrex and its libraries.
 
@@ -266,6 +267,6 @@ def _resizing(augmentation: Sequence[T.Augmentation]) -> dict:
 
 def _moved(model: torch.nn.Module, device: str | torch.device | None) -> torch.nn.Module:
     try:
-        return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except (RuntimeError, AssertionError) as error:  # what torch raises for a device it lacks
+        return model.to(resolve_device(str(device or "auto"), "device"))
+    except (RuntimeError, AssertionError) as error:  # of a device that does not work
         raise InputError(f"device {device}: {first_line(error)}") from error

@@ -10,7 +10,8 @@ from detectron2.structures import Boxes, Instances
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from .build import AMP_TYPES
+from detrex.utils.device import AMP_TYPES
+
 from .matcher_switch import scheduled_matchers
 from .trainer import seed_step
 
@@ -46,8 +47,9 @@ def replay(cfg: DictConfig, model: nn.Module, snapshot: Mapping) -> Replay:
     model.train()
     for matcher in scheduled_matchers(model):
         matcher.iter = snapshot["iteration"]
-    seed_step(cfg.train.seed, snapshot["iteration"], snapshot["rank"])
-    with _precision(cfg, next(model.parameters()).device.type):
+    kind = next(model.parameters()).device.type
+    seed_step(cfg.train.seed, snapshot["iteration"], snapshot["rank"], kind)
+    with _precision(cfg, kind):
         for batch in snapshot["earlier_inputs"]:
             model([_sample(plain) for plain in batch])
         found: list[str] = []

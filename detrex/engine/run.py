@@ -20,6 +20,7 @@ from detrex.checkpoint import load_weights, read_checkpoint
 from detrex.config import config_yaml, json_config
 from detrex.data import DatasetInfo
 from detrex.utils.cli import write_out
+from detrex.utils.device import resolve_device
 from detrex.utils.errors import InputError
 
 from .build import build_trainer, open_writers
@@ -87,7 +88,8 @@ def evaluate_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
     }
     model = trained_model(cfg, path, content, args.allow_partial)
     _check_classes(path, content.get("metadata"), info, args.allow_partial)
-    return evaluate(cfg, model.to(cfg.train.device), own_folder(cfg, path), weights)
+    model.to(resolve_device(cfg.train.device))
+    return evaluate(cfg, model, own_folder(cfg, path), weights)
 
 
 def trained_model(
@@ -141,7 +143,7 @@ def _train(
     batch = cfg.dataloader.train.total_batch_size
     epoch_length = None if records is None else math.ceil(len(records) / batch)
     _resolve(cfg, args, epoch_length, saved)
-    model = _build_model(cfg).to(cfg.train.device)
+    model = _build_model(cfg).to(resolve_device(cfg.train.device))
     freeze(model, cfg.train.freeze)
     checkpoint = newest_checkpoint(folder) if args.resume else None
     content, data = on_all_processes(lambda: _load(cfg, args, model, data, checkpoint))

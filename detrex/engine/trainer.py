@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from detrex.modeling.ema import ModelEma
+from detrex.utils.device import foreach, pins_memory, seed_device
 from detrex.utils.events import BoundedStorage
 
 from .data import endless
@@ -103,7 +104,7 @@ class Trainer(TrainerBase):
         scaled = options.amp_dtype == torch.float16
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
         fused = all(group.get("fused") for group in optimizer.param_groups)
-        self.guard = NanGuard(self, deferred=self.device.type == "cuda" and fused)
+        self.guard = NanGuard(self, deferred=pins_memory(self.device.type) and fused)
         self.window, self.preemption = MetricsWindow(), Preemption()
 
     @property
@@ -155,7 +156,7 @@ class Trainer(TrainerBase):
     def run_step(self) -> None:
         """Make one optimizer step."""
         assert self.model.training, "a hook left the model in evaluation mode"
-        seed_step(self.options.seed, self.iter, comm.get_rank())
+        seed_step(self.options.seed, self.iter, comm.get_rank(), self.device.type)
         start = time.perf_counter()
         batches = [next(self._batches) for _ in range(self.options.accumulation_steps)]
         data_time = time.perf_counter() - start
@@ -193,8 +194,9 @@ class Trainer(TrainerBase):
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         if self.options.clip is None:
             gradients = [p.grad for p in parameters if p.grad is not None]
-            return nn.utils.get_total_norm(gradients, foreach=True)
-        return nn.utils.clip_grad_norm_(parameters, **{"foreach": True, **self.options.clip})
+            return nn.utils.get_total_norm(gradients, foreach=foreach(self.device))
+        options = {"foreach": foreach(self.device), **self.options.clip}
+        return nn.utils.clip_grad_norm_(parameters, **options)
 
     def _report(self, numbers: StepNumbers, data_time: float) -> None:
         self.window.add(numbers, data_time=data_time)
@@ -286,10 +288,7 @@ class Trainer(TrainerBase):
             self.grad_scaler.load_state_dict(scaler)
 
 
-def seed_step(seed: int, iteration: int, rank: int) -> None:
-    """Make what a model draws a function of the step: nothing to save, and equal after a resume."""
-    value = random.Random(f"{seed}/{iteration}/{rank}").getrandbits(63)
-    # Not torch.manual_seed: in a process without CUDA it would note the call for later, each time.
-    torch.default_generator.manual_seed(value)
-    if torch.cuda.is_initialized():
-        torch.cuda.manual_seed(value)
+def seed_step(seed: int, iteration: int, rank: int, kind: str = "cpu") -> None:
+    """Make what a model draws on this type of device a function of the step: nothing to save, and
+    equal after a resume."""
+    seed_device(kind, random.Random(f"{seed}/{iteration}/{rank}").getrandbits(63))

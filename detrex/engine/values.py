@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from numbers import Real
 
-import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from detrex.utils.device import check_device_name
 from detrex.utils.errors import InputError
 
 # resolve_schedule checks these: epochs and fractions are allowed.
@@ -56,10 +56,7 @@ def check_values(cfg: DictConfig, defaults: DictConfig) -> None:
             raise InputError(f"{key}={value}: give {lowest} or more")
         if value is not None and highest is not None and value > highest:
             raise InputError(f"{key}={value}: give {highest} or less")
-    try:
-        torch.device(cfg.train.device)
-    except RuntimeError as error:
-        raise InputError(f"train.device={cfg.train.device}: give cuda or cpu") from error
+    check_device_name(cfg.train.device)
 
 
 def _check_types(node: DictConfig, defaults: DictConfig, prefix: str) -> None:

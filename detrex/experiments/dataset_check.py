@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
@@ -25,6 +24,7 @@ from detrex.evaluation.coco_json import load_ground_truth
 from detrex.evaluation.coco_scores import SIZE_LIMITS
 from detrex.utils.coco import distinct_names, object_area
 from detrex.utils.contact_sheet import LEGEND, contact_sheet
+from detrex.utils.device import device_count, resolve_device
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
 from detrex.utils.text import first_few
@@ -247,7 +247,7 @@ def training_settings(
     """
     epochs = max(24, -(-LEAST_ITERATIONS * IMAGES_PER_GPU // reports["train"].image_count))
     published = cfg.dataloader.train.total_batch_size
-    batch = min(published, IMAGES_PER_GPU * max(1, torch.cuda.device_count()))
+    batch = min(published, IMAGES_PER_GPU * max(1, device_count(resolve_device("auto"))))
     # Adam's step and the gradient's noise: the square-root rule (Malladi et al. 2022).
     lr = float(f"{cfg.optimizer.lr * (batch / published) ** 0.5:.1g}")
     settings = [f"dataloader.dataset.name={name}"]
@@ -261,15 +261,16 @@ def training_settings(
         settings += ["model.criterion.matcher.matcher_change_iter=None"]
         settings += ["train.matcher_change_fraction=0.75"]
     settings += [f"train.init_checkpoint={init_checkpoint}"] if init_checkpoint else []
-    settings += [] if torch.cuda.is_available() else ["train.device=cpu"]
+    device = resolve_device("auto")
+    settings += [] if device == "cuda" else [f"train.device={device}"]
     return [*settings, f"train.output_dir=output/{name}_run"]
 
 
 def training_command(script: str, config_file: str, settings: Sequence[str]) -> str:
     """The shell command that trains with these overrides."""
     words = ["python", script, "--config-file", config_file]
-    if torch.cuda.device_count() > 1:
-        words += ["--num-gpus", str(torch.cuda.device_count())]
+    if (count := device_count(resolve_device("auto"))) > 1:
+        words += ["--num-gpus", str(count)]
     return " \\\n    ".join([shlex.join(words), *map(shlex.quote, settings)])
 
 

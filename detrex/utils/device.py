@@ -92,6 +92,11 @@ def _choice() -> str:
     return ", ".join(["auto", *devices()])
 
 
+def device_kind(name: str) -> str:
+    """The type of the device that a name stands for, here or not; of "auto" what is here."""
+    return torch.device(resolve_device(name) if name == "auto" else name).type
+
+
 def group_backend(kind: str) -> str:
     """What connects the processes of a run: nccl on cuda, xccl on xpu, gloo where torch has no
     other."""
@@ -102,6 +107,16 @@ def group_backend(kind: str) -> str:
 def autocast_types(kind: str) -> list[str]:
     """Names of the types in which autocast computes on a device: bfloat16, float16, or fewer."""
     return [name for name, dtype in AMP_TYPES.items() if _autocasts(kind, dtype)]
+
+
+def check_amp_type(kind: str, name: str) -> None:
+    """Refuse a type that autocast lacks on a type of device: it would compute in float32.
+
+    Raises:
+        InputError: names those that it has.
+    """
+    if name not in (known := autocast_types(kind)):
+        raise InputError(f"train.amp.dtype={name}: give one of {', '.join(known)}")
 
 
 def _autocasts(kind: str, dtype: torch.dtype) -> bool:
@@ -127,6 +142,14 @@ def pins_memory(kind: str) -> bool:
         return False
 
 
+def foreach(device: torch.device) -> bool | None:
+    """PyTorch's option of that name: one operator for many tensors, where the device has such.
+
+    Left to itself (None), PyTorch takes it on accelerators that have it, and not on the CPU.
+    """
+    return True if device.type == "cpu" else None
+
+
 def seed_device(kind: str, value: int) -> None:
     """Seed what the CPU and this type of device draw."""
     # Not torch.manual_seed: in a process without CUDA it would note the call for later, each time.
@@ -143,6 +166,12 @@ def peak_memory() -> float | None:
     return None
 
 
+def synchronize(kind: str) -> None:
+    """Wait until a type of device has done all its work."""
+    if module := device_module(kind):
+        module.synchronize()
+
+
 class HostCopy:
     """A tensor on its way to the host; where it can, the device works on meanwhile."""
 
@@ -150,7 +179,7 @@ class HostCopy:
         tensor, kind = tensor.detach(), tensor.device.type
         self._event = None
         if not pins_memory(kind):
-            self._host = tensor.cpu()
+            self._host = tensor.to(torch.device("cpu"))
             return
         self._host = torch.empty_like(tensor, device="cpu", pin_memory=True)
         self._host.copy_(tensor, non_blocking=True)
