@@ -14,6 +14,7 @@ from torch import Tensor
 from detrex.compat.overrides import ours
 from detrex.layers import box_xyxy_to_cxcywh
 from detrex.modeling.padding import pad_and_stack
+from detrex.utils.device import send
 
 
 class UpstreamMethods:
@@ -35,7 +36,7 @@ class UpstreamMethods:
     @ours
     def preprocess_image(self, batched_inputs: Sequence[dict]) -> ImageList:
         """Normalised images, padded to the largest."""
-        pixels = [x["image"].to(self.device, non_blocking=True) for x in batched_inputs]
+        pixels = [send(x["image"], self.device) for x in batched_inputs]
         batch, _ = pad_and_stack([self.normalizer(x) for x in pixels])
         return ImageList(batch, [tuple(x.shape[-2:]) for x in pixels])
 
@@ -48,7 +49,7 @@ class UpstreamMethods:
         sizes = [(x.image_size[1], x.image_size[0]) * 2 for x in targets for _ in range(len(x))]
         boxes = box_xyxy_to_cxcywh(boxes / boxes.new_tensor(sizes).view_as(boxes))
         # All images' targets in one copy each, for which the host need not wait.
-        parts = (x.to(self.device, non_blocking=True).split(counts) for x in (labels, boxes))
+        parts = (send(x, self.device).split(counts) for x in (labels, boxes))
         return [{"labels": own, "boxes": place} for own, place in zip(*parts, strict=True)]
 
     @ours

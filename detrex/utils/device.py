@@ -193,8 +193,13 @@ class HostCopy:
         return self._host
 
 
-def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the host on the device, without waiting for what the device does."""
-    if pins_memory(device.type):
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
+def send(tensor: Tensor, device: torch.device, pin: bool = False) -> Tensor:
+    """A tensor of the host on the device, without waiting for what the device does.
+
+    ``pin``: from pinned memory, where that exists: the host does not wait for the copy either.
+    """
+    if device.type == "mps":  # reads the host's memory later, when it may have other values
+        return tensor.to(device)
+    if pin and pins_memory(device.type):
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

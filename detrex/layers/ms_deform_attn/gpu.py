@@ -36,7 +36,7 @@ def _levels(shapes: tuple[int, ...], device: torch.device) -> Tensor:
     for height, width in zip(shapes[::2], shapes[1::2], strict=True):
         rows.append((height, width, first))
         first += height * width
-    return send(torch.tensor(rows, dtype=torch.int32), device)
+    return send(torch.tensor(rows, dtype=torch.int32), device, pin=True)
 
 
 def compile_options(heads: int, dim: int, levels: int, points: int, box: int) -> tuple[dict, dict]:

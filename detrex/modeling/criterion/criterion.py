@@ -19,6 +19,7 @@ from detrex.modeling.losses import CLASS_LOSSES, ClassLoss, Quality, build_class
 from detrex.modeling.losses.softmax import softmax_cross_entropy
 from detrex.modeling.matcher import Assignment, Matches, Problems
 from detrex.modeling.matcher.matcher import Targets
+from detrex.utils.device import send
 from detrex.utils.dist import mean_over_ranks
 from detrex.utils.errors import AssertedError
 
@@ -120,7 +121,7 @@ class SetCriterion(LayerLosses, nn.Module):
         """
         factors = torch.tensor([self._factor(name) for name in losses])
         values = torch.stack(list(losses.values()))
-        values = values * factors.to(values, non_blocking=True)
+        values = values * send(factors.to(values.dtype), values.device)
         return dict(zip(losses, torch.unbind_copy(values), strict=True))
 
     @ours

@@ -38,7 +38,7 @@ class Matches(NamedTuple):
         return self.layer * 2**32 + self.target
 
     def to(self, device: torch.device) -> Matches:
-        return Matches(*(x.to(device, non_blocking=True) for x in self))
+        return Matches(*(send(x, device) for x in self))
 
     def on_layers(self, count: int) -> Matches:
         """The same assignment for each of ``count`` layers."""
@@ -89,7 +89,7 @@ class Assignment:
         query, target = np.concatenate([np.empty((2, 0), np.int64), *solved], axis=1)
         matches = torch.from_numpy(np.stack([rows[1], rows[2], query, rows[3] + target]))
         sizes = np.bincount(rows[0], minlength=len(self.sets)).tolist()
-        return [Matches(*x.unbind()) for x in send(matches, self.device).split(sizes, 1)]
+        return [Matches(*x.unbind()) for x in send(matches, self.device, pin=True).split(sizes, 1)]
 
     def _origins(self) -> list[tuple[int, int, int, int, int]]:
         """For every problem: set, layer, image, number of its first target, copies."""
