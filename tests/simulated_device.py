@@ -23,6 +23,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils import backend_registration
 
+from detrex.utils.device import accelerators, pins_memory
+
 ROOT = Path(__file__).resolve().parents[1]
 # Operators whose result, or its size, the host must know before it can go on.
 WAITING = {
@@ -50,13 +52,28 @@ _KEPT = []  # registrations live as long as their objects
 
 def why_unavailable() -> str | None:
     """Why this PyTorch cannot simulate a device; None if it can."""
-    needed = (backend_registration, "_setup_privateuseone_for_python_backend")
-    return None if hasattr(*needed) else f"PyTorch {torch.__version__} lacks {needed[1]}"
+    hook = "_setup_privateuseone_for_python_backend"
+    if not hasattr(backend_registration, hook):
+        return f"PyTorch {torch.__version__} lacks {hook}"
+    present = [kind for kind in accelerators() if kind != "sim"]
+    return f"a process has one accelerator, and here is {present[0]}" if present else None
+
+
+@contextmanager
+def simulated_device() -> Iterator[None]:
+    """Inside, this machine has the device "sim"."""
+    register()
+    torch.sim.present = True
+    try:
+        yield
+    finally:
+        torch.sim.present = False
 
 
 @functools.cache
 def register() -> None:
-    """Add the device "sim" to this process, for good."""
+    """Add the device "sim" to this process, for good; it is there where :func:`simulated_device`
+    says so."""
     backend_registration._setup_privateuseone_for_python_backend("sim", SimulatedModule())
     library = torch.library.Library("_", "IMPL")
     library.fallback(_run, "PrivateUse1")
@@ -107,6 +124,7 @@ def pinned_memory() -> Iterator[None]:
     methods = {name: getattr(Tensor, name) for name in ("pin_memory", "is_pinned")}
     for name, function in before.items():
         setattr(torch, name, _pinning(function))
+    pins_memory.cache_clear()
     Tensor.pin_memory = lambda self, device=None: _pin(self.clone())
     Tensor.is_pinned = lambda self, device=None: self.untyped_storage().data_ptr() in _PINNED
     try:
@@ -116,6 +134,7 @@ def pinned_memory() -> Iterator[None]:
             for name, function in functions.items():
                 setattr(owner, name, function)
         _PINNED.clear()
+        pins_memory.cache_clear()
 
 
 def _pinning(create: Callable) -> Callable:
@@ -153,9 +172,10 @@ class SimulatedModule:
     """What PyTorch asks of ``torch.sim``. Its random numbers are the CPU's."""
 
     Event = Event
+    present = False
 
     def is_available(self) -> bool:
-        return True
+        return self.present
 
     is_initialized = is_available
 
@@ -163,7 +183,7 @@ class SimulatedModule:
         return False
 
     def device_count(self) -> int:
-        return 1
+        return int(self.present)
 
     def current_device(self) -> int:
         return 0
