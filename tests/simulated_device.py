@@ -88,10 +88,16 @@ def register() -> None:
     for name in [*names, *_INSTEAD]:
         aten.impl(name, functools.partial(_run, _operator(name)), "PrivateUse1")
     _KEPT.extend([library, aten])
+    # Saved tensors are loaded to the CPU: memory of the device cannot be made in C++.
+    torch.serialization.register_package(0, _saved_as, lambda storage, place: None)
     clone = torch.UntypedStorage.clone
     torch.UntypedStorage.clone = lambda self: (
         _as_bytes(self).clone().untyped_storage() if self.device.type == "sim" else clone(self)
     )
+
+
+def _saved_as(storage: torch.UntypedStorage) -> str | None:
+    return "cpu" if storage.device.type == "sim" else None
 
 
 def _operator(name: str) -> torch._ops.OpOverload:

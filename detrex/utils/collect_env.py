@@ -15,6 +15,13 @@ import torch
 
 from detrex.utils.cli import run_command
 from detrex.utils.compiler import library_or_reason
+from detrex.utils.device import (
+    accelerators,
+    autocast_types,
+    device_module,
+    devices,
+    resolve_device,
+)
 
 PACKAGES = (
     "detrex torch torchvision triton detectron2 sal-detectron2 timm numpy scipy hotcoco "
@@ -23,7 +30,8 @@ PACKAGES = (
 
 
 def environment() -> dict[str, str]:
-    """Versions, hardware and which paths compute attention and the criterion; no names or folders.
+    """Versions, hardware, and of each type of device which path computes attention and in which
+    types autocast computes; no names or folders.
 
     Raises:
         InputError: ``DETREX_ATTENTION`` asks for a path that cannot run here.
@@ -31,9 +39,9 @@ def environment() -> dict[str, str]:
     found = {"python": platform.python_version(), "system": platform.system()}
     found |= {**dict.fromkeys(PACKAGES, "not installed"), **package_versions()}
     found["cpu"] = f"{_cpu()}, {torch.get_num_threads()} threads"
-    for i in range(torch.cuda.device_count()):
-        found[f"gpu {i}"] = f"{torch.cuda.get_device_name(i)}, CUDA {torch.version.cuda}"
-    return found | _attention() | _criterion()
+    found |= {name: _accelerator(name) for name in devices() if name != "cpu"}
+    found["train.device=auto"] = resolve_device("auto")
+    return found | _attention() | _autocast() | _criterion()
 
 
 def package_versions() -> dict[str, str]:
@@ -52,12 +60,24 @@ def _cpu() -> str:
     return model[1] if model else platform.machine()
 
 
+def _accelerator(name: str) -> str:
+    kind, _, number = name.partition(":")
+    describe = getattr(device_module(kind), "get_device_name", lambda index: platform.machine())
+    toolkit = f", CUDA {torch.version.cuda}" if kind == "cuda" and torch.version.cuda else ""
+    return f"{describe(int(number or 0))}{toolkit}"
+
+
+def _autocast() -> dict[str, str]:
+    kinds = [*accelerators(), "cpu"]
+    return {f"train.amp on {kind}": ", ".join(autocast_types(kind)) or "no type" for kind in kinds}
+
+
 def _attention() -> dict[str, str]:
     # Imported here: utils is below layers, and only this command looks up.
     from detrex.layers.ms_deform_attn import attention_path, native
 
-    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-    found = {f"attention on {d}": attention_path(d, torch.float32) for d in devices}
+    kinds = [*accelerators(), "cpu"]
+    found = {f"attention on {kind}": attention_path(kind, torch.float32) for kind in kinds}
     why = native.why_unavailable(torch.float32)
     return found | ({"no C kernel": why} if why else {})
 

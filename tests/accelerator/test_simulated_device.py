@@ -86,9 +86,7 @@ def test_tensors_of_two_devices_do_not_mix(operator, mix) -> None:
 def trained(device: str, dtype: torch.dtype | None = None) -> list[Tensor]:
     """Parameters after three steps; fused and foreach, with in-place operators and views."""
     torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Flatten()
-    )
+    layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Flatten()
     model = nn.Sequential(*layers, nn.Linear(36, 2))
     x = torch.rand(2, 3, 5, 5)
     model, x = model.to(device), x.to(device)
@@ -137,7 +135,7 @@ def test_models_are_copied_saved_and_loaded() -> None:
     stream = io.BytesIO()
     torch.save(twin.state_dict(), stream)
     stream.seek(0)
-    state = torch.load(stream, map_location="cpu", weights_only=True)
+    state = torch.load(stream, weights_only=True)
     assert state["weight"].tolist() == [2.0] * 3
     model.load_state_dict(state)
     assert torch.equal(model.weight.cpu(), state["weight"])
