@@ -19,7 +19,6 @@ co_detr/configs/co_deformable_detr_r50_1x_coco
 conditional_detr/configs/conditional_detr_r50_50ep
 dab_deformable_detr/configs/dab_deformable_detr_r50_two_stage_50ep
 dab_detr/configs/dab_detr_r50_50ep
-dab_detr/configs/dab_detr_swin_t_in1k_50ep
 deformable_detr/configs/deformable_detr_r50_two_stage_50ep
 detr/configs/detr_r50_300ep
 group_detr/configs/group_detr_r50_50ep
@@ -31,12 +30,12 @@ rank_detr/configs/rank_detr_r50_two_stage_12ep_align
 # Denoising draws labels on an accelerator in another way than on the CPU.
 DENOISING = """
 align_detr/configs/aligndetr_k=2_r50_4scale_12ep
-co_detr/configs/co_dino_5scale_r50_1x_coco
+co_detr/configs/co_dino_efficientnet_lite0_sample_data
 dino/configs/dino-resnet/dino_r50_4scale_12ep
 dn_deformable_detr/configs/dn_deformable_detr_r50_12ep
 dn_detr/configs/dn_detr_r50_50ep
 rank_detr/configs/rank_dino_r50_4scale_12ep
-rank_rt_detr/configs/rank_rtdetr_r50vd_6x_coco
+rank_rt_detr/configs/rank_rtdetr_efficientnet_lite0_sample_data
 rt_detr/configs/rtdetr_r18vd_6x_coco
 """.split()
 BATCH = [image(64, 96, 2, seed=3), image(96, 64, 1, seed=4)]

@@ -111,6 +111,9 @@ def train_net(sample: Path, *options: str) -> str:
     data += [f"dataloader.dataset.{s}.images={sample}/data/{s}" for s in ("train", "val")]
     small = ["train.init_checkpoint=", "dataloader.train.total_batch_size=2"]
     small += [f"dataloader.{part}.num_workers=0" for part in ("train", "test")]
+    small += ["model.num_queries_one2one=8", "model.num_queries_one2many=8", "model.k_one2many=1"]
+    small += ["model.transformer.two_stage_num_proposals=16"]
+    small += [f"model.transformer.{part}.num_layers=1" for part in ("encoder", "decoder")]
     small += ["train.model_ema.enabled=true", "train.accumulation_steps=2", "train.log_period=1"]
     script = str(ROOT / "projects/rank_detr/train_net.py")
     command = [sys.executable, "-c", START, script, "--config-file", str(config), *data, *small]
