@@ -3,6 +3,7 @@ from omegaconf import OmegaConf
 
 from detrex.config import config_yaml
 from detrex.engine.settings import load_config
+from detrex.utils.device import devices
 from detrex.utils.errors import InputError
 from tests.engine.runs import CONFIG
 from tests.models import RANK_DETR, ROOT
@@ -168,7 +169,7 @@ def test_evaluator_writes_into_the_output_folder():
         ("train.accumulation_steps=null", "a whole number"),
         ("train.checkpointer.max_to_keep=0", "1 or more"),
         ("train.checkpointer.max_to_keep=-1", "1 or more"),
-        ("train.device=gpu", "cuda or cpu"),
+        ("train.device=gpu", f"one of {', '.join(['auto', *devices()])}"),
         ("train.device=null", "a text"),
         ("train.output_dir=null", "a text"),
         ("optimizer.lr=null", "a number"),
