@@ -16,7 +16,7 @@ from typing import NoReturn
 import torch.distributed as dist
 from detectron2.utils import comm
 
-from detrex.utils.device import device_module, group_backend
+from detrex.utils.device import device_kind, group_backend, set_device
 from detrex.utils.signals import watch_parent
 
 from .heartbeat import Heartbeat
@@ -59,7 +59,7 @@ def run_in_group(
         function: raises ``SystemExit`` where the run is preempted.
         args: of the function.
         place: rank, number of processes, and both on this machine.
-        device: a type, e.g. "cuda" or "cpu".
+        device: "cpu", or an accelerator, of which each process takes one.
         meet: returns the store through which the processes find each other; may take long.
         fail: ends this process with an error.
     """
@@ -67,9 +67,9 @@ def run_in_group(
     watch_parent(_end_as_orphan)
     try:
         store = _patiently(meet, rank, world)
-        if device != "cpu":
-            device_module(device).set_device(local_rank)
-        backend = group_backend(device)
+        kind = device_kind(device)
+        set_device(kind, local_rank)
+        backend = group_backend(kind)
         dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=TIMEOUT)
         comm.create_local_process_group(local)
         comm.synchronize()

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import torch.distributed as dist
 
-from detrex.utils.device import device_module, resolve_device
+from detrex.utils.device import resolve_device, set_device
 from detrex.utils.errors import InputError
 
 from .failures import describe_failure, is_consequence
@@ -46,7 +46,7 @@ def launch(function: Callable, args: tuple, machines: Machines, device: str) -> 
     elif machines.processes * machines.count == 1:
         kind, _, number = device.partition(":")
         if number:  # else operators and memory figures mean GPU 0
-            device_module(kind).set_device(device)
+            set_device(kind, int(number))
         function(*args)
     else:
         if machines.url == "auto":

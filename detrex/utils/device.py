@@ -97,6 +97,13 @@ def device_kind(name: str) -> str:
     return torch.device(resolve_device(name) if name == "auto" else name).type
 
 
+def set_device(kind: str, index: int) -> None:
+    """Make that one of several devices of a type this process's; of the only one it is already."""
+    module = device_module(kind)
+    if hasattr(module, "set_device"):
+        module.set_device(index)
+
+
 def group_backend(kind: str) -> str:
     """What connects the processes of a run: nccl on cuda, xccl on xpu, gloo where torch has no
     other."""
