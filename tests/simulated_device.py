@@ -4,6 +4,7 @@ Its tensors are plain tensors on PyTorch's PrivateUse1 key, made by relabelling 
 CPU's tensors (through DLPack). Every operator runs on the CPU. As on an accelerator:
 
 - an operator on tensors of the device and of the CPU raises if the CPU's has a dimension or more;
+- float64 is stored, but not computed with (Apple's devices have none);
 - what makes the host wait for the device is counted, with the line of detrex that caused it;
 - a copy into pinned memory without blocking has its values once an event behind it is waited for.
 """
@@ -345,7 +346,8 @@ def _take_memory(tensor: Tensor, result: Tensor) -> None:
 
 
 def _check_devices(operator: torch._ops.OpOverload, tensors: list[Tensor]) -> None:
-    """An accelerator takes the CPU's numbers and index tensors, and nothing else of it."""
+    """An accelerator takes the CPU's numbers and index tensors, and nothing else of it; not all
+    compute in float64."""
     on_cpu = [tuple(x.shape) for x in tensors if not _is_sim(x) and x.dim()]
     indexing = "index" in operator.overloadpacket.__name__
     indices = [x for x in tensors if not _is_sim(x) and not x.is_floating_point()]
@@ -354,6 +356,8 @@ def _check_devices(operator: torch._ops.OpOverload, tensors: list[Tensor]) -> No
         raise RuntimeError(f"{operator}: tensors of different devices: {shapes}")
     if on_cpu:
         _wait("index from the host")
+    if any(_is_sim(x) and x.dtype == torch.float64 for x in tensors):
+        raise RuntimeError(f"{operator}: this device has no float64")
 
 
 def _count(name: str, args: tuple, kwargs: dict) -> None:

@@ -102,6 +102,11 @@ def trained(device: str, dtype: torch.dtype | None = None) -> list[Tensor]:
     return [parameter.detach().cpu() for parameter in model.parameters()]
 
 
+def test_float64_is_not_computed_with() -> None:
+    with pytest.raises(RuntimeError, match="aten.add.*this device has no float64"):
+        torch.ones(2, dtype=torch.float64).to("sim") + 1
+
+
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
 def test_training_gives_the_cpus_numbers(dtype) -> None:
     for one, other in zip(trained("sim", dtype), trained("cpu", dtype), strict=True):
