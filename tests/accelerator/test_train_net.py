@@ -23,12 +23,10 @@ ON_SIM = ["train.device=sim", "train.eval_period=4", "train.model_ema.enabled=tr
 ON_SIM += ["train.accumulation_steps=2"]  # gradients are clipped by the tiny config
 START = """
 import runpy, sys
-from tests import simulated_device
-simulated_device.register()
-import torch
-torch.sim.present = True
+from tests.simulated_device import simulated_device
 sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
+with simulated_device():
+    runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
@@ -124,12 +122,11 @@ def train_net(sample: Path, *options: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_the_command_line_trains_resumes_and_evaluates(sample) -> None:
-    train_net(sample, "train.max_iter=2", "train.eval_period=0")
-    text = train_net(sample, "train.max_iter=3", "train.eval_period=3", "--resume")
+def test_the_command_line_trains_and_evaluates_a_real_model(sample) -> None:
+    text = train_net(sample, "train.max_iter=2")
     assert "deformable attention on sim: plain PyTorch" in text
     lines = [json.loads(line) for line in (sample / "run/metrics.json").open()]
-    assert {line["iteration"] for line in lines if "total_loss" in line} == {0, 1, 2}
+    assert {line["iteration"] for line in lines if "total_loss" in line} == {0, 1}
     assert any("ema_bbox/AP" in line for line in lines)
     content = torch.load(sample / "run/model_final.pth", weights_only=True)
     assert all(x.device.type == "cpu" for x in content["model"].values())
