@@ -203,7 +203,7 @@ def _take_memory(tensor: Tensor, result: Tensor) -> None:
 
 def _check_devices(operator: torch._ops.OpOverload, tensors: list[Tensor]) -> None:
     """An accelerator takes the CPU's numbers and index tensors, and nothing else of it; not all
-    compute in float64."""
+    compute in float64 (PyTorch's loss scaler does, with a number, where it can)."""
     on_cpu = [tuple(x.shape) for x in tensors if not _is_sim(x) and x.dim()]
     indexing = "index" in operator.overloadpacket.__name__
     indices = [x for x in tensors if not _is_sim(x) and not x.is_floating_point()]
@@ -212,7 +212,7 @@ def _check_devices(operator: torch._ops.OpOverload, tensors: list[Tensor]) -> No
         raise RuntimeError(f"{operator}: tensors of different devices: {shapes}")
     if on_cpu:
         wait("index from the host")
-    if any(_is_sim(x) and x.dtype == torch.float64 for x in tensors):
+    if any(_is_sim(x) and x.dtype == torch.float64 and x.dim() for x in tensors):
         raise RuntimeError(f"{operator}: this device has no float64")
 
 
