@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.models import image, tiny
+from tests.simulated_device import pinned_memory
 
 CONFIGS = """
 align_dab_detr/configs/align_dab_detr_r50_50ep
@@ -87,3 +88,13 @@ def test_mixed_precision_stays_near() -> None:
     sum(losses.values()).backward()
     assert sum(losses.values()).item() == pytest.approx(sum(expected.values()), rel=0.1)
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+def test_copies_beside_the_device_change_no_number() -> None:
+    """The host reads costs and detections once they are there."""
+    model = tiny("projects/rank_detr/configs/rank_detr_r50_two_stage_12ep.py").to("sim")
+    expected, _, scores = step(copy.deepcopy(model))
+    with pinned_memory():
+        losses, _, others = step(model)
+    assert losses == expected
+    assert all(torch.equal(one, other) for one, other in zip(scores, others, strict=True))
