@@ -26,8 +26,9 @@ def main() -> None:
 
     from detrex.checkpoint import existing_checkpoint, load_weights
     from detrex.config import CONFIG_FILE
-    from detrex.config.load import choose_device, load_config
+    from detrex.config.load import load_config
     from detrex.train.replay import replay
+    from detrex.utils.device import resolve_device
 
     existing_checkpoint(args.snapshot)
     config = args.config_file or Path(args.snapshot).with_name(CONFIG_FILE)
@@ -36,7 +37,7 @@ def main() -> None:
     _, snapshot = load_weights(model, args.snapshot, strict=True, finite=False)
     if not {"iteration", "rank", "losses", "inputs", "earlier_inputs"} <= snapshot.keys():
         raise InputError(f"{args.snapshot} is no snapshot of a failed step: give a nan_state.pth")
-    repeated = replay(cfg, model.to(choose_device(cfg.train.device)), snapshot)
+    repeated = replay(cfg, model.to(resolve_device(cfg.train.device)), snapshot)
     print(f"iteration {snapshot['iteration']}, then: {show(snapshot['losses'])}")
     print(f"repeated: {show(repeated.losses)}")
     print(f"first output that is not finite: {repeated.module or 'none'}")

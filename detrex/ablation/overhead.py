@@ -12,6 +12,7 @@ from tabulate import tabulate
 from torch import nn
 
 from detrex.inspect.analysis import flops, one_image, parameters
+from detrex.utils.device import resolve_device, synchronize
 
 from .jobs import load_variant
 from .plan import Plan
@@ -34,7 +35,7 @@ def overhead_table(plan: Plan, size: tuple[int, int] = (800, 1333), repeats: int
     Raises:
         InputError: a variant's config cannot be loaded.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = resolve_device("auto")
     batch = one_image(*size)
     models = [
         instantiate(load_variant(variant).model).eval().to(device) for variant in plan.variants
@@ -62,6 +63,5 @@ def latency_ratios(models: Sequence[nn.Module], batch: list[dict], repeats: int)
 def _seconds(model: nn.Module, batch: list[dict]) -> float:
     start = time.perf_counter()
     model(batch)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    synchronize(next(model.parameters()).device.type)
     return time.perf_counter() - start

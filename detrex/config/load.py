@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import torch
 from detectron2.config import LazyConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -60,16 +59,6 @@ def load_config(
     _expand_home(cfg)
     check_values(cfg)
     return cfg
-
-
-def choose_device(name: str) -> str:
-    """Return the name of a device; for "auto" that of this machine's accelerator, else "cpu"."""
-    if name != "auto":
-        return name
-    if not hasattr(torch, "accelerator"):  # before torch 2.6
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    is_there = torch.accelerator.is_available()
-    return torch.accelerator.current_accelerator().type if is_there else "cpu"
 
 
 def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:

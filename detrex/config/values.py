@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from numbers import Real
 
-import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from detrex.config import schema
+from detrex.utils.device import check_device_name
 from detrex.utils.errors import InputError
 
 _ABSENT = object()
@@ -40,10 +40,7 @@ def check_values(cfg: DictConfig) -> None:
             _check(name, value, key)
     if not cfg.train.output_dir:
         raise InputError("train.output_dir is empty: name the folder of the run (. is this one)")
-    try:
-        cfg.train.device == "auto" or torch.device(cfg.train.device)
-    except RuntimeError as error:
-        raise InputError(f"train.device={cfg.train.device}: give auto, cuda or cpu") from error
+    check_device_name(cfg.train.device)
 
 
 def _check(name: str, value: object, key: schema.Key) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
@@ -253,9 +252,10 @@ def training_settings(
         cfg: of ``load_config``.
         init_checkpoint: weights to start from; None takes the config's.
     """
+    device, devices = _accelerator()
     epochs = max(24, -(-LEAST_ITERATIONS * IMAGES_PER_GPU // reports["train"].image_count))
     published = cfg.dataloader.train.total_batch_size
-    batch = min(published, IMAGES_PER_GPU * max(1, torch.cuda.device_count()))
+    batch = min(published, IMAGES_PER_GPU * max(1, devices))
     # Adam's step and the gradient's noise: the square-root rule (Malladi et al. 2022).
     lr = float(f"{cfg.optimizer.lr * (batch / published) ** 0.5:.1g}")
     settings = [f"dataloader.dataset.name={name}"]
@@ -269,18 +269,27 @@ def training_settings(
     if isinstance(OmegaConf.select(cfg, switch), int):  # for the published number of iterations
         settings += [f"{switch}=0.75"]
     settings += [f"train.init_checkpoint={init_checkpoint}"] if init_checkpoint else []
-    settings += (
-        [] if cfg.train.device == "auto" or torch.cuda.is_available() else ["train.device=cpu"]
-    )
+    settings += [] if cfg.train.device in ("auto", device) else [f"train.device={device}"]
     return [*settings, f"train.output_dir=output/{name}_run"]
 
 
 def training_command(script: str, config_file: str, settings: Sequence[str]) -> str:
     """The shell command that trains with these overrides."""
     words = ["python", script, "--config-file", config_file]
-    if torch.cuda.device_count() > 1:
-        words += ["--num-gpus", str(torch.cuda.device_count())]
+    _, devices = _accelerator()
+    words += ["--num-gpus", str(devices)] if devices > 1 else []
     return " \\\n    ".join([shlex.join(words), *map(shlex.quote, settings)])
+
+
+def _accelerator() -> tuple[str, int]:
+    """The device that trains here by default, and how many of it there are."""
+    from detrex.utils.device import (  # a command's --help needs no torch
+        device_count,
+        resolve_device,
+    )
+
+    device = resolve_device("auto")
+    return device, device_count(device)
 
 
 def as_json(reports: Mapping[str, SplitReport], shared: Oddities) -> dict:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detrex.utils import inverse_sigmoid
+from detrex.utils.device import send
 from detrex.utils.errors import AssertedError
 
 
@@ -56,7 +57,7 @@ def pad_copies(
     Padding has zero content and the box (0.5, 0.5, 0.5, 0.5).
     """
     place = torch.stack(copy_places(counts, copies)).flatten(1)
-    place = place.to(boxes.device, non_blocking=True).unbind()
+    place = send(place, boxes.device).unbind()
     shape = (len(counts), copies * max(counts))
     padded = content.new_zeros(*shape, content.shape[-1]).index_put(place, content)
     return padded, boxes.new_zeros(*shape, 4).index_put(place, inverse_sigmoid(boxes))

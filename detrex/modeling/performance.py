@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from detrex.layers import TransformerLayerSequence
+from detrex.utils.device import device_kind
 from detrex.utils.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ def apply_performance(train: DictConfig, model: nn.Module) -> None:
             f"train.float32_matmul_precision={train.float32_matmul_precision}: "
             f"give one of {', '.join(_PRECISIONS)}"
         )
-    if train.device == "cpu":
+    if device_kind(train.device) == "cpu":
         logger.info("%d CPU threads (OMP_NUM_THREADS sets them)", torch.get_num_threads())
     torch.set_float32_matmul_precision(train.float32_matmul_precision)
     torch.backends.cudnn.benchmark = train.cudnn_benchmark and not train.deterministic

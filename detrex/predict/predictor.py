@@ -23,7 +23,7 @@ from PIL import Image
 from detrex.checkpoint.files import read_checkpoint
 from detrex.checkpoint.model import trained_model
 from detrex.config import CONFIG_FILE
-from detrex.config.load import choose_device, load_config
+from detrex.config.load import load_config
 from detrex.data.custom import PUBLISHED_CLASSES
 from detrex.data.dataset_info import (
     DatasetInfo,
@@ -34,6 +34,7 @@ from detrex.data.dataset_info import (
 from detrex.data.image import as_pixels
 from detrex.data.mapper import DetrDatasetMapper
 from detrex.evaluation.alignment.evaluator import with_layers
+from detrex.utils.device import resolve_device
 from detrex.utils.errors import InputError
 from detrex.utils.optional import need_package
 from detrex.utils.text import first_few, first_line
@@ -54,7 +55,7 @@ class Predictor(Pretrained):
         config: the model's config file; None takes the ``config.yaml`` beside the checkpoint.
         checkpoint: file of weights. It also says the names of the classes; where it does not
             (upstream's), they are those of the data set that the config names.
-        device: None takes the GPU if there is one, else the CPU.
+        device: None takes the accelerator if there is one, else the CPU.
         threshold: least score of a detection, from 0 to 1.
         trust_config: run code outside of detrex and its libraries that a YAML config names.
 
@@ -271,6 +272,6 @@ def _resizing(augmentation: Sequence[T.Augmentation]) -> dict:
 
 def _moved(model: torch.nn.Module, device: str | torch.device | None) -> torch.nn.Module:
     try:
-        return model.to(device or choose_device("auto"))
+        return model.to(resolve_device(str(device or "auto"), "device"))
     except (RuntimeError, AssertionError) as error:  # what torch raises for a device it lacks
         raise InputError(f"device {device}: {first_line(error)}") from error

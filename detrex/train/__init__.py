@@ -5,7 +5,7 @@ from detrex.utils.lazy import lazy_names
 __all__, __getattr__ = lazy_names(
     __name__,
     {
-        "cli": "choose_device default_argument_parser load_config main",
+        "cli": "default_argument_parser load_config main",
         "optim": "param_groups",
         "trainer": "StepOptions Trainer",
     },

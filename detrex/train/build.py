@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import torch
 from detectron2.config import instantiate
 from detectron2.engine import HookBase
 from detectron2.engine.defaults import create_ddp_model
@@ -20,6 +19,7 @@ from torch import nn
 
 from detrex.config.lengths import is_due
 from detrex.modeling.ema import ModelEma
+from detrex.utils.device import AMP_TYPES, check_amp_type
 from detrex.utils.errors import InputError
 from detrex.utils.events import ConsoleWriter, WandbWriter, wandb_installed
 
@@ -28,8 +28,6 @@ from .evaluate import evaluate_both, is_evaluated
 from .folder import METRICS, put_events_in_order, rewind_metrics
 from .optim import LearningRates, build_optimizer
 from .trainer import StepOptions, Trainer
-
-AMP_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def build_trainer(
@@ -59,7 +57,8 @@ def build_trainer(
     average = cfg.train.model_ema
     if average.enabled:
         ema = ModelEma(model, average.decay, average.device, average.warmup)
-    trainer = Trainer(_distributed(cfg, model), loader, optimizer, _step_options(cfg), ema)
+    options = _step_options(cfg, next(model.parameters()).device.type)
+    trainer = Trainer(_distributed(cfg, model), loader, optimizer, options, ema)
     schedule = instantiate(cfg.lr_multiplier)
     trainer.learning_rates = LearningRates(optimizer, schedule, cfg.train.max_iter)
     checkpoints = TrainingCheckpoints(
@@ -91,17 +90,17 @@ def _distributed(cfg: DictConfig, model: nn.Module) -> nn.Module:
     synchronised = any(isinstance(m, nn.SyncBatchNorm) for m in model.modules())
     if synchronised and device.type == "cpu" and comm.get_world_size() > 1:
         raise InputError("SyncBN needs GPUs: on several CPU processes set the model's norms to BN")
-    ids = [device.index] if device.type == "cuda" else None
+    ids = None if device.type == "cpu" else [device.index]
     with warnings.catch_warnings():
         # torch renames broadcast_buffers, which is a key of upstream's configs.
         warnings.simplefilter("ignore", FutureWarning)
         return create_ddp_model(model, device_ids=ids, **cfg.train.ddp)
 
 
-def _step_options(cfg: DictConfig) -> StepOptions:
+def _step_options(cfg: DictConfig, kind: str) -> StepOptions:
     amp, clip = cfg.train.amp, cfg.train.clip_grad
-    if amp.enabled and amp.dtype not in AMP_TYPES:
-        raise InputError(f"train.amp.dtype={amp.dtype}: give one of {', '.join(AMP_TYPES)}")
+    if amp.enabled:
+        check_amp_type(kind, amp.dtype)
     return StepOptions(
         amp_dtype=AMP_TYPES[amp.dtype] if amp.enabled else None,
         accumulation_steps=cfg.train.accumulation_steps,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig
 
-from detrex.config.load import choose_device, load_config
+from detrex.config.load import load_config
 from detrex.utils.cli import add_trust_config
 from detrex.utils.signals import STOP_SIGNALS
 from detrex.utils.streams import outlive_readers
@@ -58,8 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         machines = Machines(args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
         # A started process loads the config itself: functions in it may not be picklable.
         alone = machines.processes * machines.count == 1
-        device = choose_device(cfg.train.device)
-        launch(_run, (args, cfg if alone else None), machines, device)
+        launch(_run, (args, cfg if alone else None), machines, cfg.train.device)
     except Exception as error:
         code, text = describe_failure(error)
         print(text, file=sys.stderr)

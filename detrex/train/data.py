@@ -19,6 +19,7 @@ from detrex.data import (
 )
 from detrex.data.dataset_info import SPLITS, dataset_info
 from detrex.data.workers import guard_workers
+from detrex.utils.device import device_kind, pins_memory
 from detrex.utils.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ def build_loader(cfg: DictConfig, records: Sequence[dict] | None, start_iteratio
     if accepts(node, "seed") and node.get("seed") is None:
         arguments["seed"] = cfg.train.seed
     if accepts(node, "pin_memory") and "pin_memory" not in node:
-        arguments["pin_memory"] = cfg.train.device.startswith("cuda")
+        arguments["pin_memory"] = pins_memory(device_kind(cfg.train.device))
     if accepts(node, "start_iteration"):
         arguments["start_iteration"] = start_iteration * steps
     elif start_iteration:

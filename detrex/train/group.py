@@ -12,10 +12,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import NoReturn
 
-import torch
 import torch.distributed as dist
 from detectron2.utils import comm
 
+from detrex.utils.device import device_kind, group_backend, set_device
 from detrex.utils.signals import watch_parent
 
 from .heartbeat import Heartbeat
@@ -41,7 +41,7 @@ def run_in_group(
         function: raises ``SystemExit`` if the run is preempted.
         args: of the function.
         place: rank and number of processes, in the run and on this machine.
-        device: "cuda" or "cpu".
+        device: "cpu", or an accelerator, of which each process takes one.
         meet: returns the store through which the processes find each other; may take long.
         fail: ends this process with an error.
     """
@@ -49,9 +49,9 @@ def run_in_group(
     watch_parent(_end_as_orphan)
     try:
         store = _patiently(meet, rank, world)
-        if device.startswith("cuda"):
-            torch.cuda.set_device(local_rank)
-        backend = "nccl" if device.startswith("cuda") else "gloo"
+        kind = device_kind(device)
+        set_device(kind, local_rank)
+        backend = group_backend(kind)
         dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=TIMEOUT)
         comm.create_local_process_group(local)
         comm.synchronize()

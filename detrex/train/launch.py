@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import NoReturn
 
-import torch
 import torch.distributed as dist
 
+from detrex.utils.device import resolve_device, set_device
 from detrex.utils.errors import InputError
 
 from .failures import describe_failure, is_consequence
@@ -49,20 +49,23 @@ def launch(function: Callable, args: tuple, machines: Machines, device: str) -> 
         function: importable by name.
         args: picklable.
         machines: ignored under torchrun.
-        device: "cuda", "cpu", or for one process "cuda:1"; decides the backend (nccl, gloo).
+        device: "auto", "cpu", a type of accelerator, or for one process "cuda:1"; decides the
+            backend (nccl, xccl, gloo).
 
     Raises:
-        InputError: more processes than GPUs, no GPU, or an incomplete description of machines.
+        InputError: more processes than GPUs, no such device, or an incomplete description of
+            machines.
         SystemExit: a process failed, its error has been printed; or the run was preempted.
     """
     under_torchrun = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"} <= os.environ.keys()
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if under_torchrun else machines.processes
-    check_devices(device, local)
+    device = check_devices(device, local)
     if under_torchrun:
         _run_under_torchrun(function, args, local, device)
     if machines.processes * machines.count == 1:
-        if device.startswith("cuda:"):  # else operators and memory figures mean GPU 0
-            torch.cuda.set_device(device)
+        kind, _, number = device.partition(":")
+        if number:  # else operators and memory figures mean the first one
+            set_device(kind, int(number))
         function(*args)
         return
     if machines.url == "auto":
@@ -74,8 +77,8 @@ def launch(function: Callable, args: tuple, machines: Machines, device: str) -> 
     spawn(function, args, machines, device)
 
 
-def check_devices(device: str, processes: int) -> None:
-    """Check that this machine has a device for each process.
+def check_devices(device: str, processes: int) -> str:
+    """The device that is meant, after a check that this machine has one for each process.
 
     Raises:
         InputError: it does not.
@@ -84,18 +87,7 @@ def check_devices(device: str, processes: int) -> None:
         raise InputError(
             f"--num-gpus {processes}: give 1 or more (with train.device=cpu: processes)"
         )
-    if not device.startswith("cuda"):
-        return
-    if not torch.cuda.is_available():
-        raise InputError(f"train.device={device}, but there is no usable GPU: add train.device=cpu")
-    available = torch.cuda.device_count()
-    if processes > available:
-        raise InputError(f"--num-gpus {processes}, but this machine has {available} GPUs")
-    index = torch.device(device).index or 0
-    if index >= available or (index and processes > 1):
-        raise InputError(
-            f"train.device={device}: give cuda, or for one process one of {available} GPUs"
-        )
+    return resolve_device(device, processes=processes)
 
 
 def _free_port() -> int:

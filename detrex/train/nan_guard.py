@@ -14,6 +14,7 @@ from detectron2.utils import comm
 from torch import Tensor
 
 from detrex.checkpoint import save_checkpoint
+from detrex.utils.device import HostCopy
 
 from .failures import NonFiniteLoss, reason_of
 from .metrics import StepNumbers
@@ -150,16 +151,10 @@ class _WatchedStep:
         self, iteration: int, numbers: StepNumbers, batches: Sequence[list[dict]], bad: Tensor
     ) -> None:
         self.iteration, self.numbers, self.batches = iteration, numbers, batches
-        self._flags = torch.empty(2, dtype=torch.bool, pin_memory=bad.is_cuda)
-        self._flags.copy_(bad, non_blocking=True)
-        self._arrived = torch.cuda.Event() if bad.is_cuda else None
-        if self._arrived:
-            self._arrived.record()
+        self._flags = HostCopy(bad)
 
     def flags(self) -> list[bool]:
-        if self._arrived:
-            self._arrived.synchronize()
-        return self._flags.numpy().tolist()  # in host memory: this does not wait for the device
+        return self._flags.wait().numpy().tolist()
 
     def by_pass(self) -> list[dict[str, float]]:
         return self.numbers.by_pass(self.numbers.values.tolist())

@@ -11,8 +11,8 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from detrex.config.lengths import scheduled_matchers
+from detrex.utils.device import AMP_TYPES
 
-from .build import AMP_TYPES
 from .trainer import seed_step
 
 
@@ -47,9 +47,10 @@ def replay(cfg: DictConfig, model: nn.Module, snapshot: Mapping) -> Replay:
     model.train()
     for matcher in scheduled_matchers(model):
         matcher.iter = snapshot["iteration"]
-    seed_step(cfg.train.seed, snapshot["iteration"], snapshot["rank"])
-    amp, device = cfg.train.amp, next(model.parameters()).device.type
-    with torch.autocast(device, dtype=AMP_TYPES[amp.dtype], enabled=amp.enabled):
+    kind = next(model.parameters()).device.type
+    seed_step(cfg.train.seed, snapshot["iteration"], snapshot["rank"], kind)
+    amp = cfg.train.amp
+    with torch.autocast(kind, dtype=AMP_TYPES[amp.dtype], enabled=amp.enabled):
         for batch in snapshot["earlier_inputs"]:
             model([_sample(plain) for plain in batch])
         bad_modules: list[str] = []

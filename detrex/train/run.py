@@ -20,9 +20,10 @@ from detrex.checkpoint import load_weights, read_checkpoint
 from detrex.checkpoint.model import build_model, trained_model
 from detrex.config import config_yaml, json_config
 from detrex.config.lengths import keep_matcher_switch, resolve_schedule, switch_values
-from detrex.config.load import choose_device, load_config
+from detrex.config.load import load_config
 from detrex.data import DatasetInfo
 from detrex.utils.cli import write_out
+from detrex.utils.device import resolve_device
 from detrex.utils.errors import InputError
 
 from .build import build_trainer, open_writers
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace, cfg: DictConfig | None = None) -> dict:
     _log_to(None)
     if cfg is None:
         cfg = load_config(args.config_file, args.opts, args.trust_config)
-    device = choose_device(cfg.train.device)
+    device = resolve_device(cfg.train.device)
     if device == "cpu" and cfg.train.device == "auto" and comm.is_main_process():
         logger.warning("train.device=auto: this machine has no accelerator, computing on the CPU")
     cfg.train.device = device

@@ -139,7 +139,7 @@ def _spawned(
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     rank = machines.rank * machines.processes + local_rank
     world = machines.processes * machines.count
-    if not device.startswith("cuda"):
+    if device == "cpu":
         torch.set_num_threads(max(1, torch.get_num_threads() // machines.processes))
 
     def meet() -> dist.Store:

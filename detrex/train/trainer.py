@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from detrex.config.lengths import is_due, scheduled_matchers
 from detrex.modeling.ema import ModelEma
+from detrex.utils.device import foreach, pins_memory, seed_device
 from detrex.utils.errors import InputError
 from detrex.utils.events import BoundedStorage
 
@@ -103,7 +104,7 @@ class Trainer(TrainerBase):
         scaled = options.amp_dtype == torch.float16
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
         fused = all(group.get("fused") for group in optimizer.param_groups)
-        self.guard = NanGuard(self, deferred=self.device.type == "cuda" and fused)
+        self.guard = NanGuard(self, deferred=pins_memory(self.device.type) and fused)
         self.window, self.preemption = MetricsWindow(), Preemption()
 
     def train(self, start_iter: int, max_iter: int) -> None:
@@ -149,7 +150,7 @@ class Trainer(TrainerBase):
     def run_step(self) -> None:
         """Make one optimizer step."""
         assert self.model.training, "a hook left the model in evaluation mode"
-        seed_step(self.options.seed, self.iter, comm.get_rank())
+        seed_step(self.options.seed, self.iter, comm.get_rank(), self.device.type)
         start = time.perf_counter()
         batches = [next(self._batches) for _ in range(self.options.accumulation_steps)]
         data_time = time.perf_counter() - start
@@ -189,8 +190,9 @@ class Trainer(TrainerBase):
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         if self.options.clip is None:
             gradients = [p.grad for p in parameters if p.grad is not None]
-            return nn.utils.get_total_norm(gradients, foreach=True)
-        return nn.utils.clip_grad_norm_(parameters, **{"foreach": True, **self.options.clip})
+            return nn.utils.get_total_norm(gradients, foreach=foreach(self.device))
+        options = {"foreach": foreach(self.device), **self.options.clip}
+        return nn.utils.clip_grad_norm_(parameters, **options)
 
     def _schedule(self) -> None:
         """Record the step's learning rate, and set those of the next step."""
@@ -289,10 +291,7 @@ def endless(loader: Iterable[list[dict]]) -> Iterator[list[dict]]:
             raise InputError("the training loader gives no batch")
 
 
-def seed_step(seed: int, iteration: int, rank: int) -> None:
-    """Seed the random numbers of one step: a resumed run draws the same, and saves no state."""
-    value = random.Random(f"{seed}/{iteration}/{rank}").getrandbits(63)
-    # Not torch.manual_seed: in a process without CUDA it queues every call for later.
-    torch.default_generator.manual_seed(value)
-    if torch.cuda.is_initialized():
-        torch.cuda.manual_seed(value)
+def seed_step(seed: int, iteration: int, rank: int, kind: str = "cpu") -> None:
+    """Seed the random numbers of one step on this type of device: a resumed run draws the same, and
+    saves no state."""
+    seed_device(kind, random.Random(f"{seed}/{iteration}/{rank}").getrandbits(63))

@@ -15,6 +15,11 @@ import torch
 
 from detrex.utils.cli import run_command
 from detrex.utils.compiler import library_or_reason
+from detrex.utils.device import (
+    accelerators,
+    autocast_types,
+    device_module,
+)
 
 PACKAGES = (
     "detrex torch torchvision triton detectron2 sal-detectron2 timm numpy scipy hotcoco pycocotools"
@@ -51,6 +56,18 @@ def _cpu() -> str:
     text = info.read_text(encoding="utf-8") if info.exists() else ""
     model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
     return model[1] if model else platform.machine()
+
+
+def _accelerator(name: str) -> str:
+    kind, _, number = name.partition(":")
+    describe = getattr(device_module(kind), "get_device_name", lambda index: platform.machine())
+    toolkit = f", CUDA {torch.version.cuda}" if kind == "cuda" and torch.version.cuda else ""
+    return f"{describe(int(number or 0))}{toolkit}"
+
+
+def _autocast() -> dict[str, str]:
+    kinds = [*accelerators(), "cpu"]
+    return {f"train.amp on {kind}": ", ".join(autocast_types(kind)) or "no type" for kind in kinds}
 
 
 def _attention() -> dict[str, str]:

@@ -9,10 +9,11 @@ from collections import defaultdict
 from functools import partial
 from importlib.util import find_spec
 
-import torch
 from detectron2.utils.events import EventStorage, EventWriter, get_event_storage
 from fvcore.common.history_buffer import HistoryBuffer
 from omegaconf import DictConfig, OmegaConf
+
+from detrex.utils.device import peak_memory
 
 logger = logging.getLogger(__name__)
 # Losses of the last layer's primary queries; the others are only in the metrics files.
@@ -49,8 +50,8 @@ class ConsoleWriter(EventWriter):
         fields += [f"lr {latest['lr']:.3g}"] if "lr" in latest else []
         fields += [f"{latest['time']:.3f} s/it"] if "time" in latest else []
         fields += [f"data {latest['data_time']:.3f} s"]
-        if torch.cuda.is_available():
-            fields.append(f"max_mem {torch.cuda.max_memory_allocated() / 2**20:.0f}M")
+        if (memory := peak_memory()) is not None:
+            fields.append(f"max_mem {memory:.0f}M")
         logger.info("  ".join(filter(None, fields)))
 
     def _time_left(self, storage: EventStorage) -> str:

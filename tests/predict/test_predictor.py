@@ -186,7 +186,7 @@ def test_supervision(files, predictor):
         (None, "val/0.jpg", {}, "0.jpg is an image"),
         ("five.yaml", "model.pth", {}, r"num_classes=5, but .*model.pth has 2 classes \(cat"),
         ("five.yaml", "other.pth", {}, r"of another shape \(.*is it of this config"),
-        (None, "model.pth", {"device": "gpu7"}, "device gpu7: "),
+        (None, "model.pth", {"device": "gpu7"}, "device=gpu7: give one of auto, "),
         (None, "model.pth", {"threshold": 30}, "threshold 30: scores are numbers between 0 and 1"),
         (None, "model.pth", {"threshold": "0.5"}, "threshold '0.5': scores are numbers"),
         ("no_mapper.yaml", "model.pth", {}, "must be a DetrDatasetMapper: it is a NoneType"),

@@ -6,11 +6,14 @@ import math
 
 import pytest
 import torch
+from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
+from detectron2.modeling.matcher import Matcher
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torchvision.ops import box_iou, generalized_box_iou, roi_align
 
 from projects.co_detr.modeling import ATSSHead, FasterRCNNHead, atss_assign
+from projects.co_detr.modeling.anchors import AnchorGenerator, WaitlessMatcher
 
 STRIDES = (8, 16)
 GT = torch.tensor([[4.0, 6.0, 40.0, 30.0], [20.0, 10.0, 60.0, 60.0], [1.0, 1.0, 9.0, 9.0]])
@@ -144,3 +147,22 @@ def test_faster_rcnn_hands_over_its_samples_with_pooled_features() -> None:
     regions = torch.cat([torch.zeros(len(own.boxes), 1), own.boxes], 1)
     pooled = roi_align(levels[0], regions, 7, 1 / 8, 0, True).mean((2, 3))
     torch.testing.assert_close(own.features, pooled)
+
+
+def test_anchors_are_detectron2s() -> None:
+    options = dict(sizes=[[32, 48], [64, 96]], aspect_ratios=[0.5, 1.0, 2.0], strides=[8, 16])
+    levels = [torch.zeros(1, 4, 5, 7), torch.zeros(1, 4, 3, 4)]
+    pairs = zip(
+        AnchorGenerator(**options)(levels), DefaultAnchorGenerator(**options)(levels), strict=True
+    )
+    assert all(torch.equal(one.tensor, other.tensor) for one, other in pairs)
+
+
+@pytest.mark.parametrize("low_quality", [False, True])
+def test_the_matcher_is_detectron2s(low_quality: bool) -> None:
+    overlap = torch.rand(4, 200, generator=torch.Generator().manual_seed(0)) ** 2
+    overlap[:, 5] = overlap[1].max()  # equally good ones count, too
+    for iou in (overlap, overlap[:0]):
+        options = [0.3, 0.7], [0, -1, 1], low_quality
+        pairs = zip(WaitlessMatcher(*options)(iou), Matcher(*options)(iou), strict=True)
+        assert all(torch.equal(one, other) for one, other in pairs)

@@ -10,6 +10,8 @@ import warnings
 import torch
 from torch import Tensor
 
+from detrex.utils.device import send
+
 from .operator import attention_operator, reference_shares
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -34,8 +36,7 @@ def _levels(shapes: tuple[int, ...], device: torch.device) -> Tensor:
     for height, width in zip(shapes[::2], shapes[1::2], strict=True):
         rows.append((height, width, first))
         first += height * width
-    table = torch.tensor(rows, dtype=torch.int32, pin_memory=device.type == "cuda")
-    return table.to(device, non_blocking=True)
+    return send(torch.tensor(rows, dtype=torch.int32), device, pin=True)
 
 
 def compile_options(heads: int, dim: int, levels: int, points: int, box: int) -> tuple[dict, dict]:

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from detrex.utils.device import send
+
 Shapes = Sequence[tuple[int, int]]
 
 
@@ -38,7 +40,7 @@ def locations(offsets: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
     """Sampling locations (B, N, H, L, P, 2), as (x, y) in [0, 1] of each level."""
     reference = reference[:, :, None, :, None]  # (B, N, 1, L, 1, 2 or 4)
     if reference.shape[-1] == 2:  # offsets in pixels of the level
-        size = torch.tensor([(w, h) for h, w in shapes], device=offsets.device)
+        size = send(torch.tensor([(w, h) for h, w in shapes]), offsets.device)
         return reference + offsets / size[:, None]
     # offsets in half box sizes, spread over the points
     return reference[..., :2] + offsets / offsets.shape[-2] * reference[..., 2:] * 0.5

@@ -25,6 +25,7 @@ from detrex.modeling.losses.softmax import softmax_cross_entropy
 from detrex.modeling.matcher import Assignment, Matches, Problems
 from detrex.modeling.matcher.matcher import Targets
 from detrex.modeling.predictions import Predictions
+from detrex.utils.device import send
 from detrex.utils.dist import mean_over_ranks
 from detrex.utils.errors import AssertedError
 
@@ -236,7 +237,7 @@ class SetCriterion(LayerLosses, nn.Module):
             name = list(losses)[factors.index(None)]
             raise ValueError(f"criterion.weight_dict has no factor for {name!r}")
         values = torch.stack(list(losses.values()))
-        values = values * torch.tensor(factors).to(values, non_blocking=True)
+        values = values * send(torch.tensor(factors, dtype=values.dtype), values.device)
         return dict(zip(losses, torch.unbind_copy(values), strict=True))
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from detrex.utils.device import HostCopy, send
+
 from .solver import solve
 
 
@@ -36,7 +38,7 @@ class Matches(NamedTuple):
         return self.layer * 2**32 + self.target
 
     def to(self, device: torch.device) -> Matches:
-        return Matches(*(x.to(device, non_blocking=True) for x in self))
+        return Matches(*(send(x, device) for x in self))
 
     def by_image(self, layer: int, counts: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         """Of a layer the queries and their targets (M,) in every image, targets counted within it;
@@ -85,23 +87,19 @@ class Assignment:
         self.sets = sets
         costs = [cost.mT.float().contiguous() for problems in sets for cost in problems.costs]
         self.device = costs[0].device if costs else torch.device("cpu")
-        self.copied: torch.cuda.Event | None = None
-        self.costs = self._to_host(costs) if self.device.type == "cuda" else costs  # (L, G, N)
+        self._shapes = [cost.shape for cost in costs]  # (L, G, N)
+        self._copy = HostCopy(torch.cat([x.flatten() for x in costs] or [torch.empty(0)]))
 
     def solve(self) -> list[Matches]:
         """The matches of every set, on the device of the costs; image after image, by layers."""
-        if self.copied is not None:
-            self.copied.synchronize()
         origins = np.array(self._origins(), np.int64).reshape(-1, 5)
-        problems = [problem for cost in self.costs for problem in cost.numpy()]
+        problems = [problem for cost in self._costs() for problem in cost]
         solved = solve(problems, origins[:, 4].tolist())
         rows = np.repeat(origins, [pairs.shape[1] for pairs in solved], axis=0).T
         query, target = np.concatenate([np.empty((2, 0), np.int64), *solved], axis=1)
         matches = torch.from_numpy(np.stack([rows[1], rows[2], query, rows[3] + target]))
-        if self.copied is not None:
-            matches = matches.pin_memory().to(self.device, non_blocking=True)
         sizes = np.bincount(rows[0], minlength=len(self.sets)).tolist()
-        return [Matches(*x.unbind()) for x in matches.split(sizes, 1)]
+        return [Matches(*x.unbind()) for x in send(matches, self.device, pin=True).split(sizes, 1)]
 
     def _origins(self) -> list[tuple[int, int, int, int, int]]:
         """For every problem: set, layer, image, number of its first target, copies."""
@@ -113,15 +111,12 @@ class Assignment:
                 first += problems.costs[image].shape[2]
         return origins
 
-    def _to_host(self, costs: list[Tensor]) -> list[Tensor]:
-        """Views of one pinned buffer; its contents are there once ``copied`` has happened."""
-        flat = torch.cat([cost.flatten() for cost in costs])
-        host = torch.empty_like(flat, device="cpu", pin_memory=True)
-        host.copy_(flat, non_blocking=True)
-        self.copied = torch.cuda.Event()
-        self.copied.record()
-        flat = host.split([cost.numel() for cost in costs])
-        return [x.view(cost.shape) for x, cost in zip(flat, costs, strict=True)]
+    def _costs(self) -> list[np.ndarray]:
+        """Of every image of every set (L, G, N), once they are there."""
+        flat = self._copy.wait().numpy()
+        ends = np.cumsum([shape.numel() for shape in self._shapes])
+        parts = np.split(flat, ends[:-1]) if self._shapes else []
+        return [part.reshape(shape) for part, shape in zip(parts, self._shapes, strict=True)]
 
 
 def assign(

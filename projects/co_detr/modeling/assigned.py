@@ -13,6 +13,7 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
 from detrex.layers import box_cxcywh_to_xyxy
+from detrex.utils.device import HostCopy, send
 
 
 class Assigned(NamedTuple):
@@ -31,21 +32,31 @@ def pixel_instances(targets: Sequence[dict]) -> list[Instances]:
     counted through all images."""
     instances, first = [], 0
     for target in targets:
-        height, width = target["size"]
         boxes = box_cxcywh_to_xyxy(target["boxes"])
-        scale = boxes.new_tensor([width, height, width, height])
+        boxes = Boxes(boxes * scale(target["size"], boxes))
         index = torch.arange(first, first + len(boxes), device=boxes.device)
-        fields = dict(gt_boxes=Boxes(boxes * scale), gt_classes=target["labels"], gt_index=index)
-        instances.append(Instances((height, width), **fields))
+        fields = dict(gt_boxes=boxes, gt_classes=target["labels"], gt_index=index)
+        instances.append(Instances(target["size"], **fields))
         first += len(boxes)
     return instances
 
 
-def choose(candidates: Sequence[Assigned], limit: int = 300) -> Assigned:
-    """As many candidates of every image, all stacked along B: its positives, at most ``limit`` of
-    them drawn at random, and random negatives where another image has more."""
-    most = max(int((a.target >= 0).sum()) for a in candidates)
-    size = min(limit, most, *(len(a.target) for a in candidates))
+def scale(size: tuple[int, int], boxes: Tensor) -> Tensor:
+    """(width, height, width, height) of an image of that height and width, beside the boxes."""
+    height, width = size
+    return send(torch.tensor([width, height] * 2, dtype=boxes.dtype), boxes.device)
+
+
+def count_positives(heads: Sequence[Sequence[Assigned]]) -> list[list[int]]:
+    """How many of each head's candidates of each image are positive; the host waits once."""
+    counts = [torch.stack([(a.target >= 0).sum() for a in candidates]) for candidates in heads]
+    return HostCopy(torch.stack(counts)).wait().numpy().tolist()
+
+
+def choose(candidates: Sequence[Assigned], positives: Sequence[int], limit: int = 300) -> Assigned:
+    """As many candidates of every image, all stacked along B: first its ``positives``, at most
+    ``limit`` of them drawn at random, then random negatives where another image has more."""
+    size = min(limit, *(len(a.target) for a in candidates), max(positives))
 
     def pick(a: Assigned) -> Assigned:
         order = ((a.target >= 0) + torch.rand_like(a.boxes[:, 0])).topk(size).indices

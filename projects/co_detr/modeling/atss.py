@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from detectron2.layers import ShapeSpec
-from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
 from detectron2.modeling.box_regression import Box2BoxTransform
 from detectron2.modeling.meta_arch.fcos import FCOSHead
 from detectron2.structures import Boxes, Instances
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from detrex.layers import box_iou, overlaps
 from detrex.utils.dist import mean_over_ranks
 
+from .anchors import AnchorGenerator
 from .assigned import Assigned
 
 
@@ -38,13 +38,16 @@ def atss_assign(gt: Tensor, anchors: Sequence[Tensor], topk: int = 9) -> Tensor:
         return torch.full((len(boxes),), -1, device=boxes.device)
     centres = Boxes(boxes).get_centers()
     distances = torch.cdist(Boxes(gt).get_centers(), centres)  # (G, S)
-    candidate = torch.zeros_like(distances, dtype=torch.bool)
-    sizes = [len(level) for level in anchors]
-    for near, level in zip(distances.split(sizes, 1), candidate.split(sizes, 1), strict=True):
-        level.scatter_(1, near.topk(min(topk, near.shape[1]), largest=False).indices, True)
+    nearest, first = [], 0
+    for level in distances.split([len(level) for level in anchors], 1):
+        index = level.topk(min(topk, level.shape[1]), largest=False).indices
+        nearest.append(first + index)
+        first += level.shape[1]
+    nearest = torch.cat(nearest, 1).sort(1).values  # (G, candidates of a box)
+    candidate = torch.zeros_like(distances, dtype=torch.bool).scatter_(1, nearest, True)
     iou = box_iou(gt, boxes)[0]  # (G, S)
-    candidate_iou = iou[candidate].view(len(gt), -1)
-    threshold = candidate_iou.mean(1, keepdim=True) + candidate_iou.std(1, keepdim=True)
+    quality = iou.gather(1, nearest)
+    threshold = quality.mean(1, keepdim=True) + quality.std(1, keepdim=True)
     inside = ((centres > gt[:, None, :2]) & (centres < gt[:, None, 2:])).all(-1)
     positive = candidate & inside & (iou >= threshold)
     best, target = iou.masked_fill(~positive, -1).max(0)
@@ -52,12 +55,12 @@ def atss_assign(gt: Tensor, anchors: Sequence[Tensor], topk: int = 9) -> Tensor:
 
 
 def centreness(anchors: Tensor, boxes: Tensor) -> Tensor:
-    """How central (M,), in (0, 1], the centres of anchors (M, 4) lie in boxes (M, 4): FCOS (Tian et
-    al., ICCV 2019), eq. 3."""
-    centres = Boxes(anchors).get_centers()
-    before, after = centres - boxes[:, :2], boxes[:, 2:] - centres  # (M, 2)
+    """How central (...), in (0, 1], the centres of anchors (..., 4) lie in boxes (..., 4): FCOS
+    (Tian et al., ICCV 2019), eq. 3. Any number, or NaN, for centres outside."""
+    centres = (anchors[..., :2] + anchors[..., 2:]) / 2
+    before, after = centres - boxes[..., :2], boxes[..., 2:] - centres  # (..., 2)
     ratios = torch.minimum(before, after) / torch.maximum(before, after)
-    return ratios.prod(1).sqrt()
+    return ratios.prod(-1).sqrt()
 
 
 class ATSSHead(nn.Module):
@@ -76,7 +79,7 @@ class ATSSHead(nn.Module):
             num_classes=num_classes,
             norm="GN",
         )
-        self.anchors = DefaultAnchorGenerator(
+        self.anchors = AnchorGenerator(
             sizes=[[8 * stride] for stride in strides], aspect_ratios=[1.0], strides=strides
         )
         self.transform = Box2BoxTransform((10.0, 10.0, 5.0, 5.0))
@@ -105,22 +108,23 @@ class ATSSHead(nn.Module):
         """Focal loss of logits (B, S, K); GIoU loss of the boxes that deltas (B, S, 4) make of
         anchors (S, 4), weighted by the centreness that centre_logits (B, S, 1) are to predict;
         target (B, S) as in :class:`Assigned`. Divided by their weight per process."""
-        place = (target >= 0).nonzero(as_tuple=True)
-        owner, anchors = target[place], anchors[place[1]]
-        boxes = Boxes.cat([x.gt_boxes for x in gt]).tensor[owner]
-        labels = torch.cat([x.gt_classes for x in gt])[owner]
-        one_hot = torch.zeros_like(logits).index_put((*place, labels), logits.new_ones(()))
-        centre = centreness(anchors, boxes)
-        giou = overlaps(self.transform.apply_deltas(deltas[place], anchors), boxes)[1]
-        count = mean_over_ranks(len(owner), logits.device).clamp(min=1)
+        # Over all anchors, with zeros for those without a box: their number stays on the device.
+        positive, owner = target >= 0, target.clamp(min=0)
+        anchors = anchors.expand(len(target), -1, -1)
+        boxes = torch.cat([*(x.gt_boxes.tensor for x in gt), anchors[0, :1]])[owner]
+        labels = F.pad(torch.cat([x.gt_classes for x in gt]), (0, 1))[owner]
+        classes = torch.zeros_like(logits).scatter_(2, labels[..., None], positive[..., None] * 1.0)
+        centre = centreness(anchors, boxes).where(positive, 0)
+        predicted = self.transform.apply_deltas(deltas.flatten(0, 1), anchors.flatten(0, 1))
+        giou = overlaps(predicted.view_as(boxes), boxes)[1]
+        count = mean_over_ranks(positive.sum().float(), logits.device).clamp(min=1)
         weight = mean_over_ranks(centre.sum(), logits.device).clamp(min=1)
-        focal = sigmoid_focal_loss(logits, one_hot, alpha=0.25, gamma=2, reduction="sum")
-        x = centre_logits[place].squeeze(-1)
-        bce = F.binary_cross_entropy_with_logits(x, centre, reduction="sum")
+        focal = sigmoid_focal_loss(logits, classes, alpha=0.25, gamma=2, reduction="sum")
+        bce = F.binary_cross_entropy_with_logits(centre_logits[..., 0], centre, reduction="none")
         return {
             "loss_atss_cls": focal / count,
             "loss_atss_box": 2 * ((1 - giou) * centre).sum() / weight,
-            "loss_atss_centre": bce / count,
+            "loss_atss_centre": (bce * positive).sum() / count,
         }
 
     def _assign(self, gt: Instances, anchors: Sequence[Tensor]) -> Tensor:

@@ -19,10 +19,11 @@ from detrex.layers import box_xyxy_to_cxcywh, get_sine_pos_embed
 from detrex.modeling.matcher import Matches
 from detrex.modeling.queries import Queries, QueryGroup
 from detrex.modeling.transformer import Memory
+from detrex.utils.device import send
 from projects.deformable_detr.modeling import DeformableDETR
 from projects.dino.modeling import DINO
 
-from .assigned import choose, pixel_instances
+from .assigned import choose, count_positives, pixel_instances, scale
 from .soft_nms import soft_nms
 
 
@@ -79,11 +80,12 @@ class AuxiliaryHeads(nn.Module):
         """Of each head a group of queries with the head's losses; targets with their image's "size"
         (height, width)."""
         levels, gt = self.levels(memory), pixel_instances(targets)
+        outputs = [head(levels, gt) for head in self.heads.values()]
+        counts = count_positives([candidates for _, candidates in outputs])
         groups = []
-        for name, head in self.heads.items():
-            losses, candidates = head(levels, gt)
-            chosen = choose(candidates)
-            group = self._group(f"_{name}", chosen.target, sum(map(len, gt)))
+        for name, (losses, candidates), positives in zip(self.heads, outputs, counts, strict=True):
+            chosen = choose(candidates, positives)
+            group = self._group(f"_{name}", chosen.target, positives, sum(map(len, gt)))
             images = zip(chosen.boxes, gt, strict=True)
             boxes = torch.stack([_relative(xyxy, x.image_size) for xyxy, x in images])
             queries = self.queries[name](boxes, chosen.features, group)
@@ -101,10 +103,13 @@ class AuxiliaryHeads(nn.Module):
         ]
         return [*levels, self.coarser(levels[-1])]
 
-    def _group(self, name: str, target: Tensor, count: int) -> QueryGroup:
-        """The group of queries whose targets (B, N) are known, -1 = background; ``count`` is the
-        number of all targets."""
-        image, query = (target >= 0).nonzero(as_tuple=True)
+    def _group(self, name: str, target: Tensor, positives: Sequence[int], count: int) -> QueryGroup:
+        """The group of queries whose targets (B, N) are known, -1 = background, those with one
+        first: ``positives`` of each image; ``count`` is the number of all targets."""
+        queries = [torch.arange(min(number, target.shape[1])) for number in positives]
+        image = torch.tensor([len(x) for x in queries])
+        image = torch.repeat_interleave(image, output_size=sum(map(len, queries)))
+        image, query = send(torch.stack([image, torch.cat(queries)]), target.device).unbind()
         return QueryGroup(
             name,
             size=target.shape[1],
@@ -117,8 +122,7 @@ class AuxiliaryHeads(nn.Module):
 
 def _relative(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """xyxy in pixels (N, 4) to cxcywh in [0, 1] of an image of that height and width."""
-    height, width = size
-    return (box_xyxy_to_cxcywh(boxes) / boxes.new_tensor([width, height] * 2)).clamp(0, 1)
+    return (box_xyxy_to_cxcywh(boxes) / scale(size, boxes)).clamp(0, 1)
 
 
 class Collaborative:

@@ -9,9 +9,7 @@ from collections.abc import Sequence
 
 import torch
 from detectron2.layers import ShapeSpec
-from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
 from detectron2.modeling.box_regression import Box2BoxTransform
-from detectron2.modeling.matcher import Matcher
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.proposal_generator import RPN, StandardRPNHead
 from detectron2.modeling.roi_heads import (
@@ -23,6 +21,7 @@ from detectron2.structures import ImageList, Instances
 from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 
+from .anchors import AnchorGenerator, WaitlessMatcher
 from .assigned import Assigned
 
 
@@ -53,7 +52,7 @@ class FasterRCNNHead(nn.Module):
             num_classes=num_classes,
             batch_size_per_image=sampled,
             positive_fraction=0.25,
-            proposal_matcher=Matcher([0.5], [0, 1]),
+            proposal_matcher=WaitlessMatcher([0.5], [0, 1]),
             box_in_features=self.level_names[:-1],
             box_pooler=ROIPooler(7, [1 / stride for stride in strides[:-1]], 0, "ROIAlignV2"),
             box_head=box_head,
@@ -97,10 +96,10 @@ def _build_rpn(level_names: list[str], embed_dim: int, strides: Sequence[int]) -
     return RPN(
         in_features=level_names,
         head=StandardRPNHead(in_channels=embed_dim, num_anchors=9),
-        anchor_generator=DefaultAnchorGenerator(
+        anchor_generator=AnchorGenerator(
             sizes=sizes, aspect_ratios=[0.5, 1.0, 2.0], strides=strides
         ),
-        anchor_matcher=Matcher([0.3, 0.7], [0, -1, 1], allow_low_quality_matches=True),
+        anchor_matcher=WaitlessMatcher([0.3, 0.7], [0, -1, 1], allow_low_quality_matches=True),
         box2box_transform=Box2BoxTransform((1.0, 1.0, 1.0, 1.0)),
         batch_size_per_image=256,
         positive_fraction=0.5,

@@ -13,6 +13,7 @@ from detrex.layers import box_cxcywh_to_xyxy, box_iou
 from detrex.modeling.criterion import Predictions, SetCriterion
 from detrex.modeling.matcher import Matches
 from detrex.modeling.matcher.matcher import Targets
+from detrex.utils.device import HostCopy
 
 
 class MixedCriterion(SetCriterion):
@@ -40,9 +41,9 @@ def candidates_by_quality(
     Quality = score_weight * score of the target's class + (1 - score_weight) * IoU. A query that
     is among the best of several targets answers for the one where its quality is highest.
     """
-    matches, first = [], 0
+    owners, first = [], 0
     images = zip(predictions.logits.unbind(1), predictions.boxes.unbind(1), targets, strict=True)
-    for image, (logits, boxes, target) in enumerate(images):
+    for logits, boxes, target in images:
         iou = box_iou(box_cxcywh_to_xyxy(boxes.float()), box_cxcywh_to_xyxy(target["boxes"]))[0]
         score = logits.float().sigmoid()[..., target["labels"]]  # (L, N, G)
         quality = score_weight * score + (1 - score_weight) * iou
@@ -50,10 +51,9 @@ def candidates_by_quality(
         candidate = torch.zeros_like(quality, dtype=torch.bool).scatter(1, best, True)
         quality = quality.masked_fill(~candidate | (quality < threshold), -1)
         # An image without targets has a column, too: no target.
-        value, index = F.pad(quality, (0, 1), value=-0.5).max(-1)  # (L, N)
-        layer, query = (value >= 0).nonzero(as_tuple=True)
-        matches.append(
-            Matches(layer, torch.full_like(layer, image), query, index[layer, query] + first)
-        )
+        value, owner = F.pad(quality, (0, 1), value=-0.5).max(-1)  # (L, N)
+        owners.append((owner + first).masked_fill(value < 0, -1))
         first += len(target["boxes"])
-    return Matches(*map(torch.cat, zip(*matches, strict=True)))
+    owners = HostCopy(torch.stack(owners)).wait()  # (B, L, N)
+    image, layer, query = (owners >= 0).nonzero(as_tuple=True)
+    return Matches(layer, image, query, owners[image, layer, query]).to(predictions.boxes.device)
