@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from detrex.data.sample_data import make_sample_data
-from detrex.engine.nan_guard import NonFiniteLoss
-from detrex.engine.settings import load_config
+from detrex.data.sample.files import make_sample_data
+from detrex.train.nan_guard import NonFiniteLoss
+from detrex.train.settings import load_config
 from detrex.utils.errors import InputError
-from tests.engine.runs import CONFIG, assert_equal
 from tests.models import ROOT
 from tests.simulated_device import count_waits, pinned_memory
+from tests.train.runs import CONFIG, assert_equal
 
 ON_SIM = ["train.device=sim", "train.eval_period=4", "train.model_ema.enabled=true"]
 ON_SIM += ["train.accumulation_steps=2"]  # gradients are clipped by the tiny config
