@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from detrex.config.load import load_config
 from detrex.data.sample.files import make_sample_data
 from detrex.train.nan_guard import NonFiniteLoss
-from detrex.train.settings import load_config
 from detrex.utils.errors import InputError
 from tests.models import ROOT
 from tests.simulated_device import count_waits, pinned_memory
