@@ -115,8 +115,8 @@ class Assignment:
         """Of every image of every set (L, G, N), once they are there."""
         flat = self._copy.wait().numpy()
         ends = np.cumsum([shape.numel() for shape in self._shapes])
-        parts = np.split(flat, ends[:-1]) if self._shapes else []
-        return [part.reshape(shape) for part, shape in zip(parts, self._shapes, strict=True)]
+        costs = np.split(flat, ends[:-1]) if self._shapes else []
+        return [cost.reshape(shape) for cost, shape in zip(costs, self._shapes, strict=True)]
 
 
 def assign(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class AnchorGenerator(DefaultAnchorGenerator):
-    """As its base, which makes the places on the CPU and copies them."""
+    """As its base, which makes the centres on the CPU and copies them."""
 
     def _grid_anchors(self, grid_sizes: Sequence[Sequence[int]]) -> list[Tensor]:
         """Anchors (S_l, 4), xyxy in pixels, of levels of these sizes (height, width)."""
@@ -23,8 +23,8 @@ class AnchorGenerator(DefaultAnchorGenerator):
         for size, stride, cells in levels:
             y, x = ((torch.arange(n, device=cells.device) + self.offset) * stride for n in size)
             y, x = torch.meshgrid(y, x, indexing="ij")
-            places = torch.stack([x, y, x, y], -1).view(-1, 1, 4)
-            anchors.append((places + cells).flatten(0, 1))
+            centres = torch.stack([x, y, x, y], -1).view(-1, 1, 4)
+            anchors.append((centres + cells).flatten(0, 1))
         return anchors
 
 
