@@ -56,12 +56,12 @@ def test_what_does_not_make_the_host_wait() -> None:
 
 
 def test_a_wait_is_told_with_the_line_that_caused_it() -> None:
-    from detrex.layers.ms_deform_attn.plain import as_shapes
+    from detrex.layers.ms_deform_attn import as_shapes
 
     with count_waits() as waits:
         as_shapes(torch.tensor([[2, 3]]).to("sim"))
     [((kind, line), count)] = [w for w in waits.items() if w[0][0] == "to host"]
-    assert line.startswith("detrex/layers/ms_deform_attn/plain.py:") and (kind, count) == (
+    assert line.startswith("detrex/layers/ms_deform_attn/function.py:") and (kind, count) == (
         "to host",
         1,
     )
