@@ -1,6 +1,6 @@
 # make demo   train and evaluate a small Rank-DETR on the sample data (17 minutes on 2 cores beside other work)
 # make test   lint and run the tests
-# make gpu-check   check and measure this toolbox on a GPU (8 minutes on an H200)
+# make gpu-check   check and measure this toolbox on a GPU, in at most 8 minutes
 # make docs   the documentation as a site: output/site/index.html
 # All create .venv and install everything into it first. PYTHON picks the interpreter.
 
