@@ -179,8 +179,8 @@ def write_record(folder: Path, cfg: DictConfig, record: dict, config_file: str) 
 
 
 def _lasting(config: dict, drawn: int | None) -> dict:
-    """A copy of the config with every default, so that an older version's compares, and without its
-    volatile keys; ``drawn`` is the seed where it gives none."""
+    """Return a copy of the config for comparison: with the defaults of keys that an older version
+    lacks, without volatile keys, and with the seed ``drawn`` if it has none."""
     config = json.loads(json.dumps(config))
     schema.add_defaults(config)
     train = schema.parent(config, "train.seed")
@@ -229,7 +229,7 @@ def _sources(file: Path) -> Iterator[Path]:
 def set_aside(folder: Path) -> None:
     """Move an earlier run's files to ``replaced/1``, or ``replaced/2`` if that exists, and so on.
 
-    Here, its checkpoints would count when old ones are deleted, or be resumed by mistake.
+    In the folder its checkpoints could be resumed by mistake, or deleted as old ones.
     """
     files = [path for pattern in _LEFT_BY_RUNS for path in folder.glob(pattern)]
     targets = (folder / "replaced" / str(i) for i in itertools.count(1))

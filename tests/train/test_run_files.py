@@ -42,7 +42,7 @@ def test_a_finished_model_is_not_replaced_when_last_checkpoint_is_lost(tiny_run)
             assert tiny_run.checkpoint("a")["iteration"] == 9
             (folder / "last_checkpoint").unlink()
             (folder / name).unlink()
-    with pytest.raises(InputError, match="of model_best.pth no run can go on"):
+    with pytest.raises(InputError, match="model_best.pth cannot be resumed from"):
         tiny_run("a", NO_PERIOD, "--resume")
 
 

@@ -14,8 +14,8 @@ from .matcher import HungarianMatcher, Targets, focal_cost, of_classes, pair_cos
 
 
 class PositionMatcher(HungarianMatcher):
-    """The class cost judges the score p * u^cec_beta, with u = (GIoU + 1) / 2 of the pair, scaled
-    so that the image's best pair has u = 1. A ``cec_beta`` of 0 or less switches it off.
+    """The class cost is that of the score p * u^cec_beta, with u = (GIoU + 1) / 2 of the pair,
+    scaled so that the image's best pair has u = 1. A ``cec_beta`` of 0 or less switches it off.
 
     ``as_released``: as in the released code, all targets of a class have the u of the batch's last
     target of that class, and the scale looks at the targets of all images.
