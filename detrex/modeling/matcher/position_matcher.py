@@ -8,8 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from detrex.compat.overrides import ours
-
 from .matcher import HungarianMatcher, Targets, focal_cost, of_classes, pair_costs
 
 
@@ -33,7 +31,6 @@ class PositionMatcher(HungarianMatcher):
         self.cec_beta = cec_beta
         self.as_released = as_released
 
-    @ours
     @torch.no_grad()
     def costs(
         self, logits: Tensor, boxes: Tensor, targets: Targets, class_agnostic: bool = False

@@ -7,7 +7,7 @@ import inspect
 from torch import Tensor
 
 from detrex.compat.outputs import Indices
-from detrex.compat.overrides import ours
+from detrex.compat.overrides import built_in
 from detrex.modeling.criterion import Predictions, SetCriterion
 from detrex.modeling.losses import ClassLoss
 from detrex.modeling.matcher.matcher import Targets
@@ -36,7 +36,7 @@ class RankDetrCriterion(SetCriterion):
         self.GIoU_aware_denoising = GIoU_aware_denoising
 
     def loss_arguments(self, loss: str, outputs: dict) -> dict[str, object]:
-        """As upstream, a class loss of one layer is told whether it looks at the boxes."""
+        """As upstream, ``loss_labels`` has an argument for whether the loss is GIoU-aware."""
         arguments = super().loss_arguments(loss, outputs)
         parameters = inspect.signature(self.loss_labels).parameters
         if loss == "class" and "GIoU_aware_class_loss" in parameters:
@@ -46,7 +46,7 @@ class RankDetrCriterion(SetCriterion):
             arguments["GIoU_aware_class_loss"] = self.GIoU_aware_class_loss and not plain
         return arguments
 
-    @ours
+    @built_in
     def loss_labels(
         self,
         outputs: dict,
