@@ -15,7 +15,7 @@ from detrex.utils.arguments import keep_arguments
 
 
 class DetrTransformerEncoder(DenseEncoder):
-    """The dense encoder, with a final norm unless told otherwise."""
+    """The dense encoder, with a final norm by default."""
 
     @keep_arguments
     def __init__(self, *, post_norm: bool = True, **dense) -> None:

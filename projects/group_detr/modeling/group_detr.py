@@ -60,7 +60,7 @@ class GroupSetCriterion(SetCriterion):
 
     @built_in
     def forward(self, outputs: dict, targets: Targets, **options) -> dict:
-        """Upstream's format; a group is matched as if it were an image of its own."""
+        """Upstream's format; each group is matched like a separate image."""
         if self.training:
             outputs, targets = fold_blocks(outputs, self.group_nums), [*targets] * self.group_nums
         return super().forward(outputs, targets, **options)

@@ -39,7 +39,7 @@ def candidates_by_quality(
     """For each target its ``k`` queries of highest quality, if that reaches ``threshold``.
 
     Quality = score_weight * score of the target's class + (1 - score_weight) * IoU. A query that
-    is among the best of several targets answers for the one where its quality is highest.
+    is among the best of several targets is assigned to the one where its quality is highest.
     """
     owners, first = [], 0
     images = zip(predictions.logits.unbind(1), predictions.boxes.unbind(1), targets, strict=True)

@@ -1,4 +1,4 @@
-"""Rank-DETR's parts (Pu et al., NeurIPS 2023) on RT-DETR. New here: nobody has published it.
+"""Rank-DETR's parts (Pu et al., NeurIPS 2023) on RT-DETR. New here, not published.
 
 Contents come from the encoder's best tokens and positions are made from the sorted boxes by
 RT-DETR's decoder itself. Denoising queries are not ranked.

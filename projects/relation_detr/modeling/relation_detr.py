@@ -1,5 +1,5 @@
-"""Relation-DETR (Hou et al., ECCV 2024): DINO whose queries attend by how their boxes lie, beside
-hybrid queries that answer for every target several times.
+"""Relation-DETR (Hou et al., ECCV 2024): DINO whose self-attention depends on the relations of
+boxes, with hybrid queries that are matched to every target several times.
 
 Legend: B images, S tokens, N queries, C channels; boxes are cxcywh in [0, 1].
 """
