@@ -148,7 +148,7 @@ def _check_references(cfg: DictConfig) -> None:
         OmegaConf.to_container(cfg, resolve=True)
     except (OmegaConfBaseException, RecursionError) as error:
         key = getattr(error, "full_key", None) or "a key that refers to itself"
-        raise InputError(f"config: {key} stands for nothing: {first_line(error)}") from error
+        raise InputError(f"config: {key} refers to nothing: {first_line(error)}") from error
 
 
 def _has(cfg: DictConfig, key: str) -> bool:

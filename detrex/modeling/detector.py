@@ -117,8 +117,8 @@ class Detector(IouBranch, UpstreamMethods, nn.Module):
             return {**self.losses(sets, targets), **queries.losses}
 
     def preprocess(self, batched_inputs: list[dict]) -> Images:
-        """Normalise and pad to the largest image; the mask knows the true sizes, also at eval
-        (upstream ignores padding there, so its batched detections depend on the batch)."""
+        """Images, normalised and padded to the largest, with a padding mask at inference, too:
+        upstream ignores padding there, so that its detections depend on the batch."""
         images = self.preprocess_image(batched_inputs)
         sizes = [tuple(size) for size in images.image_sizes]
         return Images(images.tensor, padding(images.tensor, sizes), sizes)

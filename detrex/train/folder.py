@@ -90,7 +90,7 @@ def read_best(folder: Path) -> dict:
         return {}
     best = read_json_object(path, {})
     if not is_a(best, {"value": float}) or not math.isfinite(best["value"]):
-        raise InputError(f"{path}: has no value: remove it, and the next evaluation is the best")
+        raise InputError(f"{path}: value is no number: remove it, the next evaluation is the best")
     return best
 
 

@@ -85,7 +85,7 @@ def check_devices(device: str, processes: int) -> str:
     """
     if processes < 1:
         raise InputError(
-            f"--num-gpus {processes}: give 1 or more (with train.device=cpu: processes)"
+            f"--num-gpus {processes}: give 1 or more, on a CPU the number of processes"
         )
     return resolve_device(device, processes=processes)
 

@@ -77,7 +77,7 @@ class Trainer(TrainerBase):
         evaluate: returns a trainer's scores by name; None: nothing is evaluated.
         keep_best: saves the weights if the newest score is the best; None: it does not.
         writers: open writers of losses and scores; only the main process has any.
-        preemption: says when the run ends early.
+        preemption: listens for signals that end the run early.
         first_step_made: called after the first step of this start and its checkpoint, if due.
     """
 
@@ -217,7 +217,7 @@ class Trainer(TrainerBase):
         if self.save is None or (name := self._checkpoint_name()) is None:
             return
         if self.preemption.stopping:  # logged first: the disk may be full
-            logger.warning("asked to stop by a signal: saving %s.pth", name)
+            logger.warning("stopping at a signal: saving %s.pth", name)
         self.save(name)
         comm.synchronize()
         self.preemption.saved()
@@ -288,7 +288,7 @@ def endless(loader: Iterable[list[dict]]) -> Iterator[list[dict]]:
         for batch in loader:
             yield batch
         if batch is None:
-            raise InputError("the training loader gives no batch")
+            raise InputError("dataloader.train yields no batch")
 
 
 def seed_step(seed: int, iteration: int, rank: int, kind: str = "cpu") -> None:

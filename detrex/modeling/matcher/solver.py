@@ -78,7 +78,7 @@ def _in_c(
 
 
 def _by_scipy(cost: np.ndarray, copies: int) -> np.ndarray:
-    # A diverged model gives NaN costs; the loss says so, an exception from the solver would not.
+    # A diverged model has NaN costs: its NaN loss is a better error than an exception here.
     finite = np.nan_to_num(cost, nan=1e8, posinf=1e8, neginf=-1e8)
     query, column = linear_sum_assignment(np.tile(finite.T, (1, copies)))
     return np.stack([query, column % max(len(cost), 1)])
