@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from detrex import export
+from detrex import predict
 from detrex.ablation import schedule
 from detrex.ablation.jobs import Job
 from detrex.config import load as loading
@@ -56,8 +56,8 @@ class Shell:
         patch.setattr(loading, "_load", small)
         patch.setattr(slurm, "submit", self._submit)
         patch.setattr(schedule, "start", self._start)
-        patch.setattr(export, "trace", lambda model, size: None)
-        patch.setattr(export, "write_onnx", lambda program, path, about: path.touch())
+        patch.setattr(predict, "trace", lambda model, size: None)
+        patch.setattr(predict, "write_onnx", lambda program, path, about: path.touch())
 
     def run(self, words: Sequence[str]) -> None:
         words = [word.replace("/path/to/", "path/to/") for word in words]
