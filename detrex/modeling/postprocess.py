@@ -61,9 +61,9 @@ def as_instances(detections: Detections, sizes: Sequence[tuple[int, int]]) -> li
 def resize_to_original(
     results: Sequence[Instances], batched_inputs: Sequence[dict]
 ) -> list[dict[str, Instances]]:
-    """Detections in the pixels of the original files ("height", "width" of each input), clipped to
-    them, those without area left out: detectron2's ``detector_postprocess``, waiting once for a
-    device instead of four times an image.
+    """Detections in pixels of the original files ("height", "width" of each input), clipped to the
+    image and without empty boxes: as detectron2's ``detector_postprocess``, which waits for the
+    device four times for each image, here once for all.
 
     Raises:
         AssertionError: a box that is infinite or NaN, as detectron2.
@@ -95,7 +95,7 @@ def _resized(result: Instances, size: tuple[int, int]) -> Instances:
 
 
 def _chosen(result: Instances, mask: Tensor) -> Instances:
-    """Those of a mask that the host knows."""
+    """The detections for which the mask, a tensor of the host, is True."""
     if mask.all():
         return result
     return result[send(mask.nonzero()[:, 0], result.scores.device)]

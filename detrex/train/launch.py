@@ -78,7 +78,7 @@ def launch(function: Callable, args: tuple, machines: Machines, device: str) -> 
 
 
 def check_devices(device: str, processes: int) -> str:
-    """The device that is meant, after a check that this machine has one for each process.
+    """Return the device of a run, after a check that this machine has one for each process.
 
     Raises:
         InputError: it does not.

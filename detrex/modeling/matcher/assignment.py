@@ -112,7 +112,7 @@ class Assignment:
         return origins
 
     def _costs(self) -> list[np.ndarray]:
-        """Of every image of every set (L, G, N), once they are there."""
+        """The costs (L, G, N) of every image of every set, once they are copied."""
         flat = self._copy.wait().numpy()
         ends = np.cumsum([shape.numel() for shape in self._shapes])
         costs = np.split(flat, ends[:-1]) if self._shapes else []
