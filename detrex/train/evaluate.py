@@ -131,7 +131,7 @@ def _number(name: str, score: object) -> float:
         raise InputError(f"dataloader.evaluator: {name} is {score!r:.40}, not a number") from error
 
 
-def own_folder(cfg: DictConfig, checkpoint: str) -> str:
+def eval_subfolder(cfg: DictConfig, checkpoint: str) -> str:
     """Return the subfolder of the evaluator's output folder for files of ``--eval-only``.
 
     It is ``eval_<name of the checkpoint>`` if a run is in the output folder, whose files stay; else
