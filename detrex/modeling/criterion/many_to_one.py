@@ -6,11 +6,12 @@ Legend: L layers, M matches.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from detrex.modeling.losses import ClassLoss, joint_quality
+from detrex.modeling.losses import joint_quality
 from detrex.modeling.matcher import Matches
 from detrex.modeling.predictions import Predictions
 
@@ -29,6 +30,8 @@ class ManyToOneCriterion(TwoStageCriterion):
     Raises:
         ValueError: if ``match_num`` has fewer entries than the decoder has layers.
     """
+
+    usual_set_losses: ClassVar = {}
 
     def __init__(
         self,
@@ -55,9 +58,6 @@ class ManyToOneCriterion(TwoStageCriterion):
                 f" got {list(self.match_num)}"
             )
         return self.match_num[-layers:]
-
-    def loss_of(self, predictions: Predictions) -> ClassLoss:
-        return self.class_loss
 
     def pair_weights(
         self, predictions: Predictions, matches: Matches, labels: Tensor, iou: Tensor
