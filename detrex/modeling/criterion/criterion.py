@@ -57,8 +57,7 @@ class SetCriterion(LayerLosses, nn.Module):
     Empty: all sets have the same. None: ``usual_set_losses`` of the class.
 
     ``self_balanced``: L1 and GIoU loss are scaled to the value of the class loss, layer by layer
-    (Rank & Sort loss, Oksuz et al. 2021, section 4), so their factors should be that of the class
-    loss.
+    (Rank & Sort, Oksuz et al. 2021), so their factors should be that of the class loss.
 
     Attributes:
         figures: of the last batch's queries in the last layer, without gradient: "ranking_error"
@@ -231,7 +230,7 @@ class SetCriterion(LayerLosses, nn.Module):
         image = matches.layer * predictions.logits.shape[1] + matches.image
         quality = Quality(pairs.iou, pairs.giou, weight, matches.bags(), image)
         loss = of_nearest_name(self.set_losses, predictions.group.name)
-        function, loss = (loss, loss) if loss else (self.class_loss, self.query_loss)
+        function, loss = loss or self.class_loss, loss or self.query_loss
         value = function(predictions.logits, matches, pairs.labels, quality)
         if not predictions.group.name:
             figures = getattr(loss, "figures", {})
