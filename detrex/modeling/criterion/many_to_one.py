@@ -47,7 +47,7 @@ class ManyToOneCriterion(TwoStageCriterion):
 
     def queries_per_target(self, predictions: Predictions) -> Sequence[int] | None:
         """``match_num`` of the set's layers (L,); None: as many as the group's ``copies``."""
-        if predictions.stage == "encoder":
+        if predictions.group.name == "_enc":
             return self.match_num[:1]
         if predictions.group.name:
             return None
@@ -62,7 +62,7 @@ class ManyToOneCriterion(TwoStageCriterion):
     def pair_weights(
         self, predictions: Predictions, matches: Matches, labels: Tensor, iou: Tensor
     ) -> Tensor | float:
-        if predictions.group.name and predictions.stage == "decoder":
+        if predictions.group.name not in ("", "_enc"):
             return 1.0
         logits = predictions.logits.detach().float()
         score = logits[matches.layer, matches.image, matches.query, labels].sigmoid()
