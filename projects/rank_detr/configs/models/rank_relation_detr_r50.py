@@ -13,6 +13,7 @@ model.update(num_hybrid_queries=1500, k_hybrid=6)
 model.neck.bias = False
 model.transformer.encoder = relation.transformer.encoder
 model.transformer.decoder._target_ = RankRelationDetrTransformerDecoder
+model.transformer.decoder.box_relation = True
 
 # Proposals and denoising queries keep varifocal loss and its factor; hybrid queries are as
 # GIoU-aware as the others.
