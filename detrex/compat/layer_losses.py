@@ -186,8 +186,10 @@ class LayerLosses:
         num_boxes: float | Tensor,
     ) -> dict[str, Tensor]:
         logits, boxes = _both(outputs)
-        group = outputs.get("group") or QueryGroup(size=logits.shape[2])
-        predictions = Predictions(logits, boxes, group, outputs.get("stage", "decoder"))
+        stage = outputs.get("stage", "decoder")
+        name = "_enc" if stage == "encoder" else ""
+        group = outputs.get("group") or QueryGroup(name, logits.shape[2])
+        predictions = Predictions(logits, boxes, group, stage)
         matches = self._as_matches(indices, targets, logits.device)
         if kind == "class":
             matches = _last_of_each_query(matches, logits.shape[2])

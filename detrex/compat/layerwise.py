@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from detrex.compat.outputs import count_objects, indices_of_layer
 from detrex.modeling.criterion import Predictions, SetCriterion
-from detrex.modeling.criterion.criterion import nearest_factor
+from detrex.modeling.criterion.criterion import of_nearest_name
 from detrex.modeling.matcher import Matches
 from detrex.modeling.matcher.matcher import Targets
 from detrex.modeling.queries import QueryGroup
@@ -169,5 +169,5 @@ def _weighted(criterion: nn.Module, losses: dict[str, Tensor]) -> dict[str, Tens
     """Losses times their factors; as upstream, one that has none counts as it is."""
     weights = getattr(criterion, "weight_dict", {})
     nearest = isinstance(criterion, SetCriterion)
-    factors = {n: nearest_factor(weights, n) if nearest else weights.get(n) for n in losses}
+    factors = {n: of_nearest_name(weights, n) if nearest else weights.get(n) for n in losses}
     return {name: v if factors[name] is None else v * factors[name] for name, v in losses.items()}

@@ -172,7 +172,7 @@ class Trainer(TrainerBase):
             self.window.flush(self.storage)
 
     def _backward(self, batch: list[dict], last: bool) -> tuple[list[str], Tensor]:
-        """Return names and values (n,) of the losses, the total last."""
+        """Return names and values (n,) of the losses, their total and the criterion's figures."""
         dtype = self.options.amp_dtype
         # Gradients travel between processes once per step: after its last pass.
         waits = self.model is not self.network and not last
@@ -182,7 +182,9 @@ class Trainer(TrainerBase):
             values = torch.stack([loss.float().reshape(()) for loss in losses.values()])
             total = values.sum()
             self.grad_scaler.scale(total / self.options.accumulation_steps).backward()
-        return [*losses, "total_loss"], torch.cat([values, total[None]]).detach()
+        figures = getattr(getattr(self.network, "criterion", None), "figures", {})
+        numbers = [values, total[None], *(figure.reshape(1) for figure in figures.values())]
+        return [*losses, "total_loss", *figures], torch.cat(numbers).detach()
 
     def _clip(self) -> Tensor:
         """Clip the gradients; return their norm () before that."""

@@ -34,6 +34,8 @@ def make_workspace(folder: Path) -> None:
     (folder / "path/to").mkdir(parents=True)
     torch.save(models.tiny(num_classes=80).state_dict(), folder / "path/to/rank_detr_r50.pth")
     torch.save({"model": official("dino")[2]}, folder / "checkpoint0011_4scale.pth")
+    relation = official("relation_detr")[2]
+    torch.save({"model": relation}, folder / "relation_detr_resnet50_800_1333.pth")
     torch.save(timm.create_model("resnet18d").state_dict(), folder / "resnet50d.pth")
 
 

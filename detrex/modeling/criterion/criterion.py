@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -20,14 +20,16 @@ from torch import Tensor, nn
 from detrex.compat.layer_losses import DenoisingLosses, LayerLosses
 from detrex.compat.overrides import overridden
 from detrex.layers import box_cxcywh_to_xyxy, overlaps
-from detrex.modeling.losses import CLASS_LOSSES, ClassLoss, Quality, build_class_loss
+from detrex.modeling.losses import CLASS_LOSS_NAMES, ClassLoss, Quality, build_class_loss
 from detrex.modeling.losses.softmax import softmax_cross_entropy
 from detrex.modeling.matcher import Assignment, Matches, Problems
 from detrex.modeling.matcher.matcher import Targets
 from detrex.modeling.predictions import Predictions
 from detrex.utils.device import send
 from detrex.utils.dist import mean_over_ranks
-from detrex.utils.errors import AssertedError
+from detrex.utils.errors import AssertedError, InputError
+
+T = TypeVar("T")
 
 
 class Pairs(NamedTuple):
@@ -46,13 +48,27 @@ class SetCriterion(LayerLosses, nn.Module):
     """Set prediction loss (DETR, Carion et al. 2020, section 3.1).
 
     ``loss_class_type`` names a class loss of :mod:`detrex.modeling.losses`; ``alpha`` and
-    ``gamma`` are its focal parameters. ``weight_dict`` maps loss names to factors.
-    ``eos_coef`` is used by the softmax loss only. Losses are "class" and "boxes"; a subclass with a
-    :meth:`get_loss` or ``forward`` of its own may have others.
+    ``gamma`` are its focal parameters, ``delta`` that of Rank & Sort. ``weight_dict`` maps loss
+    names to factors. ``eos_coef`` is used by the softmax loss only. Losses are "class" and "boxes";
+    a subclass with a :meth:`get_loss` or ``forward`` of its own may have others.
+
+    ``set_losses``: class losses of sets that have another one, such as {"_enc": "focal_loss"} for
+    the encoder's proposals or "_dn" for denoising queries; "_enc_hybrid" takes that of "_enc".
+    Empty: all sets have the same. None: ``usual_set_losses`` of the class.
+
+    ``self_balanced``: L1 and GIoU loss are scaled to the value of the class loss, layer by layer
+    (Rank & Sort, Oksuz et al. 2021), so their factors should be that of the class loss.
+
+    Attributes:
+        figures: of the last batch's queries in the last layer, without gradient: "ranking_error"
+            and "sorting_error" under Rank & Sort.
 
     Raises:
         AssertedError: for an unknown ``loss_class_type`` or entry of ``losses``.
+        InputError: for an unknown loss of a set, or a parameter out of its range.
     """
+
+    usual_set_losses: ClassVar[Mapping[str, str]] = {"_enc": "focal_loss"}
 
     def __init__(
         self,
@@ -64,9 +80,12 @@ class SetCriterion(LayerLosses, nn.Module):
         loss_class_type: str = "focal_loss",
         alpha: float = 0.25,
         gamma: float = 2.0,
+        delta: float = 0.5,
+        set_losses: Mapping[str, str] | None = None,
+        self_balanced: bool = False,
     ) -> None:
         super().__init__()
-        known = [*sorted(CLASS_LOSSES), "ce_loss"]
+        known = [*CLASS_LOSS_NAMES, "ce_loss"]
         if loss_class_type not in known:
             raise AssertedError(
                 f"criterion: loss_class_type is one of {known}, got {loss_class_type!r}"
@@ -90,8 +109,19 @@ class SetCriterion(LayerLosses, nn.Module):
             weight[-1] = eos_coef
             self.register_buffer("empty_weight", weight)
         else:
-            self.query_loss = build_class_loss(loss_class_type, alpha, gamma)
-        self.proposal_loss = build_class_loss("focal_loss", alpha, gamma)
+            self.query_loss = build_class_loss(loss_class_type, alpha, gamma, delta)
+        set_losses = self.usual_set_losses if set_losses is None else set_losses
+        for name, loss in set_losses.items():
+            if loss not in CLASS_LOSS_NAMES or not name.startswith("_"):
+                raise InputError(
+                    'criterion.set_losses maps sets, such as "_enc" or "_dn", to losses of'
+                    f" {CLASS_LOSS_NAMES}, got {name!r}: {loss!r}"
+                )
+        self.set_losses: dict[str, ClassLoss] = {
+            name: build_class_loss(loss, alpha, gamma, delta) for name, loss in set_losses.items()
+        }
+        self.self_balanced = self_balanced
+        self.figures: dict[str, Tensor] = {}
 
     def losses_of_sets(self, sets: Sequence[Predictions], targets: Targets) -> dict[str, Tensor]:
         """Unweighted losses of all sets, divided by the number of objects per process.
@@ -184,25 +214,35 @@ class SetCriterion(LayerLosses, nn.Module):
             kind: zeros.index_add(0, layer, loss * weight) * scale
             for kind, loss in self._box_losses(pairs, kinds).items()
         }
-        if "class" in kinds:
-            images = predictions.logits.shape[1]
-            image = pairs.matches.layer * images + pairs.matches.image
-            quality = Quality(pairs.iou, pairs.giou, weight, pairs.matches.bags(), image)
-            loss = self.loss_of(predictions)
-            value = loss(predictions.logits, pairs.matches, pairs.labels, quality)
-            is_mean = self.query_loss is None and loss is not self.proposal_loss
-            losses["class"] = value * (predictions.group.weight if is_mean else scale)
-        return losses
+        if "class" not in kinds and not self.self_balanced:
+            return losses
+        class_loss = self._class_loss_of_set(pairs, weight, scale)
+        if self.self_balanced:
+            for kind in losses.keys() & {"bbox", "giou"}:
+                losses[kind] = scaled_to(losses[kind], class_loss)
+        return {**losses, "class": class_loss} if "class" in kinds else losses
+
+    def _class_loss_of_set(
+        self, pairs: Pairs, weight: Tensor | float, scale: Tensor | float
+    ) -> Tensor:
+        """Class loss of each layer (L,), times ``scale`` if it is a sum."""
+        predictions, matches = pairs.predictions, pairs.matches
+        image = matches.layer * predictions.logits.shape[1] + matches.image
+        quality = Quality(pairs.iou, pairs.giou, weight, matches.bags(), image)
+        loss = of_nearest_name(self.set_losses, predictions.group.name)
+        function, loss = loss or self.class_loss, loss or self.query_loss
+        value = function(predictions.logits, matches, pairs.labels, quality)
+        if not predictions.group.name:
+            figures = getattr(loss, "figures", {})
+            self.figures = {name: errors[-1] for name, errors in figures.items()}
+        is_mean = loss is None or loss.is_mean
+        return value * (predictions.group.weight if is_mean else scale)
 
     def pair_weights(
         self, predictions: Predictions, matches: Matches, labels: Tensor, iou: Tensor
     ) -> Tensor | float:
         """Factor (M,), or one for all, of the soft target and the box losses of matched pairs."""
         return 1.0
-
-    def loss_of(self, predictions: Predictions) -> ClassLoss:
-        """The class loss of a set: the encoder's proposals have their own."""
-        return self.proposal_loss if predictions.stage == "encoder" else self.class_loss
 
     def class_loss(
         self, logits: Tensor, matches: Matches, labels: Tensor, quality: Quality
@@ -212,6 +252,11 @@ class SetCriterion(LayerLosses, nn.Module):
         A loss that needs all logits at once overrides this method.
         """
         if self.query_loss is None:
+            if logits.shape[-1] != len(self.empty_weight):
+                raise InputError(
+                    f"criterion.loss_class_type='ce_loss' needs {len(self.empty_weight)} logits,"
+                    f' the last one of "no object"; this method has {logits.shape[-1]}'
+                )
             return softmax_cross_entropy(logits, matches, labels, self.empty_weight)
         return self.query_loss(logits, matches, labels, quality)
 
@@ -232,7 +277,7 @@ class SetCriterion(LayerLosses, nn.Module):
         Raises:
             ValueError: for a loss without a factor.
         """
-        factors = [nearest_factor(self.weight_dict, name) for name in losses]
+        factors = [of_nearest_name(self.weight_dict, name) for name in losses]
         if None in factors:
             name = list(losses)[factors.index(None)]
             raise ValueError(f"criterion.weight_dict has no factor for {name!r}")
@@ -241,14 +286,19 @@ class SetCriterion(LayerLosses, nn.Module):
         return dict(zip(losses, torch.unbind_copy(values), strict=True))
 
 
-def nearest_factor(weight_dict: Mapping[str, float], name: str) -> float | None:
-    """The factor of a loss; "loss_bbox_0_one2many" takes that of "loss_bbox_0", or else of
-    "loss_bbox"."""
-    while name not in weight_dict:
+def of_nearest_name(values: Mapping[str, T], name: str) -> T | None:
+    """The value of a loss or set; "loss_bbox_0_one2many" takes that of "loss_bbox_0", or else of
+    "loss_bbox", and "_enc_hybrid" that of "_enc"."""
+    while name not in values:
         if "_" not in name.removeprefix("loss_"):
             return None
         name = name.rpartition("_")[0]
-    return weight_dict[name]
+    return values[name]
+
+
+def scaled_to(loss: Tensor, size: Tensor) -> Tensor:
+    """``loss`` (L,) times what makes its value ``size`` (L,); 0 stays 0."""
+    return loss * (size / loss).where(loss > 0, 1.0).detach()
 
 
 class TwoStageCriterion(DenoisingLosses, SetCriterion):

@@ -6,11 +6,12 @@ Legend: L layers, M matches.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from detrex.modeling.losses import ClassLoss, joint_quality
+from detrex.modeling.losses import joint_quality
 from detrex.modeling.matcher import Matches
 from detrex.modeling.predictions import Predictions
 
@@ -30,6 +31,8 @@ class ManyToOneCriterion(TwoStageCriterion):
         ValueError: if ``match_num`` has fewer entries than the decoder has layers.
     """
 
+    usual_set_losses: ClassVar = {}
+
     def __init__(
         self,
         *args,
@@ -44,7 +47,7 @@ class ManyToOneCriterion(TwoStageCriterion):
 
     def queries_per_target(self, predictions: Predictions) -> Sequence[int] | None:
         """``match_num`` of the set's layers (L,); None: as many as the group's ``copies``."""
-        if predictions.stage == "encoder":
+        if predictions.group.name == "_enc":
             return self.match_num[:1]
         if predictions.group.name:
             return None
@@ -56,13 +59,10 @@ class ManyToOneCriterion(TwoStageCriterion):
             )
         return self.match_num[-layers:]
 
-    def loss_of(self, predictions: Predictions) -> ClassLoss:
-        return self.class_loss
-
     def pair_weights(
         self, predictions: Predictions, matches: Matches, labels: Tensor, iou: Tensor
     ) -> Tensor | float:
-        if predictions.group.name and predictions.stage == "decoder":
+        if predictions.group.name not in ("", "_enc"):
             return 1.0
         logits = predictions.logits.detach().float()
         score = logits[matches.layer, matches.image, matches.query, labels].sigmoid()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .high_order_matcher import HighOrderMatcher
 from .matcher import HungarianMatcher, Targets, focal_cost, of_classes, pair_costs
 
 
@@ -75,6 +76,17 @@ class PositionMatcher(HungarianMatcher):
         p = of_classes(logits, labels).sigmoid_() * (quality * scale) ** self.cec_beta
         cost = pair_costs(boxes, gt, self.cost_bbox, -self.cost_giou, 0.0)
         return cost.add_(focal_cost(p, self.alpha, self.gamma), alpha=self.cost_class)
+
+
+class HighOrderPositionMatcher(HighOrderMatcher, PositionMatcher):
+    """The position-modulated cost, until the high-order cost begins. Keys are those of both."""
+
+    @torch.no_grad()
+    def costs(
+        self, logits: Tensor, boxes: Tensor, targets: Targets, class_agnostic: bool = False
+    ) -> list[Tensor]:
+        costs = HungarianMatcher.costs if self.is_high_order else PositionMatcher.costs
+        return costs(self, logits, boxes, targets, class_agnostic)
 
 
 def position_quality(boxes: Tensor, gt: Tensor) -> Tensor:
