@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from torch import Tensor
 
 
 def inverse_sigmoid(x: Tensor, eps: float = 1e-3) -> Tensor:
     """Return log(x / (1 - x)), with x and 1 - x at least ``eps`` (as Deformable DETR)."""
     return (x.clamp(eps, 1.0) / (1 - x).clamp(eps, 1.0)).log()
+
+
+def ratio(top: np.ndarray | float, bottom: np.ndarray | float) -> np.ndarray:
+    """``top / bottom``, NaN where nothing was counted."""
+    bottom = np.asarray(bottom, float)
+    return np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1), np.nan)
 
 
 def finite(value: object) -> object:

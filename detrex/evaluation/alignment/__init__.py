@@ -1,6 +1,8 @@
 """Does the best box get the best score? A diagnosis for any detector."""
 
-from .definitions import Definitions, Truth, read_definitions
+from detrex.evaluation.matching import Truth
+
+from .definitions import Definitions, read_definitions
 from .evaluator import AlignmentDiagnosis, with_layers
 from .meter import AlignmentMeter
 from .report import AlignmentReport, GroupAlignment, LayerAlignment, load_report

@@ -18,13 +18,15 @@ from detrex.evaluation.coco_scores import (
     precision_and_recall,
     scores_by_iou,
 )
+from detrex.evaluation.matching import Truth
 from detrex.utils.errors import InputError
+from detrex.utils.misc import ratio
 
-from .definitions import Definitions, Truth
+from .definitions import Definitions
 from .lrp import optimal_lrp
 from .meter import HISTOGRAMS, MULTIPLES, SHOWN_BINS, SIZES, AlignmentMeter
 from .report import AlignmentReport, GroupAlignment, LayerAlignment
-from .statistics import pearson, ratio, rebin, spearman_of_histogram
+from .statistics import pearson, rebin, spearman_of_histogram
 
 # Sums by class and size.
 GROUPED = ("matched", "br_hits", "br_objects")
