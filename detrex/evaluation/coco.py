@@ -37,8 +37,9 @@ class COCOEvaluator(DatasetEvaluator):
         max_dets: detections per image that count.
         backend: as in :func:`detrex.evaluation.evaluate_detections`.
         diagnose: also measure alignment, of all decoder layers if the model is a
-            :class:`detrex.modeling.detector.Detector`: ``alignment.json`` beside the results, main
-            numbers as task "alignment". True, or fields of
+            :class:`detrex.modeling.detector.Detector`, and calibration: ``alignment.json`` and
+            ``calibration.json`` beside the results, main numbers as tasks "alignment" and
+            "calibration". True, or fields of
             :class:`detrex.evaluation.alignment.Definitions`.
 
     Raises:
@@ -110,14 +111,15 @@ class COCOEvaluator(DatasetEvaluator):
     def evaluate(self) -> OrderedDict | None:
         """Return {"bbox": percentages by name} on the main process, None on the others.
 
-        With ``diagnose`` also {"alignment": :meth:`AlignmentReport.scalars`}. Without objects in
+        With ``diagnose`` also "alignment" and "calibration", the main numbers (``scalars``) of both
+        reports. Without objects in
         the JSON, as for COCO's test images, detections are written and the result is empty.
 
         Raises:
             InputError: predictions of images or classes that the JSON does not have.
         """
         gathered = comm.gather(self._predictions)
-        alignment = self._alignment and self._alignment.report(self.output_dir)
+        diagnosis = self._alignment and self._alignment.report(self.output_dir)
         if not comm.is_main_process():
             return None
         # A sampler that pads shows an image to several processes: it counts once.
@@ -140,8 +142,9 @@ class COCOEvaluator(DatasetEvaluator):
         if self.per_class:
             logger.info("AP per class:\n%s", _class_table(scores))
         results = OrderedDict(bbox=scores)
-        if alignment is not None:
-            results["alignment"] = alignment.scalars()
+        if diagnosis is not None:
+            results["alignment"] = diagnosis.alignment.scalars()
+            results["calibration"] = diagnosis.calibration.scalars()
         return results
 
     def _category_ids(self) -> dict[int, int]:

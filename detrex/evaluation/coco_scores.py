@@ -27,7 +27,8 @@ AREAS = ("all", "small", "medium", "large")  # COCO's order: axis A
 SIZE_LIMITS = (32**2, 96**2)  # square pixels of the annotation's area: medium from, large from
 CLASSES_AT_ONCE = 500  # an evaluator takes 300 KB for each
 IOUS = 10  # axis T: 0.50, 0.55 ... 0.95
-IOU_INDEX = {None: slice(None), 0.5: 0, 0.75: 5}
+RECALLS = 101  # levels: 0, 0.01 ... 1
+IOU_INDEX = {None: slice(None), 0.5: 0, 0.75: 5, 0.9: 8}
 # name: (array, IoU threshold or None for the mean, area, index of the detection limit)
 SCORES = {
     "AP": ("precision", None, "all", 2),
@@ -96,9 +97,10 @@ def score_detections(
 def precision_and_recall(
     gt: dict, detections: list[dict] | np.ndarray, backend: str = "auto", max_dets: int = 100
 ) -> dict[str, np.ndarray]:
-    """Return COCO's "precision" and "recall", each (T, K, A, M), with -1 where nothing counts.
+    """Return COCO's "precision" and "recall", each (T, K, A, M), and "curves" (T, K, 101), the
+    precision at recall 0, 0.01 ... 1 of objects of all sizes. All are -1 where nothing counts.
 
-    Precision is the mean over COCO's 101 recall levels. Arguments and errors are those of
+    Precision is the mean over the 101 recall levels. Arguments and errors are those of
     :func:`score_detections`.
     """
     check_options(backend, max_dets)
@@ -181,6 +183,7 @@ def _accumulate(
     class_of = {id_: k for k, id_ in enumerate(sorted(c["id"] for c in gt["categories"]))}
     shape = IOUS, len(class_of), len(AREAS), 3
     precision, recall = np.full(shape, -1.0), np.full(shape, -1.0)
+    curves = np.full((*shape[:2], RECALLS), -1.0)
     scored = sorted({a["category_id"] for a in gt["annotations"]})
     with contextlib.redirect_stdout(io.StringIO()):  # the evaluators print every step
         coco = index(gt)
@@ -197,9 +200,11 @@ def _accumulate(
             run.evaluate()
             run.accumulate()
             classes = [class_of[id_] for id_ in run.params.catIds]
-            precision[:, classes] = np.asarray(run.eval["precision"]).mean(1)
+            levels = np.asarray(run.eval["precision"])  # (T, 101, K, A, M)
+            precision[:, classes] = levels.mean(1)
+            curves[:, classes] = levels[:, :, :, 0, 2].swapaxes(1, 2)
             recall[:, classes] = np.asarray(run.eval["recall"])
-    return {"precision": precision, "recall": recall}
+    return {"precision": precision, "recall": recall, "curves": curves}
 
 
 def _score(arrays: dict, array: str, iou: float | None, area: str, limit: int) -> float:

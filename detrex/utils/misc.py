@@ -26,3 +26,12 @@ def finite(value: object) -> object:
     if isinstance(value, list | tuple):
         return [finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def with_nan(value: object) -> object:
+    """Return a nested value with NaN for None: what :func:`finite` wrote."""
+    if isinstance(value, dict):
+        return {key: with_nan(v) for key, v in value.items()}
+    if isinstance(value, list):
+        return [with_nan(v) for v in value]
+    return math.nan if value is None else value

@@ -6,7 +6,7 @@ from .definitions import Definitions, read_definitions
 from .evaluator import AlignmentDiagnosis, with_layers
 from .meter import AlignmentMeter
 from .report import AlignmentReport, GroupAlignment, LayerAlignment, load_report
-from .results import alignment_of_results
+from .results import alignment_of_results, diagnosis_of_results
 
 __all__ = [
     "AlignmentDiagnosis",
@@ -17,6 +17,7 @@ __all__ = [
     "LayerAlignment",
     "Truth",
     "alignment_of_results",
+    "diagnosis_of_results",
     "load_report",
     "read_definitions",
     "with_layers",

@@ -11,7 +11,7 @@ import numpy as np
 from detrex.evaluation.coco_json import load_detections, load_ground_truth
 from detrex.utils.errors import InputError
 
-from .collector import AlignmentCollector, Detections, one_class_samples
+from .collector import AlignmentCollector, Detections, Diagnosis, one_class_samples
 from .definitions import Definitions
 from .report import AlignmentReport
 
@@ -23,6 +23,15 @@ def alignment_of_results(
     annotations: str | os.PathLike,
     definitions: Definitions | None = None,
 ) -> AlignmentReport:
+    """Return the alignment of :func:`diagnosis_of_results`."""
+    return diagnosis_of_results(results, annotations, definitions).alignment
+
+
+def diagnosis_of_results(
+    results: str | os.PathLike,
+    annotations: str | os.PathLike,
+    definitions: Definitions | None = None,
+) -> Diagnosis:
     """Measure a results JSON against the COCO JSON of its data set.
 
     Every detection is a sample of one class; there is one layer. Figures differ from those of
@@ -49,7 +58,7 @@ def alignment_of_results(
             raise InputError(f"{results}: image {image_id} has scores outside [0, 1]")
         samples = one_class_samples(detections, len(category_ids))
         collector.add(image_id, *samples, [detections])
-    return collector.report(
+    return collector.diagnosis(
         "detections", {"results": str(results), "annotations": str(annotations)}
     )
 
