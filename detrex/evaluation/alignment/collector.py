@@ -117,6 +117,11 @@ class AlignmentCollector:
         self.meter.update(boxes, scores, truth, list(detections))
         self.calibration.update(image_id, *detections[-1], truth)
 
+    @property
+    def state(self) -> tuple[AlignmentMeter, CalibrationMeter, list[dict[int, Detections]]]:
+        """What :meth:`merge` takes."""
+        return self.meter, self.calibration, self.detections
+
     def merge(
         self,
         meter: AlignmentMeter,

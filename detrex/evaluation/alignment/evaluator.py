@@ -136,9 +136,7 @@ class AlignmentDiagnosis:
         None on other processes than the main one, and where no image was seen.
         """
         collector = self._collector
-        gathered = comm.gather(
-            collector and (collector.meter, collector.calibration, collector.detections)
-        )
+        gathered = comm.gather(collector and collector.state)
         if not comm.is_main_process() or collector is None:
             return None
         for measured in gathered[1:]:

@@ -6,6 +6,7 @@ Units: scores, IoU, calibration errors, precision, recall, F1 and LRP in [0, 1];
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -116,9 +117,8 @@ def load_calibration(path: str | os.PathLike) -> CalibrationReport:
         if not is_a(content.get(key), kind):
             raise InputError(f"{path}: not a calibration.json: {key} is missing or damaged")
     groups = [_group(path, group) for group in (content["overall"], *content["classes"])]
-    if not all(
-        _is_cell(cell, len(groups)) for cells in content["confusion"].values() for cell in cells
-    ):
+    cells = itertools.chain(*content["confusion"].values())
+    if not all(_is_cell(cell, len(groups)) for cell in cells):
         raise InputError(f"{path}: not a calibration.json: confusion is damaged")
     fields = {key: content[key] for key in kinds}
     return CalibrationReport(**fields | {"overall": groups[0], "classes": groups[1:]})
