@@ -2,6 +2,7 @@
 
 from detrex.evaluation.matching import Truth
 
+from .collector import Diagnosis
 from .definitions import Definitions, read_definitions
 from .evaluator import AlignmentDiagnosis, with_layers
 from .meter import AlignmentMeter
@@ -13,6 +14,7 @@ __all__ = [
     "AlignmentMeter",
     "AlignmentReport",
     "Definitions",
+    "Diagnosis",
     "GroupAlignment",
     "LayerAlignment",
     "Truth",

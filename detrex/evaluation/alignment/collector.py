@@ -14,7 +14,7 @@ import numpy as np
 
 from detrex.evaluation.calibration import CalibrationMeter, CalibrationReport, summarise
 from detrex.evaluation.coco_scores import (
-    IOU_INDEX,
+    CURVE_IOUS,
     class_score,
     main_scores,
     precision_and_recall,
@@ -148,8 +148,7 @@ class AlignmentCollector:
             [names[id_] for id_ in self._category_ids],
             {
                 str(iou): 100 * np.where(curves[i] < 0, np.nan, curves[i])
-                for iou, i in IOU_INDEX.items()
-                if iou is not None
+                for i, iou in enumerate(CURVE_IOUS)
             },
             source,
         )

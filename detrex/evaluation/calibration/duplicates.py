@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+
 import numpy as np
 
 from detrex.utils.misc import ratio
@@ -38,21 +41,27 @@ def duplicates(sums: np.ndarray, copies: np.ndarray, outcomes: Outcomes) -> dict
     return {name: values.tolist() for name, values in columns.items()}
 
 
-def confusion(sums: np.ndarray, objects: np.ndarray) -> dict[str, list[list[int]]]:
+def confusion(
+    counts: Mapping[tuple[int, int, int], int], objects: np.ndarray
+) -> dict[str, list[list[int]]]:
     """Return the cells of the confusion matrix that are not empty, by threshold.
 
     A cell is [true class, predicted class, count]; the number of classes stands for background. A
     row adds up to the class's objects, a column to its detections.
 
     Args:
-        sums: (thresholds, K + 1, K) of the meter.
+        counts: ``confusion`` of the meter.
         objects: (K,).
     """
-    by_threshold = {}
-    for threshold, counts in zip(CONFUSION_THRESHOLDS, reaching(sums, 0), strict=True):
-        missed = np.append(objects - counts[:-1].sum(1), 0)
-        matrix = np.column_stack([counts, missed]).astype(int)
-        rows, columns = matrix.nonzero()
-        cells = np.stack([rows, columns, matrix[rows, columns]], 1)
-        by_threshold[f"{threshold:g}"] = cells.tolist()
+    background, by_threshold = len(objects), {}
+    for step, threshold in enumerate(CONFUSION_THRESHOLDS):
+        cells: Counter[tuple[int, int]] = Counter()
+        missed = objects.astype(int).tolist()
+        for (highest, truth, predicted), count in counts.items():
+            if highest >= step:
+                cells[truth, predicted] += count
+                if truth != background:
+                    missed[truth] -= count
+        cells |= {(k, background): count for k, count in enumerate(missed) if count}
+        by_threshold[f"{threshold:g}"] = [[*cell, count] for cell, count in sorted(cells.items())]
     return by_threshold

@@ -6,6 +6,9 @@ pixels of the original image, scores in [0, 1].
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+
 import numpy as np
 
 from detrex.evaluation.matching import Truth, match_greedily, pairwise_iou
@@ -39,13 +42,15 @@ OUTCOMES = MENDED_PLACE + 1
 # that match an object at all, and |IoU - score|.
 COUNT, SCORE, PRECISION, OVERLAP, DEVIATION = range(5)
 MOMENTS = 5
-MANY_CLASSES = 200
+# (most classes, replicates): together they take at most 300 MB
+REPLICATES = ((200, 200), (1500, 50), (math.inf, 0))
 
 
 class CalibrationMeter:
     """Running sums over images; memory depends on the number of classes only.
 
-    ``sums`` is the whole state; adding them merges the meters of several processes. Scores are
+    ``sums`` and ``confusion`` are the whole state; adding them merges the meters of several
+    processes. Scores are
     counted in steps of 1/1000 where a threshold is sought and in steps of 1/100 for calibration;
     sums of scores and of IoU are exact.
 
@@ -59,7 +64,7 @@ class CalibrationMeter:
 
     def __init__(self, classes: int) -> None:
         self.classes = classes
-        self.replicates = 200 if classes <= MANY_CLASSES else 50
+        self.replicates = next(n for most, n in REPLICATES if classes <= most)
         self.sums = {
             "images": np.zeros(()),
             "objects": np.zeros(classes),
@@ -70,14 +75,15 @@ class CalibrationMeter:
             # pairs, and detections with a better one of their class on them
             "duplicates": np.zeros((classes, len(THRESHOLDS), len(DUPLICATE_IOUS), 2)),
             "copies": np.zeros((classes, len(THRESHOLDS), 2)),  # detections on objects, objects
-            # true class, or background, by predicted class
-            "confusion": np.zeros((len(CONFUSION_THRESHOLDS), classes + 1, classes)),
         }
+        # (index of the highest threshold, true class or background, predicted class) -> detections
+        self.confusion: Counter[tuple[int, int, int]] = Counter()
 
     def merge(self, other: CalibrationMeter) -> None:
         """Add the sums of another meter with as many classes, of other images."""
         for name, value in other.sums.items():
             self.sums[name] += value
+        self.confusion.update(other.confusion)
 
     def update(
         self,
@@ -157,5 +163,5 @@ class CalibrationMeter:
         step = step_of(detections.scores, CONFUSION_THRESHOLDS)
         shown = step >= 0
         true_labels = np.append(truth.labels, self.classes)[confused_with(detections)[shown]]
-        cells = step[shown], true_labels, detections.labels[shown]
-        np.add.at(self.sums["confusion"], cells, 1)
+        cells = np.stack([step[shown], true_labels, detections.labels[shown]], 1)
+        self.confusion.update(map(tuple, cells.tolist()))

@@ -62,7 +62,9 @@ def estimate(values: np.ndarray, images: float) -> np.ndarray:
         values: (1 + R, ...).
         images: with fewer than ten the interval is NaN.
     """
-    ordered = np.sort(values[1:], axis=0)  # NaN last
+    if len(values) == 1:
+        images = 0  # no replicates
+    ordered = np.sort(values[1:] if len(values) > 1 else values, axis=0)  # NaN last
     known = (~np.isnan(ordered)).sum(0)
     ends = [
         np.take_along_axis(ordered, np.rint(q * (known - 1)).clip(0).astype(int)[None], 0)[0]

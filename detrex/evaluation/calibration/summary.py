@@ -87,7 +87,7 @@ def summarise(
         images=int(images),
         overall=groups[0],
         classes=groups[1:],
-        confusion=confusion(sums["confusion"], objects),
+        confusion=confusion(meter.confusion, objects),
         source=source or {},
     )
 
