@@ -51,8 +51,9 @@ def test_costs_are_those_of_tidecv(tmp_path, seed):
     run = tide.evaluate(truth, predicted, name="run", mode=tidecv.TIDE.BOX)
     errors = tide.get_main_errors()["run"] | tide.get_special_errors()["run"]
     costs = report.overall.costs
-    assert costs["AP50"] == pytest.approx(run.ap, abs=0.1)
-    # Its recall levels are k / 100, COCO's np.linspace's: an object more or less at 0.07.
+    assert costs["AP50"] == pytest.approx(run.ap, abs=0.25)
+    # Its recall levels are k / 100, COCO's np.linspace's, which differ by rounding: a recall of
+    # just that is above one and below the other, which is 0.25 points in one of four classes.
     assert {NAMES[name]: cost for name, cost in errors.items()} == pytest.approx(
-        {name: costs[name] for name in NAMES.values()}, abs=0.1
+        {name: costs[name] for name in NAMES.values()}, abs=0.25
     )
