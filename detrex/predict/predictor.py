@@ -19,6 +19,8 @@ from detectron2.data.detection_utils import convert_PIL_to_numpy
 from detectron2.structures import Instances
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
+from torch import Tensor
+from torchvision.ops import batched_nms
 
 from detrex.checkpoint.files import read_checkpoint
 from detrex.checkpoint.model import trained_model
@@ -34,6 +36,7 @@ from detrex.data.dataset_info import (
 from detrex.data.image import as_pixels
 from detrex.data.mapper import DetrDatasetMapper
 from detrex.evaluation.alignment.evaluator import with_layers
+from detrex.evaluation.calibration.maps import ScoreMaps, read_maps
 from detrex.utils.errors import InputError
 from detrex.utils.optional import need_package
 from detrex.utils.text import first_few, first_line
@@ -55,8 +58,12 @@ class Predictor(Pretrained):
         checkpoint: file of weights. It also says the names of the classes; where it does not
             (upstream's), they are those of the data set that the config names.
         device: None takes the GPU if there is one, else the CPU.
-        threshold: least score of a detection, from 0 to 1.
+        threshold: least score of a detection, from 0 to 1; "auto" takes each class's best one (by
+            LRP) from the checkpoint, where tools/calibrate.py has written it.
         trust_config: run code outside of detrex and its libraries that a YAML config names.
+        calibrated: return scores that went through the checkpoint's maps (tools/calibrate.py).
+        nms_iou: of the detections of a class that overlap more, only the best is returned. None
+            returns all.
 
     Attributes:
         config: the resolved config.
@@ -74,14 +81,18 @@ class Predictor(Pretrained):
         config: str | Path | None,
         checkpoint: str | Path,
         device: str | torch.device | None = None,
-        threshold: float = 0.3,
+        threshold: float | str = 0.3,
         trust_config: bool = False,
+        calibrated: bool = False,
+        nms_iou: float | None = None,
     ) -> None:
-        if not (isinstance(threshold, int | float) and 0 <= threshold <= 1):
-            raise InputError(f"threshold {threshold!r}: scores are numbers between 0 and 1")
-        self.threshold = threshold
+        check_options(threshold, nms_iou)
+        self.threshold, self.calibrated, self.nms_iou = threshold, calibrated, nms_iou
         content = read_checkpoint(checkpoint)
         metadata = content.get("metadata") or {}
+        self.maps: ScoreMaps | None = None
+        if calibrated or threshold == "auto":
+            self.maps = read_maps(metadata.get("calibration"), f"{checkpoint}: its calibration")
         path = str(config or _config_beside(checkpoint))
         self.config = load_config(path, trust_config=trust_config)
         if metadata.get("classes"):
@@ -140,9 +151,21 @@ class Predictor(Pretrained):
 
     def _confident(self, instances: Instances) -> Instances:
         """The instances over the threshold, sorted: models with a softmax do not sort."""
-        instances = instances.to("cpu")
-        instances = instances[instances.scores.argsort(descending=True, stable=True)]
-        return instances[instances.scores >= self.threshold]
+        instances = _sorted(instances.to("cpu"))
+        if self.nms_iou is not None:
+            boxes, labels = instances.pred_boxes.tensor.float(), instances.pred_classes
+            instances = instances[batched_nms(boxes, instances.scores, labels, self.nms_iou)]
+        threshold: float | Tensor = self.threshold
+        if self.threshold == "auto":
+            threshold = torch.tensor(self.maps.thresholds["LRP"])[instances.pred_classes]
+            instances = instances[instances.scores >= threshold]
+            threshold = 0.0
+        if self.calibrated:
+            scores, labels = (x.numpy() for x in (instances.scores, instances.pred_classes))
+            calibrated = self.maps.apply(scores, labels)
+            instances.scores = torch.from_numpy(calibrated).to(instances.scores)
+            instances = _sorted(instances)  # classes may have other maps
+        return instances[instances.scores >= threshold]
 
     @torch.no_grad()
     def layers(self, image: object) -> list[Instances]:
@@ -209,6 +232,22 @@ class Predictor(Pretrained):
         """
         known = {"classes": self.classes, "category_ids": self.category_ids}
         return {**known, "image_format": self.image_format, **_resizing(self._mapper.augmentation)}
+
+
+def check_options(threshold: float | str, nms_iou: float | None) -> None:
+    """Check two arguments of :class:`Predictor`.
+
+    Raises:
+        InputError: one of them is no number between 0 and 1.
+    """
+    if not (threshold == "auto" or isinstance(threshold, int | float) and 0 <= threshold <= 1):
+        raise InputError(f"threshold {threshold!r}: scores are numbers between 0 and 1, or auto")
+    if nms_iou is not None and not (isinstance(nms_iou, int | float) and 0 < nms_iou <= 1):
+        raise InputError(f"nms_iou {nms_iou!r}: IoU is a number above 0, at most 1")
+
+
+def _sorted(instances: Instances) -> Instances:
+    return instances[instances.scores.argsort(descending=True, stable=True)]
 
 
 def _config_beside(checkpoint: str | Path) -> Path:
