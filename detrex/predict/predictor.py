@@ -19,8 +19,6 @@ from detectron2.data.detection_utils import convert_PIL_to_numpy
 from detectron2.structures import Instances
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
-from torch import Tensor
-from torchvision.ops import batched_nms
 
 from detrex.checkpoint.files import read_checkpoint
 from detrex.checkpoint.model import trained_model
@@ -36,12 +34,13 @@ from detrex.data.dataset_info import (
 from detrex.data.image import as_pixels
 from detrex.data.mapper import DetrDatasetMapper
 from detrex.evaluation.alignment.evaluator import with_layers
-from detrex.evaluation.calibration.maps import ScoreMaps, read_maps
+from detrex.evaluation.calibration.maps import read_maps
 from detrex.utils.errors import InputError
 from detrex.utils.optional import need_package
 from detrex.utils.text import first_few, first_line
 
 from .hub import Pretrained
+from .selection import Selection
 
 if TYPE_CHECKING:
     import supervision
@@ -68,6 +67,7 @@ class Predictor(Pretrained):
     Attributes:
         config: the resolved config.
         model: in evaluation mode.
+        selection: which detections are returned, with which scores.
         classes: name of each class, or None.
         category_ids: number of each class in the data set's JSON, or None.
 
@@ -86,13 +86,12 @@ class Predictor(Pretrained):
         calibrated: bool = False,
         nms_iou: float | None = None,
     ) -> None:
-        check_options(threshold, nms_iou)
-        self.threshold, self.calibrated, self.nms_iou = threshold, calibrated, nms_iou
         content = read_checkpoint(checkpoint)
         metadata = content.get("metadata") or {}
-        self.maps: ScoreMaps | None = None
+        maps = None
         if calibrated or threshold == "auto":
-            self.maps = read_maps(metadata.get("calibration"), f"{checkpoint}: its calibration")
+            maps = read_maps(metadata.get("calibration"), f"{checkpoint}: its calibration")
+        self.selection = Selection(threshold, nms_iou, maps, calibrated)
         path = str(config or _config_beside(checkpoint))
         self.config = load_config(path, trust_config=trust_config)
         if metadata.get("classes"):
@@ -102,6 +101,8 @@ class Predictor(Pretrained):
         self.category_ids: list[int] | None = metadata.get("category_ids")
         if not self.category_ids and data_set and data_set.classes == self.classes:
             self.category_ids = data_set.category_ids
+        if maps and self.classes and len(maps.maps) != len(self.classes):
+            raise InputError(f"{checkpoint}: its calibration is of {len(maps.maps)} classes")
         self._mapper = _test_mapper(self.config)
         model = trained_model(self.config, str(checkpoint), content)
         self.model = _moved(model.eval(), device)
@@ -146,26 +147,8 @@ class Predictor(Pretrained):
 
     def _detect(self, batch: Sequence[tuple[int, dict]]) -> dict[int, Instances]:
         indices, inputs = zip(*batch, strict=True)
-        detections = [self._confident(output["instances"]) for output in self.model([*inputs])]
+        detections = [self.selection(output["instances"]) for output in self.model([*inputs])]
         return dict(zip(indices, detections, strict=True))
-
-    def _confident(self, instances: Instances) -> Instances:
-        """The instances over the threshold, sorted: models with a softmax do not sort."""
-        instances = _sorted(instances.to("cpu"))
-        if self.nms_iou is not None:
-            boxes, labels = instances.pred_boxes.tensor.float(), instances.pred_classes
-            instances = instances[batched_nms(boxes, instances.scores, labels, self.nms_iou)]
-        threshold: float | Tensor = self.threshold
-        if self.threshold == "auto":
-            threshold = torch.tensor(self.maps.thresholds["LRP"])[instances.pred_classes]
-            instances = instances[instances.scores >= threshold]
-            threshold = 0.0
-        if self.calibrated:
-            scores, labels = (x.numpy() for x in (instances.scores, instances.pred_classes))
-            calibrated = self.maps.apply(scores, labels)
-            instances.scores = torch.from_numpy(calibrated).to(instances.scores)
-            instances = _sorted(instances)  # classes may have other maps
-        return instances[instances.scores >= threshold]
 
     @torch.no_grad()
     def layers(self, image: object) -> list[Instances]:
@@ -175,7 +158,7 @@ class Predictor(Pretrained):
         """
         output = with_layers(self.model)([self.inputs(image)])[0]
         layers = output["queries"].detections if "queries" in output else [output["instances"]]
-        return [self._confident(instances) for instances in layers]
+        return [self.selection(instances) for instances in layers]
 
     def name(self, label: int) -> str:
         """The name of a class; its number if the name is not known."""
@@ -232,22 +215,6 @@ class Predictor(Pretrained):
         """
         known = {"classes": self.classes, "category_ids": self.category_ids}
         return {**known, "image_format": self.image_format, **_resizing(self._mapper.augmentation)}
-
-
-def check_options(threshold: float | str, nms_iou: float | None) -> None:
-    """Check two arguments of :class:`Predictor`.
-
-    Raises:
-        InputError: one of them is no number between 0 and 1.
-    """
-    if not (threshold == "auto" or isinstance(threshold, int | float) and 0 <= threshold <= 1):
-        raise InputError(f"threshold {threshold!r}: scores are numbers between 0 and 1, or auto")
-    if nms_iou is not None and not (isinstance(nms_iou, int | float) and 0 < nms_iou <= 1):
-        raise InputError(f"nms_iou {nms_iou!r}: IoU is a number above 0, at most 1")
-
-
-def _sorted(instances: Instances) -> Instances:
-    return instances[instances.scores.argsort(descending=True, stable=True)]
 
 
 def _config_beside(checkpoint: str | Path) -> Path:

@@ -72,10 +72,7 @@ def _thresholds(meter: CalibrationMeter) -> dict[str, list[float]]:
         for sums, count in zip(outcomes, objects, strict=True)
     ]
     return {
-        name: [
-            float(np.nan_to_num(point[name]["score"], nan=common[name]["score"]))
-            for point in points
-        ]
+        name: np.nan_to_num([p[name]["score"] for p in points], nan=common[name]["score"]).tolist()
         for name in MEASURES
     }
 
