@@ -12,6 +12,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any, get_type_hints
 
+from detrex.data.coco import LARGEST_ID
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
 from detrex.utils.misc import finite, with_nan
@@ -114,7 +115,7 @@ def load_calibration(path: str | os.PathLike) -> CalibrationReport:
         raise InputError(f"{path}: format {content['format']}, this version reads {FORMAT}")
     kinds = get_type_hints(CalibrationReport) | {"overall": dict, "classes": list[dict]}
     for key, kind in kinds.items():
-        if not is_a(content.get(key), kind):
+        if not (is_a(content.get(key), kind) and _is_complete(key, content[key])):
             raise InputError(f"{path}: not a calibration.json: {key} is missing or damaged")
     groups = [_group(path, group) for group in (content["overall"], *content["classes"])]
     cells = itertools.chain(*content["confusion"].values())
@@ -124,18 +125,21 @@ def load_calibration(path: str | os.PathLike) -> CalibrationReport:
     return CalibrationReport(**fields | {"overall": groups[0], "classes": groups[1:]})
 
 
+_ENDS = {name: (name, f"{name}_low", f"{name}_high") for name in ("precision", "iou")}
 # The keys that every group has, by field.
 _COLUMNS = {
     "errors": ERRORS,
     "shown_errors": ERRORS,
-    "reliability": ("count", "score", "precision", "precision_low", "precision_high"),
+    "reliability": ("count", "score", *_ENDS["precision"], *_ENDS["iou"]),
     "operating_points": MEASURES,
     "curve": ("right", "wrong", "inaccuracy"),
+    "precision_recall": ("0.5", "0.75", "0.9"),
     "costs": ("AP50", *COSTS),
     "counts": (*KINDS, "missed"),
     "duplicates": ("share 0.5", "share 0.7", "share 0.9", "per object"),
 }
 _LENGTHS = {"errors": 3, "shown_errors": 3, "reliability": 25, "curve": 101, "duplicates": 19}
+_LENGTHS["precision_recall"] = 101
 
 
 def _group(path: str | os.PathLike, content: dict) -> GroupCalibration:
@@ -147,17 +151,24 @@ def _group(path: str | os.PathLike, content: dict) -> GroupCalibration:
 
 
 def _is_complete(key: str, value: Any) -> bool:
-    length = _LENGTHS.get(key)
-    return key not in _COLUMNS or (
-        set(_COLUMNS[key]) <= value.keys()
-        and (length is None or all(len(column) == length for column in value.values()))
-        and (key != "operating_points" or all({"score", k} <= p.keys() for k, p in value.items()))
-    )
+    """Whether a field has its keys, columns of the right length, and no number out of bounds."""
+    if key not in _COLUMNS:
+        return not isinstance(value, int) or 0 <= value <= LARGEST_ID
+    if not set(_COLUMNS[key]) <= value.keys():
+        return False
+    if key == "operating_points":
+        columns = {"score", "precision", "recall", "iou"}
+        return all(columns | {name} <= value[name].keys() for name in MEASURES)
+    if key not in _LENGTHS:
+        return True
+    numbers = itertools.chain(*value.values())
+    lengths = {len(column) for column in value.values()}
+    return lengths == {_LENGTHS[key]} and not any(abs(x) > LARGEST_ID for x in numbers)
 
 
 def _is_cell(cell: list[int], classes: int) -> bool:
     """Whether a cell names two classes or background, of ``classes`` with background."""
-    return len(cell) == 3 and all(0 <= label < classes for label in cell[:2])
+    return len(cell) == 3 and max(cell[:2]) < classes and 0 <= min(cell) <= max(cell) <= LARGEST_ID
 
 
 def _short(value: Any) -> Any:
