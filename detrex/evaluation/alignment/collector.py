@@ -176,13 +176,15 @@ class AlignmentCollector:
         )
 
     def _coco(self, layer: int) -> dict[str, np.ndarray]:
-        rows = [np.empty((0, 7))]
-        category_ids = np.array(self._category_ids)
-        for image_id, (boxes, scores, labels) in self.detections[layer].items():
-            ids = np.full(len(boxes), image_id)
-            size = boxes[:, 2:] - boxes[:, :2]
-            rows.append(np.column_stack([ids, boxes[:, :2], size, scores, category_ids[labels]]))
-        rows = np.concatenate(rows)
+        by_image, category_ids = self.detections[layer], np.array(self._category_ids)
+        rows = np.empty((sum(len(x.scores) for x in by_image.values()), 7))
+        first = 0
+        for image_id, (boxes, scores, labels) in by_image.items():
+            image = rows[first : first + len(scores)]
+            first += len(scores)
+            image[:, 0], image[:, 1:3] = image_id, boxes[:, :2]
+            image[:, 3:5], image[:, 5] = boxes[:, 2:] - boxes[:, :2], scores
+            image[:, 6] = category_ids[labels]
         return precision_and_recall(self._ground_truth, rows, max_dets=self._max_dets)
 
     def _layer(self, i: int, arrays: dict, lrp: dict[str, np.ndarray]) -> LayerAlignment:
