@@ -100,7 +100,8 @@ def _reliability(named: Named, column: str) -> dict:
 
 def _diagonal() -> dict:
     line = {"color": "#8a8a8a", "dash": "dot", "width": 1}
-    return {"type": "scatter", "x": [0, 1], "y": [0, 1], "line": line, "hoverinfo": "skip"}
+    points = {"x": [0, 1], "y": [0, 1], "mode": "lines"}
+    return {"type": "scatter", **points, "line": line, "hoverinfo": "skip"}
 
 
 def _unit_axes(figure: dict) -> dict:
@@ -152,7 +153,9 @@ def _precision_recall(named: Named) -> dict:
             line = line_of(run, label, recalls, report.overall.precision_recall[iou])
             traces.append({**line, "line": {**line["line"], "width": width}})
     note = "Mean over classes, at IoU 0.5 (thick) and 0.75 (thin). AP is the area under a curve."
-    return figure_of("Precision and recall", note, "recall", "precision, %", traces)
+    figure = figure_of("Precision and recall", note, "recall", "precision, %", traces)
+    figure["layout"]["yaxis"]["range"] = [0, 102]
+    return figure
 
 
 def _costs(named: Named) -> dict:

@@ -11,7 +11,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.structures import Boxes, Instances
 
 from detrex.evaluation import COCOEvaluator, evaluate_detections
-from detrex.evaluation.alignment import alignment_of_results
+from detrex.evaluation.alignment import diagnosis_of_results
 from detrex.train.group import end_process
 from detrex.utils.errors import InputError
 from tests.evaluation.random_coco import CATEGORY_IDS, random_detections, random_ground_truth
@@ -132,8 +132,9 @@ def _one_rank(rank, port, folder, gt, detections):
     scores = evaluator.evaluate()
     diagnosing = COCOEvaluator("rank_test", diagnose=True)
     _feed(diagnosing, detections, ids[:13] if rank == 0 else ids[13:])
-    alignment = (diagnosing.evaluate() or {}).get("alignment")
-    (folder / f"{rank}.json").write_text(json.dumps([scores, alignment]))
+    diagnosis = diagnosing.evaluate() or {}
+    reports = [diagnosis.get(task) for task in ("alignment", "calibration")]
+    (folder / f"{rank}.json").write_text(json.dumps([scores, *reports]))
     dist.destroy_process_group()
     end_process(0)
 
@@ -146,11 +147,16 @@ def test_two_processes_score_as_one(tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     torch.multiprocessing.spawn(_one_rank, (port, tmp_path, gt, detections), nprocs=2)
-    scores, alignment = json.loads((tmp_path / "0.json").read_text())
-    assert json.loads((tmp_path / "1.json").read_text()) == [None, None]
+    scores, alignment, calibration = json.loads((tmp_path / "0.json").read_text())
+    assert json.loads((tmp_path / "1.json").read_text()) == [None, None, None]
     for name, score in evaluate_detections(gt, detections).items():
         assert scores["bbox"][name] == pytest.approx(score, abs=1e-3, nan_ok=True)
     (tmp_path / "results.json").write_text(json.dumps(detections))
-    expected = alignment_of_results(tmp_path / "results.json", tmp_path / "val.json").scalars()
+    expected, of_scores = (
+        report.scalars()
+        for report in diagnosis_of_results(tmp_path / "results.json", tmp_path / "val.json")
+    )
     assert 0 < expected["matched_iou"] < 1
     assert alignment == pytest.approx(expected, rel=1e-3, abs=1e-3)
+    assert calibration == pytest.approx(of_scores, rel=0.02, abs=0.02)  # boxes are float32 there
+    assert 0 < calibration["D-ECE"] < 1
