@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from detectron2.structures import Instances
-from torchvision.ops import batched_nms
 
 from detrex.evaluation.calibration.maps import ScoreMaps
+from detrex.modeling.postprocess import best_of_overlapping, check_nms_iou
 from detrex.utils.errors import InputError
 
 
@@ -37,8 +37,7 @@ class Selection:
             raise InputError(
                 f"threshold {threshold!r}: scores are numbers between 0 and 1, or auto"
             )
-        if nms_iou is not None and not (isinstance(nms_iou, int | float) and 0 < nms_iou <= 1):
-            raise InputError(f"nms_iou {nms_iou!r}: an IoU is above 0 and at most 1")
+        check_nms_iou(nms_iou)
         if automatic and not (maps and "LRP" in maps.thresholds):
             raise InputError("threshold auto: the calibration has no LRP thresholds")
         self.threshold, self.nms_iou, self.maps = threshold, nms_iou, maps
@@ -46,12 +45,7 @@ class Selection:
 
     def __call__(self, instances: Instances) -> Instances:
         """Return the detections that stay, on the CPU; models with a softmax do not sort."""
-        instances = _sorted(instances.to("cpu"))
-        if self.nms_iou is not None:
-            boxes, labels = instances.pred_boxes.tensor.float(), instances.pred_classes
-            instances = instances[
-                batched_nms(boxes, instances.scores.float(), labels, self.nms_iou)
-            ]
+        instances = best_of_overlapping(_sorted(instances.to("cpu")), self.nms_iou)
         if self.threshold == "auto":
             least = torch.tensor(self.maps.thresholds["LRP"], dtype=torch.float64)
             instances = instances[instances.scores >= least[instances.pred_classes]]
