@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances
+from PIL import Image
 
 from detrex import Predictor
 from detrex.evaluation.calibration.fit import cross_validate, errors_of, fit, fit_map
@@ -240,3 +241,33 @@ def test_checkpoint_carries_its_maps(tmp_path):
     torch.save(content, tmp_path / "other.pth")
     with pytest.raises(InputError, match="other.pth: its calibration is of 1 classes"):
         Predictor(config, tmp_path / "other.pth", calibrated=True)
+
+
+def test_command_on_a_model(run, tmp_path):
+    """The objects are the model's own best boxes, so that half of its detections are right."""
+    write_data(tmp_path)
+    write_model(tmp_path, tmp_path)
+    config, model = tmp_path / "config.yaml", tmp_path / "model.pth"
+    predictor = Predictor(config, model, threshold=0.0)
+    coco = json.loads((tmp_path / "val.json").read_text())
+    coco["images"], coco["annotations"] = [], []
+    for i in range(8):
+        Image.new("RGB", (60, 40), (i * 30, 90, 120)).save(tmp_path / f"val/{i}.jpg")
+        coco["images"].append({"id": i, "file_name": f"{i}.jpg", "width": 60, "height": 40})
+        detections = predictor.to_dict(predictor(tmp_path / f"val/{i}.jpg"))["detections"]
+        for d in detections[:6]:
+            annotation = {"category_id": 3 + 4 * d["label"], "bbox": d["bbox"], "iscrowd": 0}
+            area = d["bbox"][2] * d["bbox"][3]
+            number = len(coco["annotations"]) + 1
+            coco["annotations"].append({"id": number, "image_id": i, "area": area, **annotation})
+    (tmp_path / "val.json").write_text(json.dumps(coco))
+    code, out, error = run("calibrate", config, model, "-o", tmp_path / "honest.pth")
+    assert code == 0, error
+    assert "D-ECE" in out and "cat: threshold 0." in out
+    honest = Predictor(config, tmp_path / "honest.pth", threshold="auto", calibrated=True)
+    image = tmp_path / "val/3.jpg"
+    assert 0 < len(honest(image)) < len(predictor(image))
+    before, after = torch.load(model)["model"], torch.load(tmp_path / "honest.pth")["model"]
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    code, _, error = run("calibrate", config, "-o", tmp_path / "x.pth")
+    assert code == 2 and error.startswith("error: give CONFIG and CHECKPOINT")
