@@ -60,7 +60,8 @@ _KINDS = {
 # Patterns of the files and folders of a run and its evaluations. The log is not moved.
 _LEFT_BY_RUNS = (
     *(LAST, BEST, METRICS, RECORD, CONFIG_FILE, _SOURCES, RESULTS, ORIGIN),
-    *("*.pth", f"{_EVENTS}*", "alignment.json", "alignment", "ema", "inference"),
+    *("*.pth", f"{_EVENTS}*", "alignment.json", "calibration.json", "alignment"),
+    *("ema", "inference"),
     "eval_*",
 )
 
