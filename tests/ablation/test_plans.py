@@ -16,7 +16,7 @@ from detrex.modeling.losses import CLASS_LOSS_NAMES
 from detrex.modeling.matcher import HighOrderMatcher, HungarianMatcher, PositionMatcher
 from tests.refusals import assert_refused, refused
 
-TINY = str(Path(__file__).parents[1] / "engine" / "tiny_config.py")
+TINY = str(Path(__file__).parents[1] / "train" / "tiny_config.py")
 
 
 def test_grid_is_the_product_in_order() -> None:
