@@ -20,14 +20,20 @@ from torch import Tensor, nn
 from detrex.compat.layer_losses import DenoisingLosses, LayerLosses
 from detrex.compat.overrides import overridden
 from detrex.layers import box_cxcywh_to_xyxy, overlaps
-from detrex.modeling.losses import CLASS_LOSS_NAMES, ClassLoss, Quality, build_class_loss
+from detrex.modeling.losses import (
+    CLASS_LOSS_NAMES,
+    ClassLoss,
+    Quality,
+    build_class_loss,
+    build_set_losses,
+)
 from detrex.modeling.losses.softmax import softmax_cross_entropy
 from detrex.modeling.matcher import Assignment, Matches, Problems
 from detrex.modeling.matcher.matcher import Targets
 from detrex.modeling.predictions import Predictions
 from detrex.utils.device import send
 from detrex.utils.dist import mean_over_ranks
-from detrex.utils.errors import AssertedError, InputError
+from detrex.utils.errors import AssertedError
 
 T = TypeVar("T")
 
@@ -52,16 +58,14 @@ class SetCriterion(LayerLosses, nn.Module):
     names to factors. ``eos_coef`` is used by the softmax loss only. Losses are "class" and "boxes";
     a subclass with a :meth:`get_loss` or ``forward`` of its own may have others.
 
-    ``set_losses``: class losses of sets that have another one, such as {"_enc": "focal_loss"} for
-    the encoder's proposals or "_dn" for denoising queries; "_enc_hybrid" takes that of "_enc".
-    Empty: all sets have the same. None: ``usual_set_losses`` of the class.
-
-    ``self_balanced``: L1 and GIoU loss are scaled to the value of the class loss, layer by layer
-    (Rank & Sort, Oksuz et al. 2021), so their factors should be that of the class loss.
+    ``set_losses``: class losses of sets that have one of their own, such as {"_enc": "focal_loss"}
+    for the encoder's proposals or "_dn" for denoising queries; "_enc_hybrid" takes that of "_enc".
+    None: ``usual_set_losses``. ``self_balanced``: L1 and GIoU loss are scaled to the value of the
+    class loss, layer by layer (Rank & Sort, Oksuz et al. 2021), so all have one factor.
 
     Attributes:
-        figures: of the last batch's queries in the last layer, without gradient: "ranking_error"
-            and "sorting_error" under Rank & Sort.
+        figures: under Rank & Sort "ranking_error" and "sorting_error" of the last batch's queries
+            in the last layer, without gradient.
 
     Raises:
         AssertedError: for an unknown ``loss_class_type`` or entry of ``losses``.
@@ -105,21 +109,12 @@ class SetCriterion(LayerLosses, nn.Module):
         # None: DETR's softmax, which is no weighted binary cross-entropy.
         self.query_loss: ClassLoss | None = None
         if loss_class_type == "ce_loss":
-            weight = torch.ones(num_classes + 1)
-            weight[-1] = eos_coef
+            weight = F.pad(torch.ones(num_classes), (0, 1), value=eos_coef)
             self.register_buffer("empty_weight", weight)
         else:
             self.query_loss = build_class_loss(loss_class_type, alpha, gamma, delta)
         set_losses = self.usual_set_losses if set_losses is None else set_losses
-        for name, loss in set_losses.items():
-            if loss not in CLASS_LOSS_NAMES or not name.startswith("_"):
-                raise InputError(
-                    'criterion.set_losses maps sets, such as "_enc" or "_dn", to losses of'
-                    f" {CLASS_LOSS_NAMES}, got {name!r}: {loss!r}"
-                )
-        self.set_losses: dict[str, ClassLoss] = {
-            name: build_class_loss(loss, alpha, gamma, delta) for name, loss in set_losses.items()
-        }
+        self.set_losses = build_set_losses(set_losses, alpha, gamma, delta)
         self.self_balanced = self_balanced
         self.figures: dict[str, Tensor] = {}
 
@@ -219,7 +214,8 @@ class SetCriterion(LayerLosses, nn.Module):
         class_loss = self._class_loss_of_set(pairs, weight, scale)
         if self.self_balanced:
             for kind in losses.keys() & {"bbox", "giou"}:
-                losses[kind] = scaled_to(losses[kind], class_loss)
+                loss = losses[kind].detach()
+                losses[kind] = losses[kind] * (class_loss / loss).where(loss > 0, 1.0).detach()
         return {**losses, "class": class_loss} if "class" in kinds else losses
 
     def _class_loss_of_set(
@@ -252,11 +248,6 @@ class SetCriterion(LayerLosses, nn.Module):
         A loss that needs all logits at once overrides this method.
         """
         if self.query_loss is None:
-            if logits.shape[-1] != len(self.empty_weight):
-                raise InputError(
-                    f"criterion.loss_class_type='ce_loss' needs {len(self.empty_weight)} logits,"
-                    f' the last one of "no object"; this method has {logits.shape[-1]}'
-                )
             return softmax_cross_entropy(logits, matches, labels, self.empty_weight)
         return self.query_loss(logits, matches, labels, quality)
 
@@ -294,11 +285,6 @@ def of_nearest_name(values: Mapping[str, T], name: str) -> T | None:
             return None
         name = name.rpartition("_")[0]
     return values[name]
-
-
-def scaled_to(loss: Tensor, size: Tensor) -> Tensor:
-    """``loss`` (L,) times what makes its value ``size`` (L,); 0 stays 0."""
-    return loss * (size / loss).where(loss > 0, 1.0).detach()
 
 
 class TwoStageCriterion(DenoisingLosses, SetCriterion):

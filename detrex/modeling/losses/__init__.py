@@ -1,3 +1,5 @@
+from collections.abc import Mapping
+
 from detrex.utils.errors import InputError
 
 from .classification import (
@@ -32,6 +34,23 @@ def build_class_loss(
     return ClassLoss(*CLASS_LOSSES[name], alpha, gamma)
 
 
+def build_set_losses(
+    names: Mapping[str, str], alpha: float, gamma: float, delta: float
+) -> dict[str, ClassLoss | RankSortLoss]:
+    """The class losses of sets by name, such as {"_enc": "focal_loss"}.
+
+    Raises:
+        InputError: for another loss than those of ``CLASS_LOSS_NAMES``, or a set without "_".
+    """
+    for name, loss in names.items():
+        if loss not in CLASS_LOSS_NAMES or not name.startswith("_"):
+            raise InputError(
+                'criterion.set_losses maps sets, such as "_enc" or "_dn", to losses of'
+                f" {CLASS_LOSS_NAMES}, got {name!r}: {loss!r}"
+            )
+    return {name: build_class_loss(loss, alpha, gamma, delta) for name, loss in names.items()}
+
+
 __all__ = [
     "CLASS_LOSSES",
     "CLASS_LOSS_NAMES",
@@ -39,6 +58,7 @@ __all__ = [
     "Quality",
     "RankSortLoss",
     "build_class_loss",
+    "build_set_losses",
     "ia_bce",
     "joint_quality",
 ]
