@@ -53,6 +53,10 @@ def _write_data_sets(folder: Path) -> None:
     write_data(folder / "others")
     shutil.copy(folder / "others/val.json", folder / "val.json")
     found = [detection(1, 7, [0, 0, 30, 30], 0.9), detection(1, 3, [40, 10, 10, 10], 0.2)]
+    # enough for calibration, under the score that pages show
+    wrong = [[x, y, 6, 6] for x in range(0, 50, 10) for y in range(0, 32, 4)]
+    found.append(detection(0, 3, [10, 10, 20, 20], 0.8))
+    found += [detection(i, 3, box, 0.01 * (i + 1)) for i in range(3) for box in wrong]
     (folder / "results.json").write_text(json.dumps(found))
     (folder / "val_found.json").write_text("[]")  # a command of its page writes it anew
 

@@ -307,6 +307,17 @@ def test_meters_add_up():
     assert meters[1].confusion == meters[0].confusion != {}
 
 
+def test_memory_does_not_grow_with_the_data():
+    random, meter = np.random.default_rng(0), CalibrationMeter(2)
+    sizes = {name: value.nbytes for name, value in meter.sums.items()}
+    for image in range(200):
+        boxes, labels = random.uniform(0, 50, (30, 2)), random.integers(0, 2, 30)
+        boxes = np.concatenate([boxes, boxes + 20], 1)
+        meter.update(image, boxes, random.random(30), labels, truth_of(boxes[::3], labels[::3]))
+    assert {name: value.nbytes for name, value in meter.sums.items()} == sizes
+    assert len(meter.confusion) <= 4 * 3 * 2  # thresholds, true classes, predicted ones
+
+
 def test_report_survives_json(measured, tmp_path):
     _, report = measured
     report.save(tmp_path)

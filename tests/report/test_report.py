@@ -61,7 +61,8 @@ def test_mistakes_by_hand():
     ]
     verdict = judge(truth, detections)
     assert [d["score"] for d in verdict.detections] == [0.95, 0.9, 0.8]
-    assert verdict.right == [False, True, False]  # the second is taken by the more confident box
+    # the second object is taken by the more confident box
+    assert verdict.kinds == ["classification", "", "duplicate"] and verdict.wrong == 2
     assert verdict.missed == {0, 2} and verdict.mistakes == 4
 
 

@@ -84,6 +84,29 @@ def test_an_image_is_enlarged(page):
     assert page.execute_script("return document.querySelector('dialog[open]')") is None
 
 
+def test_arrows_step_through_the_images(page):
+    click(page, "#images .zoom")
+    text = "return document.querySelector('#zoom p').textContent"
+    first = page.execute_script(text)
+    press = (
+        "document.getElementById('zoom').dispatchEvent(new KeyboardEvent('keydown', {key: '%s'}))"
+    )
+    page.execute_script(press % "ArrowRight")
+    assert page.execute_script(text) != first
+    page.execute_script(press % "ArrowLeft")
+    assert page.execute_script(text) == first
+    click(page, "#zoom > button")
+
+
+def test_kinds_of_boxes_are_switched_off_and_on(page):
+    shown = "return getComputedStyle(document.querySelector('#images g.wrong')).display"
+    assert page.execute_script(shown) != "none"
+    click(page, ".legend [data-kind=wrong]")
+    assert page.execute_script(shown) == "none"
+    click(page, ".legend [data-kind=wrong]")
+    assert page.execute_script(shown) != "none"
+
+
 @pytest.mark.parametrize("system", ["light", "dark"])
 def test_theme_follows_the_system_and_the_button(page, system):
     page.execute_cdp_cmd(

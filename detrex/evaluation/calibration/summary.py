@@ -21,6 +21,8 @@ from .reliability import (
 from .report import CalibrationReport, GroupCalibration
 from .thresholds import curve, operating_points, outcomes_from
 
+PER_CLASS = ("objects", "missed", "outcomes", "duplicates", "copies")
+
 
 def summarise(
     meter: CalibrationMeter,
@@ -37,59 +39,53 @@ def summarise(
             it; NaN for a class without objects.
         source: as in :class:`CalibrationReport`.
     """
-    sums, images = meter.sums, float(meter.sums["images"])
-    objects, outcomes = sums["objects"], sums["outcomes"]
-    together = outcomes_from(outcomes.sum(0), objects.sum(), images)
-    by_class = [outcomes_from(x, n, images) for x, n in zip(outcomes, objects, strict=True)]
-    points = operating_points(together)
-    points_by_class = [operating_points(x) for x in by_class]
-    calibration = _calibration(meter, points, points_by_class)
-    rows = [
-        {
-            "operating_points": points_by_class[k],
-            "curve": curve(by_class[k]),
-            "precision_recall": {iou: x[k].tolist() for iou, x in precision_recall.items()},
-            "costs": error_costs(outcomes[k], objects[k], sums["missed"][k]),
-            "counts": error_counts(outcomes[k], sums["missed"][k]),
-            "duplicates": duplicates(sums["duplicates"][k], sums["copies"][k], by_class[k]),
-        }
-        for k in range(meter.classes)
+    objects, scored = meter.sums["objects"], meter.sums["objects"] > 0
+    images = float(meter.sums["images"])
+    by_class = [{name: meter.sums[name][k] for name in PER_CLASS} for k in range(meter.classes)]
+    together = {name: meter.sums[name].sum(0) for name in PER_CLASS}
+    groups = [_group(sums, images) for sums in (together, *by_class)]
+    costs = [error_costs(s["outcomes"], s["objects"], s["missed"]) for s in by_class]
+    mean_costs = {
+        name: float(mean_over_classes(np.array([c[name] for c in costs]), scored))
+        for name in costs[0]
+    }
+    curves = [
+        {iou: x[k].tolist() for iou, x in precision_recall.items()} for k in range(len(names))
     ]
-    scored = objects > 0
-    costs = {
-        name: mean_over_classes(np.array([row["costs"][name] for row in rows]), scored)
-        for name in rows[0]["costs"]
-    }
-    overall = {
-        "operating_points": points,
-        "curve": curve(together),
-        "precision_recall": {
-            iou: mean_over_classes(x, scored).tolist() for iou, x in precision_recall.items()
-        },
-        "costs": {name: float(cost) for name, cost in costs.items()},
-        "counts": error_counts(outcomes.sum(0), sums["missed"].sum()),
-        "duplicates": duplicates(sums["duplicates"].sum(0), sums["copies"].sum(0), together),
-    }
-    counts = [(objects.sum(), together), *zip(objects, by_class, strict=True)]
-    groups = [
-        GroupCalibration(
-            name=name,
-            objects=int(count),
-            detections=int(reached.right[0] + reached.wrong[0]),
-            **row,
-            **errors,
-        )
-        for name, (count, reached), row, errors in zip(
-            ["all classes", *names], counts, [overall, *rows], calibration, strict=True
-        )
+    mean_curve = {iou: mean_over_classes(x, scored).tolist() for iou, x in precision_recall.items()}
+    points = [group["operating_points"] for group in groups]
+    rows = zip(
+        ("all classes", *names),
+        groups,
+        (mean_costs, *costs),
+        (mean_curve, *curves),
+        _calibration(meter, points[0], points[1:]),
+        strict=True,
+    )
+    reports = [
+        GroupCalibration(name=name, costs=cost, precision_recall=curve, **group, **errors)
+        for name, group, cost, curve, errors in rows
     ]
     return CalibrationReport(
         images=int(images),
-        overall=groups[0],
-        classes=groups[1:],
+        overall=reports[0],
+        classes=reports[1:],
         confusion=confusion(meter.confusion, objects),
         source=source or {},
     )
+
+
+def _group(sums: dict[str, np.ndarray], images: float) -> dict:
+    """Return what is counted alike for one class and for all together."""
+    outcomes = outcomes_from(sums["outcomes"], sums["objects"], images)
+    return {
+        "objects": int(sums["objects"]),
+        "detections": int(outcomes.right[0] + outcomes.wrong[0]),
+        "operating_points": operating_points(outcomes),
+        "curve": curve(outcomes),
+        "counts": error_counts(sums["outcomes"], sums["missed"]),
+        "duplicates": duplicates(sums["duplicates"], sums["copies"], outcomes),
+    }
 
 
 def _calibration(
