@@ -35,7 +35,10 @@ class QueryGroup:
     weight: factor of the group's losses (H-DETR's ``lambda_one2many``).
     assign: the known assignment of a layer (denoising); None asks the matcher.
     ranked: whether its queries may be re-ordered by score.
+    one_to_many: the criterion's one-to-many matcher says how many queries answer for each target,
+        and which; the normaliser still grows with ``copies``.
     number_last: "loss_class_dn_0" instead of "loss_class_0_one2many" (both as upstream).
+    number_all: the last layer's losses carry a number, too.
 
     A group with a known assignment may be empty: a batch without objects has nothing to denoise.
     """
@@ -49,6 +52,8 @@ class QueryGroup:
     assign: Matches | None = None
     ranked: bool = True
     number_last: bool = False
+    number_all: bool = False
+    one_to_many: bool = False
 
     def __post_init__(self) -> None:
         smallest = 1 if self.assign is None else 0
@@ -78,7 +83,9 @@ class Queries:
     forward twice (DINO, Zhang et al. 2023, section 3.5), else None; losses: weighted losses of the
     heads that chose them, beside those of the criterion; proposals: the encoder's predictions that
     are supervised, too; trail: the boxes (B, N, 4) that the last two layers predicted, for box
-    relations.
+    relations. ``routes``: the queries of further passes of the decoder's shared weights, each
+    supervised like these, in training only; ``route``: the name of the pass that these are of, by
+    which a layer knows what it does otherwise there, "" for the pass that inference has.
     """
 
     content: Tensor
@@ -89,6 +96,8 @@ class Queries:
     losses: dict[str, Tensor] = field(default_factory=dict)
     proposals: tuple[Predictions, ...] = ()
     trail: tuple[Tensor, ...] = ()
+    route: str = ""
+    routes: tuple[Queries, ...] = ()
 
     def join(self, other: Queries) -> Queries:
         """These queries, then the others; both carry content and boxes, and both or none a
@@ -101,6 +110,8 @@ class Queries:
             groups=self.groups + other.groups,
             losses={**self.losses, **other.losses},
             proposals=self.proposals + other.proposals,
+            route=self.route,
+            routes=self.routes + other.routes,
         )
 
     def reorder(self, order: Tensor) -> Queries:

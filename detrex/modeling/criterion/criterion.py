@@ -22,8 +22,9 @@ from detrex.compat.overrides import overridden
 from detrex.layers import box_cxcywh_to_xyxy, overlaps
 from detrex.modeling.losses import CLASS_LOSSES, ClassLoss, Quality, build_class_loss
 from detrex.modeling.losses.softmax import softmax_cross_entropy
-from detrex.modeling.matcher import Assignment, Matches, Problems
+from detrex.modeling.matcher import Assignment, Matches, OneToManyMatcher, Problems
 from detrex.modeling.matcher.matcher import Targets
+from detrex.modeling.matcher.one_to_many import PendingMatches
 from detrex.modeling.predictions import Predictions
 from detrex.utils.device import send
 from detrex.utils.dist import mean_over_ranks
@@ -48,7 +49,8 @@ class SetCriterion(LayerLosses, nn.Module):
     ``loss_class_type`` names a class loss of :mod:`detrex.modeling.losses`; ``alpha`` and
     ``gamma`` are its focal parameters. ``weight_dict`` maps loss names to factors.
     ``eos_coef`` is used by the softmax loss only. Losses are "class" and "boxes"; a subclass with a
-    :meth:`get_loss` or ``forward`` of its own may have others.
+    :meth:`get_loss` or ``forward`` of its own may have others. ``one_to_many`` assigns the groups
+    that ask for it, ``encoder_matcher`` the encoder's proposals, None: ``matcher``.
 
     Raises:
         AssertedError: for an unknown ``loss_class_type`` or entry of ``losses``.
@@ -64,6 +66,8 @@ class SetCriterion(LayerLosses, nn.Module):
         loss_class_type: str = "focal_loss",
         alpha: float = 0.25,
         gamma: float = 2.0,
+        one_to_many: OneToManyMatcher | None = None,
+        encoder_matcher: nn.Module | None = None,
     ) -> None:
         super().__init__()
         known = [*sorted(CLASS_LOSSES), "ce_loss"]
@@ -78,6 +82,8 @@ class SetCriterion(LayerLosses, nn.Module):
             )
         self.num_classes = num_classes
         self.matcher = matcher
+        self.one_to_many = one_to_many
+        self.encoder_matcher = encoder_matcher
         self.weight_dict = weight_dict
         self.losses = list(losses)
         self.eos_coef = eos_coef
@@ -105,7 +111,7 @@ class SetCriterion(LayerLosses, nn.Module):
         assignment = Assignment([self.problems(s, targets) for s in unknown])
         sets = [replace(s, logits=s.logits.float()) for s in sets]
         solved = map(self._join_blocks, unknown, assignment.solve())
-        matches = [next(solved) if m is None else m for m in known]
+        matches = [next(solved) if m is None else m.wait() for m in known]
         losses: dict[str, Tensor] = {}
         for pairs in self.match_pairs(sets, matches, targets):
             predictions, group = pairs.predictions, pairs.predictions.group
@@ -116,10 +122,14 @@ class SetCriterion(LayerLosses, nn.Module):
                 losses.update({predictions.loss_name(kind, i): value for i, value in named})
         return losses
 
-    def known_matches(self, predictions: Predictions, targets: Targets) -> Matches | None:
-        """The matches of a set that are known without a matcher, such as denoising's; None: ask the
-        matcher. In a layer, a query answers for at most one target."""
-        assign = predictions.group.assign
+    def known_matches(
+        self, predictions: Predictions, targets: Targets
+    ) -> Matches | PendingMatches | None:
+        """The matches of a set that need no solver, such as denoising's; None: ask the matcher."""
+        group = predictions.group
+        if group.one_to_many:
+            return self.one_to_many.match(predictions.logits, predictions.matched, targets)
+        assign = group.assign
         return None if assign is None else assign.on_layers(len(predictions.logits))
 
     @torch.no_grad()
@@ -135,8 +145,10 @@ class SetCriterion(LayerLosses, nn.Module):
         def as_layers(x: Tensor) -> Tensor:  # (L, B, N, ...) -> (L * blocks, B, N / blocks, ...)
             return x if blocks == 1 else x.unflatten(2, (blocks, -1)).transpose(1, 2).flatten(0, 1)
 
-        logits, boxes = as_layers(predictions.logits), as_layers(predictions.boxes)
-        costs = self.matcher.costs(logits, boxes, targets, predictions.class_agnostic)
+        logits, boxes = as_layers(predictions.logits), as_layers(predictions.matched)
+        is_encoder = self.encoder_matcher is not None and predictions.stage == "encoder"
+        matcher = self.encoder_matcher if is_encoder else self.matcher
+        costs = matcher.costs(logits, boxes, targets, predictions.class_agnostic)
         k = self.queries_per_target(predictions)
         if k is None:
             return Problems(costs, [group.copies // blocks] * len(logits))

@@ -1,6 +1,7 @@
 from .assignment import Assignment, Matches, Problems, assign
 from .high_order_matcher import HighOrderMatcher
 from .matcher import HungarianMatcher
+from .one_to_many import OneToManyMatcher
 from .position_matcher import PositionMatcher
 
 __all__ = [
@@ -8,6 +9,7 @@ __all__ = [
     "HighOrderMatcher",
     "HungarianMatcher",
     "Matches",
+    "OneToManyMatcher",
     "PositionMatcher",
     "Problems",
     "assign",
