@@ -46,9 +46,11 @@ class Predictions:
         return self.boxes if self.matched_boxes is None else self.matched_boxes
 
     @classmethod
-    def of_encoder(cls, logits: Tensor, boxes: Tensor, class_agnostic: bool) -> Predictions:
+    def of_encoder(
+        cls, logits: Tensor, boxes: Tensor, class_agnostic: bool, name: str = "_enc"
+    ) -> Predictions:
         """The encoder's proposals, logits (B, N, K) and boxes (B, N, 4): a set of one layer."""
-        group = QueryGroup(name="_enc", size=logits.shape[1])
+        group = QueryGroup(name=name, size=logits.shape[1])
         return cls(logits[None], boxes[None], group, "encoder", class_agnostic)
 
     def loss_name(self, kind: str, layer: int) -> str:

@@ -193,7 +193,7 @@ class SetCriterion(LayerLosses, nn.Module):
         weight = self.pair_weights(predictions, pairs.matches, pairs.labels, pairs.iou)
         zeros = pairs.l1.new_zeros(len(predictions.logits))
         losses = {
-            kind: zeros.index_add(0, layer, loss * weight) * scale
+            kind: zeros.index_add(0, layer, loss * (weight if self.weighs(kind) else 1)) * scale
             for kind, loss in self._box_losses(pairs, kinds).items()
         }
         if "class" in kinds:
@@ -211,6 +211,10 @@ class SetCriterion(LayerLosses, nn.Module):
     ) -> Tensor | float:
         """Factor (M,), or one for all, of the soft target and the box losses of matched pairs."""
         return 1.0
+
+    def weighs(self, kind: str) -> bool:
+        """Whether :meth:`pair_weights` are factors of the box loss ``kind``, too."""
+        return True
 
     def loss_of(self, predictions: Predictions) -> ClassLoss:
         """The class loss of a set: the encoder's proposals have their own."""
