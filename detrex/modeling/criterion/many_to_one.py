@@ -23,10 +23,10 @@ class ManyToOneCriterion(TwoStageCriterion):
     ``match_num``: queries per target for the encoder's proposals, then for each decoder layer; a
     decoder with fewer layers takes the last entries. Groups beside the primary one keep their own
     assignment. In the primary group, the proposals and groups that are assigned one-to-many, the
-    r-th best query of a target, by the quality score^alpha * IoU^(1 - alpha), has its soft target and its box losses
-    multiplied by exp(-r / tau), of L1 ("bbox") and "giou" those in ``weighted_boxes``. The
-    normaliser stays the number of objects. Any ``loss_class_type`` can be used; proposals get the
-    same.
+    r-th best query of a target, by the quality score^alpha * IoU^(1 - alpha), has its soft target
+    and its box losses multiplied by exp(-r / tau); of L1 ("bbox") and "giou" those that
+    ``weighted_boxes`` names. The normaliser stays the number of objects. Any ``loss_class_type`` can
+    be used; proposals get the same.
 
     Raises:
         ValueError: if ``match_num`` has fewer entries than the decoder has layers.
