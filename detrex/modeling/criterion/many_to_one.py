@@ -25,8 +25,8 @@ class ManyToOneCriterion(TwoStageCriterion):
     assignment. In the primary group, the proposals and groups that are assigned one-to-many, the
     r-th best query of a target, by the quality score^alpha * IoU^(1 - alpha), has its soft target
     and its box losses multiplied by exp(-r / tau); of L1 ("bbox") and "giou" those that
-    ``weighted_boxes`` names. The normaliser stays the number of objects. Any ``loss_class_type`` can
-    be used; proposals get the same.
+    ``weighted_boxes`` names. The normaliser stays the number of objects. Any ``loss_class_type``
+    can be used; proposals get the same.
 
     Raises:
         ValueError: if ``match_num`` has fewer entries than the decoder has layers.
