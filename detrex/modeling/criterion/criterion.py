@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from detrex.compat.layer_losses import DenoisingLosses, LayerLosses
 from detrex.compat.overrides import overridden
 from detrex.layers import box_cxcywh_to_xyxy, overlaps
+from detrex.layers.box_ops import EPS
 from detrex.modeling.losses import CLASS_LOSSES, ClassLoss, Quality, build_class_loss
 from detrex.modeling.losses.softmax import softmax_cross_entropy
 from detrex.modeling.matcher import Assignment, Matches, OneToManyMatcher, Problems
@@ -55,6 +56,8 @@ class SetCriterion(LayerLosses, nn.Module):
     Raises:
         AssertedError: for an unknown ``loss_class_type`` or entry of ``losses``.
     """
+
+    overlap_eps = EPS
 
     def __init__(
         self,
@@ -175,7 +178,8 @@ class SetCriterion(LayerLosses, nn.Module):
         target = torch.cat([m.target for m in matches])
         gt = torch.cat([t["boxes"] for t in targets])[target]
         labels = torch.cat([t["labels"] for t in targets])[target]
-        iou, giou, _ = overlaps(box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(gt))
+        corners = box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(gt)
+        iou, giou, _ = overlaps(*corners, self.overlap_eps)
         l1 = (boxes - gt).abs().sum(-1)
         sizes = [len(m.query) for m in matches]
         columns = [x.split(sizes) for x in (labels, l1, 1 - giou, iou.detach(), giou.detach())]

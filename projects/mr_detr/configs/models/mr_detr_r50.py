@@ -8,7 +8,7 @@ from projects.mr_detr.modeling import MrDETR, MrDETRCriterion, RoutedDecoder
 from ....deformable_detr.configs.models.deformable_detr_plus_r50 import model
 
 model._target_ = MrDETR
-model.update(num_queries=900, match_anchors=True, mix_scores=True)
+model.update(num_queries=900, dn_number=0, match_anchors=True, mix_scores=True)
 for _name in ("with_box_refine", "as_two_stage", "mixed_selection"):
     model.pop(_name)
 model.transformer.as_two_stage = True
