@@ -24,13 +24,12 @@ def distinct(scores: Tensor, boxes: Tensor, threshold: float, counted: Tensor) -
     return torch.zeros_like(counted).index_put((image[best], query[best]), counted.new_ones(()))
 
 
-def top_distinct(logits: Tensor, boxes: Tensor, count: int, threshold: float) -> Tensor:
-    """Indices (B, N) of the ``count`` best distinct proposals of each image, the best first, -1
-    where there are not as many; logits (B, S, K), boxes (B, S, 4)."""
-    scores = logits.detach().amax(-1).sigmoid()
-    distinct_ones = distinct(scores, boxes.detach(), threshold, torch.ones_like(scores).bool())
-    best = scores.masked_fill(~distinct_ones, -1).topk(min(count, scores.shape[1]), dim=1)
-    return best.indices.masked_fill(best.values < 0, -1)
+def distinct_first(logits: Tensor, boxes: Tensor, threshold: float) -> Tensor:
+    """Scores (B, S) that rank distinct proposals before the others: those are in (1, 2), these in
+    (0, 1); logits (B, S, K), boxes (B, S, 4)."""
+    scores = logits.detach().amax(-1).float().sigmoid()
+    every = torch.ones_like(scores, dtype=torch.bool)
+    return scores + distinct(scores, boxes.detach(), threshold, every)
 
 
 class Counted(NamedTuple):

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from detrex.modeling.distinct import count_distinct, distinct, top_distinct
+from detrex.modeling.distinct import count_distinct, distinct, distinct_first
 
 from . import kits, recipe
 
@@ -45,10 +45,10 @@ def crowd(spec: dict, layer: int | None = None) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("kit", KITS)
 def test_proposals_are_those_of_the_released_code(kit: str) -> None:
     spec, selected = KITS[kit]["spec"], KITS[kit]["selected"]
-    indices = top_distinct(*crowd(spec), spec["topk"], 0.8)
-    for row, expected in zip(indices.tolist(), selected, strict=True):
-        assert [i for i in row if i >= 0] == expected
-        assert row[len(expected) :] == [-1] * (spec["topk"] - len(expected))
+    best = distinct_first(*crowd(spec), 0.8).topk(spec["topk"], dim=1)
+    for row, scores, expected in zip(best.indices, best.values, selected, strict=True):
+        assert row[: len(expected)].tolist() == expected
+        assert (scores > 1).tolist() == [i < len(expected) for i in range(spec["topk"])]
 
 
 @pytest.mark.parametrize("kit", KITS)
