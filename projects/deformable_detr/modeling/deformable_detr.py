@@ -104,7 +104,7 @@ class DeformableDETR(Detector):
         start = top.boxes(box_head).detach()  # (B, N, 4) before the sigmoid
         position, content = self.transformer.embed_boxes(start)
         if self.mixed_selection:
-            content = self._learned(total, len(start))
+            content = self._learned(total, start.shape[0])
         queries = Queries(content, position, start.sigmoid(), groups)
         if name is not None:  # only the loss asks for a box at every token
             boxes = candidates.boxes(box_head).sigmoid()

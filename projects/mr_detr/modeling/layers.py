@@ -40,7 +40,7 @@ class RoutedAttention(MultiheadAttention):
             return self.norm_o2o(super().forward(x, query_pos=query_pos, attn_mask=attn_mask))
         tokens = (self.instruction_o2m.weight, self.instruction_o2m_pos.weight)
         x, query_pos = (
-            torch.cat([token.expand(len(x), -1, -1), t], 1)
+            torch.cat([token.expand(x.shape[0], -1, -1), t], 1)
             for token, t in zip(tokens, (x, query_pos), strict=True)
         )
         rows = behind_tokens(attn_mask, INSTRUCTIONS)
