@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from detrex.train.group import end_process
 from tests.models import image, tiny
 
+MR_DETR = "deformable_detr_r50_two_stage_12ep_plusplus.py"
 METHODS = {
     "deformable": "deformable_detr/configs/deformable_detr_r50_two_stage_50ep.py",
     "h_deformable": "h_deformable_detr/configs/h_deformable_detr_r50_two_stage_12ep.py",
@@ -31,11 +32,15 @@ METHODS = {
     "group": "group_detr/configs/group_detr_r50_50ep.py",
     "align_dab": "align_dab_detr/configs/align_dab_detr_r50_50ep.py",
     "co_dino": "co_detr/configs/co_dino_efficientnet_lite0_sample_data.py",
+    "dac_detr": "dac_detr/configs/dac_detr_r50_12ep.py",
+    "mr_detr": f"mr_detr_deformable/configs/{MR_DETR}",
+    "mr_detr_align": f"mr_detr_align/configs/{MR_DETR}",
     "ms_detr": "ms_detr/configs/ms_detr_r50_12ep.py",
     "rtdetr_discrete": "rt_detr/configs/rtdetrv2_r50vd_dsp_1x_coco.py",
 }
 # Denoising and samples draw random numbers in each process, so one process cannot repeat them.
 RANDOM = {"rank_dino", "dino", "align_detr", "dn_deformable", "dn", "co_dino", "rtdetr_discrete"}
+RANDOM |= {"dac_detr", "mr_detr_align"}
 # Objects of the one image of each process: two steps, a batch without any, more than queries (10).
 STEPS = [(3, 0), (2, 0), (0, 0), (40, 1)]
 SECONDS = 180

@@ -4,9 +4,9 @@ python tools/convert_checkpoint.py checkpoint0011_4scale.pth output/dino_r50.pth
     --config-file projects/dino/configs/dino-resnet/dino_r50_4scale_12ep.py
 
 Layouts: DETR, Conditional, Deformable, DAB-, DN-, DAB-Deformable-, DN-Deformable-DETR, DINO,
-H-Deformable-DETR, RT-DETR (v1 and v2, of the transformers library), and ImageNet ResNets of
-torchvision and timm, ResNet-vd among them. detrex's, Rank-DETR's and AlignDETR's checkpoints need
-no conversion. Rows of COCO's 91 ids become those of its 80 classes.
+H-Deformable-DETR, DAC-DETR, RT-DETR (v1 and v2, of the transformers library), and ImageNet ResNets
+of torchvision and timm, ResNet-vd among them. detrex's, Rank-DETR's, AlignDETR's and Mr. DETR's
+checkpoints need no conversion. Rows of COCO's 91 ids become those of its 80 classes.
 """
 
 from __future__ import annotations

@@ -155,6 +155,7 @@ def _coco_rows(name: str, value: Tensor, layout: Layout, layers: int) -> Tensor:
     ids = sorted(MetadataCatalog.get("coco_2017_train").thing_dataset_id_to_contiguous_id)
     if layout.class_agnostic_proposals and f"class_embed.{layers}." in name:
         ids[0] = 0  # "an object" was learned as class 0, which is no COCO id
-    elif len(value) > COCO_IDS and name != "label_enc.weight":  # DINO's 92nd label stands for none
+    elif len(value) > COCO_IDS and (layout.spare_label or name != "label_enc.weight"):
+        # DINO's 92nd label is dropped: it stands for none
         ids.append(COCO_IDS)
     return value[torch.tensor(ids)]

@@ -22,12 +22,14 @@ class Layout:
         rules: official module -> ours.
         class_agnostic_proposals: two-stage proposals are ranked by row 0 of the class head.
         note: overrides with which these weights score as published.
+        spare_label: our label embedding, too, has a last row that no class has.
     """
 
     marks: tuple[str, ...]
     rules: Rules
     class_agnostic_proposals: bool = False
     note: str = ""
+    spare_label: bool = False
 
 
 def _layers(stack: str, **modules: str) -> Rules:
@@ -164,6 +166,12 @@ LAYOUTS = {
         ("transformer.enc_out_class_embed",),
         _DINO,
         note="model.position_embedding.temperature=20 model.position_embedding.offset=0.0",
+    ),
+    "dac_detr": Layout(
+        ("transformer.level_embed", "label_enc", "query_embed"),
+        {**_DEFORMABLE, **_same(("label_enc",))},
+        class_agnostic_proposals=True,
+        spare_label=True,
     ),
     "dn_deformable_detr": Layout(
         ("transformer.level_embed", "label_enc"), {**_DAB_DEFORMABLE, **_DENOISING}

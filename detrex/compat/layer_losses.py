@@ -171,7 +171,7 @@ class LayerLosses:
         """The pairs of a layer of a set."""
         known = self.known_matches(predictions, targets)
         if known is not None:
-            return indices_of_layer(known, number % len(predictions.logits), targets)
+            return indices_of_layer(known.wait(), number % len(predictions.logits), targets)
         k = self.queries_per_target(predictions)
         # A matcher with upstream's two arguments chooses k itself.
         takes_k = k and len(inspect.signature(self.matcher.forward).parameters) > 2

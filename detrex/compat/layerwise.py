@@ -139,7 +139,8 @@ def _matched(
 
 def _known(criterion: nn.Module, predictions: Predictions, targets: Targets) -> Matches | None:
     if isinstance(criterion, SetCriterion):
-        return criterion.known_matches(predictions, targets)
+        known = criterion.known_matches(predictions, targets)
+        return known if known is None else known.wait()
     if predictions.group.assign is None:
         return None
     raise InputError(

@@ -33,21 +33,22 @@ def _product(size: Tensor) -> Tensor:
     return width * height
 
 
-def overlaps(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def overlaps(boxes1: Tensor, boxes2: Tensor, eps: float = EPS) -> tuple[Tensor, Tensor, Tensor]:
     """IoU, GIoU and union of xyxy boxes whose leading shapes broadcast.
 
     ``overlaps(a, b)`` pairs M boxes with M boxes; ``overlaps(a[:, None], b)`` compares all.
-    GIoU is Rezatofighi et al., CVPR 2019, in [-1, 1]; IoU is in [0, 1].
+    GIoU is Rezatofighi et al., CVPR 2019, in [-1, 1]; IoU is in [0, 1]. ``eps`` is
+    added to the areas of union and hull, so that boxes without area have IoU 0.
     """
     low = torch.maximum(boxes1[..., :2], boxes2[..., :2])
     high = torch.minimum(boxes1[..., 2:], boxes2[..., 2:])
     inter = _product((high - low).clamp(min=0))
     union = box_area(boxes1) + box_area(boxes2) - inter
-    iou = inter / (union + EPS)
+    iou = inter / (union + eps)
     hull_low = torch.minimum(boxes1[..., :2], boxes2[..., :2])
     hull_high = torch.maximum(boxes1[..., 2:], boxes2[..., 2:])
     hull = _product((hull_high - hull_low).clamp(min=0))
-    return iou, iou - (hull - union) / (hull + EPS), union
+    return iou, iou - (hull - union) / (hull + eps), union
 
 
 def box_iou(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tensor]:

@@ -50,18 +50,19 @@ def copy_places(counts: Sequence[int], copies: int) -> tuple[Tensor, Tensor]:
 
 
 def pad_copies(
-    content: Tensor, boxes: Tensor, counts: Sequence[int], copies: int
+    content: Tensor, boxes: Tensor, counts: Sequence[int], copies: int, eps: float = 1e-3
 ) -> tuple[Tensor, Tensor]:
     """Content (B, N, C) and boxes before the sigmoid (B, N, 4), padded as in :func:`copy_places`,
     from content (R * G, C) and boxes (R * G, 4) of all copies.
 
-    Padding has zero content and the box (0.5, 0.5, 0.5, 0.5).
+    Padding has zero content and the box (0.5, 0.5, 0.5, 0.5). Coordinates are at least ``eps`` away
+    from 0 and 1.
     """
     place = torch.stack(copy_places(counts, copies)).flatten(1)
     place = send(place, boxes.device).unbind()
     shape = (len(counts), copies * max(counts))
     padded = content.new_zeros(*shape, content.shape[-1]).index_put(place, content)
-    return padded, boxes.new_zeros(*shape, 4).index_put(place, inverse_sigmoid(boxes))
+    return padded, boxes.new_zeros(*shape, 4).index_put(place, inverse_sigmoid(boxes, eps))
 
 
 class GenerateDNQueries(nn.Module):

@@ -26,26 +26,30 @@ def contrastive_denoising(
     label_noise: float = 0.5,
     box_noise: float = 1.0,
     negative_step: float = 1.0,
+    spare_labels: int = 0,
+    eps: float = 1e-3,
 ) -> Queries:
     """DINO's set: per block a positive and a negative copy of every target (section 3.3).
 
     In units of ``box_noise`` times half the box's size, the corners of a positive move by 0 to 1,
     those of a negative by ``negative_step`` to ``negative_step`` + 1. A label is drawn anew with
     probability ``label_noise`` / 2. There are ``number`` // (targets of the fullest image) blocks,
-    but at least one.
+    but at least one. No label is one of the ``spare_labels`` last rows of the embedding; ``eps``:
+    see :func:`~detrex.layers.denoising.pad_copies`.
     """
     labels, boxes = (torch.cat([t[key] for t in targets]) for key in ("labels", "boxes"))
     counts = [len(t["labels"]) for t in targets]
     blocks = max(1, number // max(*counts, 1))
     labels = labels.repeat(2 * blocks)
-    labels = apply_label_noise(labels, label_noise * 0.5, embedding.num_embeddings)
+    classes = embedding.num_embeddings - spare_labels
+    labels = apply_label_noise(labels, label_noise * 0.5, classes)
     boxes = boxes.repeat(2 * blocks, 1)
     sign = torch.randint_like(boxes, 0, 2) * 2 - 1
     reach = torch.rand_like(boxes).view(blocks, 2, -1, 4)
     reach = torch.cat([reach[:, :1], reach[:, 1:] + negative_step], 1).view_as(boxes)
     shift = sign * reach * boxes[:, 2:].repeat(1, 2) / 2 * box_noise
     boxes = box_xyxy_to_cxcywh((box_cxcywh_to_xyxy(boxes) + shift).clamp(0, 1))
-    content, boxes = pad_copies(embedding(labels), boxes, counts, 2 * blocks)
+    content, boxes = pad_copies(embedding(labels), boxes, counts, 2 * blocks, eps)
     positives = copy_places(counts, 2 * blocks)
     return _queries(content, boxes, blocks, *(x[::2] for x in positives))
 

@@ -113,6 +113,8 @@ class Detector(IouBranch, UpstreamMethods, nn.Module):
             detections = self.inference(self.scores(outputs), outputs.boxes[-1], images.sizes)
             return resize_to_original(detections, batched_inputs)
         sets = [*self.supervised_sets(outputs, queries.groups), *queries.proposals]
+        for route in queries.routes:
+            sets += self.route_sets(route, memory, outputs)
         with torch.autocast(self.device.type, enabled=False):
             return {**self.losses(sets, targets), **queries.losses}
 
@@ -216,6 +218,10 @@ class Detector(IouBranch, UpstreamMethods, nn.Module):
             logits, boxes, iou_logits = (x if x is None else x[layers, :, span] for x in outputs)
             sets.append(Predictions(logits, boxes, group, iou_logits=iou_logits))
         return sets
+
+    def route_sets(self, route: Queries, memory: object, outputs: Outputs) -> list[Predictions]:
+        """The supervised sets of a further pass of the decoder; ``outputs`` are the first's."""
+        return self.supervised_sets(self.decode(route, memory), route.groups)
 
     def losses(self, sets: Sequence[Predictions], targets: list[dict]) -> dict[str, Tensor]:
         """The weighted losses of all sets."""

@@ -35,7 +35,10 @@ class QueryGroup:
     weight: factor of the group's losses (H-DETR's ``lambda_one2many``).
     assign: the known assignment of a layer (denoising); None: the matcher makes it.
     ranked: whether its queries may be re-ordered by score.
+    one_to_many: the criterion's one-to-many matcher says how many queries answer for each target,
+        and which; the normaliser still grows with ``copies``.
     number_last: "loss_class_dn_0" instead of "loss_class_0_one2many" (both as upstream).
+    number_all: the last layer's losses carry a number, too.
 
     A group with a known assignment may be empty: a batch without objects has nothing to denoise.
     """
@@ -49,6 +52,8 @@ class QueryGroup:
     assign: Matches | None = None
     ranked: bool = True
     number_last: bool = False
+    number_all: bool = False
+    one_to_many: bool = False
 
     def __post_init__(self) -> None:
         smallest = 1 if self.assign is None else 0
@@ -82,6 +87,10 @@ class Queries:
         losses: weighted losses of the heads that chose the queries; the criterion's are added.
         proposals: predictions of the encoder, to be supervised as well.
         trail: boxes (B, N, 4) that the last two layers predicted, for box relations.
+        routes: queries of further passes of the decoder's shared weights, each supervised like
+            these, in training only.
+        route: name of the pass that these are of, by which a layer knows what it does otherwise
+            there; "" for the pass that inference has.
     """
 
     content: Tensor
@@ -92,6 +101,8 @@ class Queries:
     losses: dict[str, Tensor] = field(default_factory=dict)
     proposals: tuple[Predictions, ...] = ()
     trail: tuple[Tensor, ...] = ()
+    route: str = ""
+    routes: tuple[Queries, ...] = ()
 
     def join(self, other: Queries) -> Queries:
         """These queries followed by ``other``; either both have a position, or none."""
@@ -103,6 +114,8 @@ class Queries:
             groups=self.groups + other.groups,
             losses={**self.losses, **other.losses},
             proposals=self.proposals + other.proposals,
+            route=self.route,
+            routes=self.routes + other.routes,
         )
 
     def reorder(self, order: Tensor) -> Queries:

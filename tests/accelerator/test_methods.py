@@ -24,6 +24,7 @@ deformable_detr/configs/deformable_detr_r50_two_stage_50ep
 detr/configs/detr_r50_300ep
 group_detr/configs/group_detr_r50_50ep
 h_deformable_detr/configs/h_deformable_detr_r50_two_stage_12ep
+mr_detr_deformable/configs/deformable_detr_r50_two_stage_12ep_plusplus
 ms_detr/configs/ms_detr_r50_12ep
 rank_detr/configs/rank_detr_r50_two_stage_12ep
 rank_detr/configs/rank_detr_r50_two_stage_12ep_align
@@ -32,9 +33,12 @@ rank_detr/configs/rank_detr_r50_two_stage_12ep_align
 DENOISING = """
 align_detr/configs/aligndetr_k=2_r50_4scale_12ep
 co_detr/configs/co_dino_efficientnet_lite0_sample_data
+dac_detr/configs/dac_detr_r50_12ep
 dino/configs/dino-resnet/dino_r50_4scale_12ep
 dn_deformable_detr/configs/dn_deformable_detr_r50_12ep
 dn_detr/configs/dn_detr_r50_50ep
+mr_detr_align/configs/deformable_detr_r50_two_stage_12ep_plusplus
+mr_detr_dino/configs/deformable_detr_r50_two_stage_12ep_plusplus
 rank_detr/configs/rank_dino_r50_4scale_12ep
 rank_rt_detr/configs/rank_rtdetr_efficientnet_lite0_sample_data
 rt_detr/configs/rtdetr_r18vd_6x_coco

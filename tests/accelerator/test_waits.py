@@ -21,6 +21,11 @@ OTHERS = [
     "projects/dn_detr/configs/dn_detr_r50_50ep.py",
     "projects/align_detr/configs/aligndetr_k=2_r50_4scale_12ep.py",
 ]
+ONE_TO_MANY = {  # and how many sets are
+    "projects/ms_detr/configs/ms_detr_r50_12ep.py": 1,
+    "projects/dac_detr/configs/dac_detr_r50_12ep.py": 1,
+    "projects/mr_detr_align/configs/deformable_detr_r50_two_stage_12ep_plusplus.py": 2,
+}
 BATCH = [image(64, 96, 3, seed=3), image(96, 64, 2, seed=4)]
 
 
@@ -60,11 +65,12 @@ def test_a_training_step_waits_for_the_costs_only(config, pinned) -> None:
     assert training_step(config) == {(kind, "detrex/modeling/matcher/assignment.py"): 1}
 
 
-def test_ms_detr_waits_for_its_candidates_too(pinned) -> None:
+@pytest.mark.parametrize("config", ONE_TO_MANY, ids=lambda c: c.split("/")[1])
+def test_sets_assigned_one_to_many_are_waited_for_too(config, pinned) -> None:
     kind = "event" if pinned else "to host"
-    assert training_step("projects/ms_detr/configs/ms_detr_r50_12ep.py") == {
+    assert training_step(config) == {
         (kind, "detrex/modeling/matcher/assignment.py"): 1,
-        (kind, "projects/ms_detr/modeling/criterion.py"): 1,
+        (kind, "detrex/modeling/matcher/one_to_many.py"): ONE_TO_MANY[config],
     }
 
 

@@ -165,6 +165,11 @@ CASES = {  # our config, the inverse; some of their names with where they come f
             ),
         },
     ),
+    "dac_detr": (
+        "dac_detr/configs/dac_detr_r50_12ep.py",
+        LAYERS + DEFORMABLE,
+        {"query_embed.weight": "query_embedding.weight"},
+    ),
     "dino": (
         "dino/configs/dino-resnet/dino_r50_4scale_12ep.py",
         LAYERS + DINO + DEFORMABLE,
@@ -179,12 +184,12 @@ CASES = {  # our config, the inverse; some of their names with where they come f
 def rows(name: str, layout: str) -> list[int] | None:
     """Which of the official rows a tensor of ours has."""
     if name == "label_enc.weight" or "hybrid_class_head" in name:  # DINO, Relation-DETR
-        return IDS
+        return [*IDS, 91] if layout == "dac_detr" else IDS
     if "label_encoder" in name:
         return [*IDS, 91]
     if "class_embed" not in name:
         return None
-    if layout == "h_deformable_detr" and ".2." in name:
+    if layout in ("h_deformable_detr", "dac_detr") and ".2." in name:
         return [0, *IDS[1:]]  # class-agnostic proposals were learned as class 0
     return [*IDS, 91] if layout == "detr" else IDS
 

@@ -32,7 +32,8 @@ def make_workspace(folder: Path) -> None:
     _write_data_sets(folder)
     _write_images(folder)
     (folder / "path/to").mkdir(parents=True)
-    torch.save(models.tiny(num_classes=80).state_dict(), folder / "path/to/rank_detr_r50.pth")
+    for name in ("rank_detr_r50", "epoch_4", "epoch_12"):
+        torch.save(models.tiny(num_classes=80).state_dict(), folder / f"path/to/{name}.pth")
     torch.save({"model": official("dino")[2]}, folder / "checkpoint0011_4scale.pth")
     relation = official("relation_detr")[2]
     torch.save({"model": relation}, folder / "relation_detr_resnet50_800_1333.pth")

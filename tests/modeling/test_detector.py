@@ -60,6 +60,8 @@ def test_training_and_inference_agree_on_the_primary_queries() -> None:
         "projects/rt_detr/configs/rtdetr_r50vd_6x_coco.py",
         "projects/co_detr/configs/co_dino_5scale_r50_1x_coco.py",
         "projects/ms_detr/configs/ms_detr_r50_12ep.py",
+        "projects/mr_detr_align/configs/deformable_detr_r50_two_stage_12ep_plusplus.py",
+        "projects/dac_detr/configs/dac_detr_r50_12ep.py",
     ],
 )
 def test_detections_do_not_depend_on_the_batch(config: str) -> None:

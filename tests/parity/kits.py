@@ -32,15 +32,15 @@ def build(spec: dict) -> Kit:
     if "grid" in spec:
         logits = np.rint(logits / spec["grid"]) * spec["grid"]
     logits = logits if "equal" not in spec else np.full_like(logits, spec["equal"])
-    boxes = np.stack([_boxes(seed, f"pred{b}", queries) for b in range(images)])
+    boxes = np.stack([boxes_of(seed, f"pred{b}", queries) for b in range(images)])
     targets = []
     for b, count in enumerate(spec["T"]):
-        gt, classes_of = _boxes(seed, f"gt{b}", count), labels(seed, b, count, classes)
+        gt, classes_of = boxes_of(seed, f"gt{b}", count), labels(seed, b, count, classes)
         matched = spec.get("per_target", 1) * count
         order = np.argsort(signed(seed, f"order{b}", (queries,)), kind="stable")[:matched]
         target = np.arange(matched) % max(count, 1)
         shift = signed(seed, f"jit{b}", (matched, 4))[: len(order)]
-        boxes[b, order] = _jitter(gt[target[: len(order)]], shift, spec.get("jitter", 0.25))
+        boxes[b, order] = jitter(gt[target[: len(order)]], shift, spec.get("jitter", 0.25))
         for i in (i for i in spec.get("exact", ()) if i < len(order)):
             boxes[b, order[i]] = gt[target[i]]
         for i in (i for i in spec.get("far", ()) if i < len(order)):
@@ -51,13 +51,13 @@ def build(spec: dict) -> Kit:
     return Kit(_float32(logits), _float32(boxes), targets)
 
 
-def _boxes(seed: int, name: str, count: int) -> np.ndarray:
+def boxes_of(seed: int, name: str, count: int) -> np.ndarray:
     unit = (signed(seed, name, (count, 4)) + 1) / 2
     size = 0.1 + 0.4 * unit[:, 2:]
     return np.concatenate([size / 2 + (1 - size) * unit[:, :2], size], 1)
 
 
-def _jitter(boxes: np.ndarray, shift: np.ndarray, amount: float) -> np.ndarray:
+def jitter(boxes: np.ndarray, shift: np.ndarray, amount: float) -> np.ndarray:
     centre = boxes[:, :2] + amount * shift[:, :2] * boxes[:, 2:]
     return np.concatenate([centre, boxes[:, 2:] * (1 + amount * shift[:, 2:])], 1)
 

@@ -12,15 +12,15 @@ from torchvision.ops import box_iou, generalized_box_iou
 from detrex.inspect.analysis import flops
 from detrex.layers import box_cxcywh_to_xyxy
 from detrex.modeling.criterion import Predictions
+from detrex.modeling.matcher import Matches, OneToManyMatcher
 from detrex.modeling.queries import Queries, QueryGroup
 from detrex.modeling.transformer import DeformableDecoder
 from projects.deformable_detr.modeling import DeformableDETR
-from projects.ms_detr.modeling import candidates_by_quality
 from tests.models import ROOT, image, shrink, tiny
 
 CONFIG = "projects/ms_detr/configs/ms_detr_r50_12ep.py"
 BATCH = [image(64, 96, 3, seed=1), image(80, 48, 2, seed=2)]
-GROUP = QueryGroup("_one2many", size=12, copies=3, weight=0.5)
+GROUP = QueryGroup("_one2many", size=12, copies=3, weight=0.5, one_to_many=True)
 
 
 def problem(*counts: int, seed: int = 0) -> tuple[Predictions, list[dict]]:
@@ -36,6 +36,11 @@ def problem(*counts: int, seed: int = 0) -> tuple[Predictions, list[dict]]:
     boxes = torch.rand(2, len(counts), 12, 4, generator=generator) * 0.3 + 0.3
     logits = torch.randn(2, len(counts), 12, 4, generator=generator)
     return Predictions(logits, boxes, GROUP), targets
+
+
+def assigned(predictions: Predictions, targets: list[dict], threshold: float) -> Matches:
+    matcher = OneToManyMatcher(k=3, iou_weight=0.7, threshold=threshold, keep_best=False)
+    return matcher.match(predictions.logits, predictions.boxes, targets).wait()
 
 
 def by_hand(predictions: Predictions, targets: list[dict], k: int, threshold: float) -> set:
@@ -63,7 +68,7 @@ def by_hand(predictions: Predictions, targets: list[dict], k: int, threshold: fl
 @pytest.mark.parametrize("threshold", [0.4, 0.7])
 def test_assignment_is_that_of_plain_loops(seed: int, threshold: float) -> None:
     predictions, targets = problem(3, 0, 5, seed=seed)
-    matches = candidates_by_quality(predictions, targets, 3, 0.3, threshold)
+    matches = assigned(predictions, targets, threshold)
     pairs = list(zip(*(x.tolist() for x in matches), strict=True))
     assert len(pairs) == len(set(pairs))
     assert set(pairs) == by_hand(predictions, targets, 3, threshold)
@@ -71,13 +76,13 @@ def test_assignment_is_that_of_plain_loops(seed: int, threshold: float) -> None:
 
 
 def test_nothing_is_assigned_without_targets() -> None:
-    matches = candidates_by_quality(*problem(0, 0), 3, 0.3, 0.4)
+    matches = assigned(*problem(0, 0), 0.4)
     assert [x.numel() for x in matches] == [0] * 4
 
 
 def test_losses_are_divided_by_all_places_for_candidates() -> None:
     predictions, targets = problem(2, 3)
-    criterion = tiny(CONFIG, num_classes=4).criterion
+    criterion = tiny(CONFIG, num_classes=4, k_one2many=3).criterion
     found = criterion.losses_of_sets([predictions], targets)
     gt = torch.cat([t["boxes"] for t in targets])
     labels = torch.cat([t["labels"] for t in targets])
@@ -158,6 +163,7 @@ def test_inference_has_the_keys_and_the_cost_of_the_base() -> None:
     cfg._target_, cfg.transformer.decoder._target_ = DeformableDETR, DeformableDecoder
     for name in ("k_one2many", "lambda_one2many"):
         cfg.pop(name)
+    cfg.criterion.pop("one_to_many")
     base = instantiate(cfg).eval()
     extra = ("class_embed_one2many.", "bbox_embed_one2many.")
     keys = [key for key in ours.state_dict() if not key.startswith(extra)]

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from detrex.compat.layer_losses import DenoisingLosses, LayerLosses
 from detrex.compat.overrides import overridden
 from detrex.layers import box_cxcywh_to_xyxy, overlaps
+from detrex.layers.box_ops import EPS
 from detrex.modeling.losses import (
     CLASS_LOSS_NAMES,
     ClassLoss,
@@ -28,8 +29,9 @@ from detrex.modeling.losses import (
     build_set_losses,
 )
 from detrex.modeling.losses.softmax import softmax_cross_entropy
-from detrex.modeling.matcher import Assignment, Matches, Problems
+from detrex.modeling.matcher import Assignment, Matches, OneToManyMatcher, Problems
 from detrex.modeling.matcher.matcher import Targets
+from detrex.modeling.matcher.one_to_many import PendingMatches
 from detrex.modeling.predictions import Predictions
 from detrex.utils.device import send
 from detrex.utils.dist import mean_over_ranks
@@ -56,7 +58,8 @@ class SetCriterion(LayerLosses, nn.Module):
     ``loss_class_type`` names a class loss of :mod:`detrex.modeling.losses`; ``alpha`` and
     ``gamma`` are its focal parameters, ``delta`` that of Rank & Sort. ``weight_dict`` maps loss
     names to factors. ``eos_coef`` is used by the softmax loss only. Losses are "class" and "boxes";
-    a subclass with a :meth:`get_loss` or ``forward`` of its own may have others.
+    a subclass with a :meth:`get_loss` or ``forward`` of its own may have others. ``one_to_many``
+    assigns the groups that say so, ``encoder_matcher`` the encoder's proposals, None: ``matcher``.
 
     ``set_losses``: class losses of sets that have one of their own, such as {"_enc": "focal_loss"}
     for the encoder's proposals or "_dn" for denoising queries; "_enc_hybrid" takes that of "_enc".
@@ -73,6 +76,7 @@ class SetCriterion(LayerLosses, nn.Module):
     """
 
     usual_set_losses: ClassVar[Mapping[str, str]] = {"_enc": "focal_loss"}
+    overlap_eps = EPS
 
     def __init__(
         self,
@@ -87,6 +91,8 @@ class SetCriterion(LayerLosses, nn.Module):
         delta: float = 0.5,
         set_losses: Mapping[str, str] | None = None,
         self_balanced: bool = False,
+        one_to_many: OneToManyMatcher | None = None,
+        encoder_matcher: nn.Module | None = None,
     ) -> None:
         super().__init__()
         known = [*CLASS_LOSS_NAMES, "ce_loss"]
@@ -101,6 +107,8 @@ class SetCriterion(LayerLosses, nn.Module):
             )
         self.num_classes = num_classes
         self.matcher = matcher
+        self.one_to_many = one_to_many
+        self.encoder_matcher = encoder_matcher
         self.weight_dict = weight_dict
         self.losses = list(losses)
         self.eos_coef = eos_coef
@@ -130,7 +138,7 @@ class SetCriterion(LayerLosses, nn.Module):
         assignment = Assignment([self.problems(s, targets) for s in unknown])
         sets = [replace(s, logits=s.logits.float()) for s in sets]
         solved = map(self._join_blocks, unknown, assignment.solve())
-        matches = [next(solved) if m is None else m for m in known]
+        matches = [next(solved) if m is None else m.wait() for m in known]
         losses: dict[str, Tensor] = {}
         for pairs in self.match_pairs(sets, matches, targets):
             predictions, group = pairs.predictions, pairs.predictions.group
@@ -141,10 +149,14 @@ class SetCriterion(LayerLosses, nn.Module):
                 losses.update({predictions.loss_name(kind, i): value for i, value in named})
         return losses
 
-    def known_matches(self, predictions: Predictions, targets: Targets) -> Matches | None:
-        """The matches of a set that are known without a matcher, such as denoising's; None: ask the
-        matcher. In a layer, a query answers for at most one target."""
-        assign = predictions.group.assign
+    def known_matches(
+        self, predictions: Predictions, targets: Targets
+    ) -> Matches | PendingMatches | None:
+        """The matches of a set that need no solver, such as denoising's; None: ask the matcher."""
+        group = predictions.group
+        if group.one_to_many:
+            return self.one_to_many.match(predictions.logits, predictions.matched, targets)
+        assign = group.assign
         return None if assign is None else assign.on_layers(len(predictions.logits))
 
     @torch.no_grad()
@@ -160,8 +172,10 @@ class SetCriterion(LayerLosses, nn.Module):
         def as_layers(x: Tensor) -> Tensor:  # (L, B, N, ...) -> (L * blocks, B, N / blocks, ...)
             return x if blocks == 1 else x.unflatten(2, (blocks, -1)).transpose(1, 2).flatten(0, 1)
 
-        logits, boxes = as_layers(predictions.logits), as_layers(predictions.boxes)
-        costs = self.matcher.costs(logits, boxes, targets, predictions.class_agnostic)
+        logits, boxes = as_layers(predictions.logits), as_layers(predictions.matched)
+        is_encoder = self.encoder_matcher is not None and predictions.stage == "encoder"
+        matcher = self.encoder_matcher if is_encoder else self.matcher
+        costs = matcher.costs(logits, boxes, targets, predictions.class_agnostic)
         k = self.queries_per_target(predictions)
         if k is None:
             return Problems(costs, [group.copies // blocks] * len(logits))
@@ -188,7 +202,8 @@ class SetCriterion(LayerLosses, nn.Module):
         target = torch.cat([m.target for m in matches])
         gt = torch.cat([t["boxes"] for t in targets])[target]
         labels = torch.cat([t["labels"] for t in targets])[target]
-        iou, giou, _ = overlaps(box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(gt))
+        corners = box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(gt)
+        iou, giou, _ = overlaps(*corners, self.overlap_eps)
         l1 = (boxes - gt).abs().sum(-1)
         sizes = [len(m.query) for m in matches]
         columns = [x.split(sizes) for x in (labels, l1, 1 - giou, iou.detach(), giou.detach())]
@@ -206,19 +221,19 @@ class SetCriterion(LayerLosses, nn.Module):
         weight = self.pair_weights(predictions, pairs.matches, pairs.labels, pairs.iou)
         zeros = pairs.l1.new_zeros(len(predictions.logits))
         losses = {
-            kind: zeros.index_add(0, layer, loss * weight) * scale
+            kind: zeros.index_add(0, layer, loss * (weight if self.weighs(kind) else 1)) * scale
             for kind, loss in self._box_losses(pairs, kinds).items()
         }
         if "class" not in kinds and not self.self_balanced:
             return losses
-        class_loss = self._class_loss_of_set(pairs, weight, scale)
+        class_loss = self.class_loss_of_set(pairs, weight, scale)
         if self.self_balanced:
             for kind in losses.keys() & {"bbox", "giou"}:
                 loss = losses[kind].detach()
                 losses[kind] = losses[kind] * (class_loss / loss).where(loss > 0, 1.0).detach()
         return {**losses, "class": class_loss} if "class" in kinds else losses
 
-    def _class_loss_of_set(
+    def class_loss_of_set(
         self, pairs: Pairs, weight: Tensor | float, scale: Tensor | float
     ) -> Tensor:
         """Class loss of each layer (L,), times ``scale`` if it is a sum."""
@@ -239,6 +254,10 @@ class SetCriterion(LayerLosses, nn.Module):
     ) -> Tensor | float:
         """Factor (M,), or one for all, of the soft target and the box losses of matched pairs."""
         return 1.0
+
+    def weighs(self, kind: str) -> bool:
+        """Whether :meth:`pair_weights` are factors of the box loss ``kind``, too."""
+        return True
 
     def class_loss(
         self, logits: Tensor, matches: Matches, labels: Tensor, quality: Quality

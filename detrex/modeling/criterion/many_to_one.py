@@ -23,9 +23,11 @@ class ManyToOneCriterion(TwoStageCriterion):
 
     ``match_num``: queries per target for the encoder's proposals, then for each decoder layer; a
     decoder with fewer layers takes the last entries. Groups beside the primary one keep their own
-    assignment. The r-th best query of a target, by the quality score^alpha * IoU^(1 - alpha), has
-    its soft target and its box losses multiplied by exp(-r / tau). The normaliser stays the number
-    of objects. Any ``loss_class_type`` can be used; proposals get the same.
+    assignment. In the primary group, the proposals and groups that are assigned one-to-many, the
+    r-th best query of a target, by the quality score^alpha * IoU^(1 - alpha), has its soft target
+    and its box losses multiplied by exp(-r / tau); of L1 ("bbox") and "giou" those that
+    ``weighted_boxes`` names. The normaliser stays the number of objects. Any ``loss_class_type``
+    can be used; proposals get the same.
 
     Raises:
         ValueError: if ``match_num`` has fewer entries than the decoder has layers.
@@ -39,10 +41,12 @@ class ManyToOneCriterion(TwoStageCriterion):
         match_num: Sequence[int] = (2, 2, 2, 2, 2, 2, 1),
         tau: float = 1.5,
         loss_class_type: str = "ia_bce_loss",
+        weighted_boxes: Sequence[str] = ("bbox", "giou"),
         **rest,
     ) -> None:
         super().__init__(*args, loss_class_type=loss_class_type, **rest)
         self.match_num = tuple(match_num)
+        self.weighted_boxes = tuple(weighted_boxes)
         self.tau = tau
 
     def queries_per_target(self, predictions: Predictions) -> Sequence[int] | None:
@@ -59,10 +63,14 @@ class ManyToOneCriterion(TwoStageCriterion):
             )
         return self.match_num[-layers:]
 
+    def weighs(self, kind: str) -> bool:
+        return kind not in ("bbox", "giou") or kind in self.weighted_boxes
+
     def pair_weights(
         self, predictions: Predictions, matches: Matches, labels: Tensor, iou: Tensor
     ) -> Tensor | float:
-        if predictions.group.name not in ("", "_enc"):
+        group = predictions.group
+        if group.name not in ("", "_enc") and not group.one_to_many:
             return 1.0
         logits = predictions.logits.detach().float()
         score = logits[matches.layer, matches.image, matches.query, labels].sigmoid()

@@ -1,6 +1,7 @@
 from .assignment import Assignment, Matches, Problems, assign
 from .high_order_matcher import HighOrderMatcher
 from .matcher import HungarianMatcher
+from .one_to_many import OneToManyMatcher
 from .position_matcher import HighOrderPositionMatcher, PositionMatcher
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "HighOrderPositionMatcher",
     "HungarianMatcher",
     "Matches",
+    "OneToManyMatcher",
     "PositionMatcher",
     "Problems",
     "assign",

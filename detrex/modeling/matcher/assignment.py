@@ -50,6 +50,10 @@ class Matches(NamedTuple):
             first += count
         return pairs
 
+    def wait(self) -> Matches:
+        """Themselves: they are here already (see :class:`PendingMatches`)."""
+        return self
+
     def on_layers(self, count: int) -> Matches:
         """The same assignment for each of ``count`` layers."""
         layer = torch.arange(count, device=self.image.device).repeat_interleave(len(self.image))

@@ -35,10 +35,12 @@ class Decoder(TransformerLayerSequence):
 
     A method overrides :meth:`position` (inputs of a layer that depend on where its queries look),
     :meth:`readout` (what the heads see) or :meth:`after_layer`. Inference runs the first
-    ``eval_layers`` layers; None: all.
+    ``eval_layers`` layers; None: all. Boxes are refined from coordinates at least ``eps`` away from
+    0 and 1.
     """
 
     eval_layers: int | None = None
+    eps = 1e-3
 
     def __init__(
         self,
@@ -89,7 +91,7 @@ class Decoder(TransformerLayerSequence):
         if queries.boxes is None:  # DETR: the offset is the box
             return (logits, delta.sigmoid(), *iou_logits), queries
         is_traced = queries.traced is not None
-        start = inverse_sigmoid(queries.traced if is_traced else queries.boxes)
+        start = inverse_sigmoid(queries.traced if is_traced else queries.boxes, self.eps)
         if start.shape[-1] == 2:  # a point: only the centre moves, the size is the offset itself
             start = F.pad(start, (0, 2))
         boxes = (delta + start).sigmoid()

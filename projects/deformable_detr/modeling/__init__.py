@@ -4,6 +4,7 @@ from detrex.modeling.transformer import DeformableEncoder as DeformableDetrTrans
 from detrex.modeling.transformer import DeformableTransformer as DeformableDetrTransformer
 
 from .deformable_detr import DeformableDETR
+from .routes import RoutedDETR
 
 __all__ = [
     "DeformableCriterion",
@@ -11,4 +12,5 @@ __all__ = [
     "DeformableDetrTransformer",
     "DeformableDetrTransformerDecoder",
     "DeformableDetrTransformerEncoder",
+    "RoutedDETR",
 ]

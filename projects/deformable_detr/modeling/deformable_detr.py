@@ -14,7 +14,7 @@ from detrex.modeling.criterion import Predictions
 from detrex.modeling.detector import Detector
 from detrex.modeling.heads import build_shared_heads
 from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
-from detrex.modeling.transformer import DeformableTransformer, Memory
+from detrex.modeling.transformer import DeformableTransformer, Memory, Proposals
 from detrex.utils.arguments import keep_arguments
 
 
@@ -86,15 +86,30 @@ class DeformableDETR(Detector):
             boxes = self.transformer.reference_points(position).float().sigmoid()  # (B, N, 2)
             return Queries(content, position, boxes, groups)
         candidates = self.transformer.propose(memory, self.class_embed[-1])
+        return self.start(
+            candidates, self.bbox_embed[-1], groups, None if targets is None else "_enc"
+        )
+
+    def start(
+        self,
+        candidates: Proposals,
+        box_head: nn.Module,
+        groups: Sequence[QueryGroup],
+        name: str | None,
+    ) -> Queries:
+        """Queries at the best proposals; ``name``: suffix of the losses of all proposals, None: no
+        losses."""
+        total = query_count(groups)
         top = candidates.top(total, candidates.logits[..., 0])
-        start = top.boxes(self.bbox_embed[-1]).detach()  # (B, N, 4) before the sigmoid
+        start = top.boxes(box_head).detach()  # (B, N, 4) before the sigmoid
         position, content = self.transformer.embed_boxes(start)
         if self.mixed_selection:
-            content = self._learned(total, batch)
+            content = self._learned(total, start.shape[0])
         queries = Queries(content, position, start.sigmoid(), groups)
-        if targets is not None:  # only the loss needs a box at every token
-            boxes = candidates.boxes(self.bbox_embed[-1]).sigmoid()
-            supervised = Predictions.of_encoder(candidates.logits, boxes, class_agnostic=True)
+        if name is not None:  # only the loss asks for a box at every token
+            boxes = candidates.boxes(box_head).sigmoid()
+            logits = candidates.logits
+            supervised = Predictions.of_encoder(logits, boxes, class_agnostic=True, name=name)
             queries.proposals = (supervised,)
         return queries
 

@@ -1,4 +1,3 @@
-from .criterion import MixedCriterion, candidates_by_quality
 from .ms_detr import MSDETR, MixedDecoder
 
-__all__ = ["MSDETR", "MixedCriterion", "MixedDecoder", "candidates_by_quality"]
+__all__ = ["MSDETR", "MixedDecoder"]

@@ -83,7 +83,11 @@ class MSDETR(DeformableDETR):
         if len(self.groups) > 1:
             raise ValueError("MS-DETR's candidates are copies of one query group: leave groups out")
         self.candidates = replace(
-            self.groups[0], name="_one2many", copies=k_one2many, weight=lambda_one2many
+            self.groups[0],
+            name="_one2many",
+            copies=k_one2many,
+            weight=lambda_one2many,
+            one_to_many=True,
         )
         layers = self.transformer.decoder.num_layers
         self.class_embed_one2many = copy.deepcopy(self.class_embed[:layers])

@@ -1,0 +1,3 @@
+from .ddq_detr import DDQDETR, DistinctCriterion, DistinctDecoder
+
+__all__ = ["DDQDETR", "DistinctCriterion", "DistinctDecoder"]

@@ -1,0 +1,17 @@
+"""A small Mr. DETR, trained on the sample data on two CPU cores.
+
+    python projects/mr_detr/train_net.py \
+        --config-file projects/mr_detr/configs/mr_detr_efficientnet_lite0_sample_data.py
+
+Needs tools/make_sample_data.py and tools/make_sample_weights.py first. No published figure.
+"""
+
+from detrex.config import get_config, get_recipe
+
+from .models.mr_detr_align_r50 import model
+
+dataloader, lr_multiplier, optimizer, train = get_recipe("common/recipes/sample_data.py")
+
+model.backbone = model.neck.input_shapes = None
+model.merge_with(get_config("common/models/efficientnet_lite0.py").small)
+model.update(num_queries=40, dn_number=20)
