@@ -32,7 +32,8 @@ from benchmarks.gpu import (
 )
 from benchmarks.gpu.checks import Check, CheckFailed, all_checks, within
 from benchmarks.gpu.runner import RESULTS, TABLE, run_checks
-from detrex.train import default_argument_parser, run
+from detrex.train import default_argument_parser
+from detrex.train.run import run
 from detrex.utils.errors import InputError
 from detrex.utils.operators import OperatorCounter
 from tests.models import ROOT, image
