@@ -16,7 +16,7 @@ from detrex.modeling.losses import CLASS_LOSS_NAMES
 from detrex.modeling.matcher import HighOrderMatcher, HungarianMatcher, PositionMatcher
 from tests.refusals import assert_refused, refused
 
-TINY = str(Path(__file__).parents[1] / "engine" / "tiny_config.py")
+TINY = str(Path(__file__).parents[1] / "train" / "tiny_config.py")
 
 
 def test_grid_is_the_product_in_order() -> None:
@@ -96,7 +96,7 @@ def test_rank_losses_has_every_loss_with_every_cost() -> None:
         matcher = instantiate(criterion).matcher
         found.append((criterion.loss_class_type, type(matcher)))
         if isinstance(matcher, HighOrderMatcher):
-            assert matcher.matcher_change_iter == 67500
+            assert matcher.matcher_change_iter == 0.75
     costs = (HungarianMatcher, HighOrderMatcher, PositionMatcher)
     assert sorted(found, key=str) == sorted(product(CLASS_LOSS_NAMES, costs), key=str)
 
