@@ -57,6 +57,8 @@ def shrink(model: DictConfig) -> None:
     if "num_queries_one2one" in model:
         model.update(num_queries_one2one=10, num_queries_one2many=20, k_one2many=2)
         model.transformer.two_stage_num_proposals = 30
+    if "num_hybrid_queries" in model:
+        model.update(num_hybrid_queries=20, k_hybrid=2)
     model.num_classes = 5
 
 

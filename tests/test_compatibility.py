@@ -1,22 +1,29 @@
-"""Every method trains with every class loss and both matching costs."""
+"""Every method trains with every class loss and every matching cost."""
 
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import pytest
 import torch
 
 from detrex.modeling.criterion import SetCriterion
-from detrex.modeling.losses import CLASS_LOSSES
-from detrex.modeling.matcher import HighOrderMatcher
+from detrex.modeling.losses import CLASS_LOSS_NAMES
+from detrex.modeling.matcher import HighOrderMatcher, HungarianMatcher, PositionMatcher
 from tests.models import image, tiny
 
 METHODS = {
     "deformable": "projects/deformable_detr/configs/deformable_detr_r50_two_stage_50ep.py",
     "h_deformable": "projects/h_deformable_detr/configs/h_deformable_detr_r50_two_stage_12ep.py",
     "dino": "projects/dino/configs/dino-resnet/dino_r50_4scale_12ep.py",
+    "relation": "projects/relation_detr/configs/models/relation_detr_r50.py",
     "dab": "projects/dab_detr/configs/dab_detr_r50_50ep.py",
+}
+COSTS = {
+    "standard": HungarianMatcher,
+    "high_order": partial(HighOrderMatcher, matcher_change_iter=0),
+    "position": PositionMatcher,
 }
 WEIGHTS = {"loss_class": 1.0, "loss_bbox": 5.0, "loss_giou": 2.0}
 BATCH = [image(48, 64, 2, seed=3), image(64, 48, 0, seed=4)]
@@ -27,13 +34,16 @@ def model(request: pytest.FixtureRequest) -> torch.nn.Module:
     return tiny(request.param)
 
 
-@pytest.mark.parametrize("switch", [None, 0], ids=["standard", "high_order"])
-@pytest.mark.parametrize("kind", CLASS_LOSSES)
-def test_three_steps_stay_finite(model: torch.nn.Module, kind: str, switch: int | None) -> None:
+@pytest.mark.parametrize("cost", COSTS)
+@pytest.mark.parametrize("kind", CLASS_LOSS_NAMES)
+def test_three_steps_stay_finite(model: torch.nn.Module, kind: str, cost: str) -> None:
     model = copy.deepcopy(model).train()
-    matcher = HighOrderMatcher(2.0, 5.0, 2.0, matcher_change_iter=switch)
+    matcher = COSTS[cost](2.0, 5.0, 2.0)
     matcher.iter = 1
-    model.criterion = SetCriterion(5, matcher, WEIGHTS, loss_class_type=kind)
+    balanced = "rank" in kind
+    model.criterion = SetCriterion(
+        5, matcher, WEIGHTS, loss_class_type=kind, set_losses={}, self_balanced=balanced
+    )
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-4)
     for _ in range(3):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from detectron2.config import LazyCall as L
@@ -39,6 +41,11 @@ CONFIGS = [
     (CO_DINO, {"soft_nms": -0.1}, ["model.soft_nms", "-0.1"]),
     (CO_DINO, {"soft_nms": 1.5}, ["model.soft_nms", "1.5"]),
     (DETR, IOU, ["iou_branch"]),
+    (
+        DETR,
+        {"criterion__loss_class_type": "mal_loss"},
+        ["model.criterion.loss_class_type", "'ce_loss'", "'mal_loss'"],
+    ),
     (DINO, {**IOU, "iou_weight": 1.5}, ["model.iou_weight", "1.5"]),
     (DN, {"transformer__num_patterns": 3}, ["num_patterns=0"]),
     (
@@ -81,6 +88,11 @@ def criterion(**options) -> SetCriterion:
     return SetCriterion(4, HungarianMatcher(2.0, 5.0, 2.0), {}, **options)
 
 
+def softmax_of_sigmoids() -> None:
+    model = tiny(DAB, criterion__loss_class_type="ce_loss").train()
+    model([image(48, 64, 2, seed=3)])
+
+
 def layer(modules: int, *order: str) -> BaseTransformerLayer:
     attentions = [MultiheadAttention(8, 2) for _ in range(modules)]
     return BaseTransformerLayer(attentions, FFN(8, 16), nn.LayerNorm(8), order)
@@ -107,6 +119,16 @@ def anchor_transformer(**options) -> AnchorDETRTransformer:
             ["spatial_prior", "'learned'", "'grid'", "'random'"],
         ),
         (lambda: criterion(loss_class_type="hinge"), ["loss_class_type", "'hinge'"]),
+        (lambda: criterion(gamma=-0.5), ["criterion.gamma", "-0.5"]),
+        (lambda: criterion(gamma=math.nan), ["criterion.gamma", "nan"]),
+        (lambda: criterion(alpha=1.5), ["criterion.alpha", "1.5"]),
+        (
+            lambda: criterion(loss_class_type="rank_sort_loss", delta=0.0),
+            ["criterion.delta", "0.0"],
+        ),
+        (lambda: criterion(set_losses={"_enc": "ce_loss"}), ["criterion.set_losses", "'ce_loss'"]),
+        (lambda: criterion(set_losses={"dn": "mal_loss"}), ["criterion.set_losses", "'dn'"]),
+        (softmax_of_sigmoids, ["criterion.loss_class_type", "'ce_loss'", "no object"]),
         (lambda: criterion(losses=["class", "masks"]), ["['class', 'masks']"]),
         (lambda: HungarianMatcher(0, 0, 0), ["cost_class"]),
         (lambda: HungarianMatcher(cost_class_type="l2"), ["cost_class_type", "'l2'"]),

@@ -1,4 +1,5 @@
-r"""Does the best box get the best score? Measure it, print tables, draw pictures.
+r"""Does the best box get the best score, and what is a score worth? Measure it, print tables, draw
+pictures.
 
 A model, with the queries of every decoder layer (options of train_net.py are understood):
     python tools/analyze_alignment.py --config-file projects/.../config.py \
@@ -8,7 +9,8 @@ Detections of any detector in COCO's results format:
     python tools/analyze_alignment.py --results coco_instances_results.json \
         --annotations val.json -o output/alignment
 
-Writes alignment.json (schema: detrex.evaluation.alignment.report), PNG and SVG pictures.
+Writes alignment.json and calibration.json (schema: detrex.evaluation.alignment.report and
+detrex.evaluation.calibration.report), PNG and SVG pictures.
 """
 
 from __future__ import annotations
@@ -24,14 +26,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # projects/ of a checkout, f
 from detrex.config.instantiation import accepts
 from detrex.config.load import load_config
 from detrex.evaluation.alignment import (
-    AlignmentReport,
     Definitions,
-    alignment_of_results,
+    Diagnosis,
+    diagnosis_of_results,
     load_report,
 )
 from detrex.evaluation.alignment.plots import save_plots
 from detrex.evaluation.alignment.report import FILE_NAME
 from detrex.evaluation.alignment.tables import format_report
+from detrex.evaluation.calibration import format_calibration, load_calibration
+from detrex.evaluation.calibration.report import FILE_NAME as CALIBRATION
 from detrex.train.cli import default_argument_parser
 from detrex.train.cli import main as train_net
 from detrex.utils.cli import run_command
@@ -63,7 +67,7 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     return parser.parse_known_args()
 
 
-def of_model(arguments: list[str], output: str, definitions: Definitions) -> AlignmentReport:
+def of_model(arguments: list[str], output: str, definitions: Definitions) -> Diagnosis:
     """Evaluate as ``train_net.py --eval-only`` does, with the evaluator's diagnosis."""
     args = default_argument_parser().parse_intermixed_args(arguments)
     cfg = load_config(args.config_file, args.opts, args.trust_config)
@@ -83,9 +87,9 @@ def of_model(arguments: list[str], output: str, definitions: Definitions) -> Ali
     train_net([*arguments, "--eval-only", *overrides])
     if not path.exists() or path.stat().st_mtime_ns == before:
         raise InputError("nothing was measured: dataloader.test has no images")
-    report = load_report(path)
+    reports = load_report(path), load_calibration(path.with_name(CALIBRATION))
     source = {"config": args.config_file, "checkpoint": str(cfg.train.init_checkpoint)}
-    return replace(report, source=report.source | source)
+    return Diagnosis(*(replace(report, source=report.source | source) for report in reports))
 
 
 def main() -> None:
@@ -95,17 +99,20 @@ def main() -> None:
     )
     check_writable(Path(args.output, FILE_NAME))
     if args.results is None:
-        report = of_model(rest, args.output, definitions)
+        diagnosis = of_model(rest, args.output, definitions)
     elif rest:
         raise InputError(f"{rest[0]}: goes with --config-file, not with --results")
     elif args.annotations is None:
         raise InputError("--results: name the data set's COCO JSON with --annotations")
     else:
-        report = alignment_of_results(args.results, args.annotations, definitions)
-    report.save(args.output)
-    print(format_report(report))
-    paths = save_plots(report, args.output)
-    print(f"wrote {args.output}/{FILE_NAME} and {len(paths)} pictures, first {paths[-2]}")
+        diagnosis = diagnosis_of_results(args.results, args.annotations, definitions)
+    for report in diagnosis:
+        report.save(args.output)
+    print(format_report(diagnosis.alignment))
+    print(format_calibration(diagnosis.calibration))
+    paths = save_plots(diagnosis.alignment, args.output)
+    files = f"{args.output}/{FILE_NAME}, {CALIBRATION}"
+    print(f"wrote {files} and {len(paths)} pictures, first {paths[-2]}")
 
 
 if __name__ == "__main__":

@@ -36,6 +36,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("checkpoint", help="its weights")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other computers in")
     parser.add_argument("--port", type=int, default=7860)
+    text = "scores that mean what they say, from tools/calibrate.py"
+    parser.add_argument("--calibrated", action="store_true", help=text)
+    text = "show only the best of the boxes of a class that overlap more"
+    parser.add_argument("--nms-iou", type=float, metavar="IOU", help=text)
     add_trust_config(parser)
     return parser.parse_args()
 
@@ -101,7 +105,8 @@ def main() -> None:
     from detrex.utils.images import forget_other_formats
 
     forget_other_formats()  # gradio opens what is uploaded before it comes here
-    predictor = Predictor(args.config, args.checkpoint, threshold=0, trust_config=args.trust_config)
+    options = {name: getattr(args, name) for name in ("trust_config", "calibrated", "nms_iou")}
+    predictor = Predictor(args.config, args.checkpoint, threshold=0, **options)
     blocks = page(gradio, predictor)
     # Fonts of the system: the default ones would be fetched from the internet.
     theme = gradio.themes.Default(font="system-ui", font_mono="monospace")

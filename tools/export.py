@@ -39,17 +39,19 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     args = parse()
-    from detrex import Predictor, export  # take seconds: not before --help
+    from detrex import predict  # takes seconds: not before --help
     from detrex.checkpoint.weights import write_safetensors
 
-    predictor = Predictor(args.config, args.checkpoint, "cpu", trust_config=args.trust_config)
+    predictor = predict.Predictor(
+        args.config, args.checkpoint, "cpu", trust_config=args.trust_config
+    )
     if args.output.suffix == ".safetensors":
-        config = export.portable_config(predictor.config)
+        config = predict.portable_config(predictor.config)
         classes, ids = predictor.classes, predictor.category_ids
         write_safetensors(predictor.model, args.output, config, classes, ids)
     else:
-        program = export.trace(predictor.model, (args.height, args.width) if args.height else None)
-        write = export.write_onnx if args.output.suffix == ".onnx" else export.write_program
+        program = predict.trace(predictor.model, (args.height, args.width) if args.height else None)
+        write = predict.write_onnx if args.output.suffix == ".onnx" else predict.write_program
         write(program, args.output, predictor.about())
     print(f"wrote {args.output}: {args.output.stat().st_size / 1e6:.1f} MB")
 

@@ -97,10 +97,11 @@ def convert(
 
 
 def _backbone(weights: Mapping[str, Tensor], torchvision_names: bool) -> dict[str, Tensor]:
-    """Return the weights under ``backbone.0.body.`` (DINO's Swin: ``backbone.0.``) by our names."""
+    """Return the weights under ``backbone.0.body.`` (DINO's Swin: ``backbone.0.``, Relation-DETR:
+    ``backbone.``) by our names."""
     backbone = {}
     for name, value in weights.items():
-        match = re.fullmatch(r"backbone\.0\.(?:body\.)?(.+)", name)
+        match = re.fullmatch(r"backbone\.(?:0\.)?(?:body\.)?(.+)", name)
         if match is None or name.endswith("num_batches_tracked"):
             continue
         ours = match[1]

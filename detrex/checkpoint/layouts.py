@@ -100,19 +100,19 @@ _DAB = {
 }
 _DENOISING = {"label_enc": ("denoising_generator.label_encoder",)}
 
+# Official norms are numbered as they are built, ours as they are used: self-attention first.
+_DEFORMABLE_DECODER = {
+    "self_attn": "attentions.0.attn",
+    "cross_attn": "attentions.1",
+    "norm1": "norms.1",
+    "norm2": "norms.0",
+    "norm3": "norms.2",
+}
 _DEFORMABLE = {
     **_HEADS,
     **_same(f"transformer.decoder.{head}" for head in _HEADS),
     **_layers("encoder", self_attn="attentions.0", **_ENCODER_NORMS),
-    # Official norms are numbered as they are built, ours as they are used: self-attention first.
-    **_layers(
-        "decoder",
-        self_attn="attentions.0.attn",
-        cross_attn="attentions.1",
-        norm1="norms.1",
-        norm2="norms.0",
-        norm3="norms.2",
-    ),
+    **_layers("decoder", **_DEFORMABLE_DECODER),
     "transformer.level_embed": ("transformer.level_embeds",),
     "query_embed": ("query_embedding",),
     **_same(f"transformer.{part}" for part in ("reference_points", "pos_trans", "pos_trans_norm")),
@@ -136,7 +136,32 @@ _DINO = {
     },
 }
 
+_RELATION_DETR = {
+    **_layers("encoder", self_attn="attentions.0", **_ENCODER_NORMS),
+    **_layers("decoder", **_DEFORMABLE_DECODER),
+    **_same(
+        f"transformer.{part}"
+        for part in ("level_embeds", "enc_output", "enc_output_norm", "tgt_embed")
+    ),
+    **_same(("transformer.encoder.memory_fusion",)),
+    **_same(
+        f"transformer.decoder.{part}"
+        for part in ("norm", "ref_point_head", "query_scale", "position_relation_embedding")
+    ),
+    "denoising_generator.label_encoder": ("label_enc",),
+    "transformer.hybrid_tgt_embed": ("hybrid_tgt_embed",),
+}
+for _kind in ("class", "bbox"):
+    _ours = f"{_kind}_embed", f"transformer.decoder.{_kind}_embed"
+    _RELATION_DETR[f"transformer.decoder.{_kind}_head"] = _ours
+    _RELATION_DETR[f"transformer.encoder_{_kind}_head"] = tuple(f"{o}.{{layers}}" for o in _ours)
+    _RELATION_DETR[f"transformer.hybrid_{_kind}_head"] = (f"hybrid_{_kind}_head",)
+for _i, _conv in enumerate(("convs.0", "convs.1", "convs.2", "extra_convs.0")):
+    _RELATION_DETR[f"neck.convs.{_i}.0"] = (f"neck.{_conv}.conv",)
+    _RELATION_DETR[f"neck.convs.{_i}.1"] = (f"neck.{_conv}.norm",)
+
 LAYOUTS = {
+    "relation_detr": Layout(("transformer.encoder_class_head",), _RELATION_DETR),
     "dino": Layout(
         ("transformer.enc_out_class_embed",),
         _DINO,

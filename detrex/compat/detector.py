@@ -1,4 +1,4 @@
-"""What of a detector only subclasses that were written for upstream ask for.
+"""Attributes and methods of a detector that only subclasses written for upstream need.
 
 Legend: B images, L layers, N queries, K classes; boxes are cxcywh in [0, 1].
 """
@@ -16,19 +16,19 @@ from detrex.compat.overrides import refuse_unused, refuses
 
 @refuses("model")
 class UpstreamMethods:
-    """Mixed into the detector: upstream's names for what it has, and what it calls for them."""
+    """Mixed into the detector: attributes and methods by upstream's names."""
 
     passes_dn_metas = False  # as DINO gives denoising queries to a criterion that works by layer
     follows_decoder = False  # whether a decoder may have upstream's arguments
 
     @property
     def device(self) -> torch.device:
-        """Where the model lives: where it was moved to."""
+        """The device that the model was moved to."""
         return self.pixel_mean.device
 
     @device.setter
     def device(self, value: object) -> None:
-        """As the argument of that name: without effect."""
+        """Without effect, as the constructor's argument."""
 
     def _set_aux_loss(self, outputs_class: Tensor, outputs_coord: Tensor) -> list[dict]:
         """All layers but the last of logits (L, B, N, K) and boxes (L, B, N, 4)."""

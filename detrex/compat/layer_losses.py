@@ -1,5 +1,4 @@
-"""A criterion's losses of one layer after the other: the interface that upstream's subclasses build
-on.
+"""A criterion's losses layer by layer: the methods that subclasses written for upstream override.
 
 Legend: B images, N queries, K classes, M matches; boxes are cxcywh in [0, 1].
 """
@@ -48,10 +47,10 @@ class LayerLosses:
         "aux_outputs" (a list of such dicts), "enc_outputs" (one) and, as DN-DETR has them,
         "denoising_output" (as outputs), "denoising_groups" and "max_gt_num_per_image".
 
-        All layers at once, unless a subclass or a matcher has methods of its own for one layer.
-        The indices are those of the layers in their order, the last one at the end.
+        Computed for all layers at once, unless the criterion or the matcher overrides a method for
+        one layer. The indices are those of the layers in their order, the last one at the end.
         """
-        # As upstream: proposals answer for class 0 unless a subclass says otherwise.
+        # As upstream: proposals are trained for class 0 unless a subclass says otherwise.
         sets = sets_from_outputs(outputs, getattr(self, "two_stage_binary_cls", True))
         methods = overridden(self, LAYER_METHODS) + overridden(self.matcher, ("forward", "match"))
         if methods or not are_even(sets[0]):
@@ -135,7 +134,7 @@ class LayerLosses:
         num_boxes: float,
     ) -> dict[str, Tensor]:
         """Losses of outputs whose targets are known: in each of the ``blocks`` (their number and
-        their width) the first queries of an image answer for its targets."""
+        their width) the first queries of an image are assigned to its targets."""
         count, width = blocks
         indices = []
         for target in targets:
@@ -174,9 +173,9 @@ class LayerLosses:
         if known is not None:
             return indices_of_layer(known.wait(), number % len(predictions.logits), targets)
         k = self.queries_per_target(predictions)
-        # A matcher with upstream's two arguments decides by itself.
-        asked = k and len(inspect.signature(self.matcher.forward).parameters) > 2
-        return self.matcher(layer, targets, *([k[number]] if asked else []))
+        # A matcher with upstream's two arguments chooses k itself.
+        takes_k = k and len(inspect.signature(self.matcher.forward).parameters) > 2
+        return self.matcher(layer, targets, *([k[number]] if takes_k else []))
 
     def _of_layer(
         self,
@@ -187,8 +186,10 @@ class LayerLosses:
         num_boxes: float | Tensor,
     ) -> dict[str, Tensor]:
         logits, boxes = _both(outputs)
-        group = outputs.get("group") or QueryGroup(size=logits.shape[2])
-        predictions = Predictions(logits, boxes, group, outputs.get("stage", "decoder"))
+        stage = outputs.get("stage", "decoder")
+        name = "_enc" if stage == "encoder" else ""
+        group = outputs.get("group") or QueryGroup(name, logits.shape[2])
+        predictions = Predictions(logits, boxes, group, stage)
         matches = self._as_matches(indices, targets, logits.device)
         if kind == "class":
             matches = _last_of_each_query(matches, logits.shape[2])

@@ -1,6 +1,6 @@
 """A detector's losses as upstream computes them, from dicts of outputs and one layer after another.
 
-Slower than ``criterion.losses_of_sets``: for parts with methods of upstream's of their own.
+Slower than ``criterion.losses_of_sets``: for parts that override upstream's methods.
 
 Legend: B images, L layers, N queries, K classes; boxes are cxcywh in [0, 1].
 """
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from detrex.compat.outputs import count_objects, indices_of_layer
 from detrex.modeling.criterion import Predictions, SetCriterion
-from detrex.modeling.criterion.criterion import nearest_factor
+from detrex.modeling.criterion.criterion import of_nearest_name
 from detrex.modeling.matcher import Matches
 from detrex.modeling.matcher.matcher import Targets
 from detrex.modeling.queries import QueryGroup
@@ -28,15 +28,17 @@ def losses_layer_by_layer(
 ) -> dict[str, Tensor]:
     """The weighted losses of all sets.
 
-    ``detector.criterion`` gets what upstream's detectors give it: "pred_logits", "pred_boxes",
-    "aux_outputs", "enc_outputs" and denoising queries. Sets that upstream does not know have their
-    ``get_loss`` called with the pairs that our criterion says.
+    ``detector.criterion`` gets what upstream's detectors pass: "pred_logits", "pred_boxes",
+    "aux_outputs", "enc_outputs" and denoising queries. For sets that upstream does not have,
+    ``get_loss`` is called with the pairs of :class:`SetCriterion`.
 
     Raises:
-        InputError: with an IoU branch, or a set that the criterion cannot supervise.
+        InputError: an IoU branch, or a set that the criterion cannot supervise.
     """
     if detector.iou_embed is not None:
-        raise InputError("model.iou_branch needs a criterion and a matcher without own methods")
+        raise InputError(
+            "model.iou_branch needs a criterion and a matcher that override no method of upstream's"
+        )
     criterion = detector.criterion
     sets = [replace(s, logits=s.logits.float(), boxes=s.boxes.float()) for s in sets]
     primary = _primary(detector, sets, targets)
@@ -65,13 +67,13 @@ def as_outputs(detector: nn.Module, predictions: Predictions) -> dict:
 
 
 def _mark(outputs: dict, group: QueryGroup) -> None:
-    """Say of every layer whose it is."""
+    """Add the group to the outputs of every layer."""
     for layer in (outputs, *outputs.get("aux_outputs", ())):
         layer["group"] = group
 
 
 def fold_blocks(outputs: dict, blocks: int) -> dict:
-    """Outputs whose blocks of queries are images of their own: (B, N, ...) to (blocks * B, ...)."""
+    """Outputs (blocks * B, N / blocks, ...) with each block as an image, from (B, N, ...)."""
 
     def fold(value: object) -> object:
         if isinstance(value, QueryGroup):
@@ -107,7 +109,7 @@ def _primary(
 
 
 def _takes_three(criterion: nn.Module) -> bool:
-    """Whether what follows outputs and targets is DINO's denoising."""
+    """Whether ``forward`` takes DINO's denoising after outputs and targets."""
     names = list(inspect.signature(criterion.forward).parameters.values())[2:3]
     return any(p.kind is not p.VAR_KEYWORD and p.name != "return_indices" for p in names)
 
@@ -168,5 +170,5 @@ def _weighted(criterion: nn.Module, losses: dict[str, Tensor]) -> dict[str, Tens
     """Losses times their factors; as upstream, one that has none counts as it is."""
     weights = getattr(criterion, "weight_dict", {})
     nearest = isinstance(criterion, SetCriterion)
-    factors = {n: nearest_factor(weights, n) if nearest else weights.get(n) for n in losses}
+    factors = {n: of_nearest_name(weights, n) if nearest else weights.get(n) for n in losses}
     return {name: v if factors[name] is None else v * factors[name] for name, v in losses.items()}

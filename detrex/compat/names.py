@@ -1,7 +1,7 @@
-"""Old names, upstream's and ours of earlier versions: where each lives, and what is not offered.
+"""Import paths of upstream and of earlier versions: where each name is now, what is not offered.
 
-The tables are the one list of what is arranged in another way; the finder below makes Python
-follow them. It is installed by ``detrex/__init__.py``, and imports nothing of ours.
+The finder below makes Python follow these tables. ``detrex/__init__.py`` installs it, so it
+imports nothing else of this package.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ MOVED = {
     "detrex.utils.contact_sheet": "detrex.inspect.contact_sheet",
 }
 
-# modules that upstream has too: those of NAMES, the faces for MODULES, and these
+# modules that upstream has, too: those of NAMES, the values of MODULES, and these
 SHARED = {
     *NAMES,
     *(home for home in MODULES.values() if home.startswith("detrex.")),
@@ -162,8 +162,10 @@ INSTEAD = {
 
 
 class UpstreamModules(MetaPathFinder):
-    """Finds the modules of this toolbox, and upstream's by ``MODULES``. One that neither has, and a
-    name that a module of ``SHARED`` lacks, is one clear ImportError."""
+    """Finds modules of this toolbox, and old import paths by ``MODULES`` and ``MOVED``.
+
+    A missing module, and a name that a module of ``SHARED`` lacks, is one clear ImportError.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -187,7 +189,7 @@ def moved(name: str) -> str | None:
 
 
 class _StandIn(Loader):
-    """Of a module under an old path: the one that has taken its place."""
+    """Loads, under an old import path, the module that has taken its place."""
 
     def __init__(self, home: str) -> None:
         self.home = home
@@ -200,7 +202,7 @@ class _StandIn(Loader):
 
 
 class _Shared(SourceFileLoader):
-    """Of a module that upstream has too: what it lacks is looked up in ``NAMES``."""
+    """Loads a module that upstream has, too; names that it lacks are looked up in ``NAMES``."""
 
     def exec_module(self, module: ModuleType) -> None:
         super().exec_module(module)
@@ -209,10 +211,10 @@ class _Shared(SourceFileLoader):
 
 
 def missing(module: ModuleType, lazy: Callable[[str], object] | None, name: str) -> object:
-    """What a name that a module lacks stands for; ``lazy``: the module's own ``__getattr__``.
+    """Return the object for a name that a module lacks; ``lazy``: its original ``__getattr__``.
 
     Raises:
-        ImportError: it is not offered; says what to use instead, if anything.
+        ImportError: it is not offered; names a replacement, if there is one.
         AttributeError: a dunder look-up (pickle, inspect), or a submodule, which Python imports.
     """
     full, path = f"{module.__name__}.{name}", vars(module).get("__path__")

@@ -22,13 +22,13 @@ from detrex.utils.dist import mean_over_ranks
 Layer = dict[str, Tensor]  # the outputs of one layer
 Indices = Sequence[tuple[Tensor, Tensor]]  # per image: queries (M,) and its targets (M,)
 
-# Denoising queries in upstream's dicts, which say themselves how many there are of which target.
+# Denoising queries in upstream's dicts, which hold their number and their targets themselves.
 DENOISING = QueryGroup("_dn", 0, assign=Matches(*torch.empty(4, 0, dtype=torch.int64)))
 
 
 def sets_from_outputs(outputs: dict, class_agnostic: bool = True) -> list[Predictions]:
-    """Supervised sets; ``class_agnostic`` says it of proposals that do not say so themselves.
-    Layers that differ in shape stay a list: see :func:`are_even`."""
+    """Supervised sets; ``class_agnostic`` is for proposals without such a key. Layers that differ
+    in shape stay a list: see :func:`are_even`."""
     layers = [*outputs.get("aux_outputs", ()), outputs]
     logits, boxes = (_stacked([x.get(k) for x in layers]) for k in ("pred_logits", "pred_boxes"))
     group = outputs.get("group") or QueryGroup(size=outputs["pred_logits"].shape[1])
@@ -47,12 +47,12 @@ def _stacked(layers: list[Tensor | None]) -> Tensor | list[Tensor | None]:
 
 
 def are_even(predictions: Predictions) -> bool:
-    """Whether all layers have boxes, and as many queries; others can only follow each other."""
+    """Whether all layers have boxes and equally many queries; else the losses need a loop."""
     return all(isinstance(x, Tensor) for x in (predictions.logits, predictions.boxes))
 
 
 def alone(outputs: dict) -> Layer:
-    """The last layer, which is all that a matcher gets."""
+    """The outputs of the last layer alone, for a matcher."""
     return {k: v for k, v in outputs.items() if k not in ("aux_outputs", "enc_outputs")}
 
 

@@ -1,9 +1,9 @@
-"""Which of upstream's methods a part overrides, and what becomes of them.
+"""Upstream's methods that a part of a detector overrides: which are called, which are errors.
 
-A method in ``CALLED`` is called wherever it comes from: a subclass, a class that never derived from
-ours, or a function put on the class or the object. Where that needs upstream's flow, a loss of one
-layer after the other from dicts of outputs, the detector takes it. A method in ``REFUSED`` works on
-tuples that do not exist here; it is an error when the detector is built.
+A method in ``CALLED`` is called wherever it is defined: in a subclass, in an unrelated class, or
+set on a class or an object. Where it needs dicts of outputs, the detector computes its losses as
+upstream, layer by layer. A method in ``REFUSED`` works on tuples that do not exist here:
+overriding it is an error when the detector is built.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import nn
 
 from detrex.utils.errors import InputError
 
-# Methods of a criterion that its flow layer by layer calls.
+# Methods of a criterion that are called when losses are computed layer by layer.
 LAYER_METHODS = (
     "get_loss",
     "loss_labels",
@@ -59,18 +59,18 @@ REFUSED = {
 }
 
 PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
-_OURS: set[FunctionType] = set()
+_BUILT_IN: set[FunctionType] = set()
 
 
-def ours(method: FunctionType) -> FunctionType:
-    """Mark the methods of our projects that have a name of upstream's; those of this package need
-    no mark."""
-    _OURS.add(method)
+def built_in(method: FunctionType) -> FunctionType:
+    """Mark a method of a project in ``projects/`` that has a name of upstream's: it overrides
+    nothing. Methods in the package ``detrex`` need no mark."""
+    _BUILT_IN.add(method)
     return method
 
 
 def refuses(place: str) -> Callable[[type], type]:
-    """Decorate a class of ours: who calls upstream's methods of this place reads what to use."""
+    """Decorate a class: upstream's methods of this place raise an error that names the seam."""
 
     def decorate(cls: type) -> type:
         for name, seam in REFUSED[place].items():
@@ -88,23 +88,23 @@ def _refusal(name: str, seam: str) -> FunctionType:
 
 
 def overridden(part: object, names: Iterable[str]) -> list[str]:
-    """Those of the names that are methods of the part, but not ours: "MyCriterion.loss_labels"."""
+    """The methods of these names that a user's code gives the part, as "MyCriterion.get_loss"."""
     return [f"{type(part).__name__}.{name}" for name in names if _is_foreign(part, name)]
 
 
 def _is_foreign(part: object, name: str) -> bool:
     method = getattr(part, name, None)
     method = getattr(method, "__func__", method)
-    if method is None or method in _OURS or method is nn.Module.forward:
+    if method is None or method in _BUILT_IN or method is nn.Module.forward:
         return False
     code = getattr(method, "__code__", None)
     return code is None or not code.co_filename.startswith(PACKAGE)
 
 
 def followed(detector: nn.Module) -> list[str]:
-    """Methods for whose sake the detector's losses follow upstream's flow; empty: none.
+    """The overridden methods that make the detector compute its losses layer by layer, if any.
 
-    A criterion with ``losses_of_sets`` of its own knows our flow, and calls the others itself.
+    A criterion that overrides ``losses_of_sets`` calls its other methods itself.
 
     Raises:
         InputError: see :func:`refuse_unused`.
@@ -120,11 +120,13 @@ def followed(detector: nn.Module) -> list[str]:
 
 
 def refuse(detector: nn.Module, runs: bool = False) -> None:
-    """Leave a detector whose ``forward`` is its own alone; check the parts of any other, and of one
-    whose forward calls ours (``runs``).
+    """Refuse parts with a method that would not be called.
+
+    A detector that overrides ``forward`` may have any parts, unless its ``forward`` calls this
+    toolbox's (``runs``).
 
     Raises:
-        InputError: naming a method of ``REFUSED`` that a part has, and the seam to use instead.
+        InputError: a part has a method of ``REFUSED``; names it, and the seam to use instead.
     """
     if not runs and _is_foreign(detector, "forward"):
         return
@@ -139,7 +141,7 @@ def refuse(detector: nn.Module, runs: bool = False) -> None:
 
 
 def refuse_unused(detector: nn.Module) -> None:
-    """Check the parts of a detector whose own ``forward`` calls ours, as :func:`refuse` does."""
+    """:func:`refuse` for a detector that overrides ``forward`` and calls this toolbox's from it."""
     if overridden(detector, ("forward",)):
         refuse(detector, runs=True)
 
@@ -157,7 +159,7 @@ def takes_upstreams_arguments(stack: nn.Module) -> bool:
 
 
 def _fits(detector: nn.Module, place: str, part: nn.Module) -> bool:
-    """Encoders and decoders have a ``forward`` here as well; some detectors follow upstream's."""
+    """Whether an encoder's or decoder's ``forward`` has arguments that this detector passes."""
     if not place.endswith("coder"):
         return False
     followed_decoder = place.endswith("decoder") and detector.follows_decoder

@@ -1,6 +1,6 @@
 """Upstream's transformer layer: modules run in an order that a config gives.
 
-Our own layers are written out in :mod:`detrex.layers.transformer`.
+This toolbox's layers are written out in :mod:`detrex.layers.transformer`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ OPERATIONS = ("self_attn", "cross_attn", "norm", "ffn")
 
 
 def take_upstreams_call(stack: nn.Module) -> None:
-    """Where a subclass of an encoder or decoder has upstream's ``forward``, give it layers with
-    upstream's call; the parameters and their names stay."""
+    """If a subclass of an encoder or decoder has upstream's ``forward``, replace its layers by such
+    with upstream's call; the parameters and their names stay."""
     if hasattr(stack.layers[0], "operation_order") and takes_upstreams_arguments(stack):
         stack.layers = nn.ModuleList(
             BaseTransformerLayer(
@@ -88,7 +88,7 @@ class BaseTransformerLayer(nn.Module):
         return self._run(query, {"self_attn": self_attn, "cross_attn": cross_attn})
 
     def _run(self, x: Tensor, attend: dict[str, Callable]) -> Tensor:
-        """The operations in their order; each gets where its residual starts (None: its input)."""
+        """Run the operations in order, each with the start of its residual (None: its input)."""
         norms, ffns = iter(self.norms), iter(self.ffns)
         start = x
         for operation in self.operation_order:

@@ -34,12 +34,11 @@ def get_config(config_path: str) -> DictConfig:
     return LazyConfig.load(str(existing_file(config_root() / config_path)))
 
 
-def get_recipe(config_path: str, output_dir: str | None = None) -> tuple[DictConfig, ...]:
+def get_recipe(config_path: str) -> tuple[DictConfig, ...]:
     """Load a shipped recipe for a run: all that a config needs beside its model.
 
     Args:
         config_path: path relative to the ``configs`` folder, e.g. ``common/recipes/coco_12ep.py``.
-        output_dir: folder of the run; None names it after the config file.
 
     Returns:
         ``dataloader, lr_multiplier, optimizer, train``, in this order; a fresh copy on every call.
@@ -48,8 +47,6 @@ def get_recipe(config_path: str, output_dir: str | None = None) -> tuple[DictCon
         InputError: there is no such file; the nearest names are given.
     """
     recipe = get_config(config_path)
-    if output_dir is not None:
-        recipe.train.output_dir = recipe.dataloader.evaluator.output_dir = output_dir
     return recipe.dataloader, recipe.lr_multiplier, recipe.optimizer, recipe.train
 
 

@@ -47,10 +47,10 @@ def is_reproducible(cfg: DictConfig) -> bool:
         return False
 
 
-def config_differences(ours: Mapping, other: Mapping, prefix: str = "") -> Iterator[str]:
+def config_differences(config: Mapping, other: Mapping, prefix: str = "") -> Iterator[str]:
     """Yield "a.b.c: x, not y" for every key in which two plain configs differ."""
-    for key in sorted({*ours, *other}, key=str):
-        here, there = ours.get(key), other.get(key)
+    for key in sorted({*config, *other}, key=str):
+        here, there = config.get(key), other.get(key)
         if isinstance(here, Mapping) and isinstance(there, Mapping):
             yield from config_differences(here, there, f"{prefix}{key}.")
         elif here != there:

@@ -43,7 +43,7 @@ def arguments(node: DictConfig) -> list[str]:
 
 
 def _constructors(target: Callable | None) -> list[Callable]:
-    """The target; of a class, it and its bases as far as they define ``__init__``."""
+    """Return the target; for a class, it and its bases that define ``__init__``."""
     if inspect.isclass(target):
         return [cls for cls in inspect.getmro(target) if "__init__" in vars(cls)]
     return [target] if target else []
@@ -55,13 +55,13 @@ def accepts(node: DictConfig, argument: str) -> bool:
 
 
 def is_about_arguments(error: TypeError | ValueError) -> bool:
-    """Whether a constructor's error is about the arguments in the config: it raised it for a value,
-    or Python for a name. Other errors need their traceback."""
+    """Whether a constructor's error is about a value (ValueError) or a name of the arguments in the
+    config. Any other error needs its traceback."""
     return isinstance(error, ValueError) or any(text in str(error) for text in _OF_PYTHON)
 
 
 def call_with(node: DictConfig, **objects: object) -> object:
-    """Return what a node describes, built with some of its arguments already made.
+    """Build what a node describes, with some of its arguments given as objects.
 
     Lists and dicts of the config become plain ones: omegaconf's would end up in the optimizer's
     state, and a checkpoint with them loads only by unpickling arbitrary classes.

@@ -28,7 +28,7 @@ _EPOCHS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*ep(?:ochs?)?\s*")
 
 @dataclass
 class Clock:
-    """Converts lengths of time to iterations; None is a length that nobody knows."""
+    """Converts lengths to iterations; a field that is None is not known."""
 
     epoch_length: int | None
     max_iter: int | None = None
@@ -100,7 +100,7 @@ def dict_nodes(node: object) -> Iterator[DictConfig]:
 
 def _resolve_warmup(node: DictConfig, clock: Clock) -> None:
     length = node.get("warmup_length")
-    # As detectron2: a number up to 1 is a share of the run. Ours: beyond that it is iterations.
+    # As in detectron2, a number up to 1 is a fraction of the run. New here: above 1, iterations.
     if isinstance(length, str) or (isinstance(length, Real) and length > 1):
         iterations = clock.iterations(length, "lr_multiplier.warmup_length")
         node.warmup_length = min(1.0, iterations / clock.max_iter)
@@ -151,11 +151,11 @@ def _check_fraction(
     if any(value not in ("null", "None") for value in chosen) or any(
         value is not None and not isinstance(value, float) for value in values
     ):
-        raise InputError(f"{key} and {SWITCH} are both set: keep one and set the other to null")
+        raise InputError(f"{key} and {SWITCH} are both set: set one of them to null")
 
 
 def _default_switch(node: DictConfig) -> int | None:
-    """The class's own default, which a config that repeats it has not chosen."""
+    """The default of the node's class; a config with this value may only repeat it."""
     if not accepts(node, SWITCH):
         return None
     return inspect.signature(target_of(node)).parameters[SWITCH].default
@@ -184,10 +184,10 @@ def switch_values(cfg: DictConfig) -> list[int | None]:
 
 
 def scheduled_matchers(model: nn.Module) -> list[nn.Module]:
-    """Return the modules whose cost depends on their ``iter``, which somebody has to set."""
+    """Return the modules whose cost depends on ``iter``, which the training loop sets."""
     return [m for m in model.modules() if hasattr(m, "iter") and hasattr(m, SWITCH)]
 
 
 def is_due(done: int, period: int) -> bool:
-    """Whether what has this period comes after so many iterations; a period of 0 never ends."""
+    """Whether an event of this period is due after ``done`` iterations; never if it is 0."""
     return period > 0 and done > 0 and done % period == 0

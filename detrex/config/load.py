@@ -33,12 +33,12 @@ def load_config(
     Args:
         config_file: a LazyConfig python file, or a saved ``config.yaml``.
         overrides: "a.b.c=value" strings; the key must exist.
-        trust_config: run what a YAML file names outside of detrex and its libraries; else only
-            a file that this user's own run has written may name it. A python file is code.
+        trust_config: run code outside of detrex and its libraries that a YAML file names. A file
+            that a run of this user has written needs no trust; a python file is always run.
 
     Raises:
-        InputError: no such file, a file that is not a config or names code of others, an unusable
-            override or value.
+        InputError: no such file, a file that is no config or names code that is not trusted, or an
+            unusable override or value.
     """
     if not config_file:
         raise InputError("give a config file: --config-file projects/<name>/configs/<config>.py")
@@ -128,7 +128,7 @@ def _name_output_dir(cfg: DictConfig, path: Path) -> None:
 
 
 def _follow_output_dir(cfg: DictConfig) -> None:
-    """Make the evaluator write into the run's folder, also when the command line moves that."""
+    """Make the evaluator write into the run's folder, also if an override names another folder."""
     evaluator = cfg.dataloader.get("evaluator")
     if evaluator is not None and accepts(evaluator, "output_dir"):
         if evaluator.get("output_dir") in (None, cfg.train.output_dir):
@@ -143,11 +143,12 @@ def _expand_home(cfg: DictConfig) -> None:
 
 
 def _check_references(cfg: DictConfig) -> None:
+    """Raise InputError for a ``${key}`` that cannot be resolved."""
     try:
         OmegaConf.to_container(cfg, resolve=True)
     except (OmegaConfBaseException, RecursionError) as error:
         key = getattr(error, "full_key", None) or "a key that refers to itself"
-        raise InputError(f"config: {key} stands for nothing: {first_line(error)}") from error
+        raise InputError(f"config: {key} refers to nothing: {first_line(error)}") from error
 
 
 def _has(cfg: DictConfig, key: str) -> bool:
@@ -167,7 +168,7 @@ def _has(cfg: DictConfig, key: str) -> bool:
 
 
 def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
-    """Every dotted key of a config, and those that its targets take besides."""
+    """Yield every dotted key of a config, and those that its targets accept besides."""
     for key in {*node, *arguments(node)}:
         name = f"{prefix}{key}"
         yield name

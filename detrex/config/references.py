@@ -7,15 +7,15 @@ import re
 from detrex.utils.errors import InputError
 
 _REFERENCE = re.compile(r"\$\{(\.*)([^${}:.][^${}:]*)\}")
-_DEEPEST = 50  # references behind each other
+_DEEPEST = 50  # references to references
 _MOST = 300_000  # values and characters that they may become
 
 
 def follow_references(content: dict) -> dict:
-    """The same nested config with what its references stand for.
+    """Return the nested config with its references replaced by the values that they refer to.
 
-    What omegaconf's resolvers would compute (``${oc.env:HOME}``) stays text, as do references
-    to what is not there or to themselves.
+    Omegaconf's resolvers (``${oc.env:HOME}``) stay text, and so do references to a missing key or
+    to themselves.
 
     Args:
         content: dicts, lists and values; it is not changed.
@@ -46,7 +46,7 @@ class _Follower:
         return _REFERENCE.sub(lambda part: self.inside(part, path), text)
 
     def inside(self, part: re.Match, path: tuple) -> str:
-        """What stands for a reference inside a text."""
+        """The text that replaces a reference inside a text."""
         target = self.target(part, path)
         text = part[0] if isinstance(target, dict | list) else str(target)
         self.spend(len(text))
@@ -77,4 +77,4 @@ class _Follower:
     def spend(self, cost: int) -> None:
         self.spent += cost
         if self.spent > _MOST:
-            raise InputError(f"its references stand for more than {_MOST:,} values")
+            raise InputError(f"its references expand to more than {_MOST:,} values")

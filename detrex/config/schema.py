@@ -1,7 +1,7 @@
 """Every key of ``train``, and the few others that are checked: default, meaning and limits.
 
 Configs are loaded, checked, resolved and compared by this table, and ``configs/common/train.py``
-takes its defaults from it. A config may have further keys, which nobody checks.
+takes its defaults from it. A config may have further keys, which are not checked.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Key:
             (a float in (0, 1)). An iteration is one optimizer step on
             ``dataloader.train.total_batch_size`` images.
         is_path: a file or folder. On the command line it is read letter for letter.
-        is_output: where the run writes, which says nothing about what it computes.
+        is_output: a folder that the run writes to; it does not change what the run computes.
         volatile: it may change between two starts of one run.
     """
 

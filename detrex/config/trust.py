@@ -89,8 +89,8 @@ def load_yaml(path: Path, trusted: bool = False) -> DictConfig:
 def remember(text: str) -> None:
     """Note that a run of this user has written a config, so that its code is trusted.
 
-    The note is in the user's state folder, not beside the config: who sends a folder cannot send
-    the note. If it cannot be written, the config will need ``--trust-config``.
+    The note is in the user's state folder, not beside the config, so that it cannot come with a
+    folder from elsewhere. If it cannot be written, the config will need ``--trust-config``.
     """
     with contextlib.suppress(OSError, RuntimeError):
         note = _note(text)
@@ -130,7 +130,7 @@ _ConfigLoader.add_constructor(f"{_TAG}tuple", _tuple)
 
 
 def _known_parts(text: str) -> DictConfig:
-    """The config, if it is data. Raises YAMLError, or one of OmegaConf's, that says why not."""
+    """Return the config, if it is data; else raise YAMLError, or one of OmegaConf's, with why."""
     content = yaml.load(text, _ConfigLoader)
     for value in _texts(content):
         if "${" in value and not _REFERENCE.fullmatch(value):
@@ -150,7 +150,7 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def _foreign_targets(cfg: DictConfig) -> Iterator[str]:
-    """What is called that is none of the known parts, or that the walk does not come to an end."""
+    """Yield the targets that are not known parts; also that following references does not end."""
     waiting, count, end = [("", cfg, 0)], 0, time.monotonic() + LONGEST
     while waiting:
         prefix, node, depth = waiting.pop()
@@ -165,7 +165,7 @@ def _foreign_targets(cfg: DictConfig) -> Iterator[str]:
             if isinstance(value, DictConfig | ListConfig):
                 waiting.append((f"{name}.", value, depth + 1))
             if count > MOST or depth > DEEPEST or time.monotonic() > end:
-                yield f"{name}: references that go on and on"
+                yield f"{name}: references without an end"
 
 
 def _is_known(target: object) -> bool:

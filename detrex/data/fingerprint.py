@@ -1,4 +1,4 @@
-"""A data set in a few numbers, by which two starts or two machines see that theirs is the same."""
+"""A fingerprint of a data set, to compare it between starts and machines of a run."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from detrex.data.coco import whole
+from detrex.modeling.postprocess import best_of_overlapping, check_nms_iou
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
 
@@ -37,9 +38,11 @@ class COCOEvaluator(DatasetEvaluator):
         max_dets: detections per image that count.
         backend: as in :func:`detrex.evaluation.evaluate_detections`.
         diagnose: also measure alignment, of all decoder layers if the model is a
-            :class:`detrex.modeling.detector.Detector`: ``alignment.json`` beside the results, main
-            numbers as task "alignment". True, or fields of
+            :class:`detrex.modeling.detector.Detector`, and calibration: ``alignment.json`` and
+            ``calibration.json`` beside the results, main numbers as tasks "alignment" and
+            "calibration". True, or fields of
             :class:`detrex.evaluation.alignment.Definitions`.
+        nms_iou: score only the best of the detections of a class that overlap more; None for all.
 
     Raises:
         InputError: the data set is unknown, its JSON is missing, or an option is refused.
@@ -54,6 +57,7 @@ class COCOEvaluator(DatasetEvaluator):
         max_dets: int = 100,
         backend: str = "auto",
         diagnose: bool | Mapping = False,
+        nms_iou: float | None = None,
     ) -> None:
         names = [dataset_name] if isinstance(dataset_name, str) else list(dataset_name)
         if len(names) != 1:
@@ -67,6 +71,8 @@ class COCOEvaluator(DatasetEvaluator):
         check_options(backend, max_dets)
         self.output_dir = output_dir
         self.per_class, self.max_dets, self.backend = per_class, max_dets, backend
+        check_nms_iou(nms_iou)
+        self.nms_iou = nms_iou
         self.diagnose = bool(diagnose)
         if diagnose:
             # Here, because it imports scipy.
@@ -94,7 +100,8 @@ class COCOEvaluator(DatasetEvaluator):
             InputError: boxes or scores are not finite.
         """
         for image, output in zip(inputs, outputs, strict=True):
-            instances, image_id = output["instances"].to("cpu"), whole(image["image_id"])
+            output, image_id = self._merged(output), whole(image["image_id"])
+            instances = output["instances"]
             boxes = instances.pred_boxes.tensor.float()  # may be bfloat16
             scores = instances.scores.float()
             if not (boxes.isfinite().all() and scores.isfinite().all()):
@@ -107,17 +114,27 @@ class COCOEvaluator(DatasetEvaluator):
             if self._alignment is not None:
                 self._alignment.add(image_id, output, self.ground_truth, self._category_ids())
 
+    def _merged(self, output: dict) -> dict:
+        """Return an image's output on the CPU, each object's best box only if that is asked for."""
+        queries = output.get("queries")
+        if queries is not None:
+            layers = [best_of_overlapping(x, self.nms_iou) for x in queries.detections]
+            output = {**output, "queries": queries._replace(detections=layers)}
+        instances = best_of_overlapping(output["instances"].to("cpu"), self.nms_iou)
+        return {**output, "instances": instances}
+
     def evaluate(self) -> OrderedDict | None:
         """Return {"bbox": percentages by name} on the main process, None on the others.
 
-        With ``diagnose`` also {"alignment": :meth:`AlignmentReport.scalars`}. Without objects in
+        With ``diagnose`` also "alignment" and "calibration", the main numbers (``scalars``) of both
+        reports. Without objects in
         the JSON, as for COCO's test images, detections are written and the result is empty.
 
         Raises:
             InputError: predictions of images or classes that the JSON does not have.
         """
         gathered = comm.gather(self._predictions)
-        alignment = self._alignment and self._alignment.report(self.output_dir)
+        diagnosis = self._alignment and self._alignment.report(self.output_dir)
         if not comm.is_main_process():
             return None
         # A sampler that pads shows an image to several processes: it counts once.
@@ -140,8 +157,9 @@ class COCOEvaluator(DatasetEvaluator):
         if self.per_class:
             logger.info("AP per class:\n%s", _class_table(scores))
         results = OrderedDict(bbox=scores)
-        if alignment is not None:
-            results["alignment"] = alignment.scalars()
+        if diagnosis is not None:
+            results["alignment"] = diagnosis.alignment.scalars()
+            results["calibration"] = diagnosis.calibration.scalars()
         return results
 
     def _category_ids(self) -> dict[int, int]:

@@ -6,7 +6,10 @@ import json
 import logging
 import math
 import os
+from array import array
 from collections.abc import Iterable
+
+import numpy as np
 
 from detrex.data.coco import by_id, check_entry, normalise, read_json, whole
 from detrex.data.coco_rules import annotation_fault, area_is_odd, object_area
@@ -102,24 +105,58 @@ def load_detections(source: str | os.PathLike, ground_truth: dict) -> list[dict]
     Raises:
         InputError: the file is not such a list, or belongs to another data set.
     """
+    return [
+        {"image_id": int(image), "category_id": int(category), "bbox": box, "score": score}
+        for image, *box, score, category in load_detection_rows(source, ground_truth).tolist()
+    ]
+
+
+def load_detection_rows(source: str | os.PathLike, ground_truth: dict) -> np.ndarray:
+    """Return :func:`load_detections` as rows (D, 7): image id, x, y, w, h, score, category id.
+
+    It takes a tenth of their memory, in reading, too.
+    """
+    rows = array("d")
+
+    def add_row(entry: dict) -> dict | None:
+        """Add an entry as soon as it is read, leave alone what is nested in one (a mask)."""
+        if "bbox" not in entry:
+            return entry
+        x, y, w, h = entry["bbox"]
+        ids = [whole(entry[key]) for key in ("image_id", "category_id")]
+        if not all(map(math.isfinite, (x, y, w, h, entry["score"]))):
+            number = len(rows) // 7
+            raise ValueError(f"entry {number} has a bbox or score that is not finite")
+        if not all(type(id_) is int for id_ in ids):
+            raise ValueError(f"entry {len(rows) // 7} has an id that is no number: {ids}")
+        rows.extend((ids[0], x, y, w, h, entry["score"], ids[1]))
+        return None
+
     try:
-        with open(source, "rb") as stream:
-            detections = json.loads(stream.read())
-        for number, detection in enumerate(detections):
-            x, y, w, h = detection["bbox"]
-            if not all(map(math.isfinite, (x, y, w, h, detection["score"]))):
-                raise ValueError(f"entry {number} has a bbox or score that is not finite")
-            for key in ("image_id", "category_id"):
-                detection[key] = whole(detection[key])
-        check_known(detections, "image_id", ground_truth["images"])
-        check_known(detections, "category_id", ground_truth["categories"])
+        entries = json.loads(_text(source), object_hook=add_row)
+        if not isinstance(entries, list):
+            raise TypeError(f"a {type(entries).__name__}, not a list")
+        for entry in filter(None.__ne__, entries):
+            raise KeyError("bbox") if isinstance(entry, dict) else TypeError(f"{entry!r:.40}")
+        records = [
+            [{key: int(id_)} for id_ in set(rows[column::7])]
+            for column, key in ((0, "image_id"), (6, "category_id"))
+        ]
+        check_known(records[0], "image_id", ground_truth["images"])
+        check_known(records[1], "category_id", ground_truth["categories"])
     except OSError as error:
         raise InputError(f"{source}: cannot be read: {error.strerror}") from None
     except InputError as error:
         raise InputError(f"{source}: detections of another data set: {error}") from None
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"{source}: not detections in COCO's results format: {error!r}") from None
-    return detections
+    return np.frombuffer(rows).reshape(-1, 7)
+
+
+def _text(source: str | os.PathLike) -> str:
+    with open(source, "rb") as stream:
+        content = stream.read()
+    return content.decode(json.detect_encoding(content))
 
 
 def check_known(records: Iterable[dict], key: str, known: Iterable[dict]) -> None:

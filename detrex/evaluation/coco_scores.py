@@ -25,9 +25,11 @@ logger = logging.getLogger(__name__)
 
 AREAS = ("all", "small", "medium", "large")  # COCO's order: axis A
 SIZE_LIMITS = (32**2, 96**2)  # square pixels of the annotation's area: medium from, large from
-CLASSES_AT_ONCE = 500  # an evaluator takes 300 KB for each
+CLASSES_AT_ONCE = 20  # with their detections, of which an evaluator keeps copies
 IOUS = 10  # axis T: 0.50, 0.55 ... 0.95
-IOU_INDEX = {None: slice(None), 0.5: 0, 0.75: 5}
+RECALLS = 101  # levels: 0, 0.01 ... 1
+CURVE_IOUS = (0.5, 0.75, 0.9)
+IOU_INDEX = {None: slice(None), 0.5: 0, 0.75: 5, 0.9: 8}
 # name: (array, IoU threshold or None for the mean, area, index of the detection limit)
 SCORES = {
     "AP": ("precision", None, "all", 2),
@@ -96,9 +98,11 @@ def score_detections(
 def precision_and_recall(
     gt: dict, detections: list[dict] | np.ndarray, backend: str = "auto", max_dets: int = 100
 ) -> dict[str, np.ndarray]:
-    """Return COCO's "precision" and "recall", each (T, K, A, M), with -1 where nothing counts.
+    """Return COCO's "precision" and "recall", each (T, K, A, M), and "curves" (3, K, 101), the
+    precision at CURVE_IOUS and recall 0, 0.01 ... 1 of objects of all sizes. All are -1 where
+    nothing counts.
 
-    Precision is the mean over COCO's 101 recall levels. Arguments and errors are those of
+    Precision is the mean over the 101 recall levels. Arguments and errors are those of
     :func:`score_detections`.
     """
     check_options(backend, max_dets)
@@ -181,25 +185,37 @@ def _accumulate(
     class_of = {id_: k for k, id_ in enumerate(sorted(c["id"] for c in gt["categories"]))}
     shape = IOUS, len(class_of), len(AREAS), 3
     precision, recall = np.full(shape, -1.0), np.full(shape, -1.0)
+    curves = np.full((len(CURVE_IOUS), len(class_of), RECALLS), -1, np.float32)
     scored = sorted({a["category_id"] for a in gt["annotations"]})
     with contextlib.redirect_stdout(io.StringIO()):  # the evaluators print every step
         coco = index(gt)
-        if isinstance(detections, np.ndarray) and len(detections):
-            results = coco.loadRes(detections)
-        elif len(detections):
-            results = coco.loadRes([dict(d) for d in detections])  # it changes its argument
-        else:
-            results = index({**gt, "annotations": []})  # pycocotools cannot load an empty list
         for start in range(0, len(scored), CLASSES_AT_ONCE):
+            categories = scored[start : start + CLASSES_AT_ONCE]
+            chosen = _of_categories(detections, categories)
+            # pycocotools cannot load an empty list
+            results = coco.loadRes(chosen) if len(chosen) else index({**gt, "annotations": []})
             run = evaluator(coco, results, "bbox")
             run.params.maxDets = [1, 10, max_dets]
-            run.params.catIds = scored[start : start + CLASSES_AT_ONCE]
+            run.params.catIds = categories
             run.evaluate()
             run.accumulate()
             classes = [class_of[id_] for id_ in run.params.catIds]
-            precision[:, classes] = np.asarray(run.eval["precision"]).mean(1)
+            levels = np.asarray(run.eval["precision"])  # (T, 101, K, A, M)
+            precision[:, classes] = levels.mean(1)
+            at_ious = levels[[IOU_INDEX[iou] for iou in CURVE_IOUS], :, :, 0, 2]
+            curves[:, classes] = at_ious.swapaxes(1, 2)
             recall[:, classes] = np.asarray(run.eval["recall"])
-    return {"precision": precision, "recall": recall}
+    return {"precision": precision, "recall": recall, "curves": curves}
+
+
+def _of_categories(
+    detections: list[dict] | np.ndarray, categories: list[int]
+) -> list[dict] | np.ndarray:
+    """Return the detections of some categories as a copy, because loading them changes them."""
+    if isinstance(detections, np.ndarray):
+        return detections[np.isin(detections[:, 6], categories)] if len(detections) else []
+    chosen = set(categories)
+    return [dict(d) for d in detections if d["category_id"] in chosen]
 
 
 def _score(arrays: dict, array: str, iou: float | None, area: str, limit: int) -> float:

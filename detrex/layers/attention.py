@@ -15,12 +15,12 @@ from detrex.utils.arguments import keep_arguments
 
 
 class Rows(NamedTuple):
-    """``size`` consecutive queries of a self-attention: equal ``blocks``, each sees only itself.
+    """``size`` consecutive queries of a self-attention: equal ``blocks`` that see only themselves.
 
-    With a ``mask`` (size, N), True = must not attend, they are one block that sees other queries,
-    too. A mask of floats (B, heads, size, N), or of blocks (B * blocks, heads, size / blocks,
-    size / blocks), is added to the products. A tuple of these stands for an (N, N) mask; the
-    products that it hides are not computed.
+    With a ``mask`` (size, N), True = must not attend, they are one block that also sees other
+    queries. A mask of floats (B, heads, size, N), or for blocks (B * blocks, heads, size / blocks,
+    size / blocks), is added to the attention logits. A tuple of ``Rows`` stands for an (N, N)
+    mask; the logits that it hides are not computed.
     """
 
     size: int
@@ -40,10 +40,10 @@ def masked_attention(
 ) -> Tensor:
     """softmax(Q K^T / sqrt(d)) V per head: (B, N, C), (B, M, C), (B, M, D) to (B, N, D).
 
-    attn_mask (N, M), bool or of floats that are added to the weights, or :class:`Rows`, which take
-    no padding mask; key_padding_mask (B, M). ``fused=False`` stores the (N, M) weights, for digits:
-    where these are nearly uniform, as in a first layer, the gradients cancel, and a fused kernel
-    leaves more rounding behind.
+    attn_mask (N, M), bool or floats that are added to the logits, or :class:`Rows`, which take no
+    padding mask; key_padding_mask (B, M). ``fused=False`` stores the (N, M) weights, for accuracy:
+    where they are nearly uniform, as in a first layer, the gradients cancel, and a fused kernel has
+    the larger rounding error.
     """
     if isinstance(attn_mask, tuple):
         products = split_rows(attn_mask, query, key, value)
@@ -65,7 +65,7 @@ def masked_attention(
 def split_rows(
     rows: tuple[Rows, ...], query: Tensor, key: Tensor, value: Tensor
 ) -> list[tuple[Tensor, Tensor, Tensor, Tensor | None, int]]:
-    """Of each of the rows: queries, keys, values, mask and the number of blocks, which are put
+    """Queries, keys, values, mask and number of blocks for each of the rows; blocks are stacked
     along the batch."""
     products, sizes = [], [row.size for row in rows]
     for row, *inputs in zip(rows, *(x.split(sizes, 1) for x in (query, key, value)), strict=True):
@@ -92,7 +92,7 @@ def stepwise_attention(
 
 
 def join_masks(attn_mask: Tensor | None, key_padding_mask: Tensor | None) -> Tensor | None:
-    """One mask (..., N, M) of both, of floats if the first is."""
+    """Both masks as one (..., N, M), of floats if ``attn_mask`` is."""
     if key_padding_mask is None:
         return attn_mask
     padding = key_padding_mask[:, None, None]  # (B, 1, 1, M)
@@ -112,14 +112,14 @@ def keys_of(
     attn_mask: Tensor | tuple[Rows, ...] | None,
     key_padding_mask: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Keys, values and positions of the keys: by default those of the queries.
+    """Keys, values and positions of the keys, which default to those of the queries.
 
     Raises:
         ValueError: ``attn_mask`` is :class:`Rows`, for anything but self-attention without padding.
     """
     key = query if key is None else key
     value = key if value is None else value
-    # As upstream: also a memory that happens to be as long as the queries gets their positions.
+    # As upstream: a memory with as many tokens as there are queries gets their positions, too.
     if key_pos is None and query_pos is not None and query_pos.shape == key.shape:
         key_pos = query_pos
     if isinstance(attn_mask, tuple):
@@ -134,11 +134,11 @@ def keys_of(
 def project(
     attention: nn.MultiheadAttention, query: Tensor, value: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Projected queries, keys and values (B, N, C) of PyTorch's self-attention, one product for the
-    first two; query (B, N, C) carries its positions.
+    """Projected queries, keys and values (B, N, C) of PyTorch's self-attention; query (B, N, C)
+    includes its position.
 
     Raises:
-        ValueError: the attention has no bias, or its own widths of keys and values.
+        ValueError: the attention has no bias, or keys or values of another width.
     """
     if attention.in_proj_weight is None or attention.in_proj_bias is None:
         raise ValueError("attn_mask as Rows needs bias=True and neither kdim nor vdim")

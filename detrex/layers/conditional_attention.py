@@ -1,7 +1,8 @@
-"""Attention that keeps content and place apart (Conditional DETR, Meng et al. 2021, section 3.3).
+"""Attention that projects content and position separately.
 
+Source: Conditional DETR (Meng et al. 2021), section 3.3.
 Legend: B images, N queries, M keys, C channels. Masks are bool, True = must not attend; the one
-between queries and keys may be of floats, which are added to the weights.
+between queries and keys may be of floats, which are added to the attention logits.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class _ConditionalAttention(nn.Module):
 
 
 class ConditionalSelfAttention(_ConditionalAttention):
-    """Self-attention in which content and place are projected apart, then added."""
+    """Self-attention in which content and position are projected separately, then added."""
 
     def forward(  # frozen: upstream's signature
         self,
@@ -87,10 +88,10 @@ class ConditionalSelfAttention(_ConditionalAttention):
 
 
 class ConditionalCrossAttention(_ConditionalAttention):
-    """Cross-attention whose weights are content . content + place . place, head by head.
+    """Cross-attention whose logits are content . content + position . position, head by head.
 
-    The place of a query is ``query_sine_embed``; in the first layer, where contents say nothing
-    yet, both contents also carry their places (``query_pos``, ``key_pos``).
+    The position of a query is ``query_sine_embed``. In the first layer, before the queries have
+    seen the image, ``query_pos`` and ``key_pos`` are also added to the contents.
     """
 
     queries = ("query_content_proj", "query_pos_proj", "query_pos_sine_proj")
@@ -121,6 +122,6 @@ class ConditionalCrossAttention(_ConditionalAttention):
         return (query if identity is None else identity) + self.swap(out)
 
     def _side_by_side(self, content: Tensor, place: Tensor) -> Tensor:
-        """Two (..., C) to one (..., 2C) in which every head has its share of both."""
+        """Both (..., C) joined to (..., 2C), so that each head gets its channels of both."""
         heads = (x.unflatten(-1, (self.num_heads, -1)) for x in (content, place))
         return torch.cat(tuple(heads), -1).flatten(-2)

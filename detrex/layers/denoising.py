@@ -20,13 +20,13 @@ from detrex.utils.errors import AssertedError
 def apply_label_noise(
     labels: Tensor, label_noise_prob: float = 0.2, num_classes: int = 80
 ) -> Tensor:
-    """Each label (G,) is drawn anew from ``range(num_classes)`` with that probability."""
+    """Labels (G,), each drawn anew from ``range(num_classes)`` with that probability."""
     if label_noise_prob <= 0:
         return labels
     chosen = torch.rand_like(labels, dtype=torch.float32) < label_noise_prob
     if labels.device.type == "cpu":  # as many draws as upstream's, for equal random numbers
         return labels.masked_scatter(chosen, torch.randint_like(labels[chosen], num_classes))
-    # The host would wait for their number.
+    # Not so on a GPU: the host would wait for the number of chosen labels.
     return torch.where(chosen, torch.randint_like(labels, num_classes), labels)
 
 
@@ -41,8 +41,8 @@ def apply_box_noise(boxes: Tensor, box_noise_scale: float = 0.4) -> Tensor:
 
 
 def copy_places(counts: Sequence[int], copies: int) -> tuple[Tensor, Tensor]:
-    """Image and query of every copy, both (R, G), if images of ``counts`` targets are padded to the
-    fullest one and the copies follow each other."""
+    """Image and query index of every copy, both (R, G). An image has ``copies`` blocks of queries,
+    each as long as the highest of ``counts``, the images' numbers of targets."""
     image = torch.repeat_interleave(torch.tensor(counts))  # (G,)
     slot = torch.cat([torch.arange(count) for count in counts])
     query = torch.arange(copies)[:, None] * max(counts) + slot
@@ -52,7 +52,8 @@ def copy_places(counts: Sequence[int], copies: int) -> tuple[Tensor, Tensor]:
 def pad_copies(
     content: Tensor, boxes: Tensor, counts: Sequence[int], copies: int, eps: float = 1e-3
 ) -> tuple[Tensor, Tensor]:
-    """Content (R * G, C) and boxes (R * G, 4) as (B, N, C) and, before the sigmoid, (B, N, 4).
+    """Content (B, N, C) and boxes before the sigmoid (B, N, 4), padded as in :func:`copy_places`,
+    from content (R * G, C) and boxes (R * G, 4) of all copies.
 
     Padding has zero content and the box (0.5, 0.5, 0.5, 0.5). Coordinates are at least ``eps`` away
     from 0 and 1.
@@ -65,12 +66,12 @@ def pad_copies(
 
 
 class GenerateDNQueries(nn.Module):
-    """The label embedding of DN-DETR with its denoising set.
+    """The label embedding of DN-DETR and the denoising queries made with it.
 
-    ``with_indicator`` marks denoising queries by a last channel of 1, so that labels are embedded
-    in one channel less; matching queries carry 0 there (:meth:`unmarked`). The embedding has
-    ``num_classes`` rows, and noise draws from all of them: DN-DETR, whose last row is the unknown
-    label, counts it as a class. ``num_queries`` is the number of matching queries in the mask.
+    ``with_indicator``: the last channel is 1 in denoising queries and 0 in matching queries
+    (:meth:`unmarked`); labels are embedded in the others. The embedding has ``num_classes`` rows,
+    and label noise draws from all of them, in DN-DETR also from the last one, the unknown label.
+    ``num_queries``: number of matching queries in the mask.
     """
 
     def __init__(

@@ -23,8 +23,8 @@ def folded(conv: Conv2d) -> tuple[Tensor, Tensor]:
 class FoldedConv2d(Conv2d):
     """A convolution that applies its norm folded into its weight, anew in every forward.
 
-    So weights and buffers can be trained, loaded and averaged as ever. A norm that is not frozen
-    is folded at inference only.
+    So weights and buffers can be trained, loaded and averaged as before. A norm that is in training
+    mode is not folded.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def _at_inference() -> bool:
 
 
 def fold_norms(model: nn.Module) -> None:
-    """Makes detectron2's convolutions apply the batch norms that they own; keys stay."""
+    """Fold, in place, the batch norms of detectron2's convolutions; state_dict keys stay."""
     for conv in model.modules():
         if type(conv) is Conv2d and conv.bias is None:
             if isinstance(conv.norm, FrozenBatchNorm2d | _BatchNorm):

@@ -1,7 +1,7 @@
 """The layers of an encoder and of a decoder, and a stack of equal layers.
 
 Source: DETR (Carion et al. 2020), appendix A.3: attention or feed-forward, residual, then norm. The
-residual is inside :class:`MultiheadAttention` and its kin, and inside :class:`FFN`.
+residual is inside :class:`MultiheadAttention` and the other attentions, and :class:`FFN`.
 Legend: B images, N queries, C channels.
 """
 
@@ -43,7 +43,7 @@ class EncoderLayer(nn.Module):
         self.norms = copies(nn.LayerNorm(self.embed_dim), 2)
 
     def forward(self, x: Tensor, **inputs: object) -> Tensor:
-        """Tokens x (B, S, C); ``inputs`` of the attention."""
+        """Tokens x (B, S, C); ``inputs``: further arguments of the attention."""
         x = self.norms[0](self.attentions[0](x, **inputs))
         return self.norms[1](self.ffns[0](x))
 
@@ -63,7 +63,7 @@ class DecoderLayer(nn.Module):
     def forward(
         self, x: Tensor, query_pos: Tensor, attn_mask: tuple[Rows, ...], **memory: object
     ) -> Tensor:
-        """Contents x and positions query_pos (B, N, C); ``memory``: what cross-attention reads."""
+        """Contents x, positions query_pos (B, N, C); ``memory``: arguments of cross-attention."""
         x = self.norms[0](self.attentions[0](x, query_pos=query_pos, attn_mask=attn_mask))
         x = self.norms[1](self.attentions[1](x, query_pos=query_pos, **memory))
         return self.norms[2](self.ffns[0](x))
@@ -88,7 +88,7 @@ class TransformerLayerSequence(nn.Module):
             num_layers = len(transformer_layers)
         self.num_layers = num_layers
         self.keep_layers(copies(transformer_layers, num_layers))
-        self.embed_dim = getattr(self.layers[0], "embed_dim", None)  # a stranger's may not say it
+        self.embed_dim = getattr(self.layers[0], "embed_dim", None)  # a fork's may lack it
         self.pre_norm = getattr(self.layers[0], "pre_norm", False)  # upstream's encoders read it
 
     def keep_layers(self, layers: nn.ModuleList) -> None:
@@ -96,4 +96,4 @@ class TransformerLayerSequence(nn.Module):
         self.layers = layers
 
     def forward(self, *args, **kwargs) -> Tensor:
-        raise NotImplementedError("a sequence says itself how its layers follow each other")
+        raise NotImplementedError(f"{type(self).__name__} has no forward()")

@@ -1,5 +1,5 @@
 """Parts of detection transformers, shared by all methods.
 
 ``SetCriterion``, ``HungarianMatcher`` and ``ChannelMapper`` can be imported from here; they are
-looked up when asked for (``detrex/compat/names.py``).
+imported at first use (``detrex/compat/names.py``).
 """

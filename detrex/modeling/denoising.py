@@ -1,4 +1,4 @@
-"""Denoising queries: noisy copies of the targets, asked to give the targets back.
+"""Denoising queries: noisy copies of the targets, from which the decoder recovers the targets.
 
 DN-DETR (Li et al., CVPR 2022) and its contrastive form in DINO (Zhang et al., ICLR 2023). Both
 take the label embedding as an argument, because it belongs to the model.
@@ -31,10 +31,11 @@ def contrastive_denoising(
 ) -> Queries:
     """DINO's set: per block a positive and a negative copy of every target (section 3.3).
 
-    The corners of a positive move by up to ``box_noise`` of the half size, those of a negative by
-    ``negative_step`` times that more. Half of ``label_noise`` of all labels are drawn anew. There
-    are ``number`` // (targets of the fullest image) blocks. No label is one of the ``spare_labels``
-    last rows of the embedding; ``eps``: see :func:`~detrex.layers.denoising.pad_copies`.
+    In units of ``box_noise`` times half the box's size, the corners of a positive move by 0 to 1,
+    those of a negative by ``negative_step`` to ``negative_step`` + 1. A label is drawn anew with
+    probability ``label_noise`` / 2. There are ``number`` // (targets of the fullest image) blocks,
+    but at least one. No label is one of the ``spare_labels`` last rows of the embedding; ``eps``:
+    see :func:`~detrex.layers.denoising.pad_copies`.
     """
     labels, boxes = (torch.cat([t[key] for t in targets]) for key in ("labels", "boxes"))
     counts = [len(t["labels"]) for t in targets]
@@ -64,8 +65,9 @@ def plain_denoising(targets: Targets, generator: GenerateDNQueries) -> Queries:
 def _queries(content: Tensor, boxes: Tensor, blocks: int, image: Tensor, query: Tensor) -> Queries:
     """Padded content (B, N, C) and boxes (B, N, 4) before the sigmoid as queries.
 
-    Query ``query[r, g]`` of image ``image[r, g]``, both (R, G), answers for target g. Everything
-    else, also padding, is supervised as background and seen by the rest of its block, as upstream.
+    Query ``query[r, g]`` of image ``image[r, g]``, both (R, G), is assigned to target g. All other
+    queries, also padding, are supervised as background and seen by the rest of their block, as
+    upstream.
     """
     target = torch.arange(image.shape[1]).expand_as(image)
     known = [x.flatten() for x in (torch.zeros_like(image), image, query, target)]

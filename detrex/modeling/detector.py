@@ -47,14 +47,14 @@ class Detector(IouBranch, UpstreamMethods, nn.Module):
     """detectron2's contract: ``list[dict]`` in; a dict of losses (training) or Instances out.
 
     A subclass builds ``transformer``, ``class_embed`` and ``bbox_embed`` and calls :meth:`finish`;
-    it says in ``groups`` which queries it has, and makes them in :meth:`make_queries`.
+    it lists its queries in ``groups``, and makes them in :meth:`make_queries`.
     """
 
     groups: tuple[QueryGroup, ...]
     transformer: nn.Module
     criterion: nn.Module
     heads_refine: bool = False
-    class_agnostic_head: str | None = None  # the class head that only tells objects, by its row 0
+    class_agnostic_head: str | None = None  # name of the class head whose row 0 means any object
 
     def __init__(
         self,
@@ -65,8 +65,8 @@ class Detector(IouBranch, UpstreamMethods, nn.Module):
         pixel_std: Sequence[float],
     ) -> None:
         super().__init__()
-        # Decoders of one level start from equal contents: their first gradients are differences
-        # of nearly equal sums, of which upstream's order of rounding is part.
+        # Not for models of one level (no neck): their queries start from equal contents, and the
+        # first gradients, differences of nearly equal sums, depend on the order of rounding.
         if neck is not None:
             fold_norms(backbone)
             fold_norms(neck)
@@ -85,14 +85,20 @@ class Detector(IouBranch, UpstreamMethods, nn.Module):
         iou_branch: bool,
         iou_weight: float,
     ) -> None:
-        """What a subclass sets last: ``aux_loss`` supervises every layer, an image has at most
-        ``select_box_nums_for_evaluation`` detections; the rest is :class:`IouBranch`'s.
+        """Set what needs the other modules; a subclass calls it last.
+
+        Args:
+            criterion: the training loss.
+            aux_loss: supervise every decoder layer, not only the last.
+            select_box_nums_for_evaluation: highest number of detections of an image.
+            iou_branch: see :meth:`IouBranch.build_iou_branch`.
+            iou_weight: as well.
 
         Raises:
             ValueError: see :meth:`IouBranch.build_iou_branch`.
-            InputError: for a part with a method of upstream's that cannot be called.
+            InputError: a part overrides a method of upstream's that is not called here.
         """
-        refuse(self)  # parts that were written for upstream
+        refuse(self)
         self.criterion = criterion
         self.aux_loss = aux_loss
         self.select_box_nums_for_evaluation = select_box_nums_for_evaluation
@@ -113,8 +119,8 @@ class Detector(IouBranch, UpstreamMethods, nn.Module):
             return {**self.losses(sets, targets), **queries.losses}
 
     def preprocess(self, batched_inputs: list[dict]) -> Images:
-        """Normalise and pad to the largest image; the mask knows the true sizes, also at eval
-        (upstream ignores padding there, so its batched detections depend on the batch)."""
+        """Images, normalised and padded to the largest, with a padding mask at inference, too:
+        upstream ignores padding there, so that its detections depend on the batch."""
         images = self.preprocess_image(batched_inputs)
         sizes = [tuple(size) for size in images.image_sizes]
         return Images(images.tensor, padding(images.tensor, sizes), sizes)
@@ -150,7 +156,7 @@ class Detector(IouBranch, UpstreamMethods, nn.Module):
         return [{"labels": x, "boxes": y} for x, y in zip(*columns, strict=True)]
 
     def encode(self, images: Images) -> object:
-        """Backbone, neck and encoder: the memory that the decoder reads."""
+        """The memory that the decoder reads, from backbone, neck and encoder."""
         return self.encode_levels(*self.levels(images))
 
     def levels(self, images: Images) -> tuple[Sequence[Tensor], list[Tensor]]:
@@ -173,19 +179,19 @@ class Detector(IouBranch, UpstreamMethods, nn.Module):
         return self.neck(self.backbone(pixels))
 
     def encode_levels(self, features: Sequence[Tensor], masks: Sequence[Tensor]) -> object:
-        """Features (B, C, H, W) of all levels and their padding masks (B, H, W), encoded."""
+        """The memory, from the features (B, C, H, W) of all levels and their padding masks
+        (B, H, W)."""
         positions = [self.position_embedding(mask).to(features[0].dtype) for mask in masks]
         return self.transformer.encode(features, masks, positions)
 
     def run(self, memory: object, targets: list[dict] | None = None) -> tuple[Outputs, Queries]:
-        """The pass from the encoder's memory on: the outputs of all decoder layers, and the queries
-        that they started from."""
+        """The outputs of all decoder layers, and the queries from which they were made."""
         queries = self.make_queries(memory, targets)
         return self.decode(queries, memory), queries
 
     @property
     def active_groups(self) -> tuple[QueryGroup, ...]:
-        """Training uses every group that is supervised, inference one block of the primary one."""
+        """In training all groups that are supervised, at inference one block of the primary one."""
         if not self.training:
             return (self.groups[0].one_block,)
         return tuple(group for group in self.groups if group.copies)
@@ -193,7 +199,7 @@ class Detector(IouBranch, UpstreamMethods, nn.Module):
     def make_queries(self, memory: object, targets: list[dict] | None) -> Queries:
         """Queries for the decoder, and the encoder's proposals if they are to be supervised.
 
-        ``targets`` are given in training only (denoising needs them).
+        ``targets``, which denoising needs, are None at inference.
         """
         raise NotImplementedError
 

@@ -30,7 +30,7 @@ class ModelEma:
         self.averages = {name: self._place(tensor.clone()) for name, tensor in named_weights(model)}
 
     def update(self, model: nn.Module, number: int) -> None:
-        """Take the model's present weights into the averages; ``number`` updates, with this one."""
+        """Average in the model's present weights; ``number`` counts the updates, this one too."""
         grown = 1 - math.exp(-number / self.warmup) if self.warmup else 1.0
         update_averages(self.averages, model, self.decay * grown)
 

@@ -17,8 +17,8 @@ from detrex.layers import MLP
 
 
 class Heads(NamedTuple):
-    """The heads of all layers; ``refine``: the next layer looks at the boxes that a layer predicts,
-    else all layers look at the same."""
+    """The heads of all layers; ``refine``: a layer starts from the boxes that the one before it
+    predicted, else all start from the same."""
 
     class_embed: Sequence[nn.Module]
     bbox_embed: Sequence[nn.Module]
@@ -57,7 +57,7 @@ def build_heads(
     repeat = copy.deepcopy if refine else (lambda head: head)
     class_embed = nn.ModuleList(repeat(class_head) for _ in range(count))
     bbox_embed = nn.ModuleList(repeat(box_head) for _ in range(count))
-    if not two_stage:  # boxes that grow from points start small; proposals bring a size
+    if not two_stage:  # boxes that grow from points start small; proposals have one
         with torch.no_grad():
             bbox_embed[0].layers[-1].bias[2:] = -2.0
     return class_embed, bbox_embed
@@ -66,7 +66,7 @@ def build_heads(
 def build_shared_heads(
     decoder: nn.Module, embed_dim: int, num_classes: int, *, refine: bool, two_stage: bool
 ) -> tuple[nn.ModuleList, nn.ModuleList]:
-    """:func:`build_heads` for a decoder, which stores those that it uses as upstream's does."""
+    """:func:`build_heads` for a decoder, stored in it as well (:func:`store_heads`)."""
     class_embed, bbox_embed = build_heads(
         embed_dim, num_classes, decoder.num_layers, refine=refine, two_stage=two_stage
     )

@@ -25,8 +25,8 @@ class IouBranch:
         """Add the heads, if ``enabled``.
 
         Raises:
-            ValueError: for a weight outside [0, 1], or a branch beside a softmax over classes or a
-                criterion that is not ours.
+            ValueError: a weight outside [0, 1], or a criterion other than :class:`SetCriterion`
+                with a sigmoid class loss.
         """
         self.iou_embed, self.iou_weight = None, weight
         if not enabled:
@@ -34,7 +34,7 @@ class IouBranch:
         if not 0 <= weight <= 1:
             raise ValueError(f"model.iou_weight must be in [0, 1], got {weight}")
         if getattr(self.criterion, "query_loss", None) is None:
-            raise ValueError("model.iou_branch needs our criterion with a sigmoid class loss")
+            raise ValueError("model.iou_branch needs a SetCriterion with a sigmoid class loss")
         decoder = self.transformer.decoder
         layers = range(decoder.num_layers)
         self.iou_embed = nn.ModuleList(nn.Linear(decoder.embed_dim, 1) for _ in layers)

@@ -18,7 +18,7 @@ _PRECISIONS = ("highest", "high", "medium")
 
 
 def apply_performance(train: DictConfig, model: nn.Module) -> None:
-    """Obey ``channels_last``, ``float32_matmul_precision``, ``cudnn_benchmark``,
+    """Apply ``channels_last``, ``float32_matmul_precision``, ``cudnn_benchmark``,
     ``deterministic``, ``activation_checkpointing`` and ``compile``; parameters keep their names.
 
     Args:
@@ -43,11 +43,11 @@ def apply_performance(train: DictConfig, model: nn.Module) -> None:
     stacks = [m for m in model.modules() if isinstance(m, TransformerLayerSequence)]
     if train.activation_checkpointing:
         checkpointed = [stack for stack in stacks if hasattr(stack, "use_checkpoint")]
-        _demand(checkpointed, "activation_checkpointing")
+        _require(checkpointed, "activation_checkpointing")
         for stack in checkpointed:
             stack.use_checkpoint = True
     if train.compile:
-        _demand(stacks, "compile")
+        _require(stacks, "compile")
         for unit in (model.backbone, *(layer for stack in stacks for layer in stack.layers)):
             unit.compile(dynamic=True)  # not torch.compile(unit), which renames its parameters
 
@@ -61,6 +61,6 @@ def _set_deterministic(enabled: bool) -> None:
     torch.backends.cudnn.deterministic = enabled
 
 
-def _demand(stacks: list[nn.Module], key: str) -> None:
+def _require(stacks: list[nn.Module], key: str) -> None:
     if not stacks:
         raise InputError(f"train.{key}=True: this model has no layers that it applies to")

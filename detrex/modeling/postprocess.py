@@ -12,9 +12,11 @@ import torch
 from detectron2.modeling import detector_postprocess
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
+from torchvision.ops import batched_nms
 
 from detrex.layers import box_cxcywh_to_xyxy
 from detrex.utils.device import HostCopy, send
+from detrex.utils.errors import InputError
 
 _FIELDS = {"pred_boxes", "scores", "pred_classes"}
 
@@ -58,12 +60,31 @@ def as_instances(detections: Detections, sizes: Sequence[tuple[int, int]]) -> li
     return results
 
 
+def check_nms_iou(value: object) -> None:
+    """Check the IoU of :func:`best_of_overlapping`.
+
+    Raises:
+        InputError: it is neither None nor a number above 0 and at most 1.
+    """
+    if value is not None and not (isinstance(value, int | float) and 0 < value <= 1):
+        raise InputError(f"nms_iou {value!r}: an IoU is above 0 and at most 1")
+
+
+def best_of_overlapping(detections: Instances, nms_iou: float | None) -> Instances:
+    """Return an image's detections without those that overlap a better one of their class by more
+    than ``nms_iou`` (non-maximum suppression), best first; all as they are for None."""
+    if nms_iou is None:
+        return detections
+    boxes, scores = detections.pred_boxes.tensor.float(), detections.scores.float()
+    return detections[batched_nms(boxes, scores, detections.pred_classes, nms_iou)]
+
+
 def resize_to_original(
     results: Sequence[Instances], batched_inputs: Sequence[dict]
 ) -> list[dict[str, Instances]]:
-    """Detections in the pixels of the original files ("height", "width" of each input), clipped to
-    them, those without area left out: detectron2's ``detector_postprocess``, waiting once for a
-    device instead of four times an image.
+    """Detections in pixels of the original files ("height", "width" of each input), clipped to the
+    image and without empty boxes: as detectron2's ``detector_postprocess``, which waits for the
+    device four times for each image, here once for all.
 
     Raises:
         AssertionError: a box that is infinite or NaN, as detectron2.
@@ -95,7 +116,7 @@ def _resized(result: Instances, size: tuple[int, int]) -> Instances:
 
 
 def _chosen(result: Instances, mask: Tensor) -> Instances:
-    """Those of a mask that the host knows."""
+    """The detections for which the mask, a tensor of the host, is True."""
     if mask.all():
         return result
     return result[send(mask.nonzero()[:, 0], result.scores.device)]

@@ -29,11 +29,11 @@ class QueryGroup:
     size: number of queries.
     blocks: equal blocks of the group that do not see each other.
     sees: names of the other groups it may attend to.
-    copies: how many queries answer for each target: H-DETR's ``k_one2many``, and the normaliser of
-        the losses grows with it. With a known assignment it is their average; 0 switches the group
-        off.
+    copies: number of queries matched to each target (H-DETR's ``k_one2many``); the losses are
+        divided by as many times the number of targets. Of a known assignment it is the average; 0
+        switches the group off.
     weight: factor of the group's losses (H-DETR's ``lambda_one2many``).
-    assign: the known assignment of a layer (denoising); None asks the matcher.
+    assign: the known assignment of a layer (denoising); None: the matcher makes it.
     ranked: whether its queries may be re-ordered by score.
     one_to_many: the criterion's one-to-many matcher says how many queries answer for each target,
         and which; the normaliser still grows with ``copies``.
@@ -78,14 +78,19 @@ class QueryGroup:
 class Queries:
     """The decoder's queries; all groups are concatenated along N.
 
-    content (B, N, C); position (B, N, C) or None; boxes (B, N, 2 or 4), where attention looks;
-    traced: the same boxes with the gradient of the box head that made them, kept when looking
-    forward twice (DINO, Zhang et al. 2023, section 3.5), else None; losses: weighted losses of the
-    heads that chose them, beside those of the criterion; proposals: the encoder's predictions that
-    are supervised, too; trail: the boxes (B, N, 4) that the last two layers predicted, for box
-    relations. ``routes``: the queries of further passes of the decoder's shared weights, each
-    supervised like these, in training only; ``route``: the name of the pass that these are of, by
-    which a layer knows what it does otherwise there, "" for the pass that inference has.
+    Attributes:
+        content: (B, N, C).
+        position: (B, N, C), or None if the decoder makes it from the boxes.
+        boxes: (B, N, 2 or 4), points or boxes around which attention looks; DETR has None.
+        traced: the same boxes with the gradient of the box head that made them, to look forward
+            twice (DINO, Zhang et al. 2023, section 3.5); else None.
+        losses: weighted losses of the heads that chose the queries; the criterion's are added.
+        proposals: predictions of the encoder, to be supervised as well.
+        trail: boxes (B, N, 4) that the last two layers predicted, for box relations.
+        route: the name of the pass of the decoder that these are of, by which a layer knows what
+            it does otherwise there; "" for the pass that inference has.
+        routes: queries of further passes of the decoder's shared weights, each supervised like
+            these, in training only.
     """
 
     content: Tensor
@@ -100,8 +105,7 @@ class Queries:
     routes: tuple[Queries, ...] = ()
 
     def join(self, other: Queries) -> Queries:
-        """These queries, then the others; both carry content and boxes, and both or none a
-        position."""
+        """These queries followed by ``other``; either both have a position, or none."""
         positions = [x for x in (self.position, other.position) if x is not None]
         return Queries(
             content=torch.cat([self.content, other.content], 1),
@@ -115,7 +119,7 @@ class Queries:
         )
 
     def reorder(self, order: Tensor) -> Queries:
-        """Everything that a query carries, in a new order (B, N) of the queries."""
+        """The queries in another order, given as indices (B, N)."""
 
         def sort(x: Tensor | None) -> Tensor | None:
             return None if x is None else x.gather(1, order[..., None].expand(-1, -1, x.shape[-1]))
@@ -152,7 +156,7 @@ def spans(groups: Sequence[QueryGroup]) -> list[slice]:
 
 
 def isolation_mask(groups: Sequence[QueryGroup], device: torch.device) -> Tensor | None:
-    """Self-attention mask (N, N), True = must not attend; None when everyone sees everyone."""
+    """Self-attention mask (N, N), True = must not attend; None if all queries see each other."""
     if len(groups) == 1 and groups[0].blocks == 1:
         return None
     blocks, first = [], 0
@@ -170,8 +174,8 @@ def isolation_mask(groups: Sequence[QueryGroup], device: torch.device) -> Tensor
 
 
 def attention_rows(groups: Sequence[QueryGroup], device: torch.device) -> tuple[Rows, ...]:
-    """The isolation mask as rows, one for each group; a group that sees others brings its rows of
-    the mask."""
+    """The isolation mask as :class:`Rows`, one entry for each group with queries; only a group that
+    sees others needs its rows of the mask."""
     mask = isolation_mask(groups, device) if any(group.sees for group in groups) else None
     return tuple(
         Rows(group.size, group.blocks)

@@ -1,4 +1,4 @@
-"""The detector for one feature level: DETR, Conditional DETR, DAB-DETR and their kin.
+"""The detector for one feature level: DETR, Conditional DETR, DAB-DETR and the like.
 
 Legend: B images, L layers, N queries, C channels, K classes; boxes are cxcywh in [0, 1].
 """
@@ -21,11 +21,15 @@ from detrex.utils.arguments import keep_arguments
 class SingleScaleDetector(Detector):
     """``in_features[-1]`` of the backbone, projected by ``input_proj``, and one pair of heads.
 
-    All layers share the heads. ``groups`` replaces the one group of ``num_queries``; ``queries``
-    are the learned modules that ``make_queries``, which a subclass overrides, needs by name, and
-    ``before`` those that the state_dict lists before the transformer. ``iou_branch`` and
-    ``iou_weight``: see :class:`~detrex.modeling.iou_branch.IouBranch`. ``device`` has no effect:
-    the model lives where it is moved to.
+    All layers share the heads. A subclass overrides ``make_queries``.
+
+    Args:
+        groups: replaces the one group of ``num_queries``.
+        queries: learned modules of ``make_queries`` by attribute name.
+        before: the same, for those that the state_dict lists before the transformer.
+        iou_branch: see :class:`~detrex.modeling.iou_branch.IouBranch`.
+        iou_weight: as well.
+        device: no effect: the model is where it was moved to.
     """
 
     # As upstream: conditional decoders are trained without a padding mask. At inference every

@@ -1,14 +1,13 @@
-"""Trained detectors as files for other programs."""
+"""Detections of a trained model, and the model as files for other programs."""
 
-from .graph import DetectorGraph
-from .hub import Pretrained, portable_config
-from .writing import trace, write_onnx, write_program
+from detrex.utils.lazy import lazy_names
 
-__all__ = [
-    "DetectorGraph",
-    "Pretrained",
-    "portable_config",
-    "trace",
-    "write_onnx",
-    "write_program",
-]
+__all__, __getattr__ = lazy_names(
+    __name__,
+    {
+        "graph": "DetectorGraph",
+        "hub": "Pretrained portable_config",
+        "predictor": "Predictor",
+        "writing": "trace write_onnx write_program",
+    },
+)

@@ -34,12 +34,14 @@ from detrex.data.dataset_info import (
 from detrex.data.image import as_pixels
 from detrex.data.mapper import DetrDatasetMapper
 from detrex.evaluation.alignment.evaluator import with_layers
+from detrex.evaluation.calibration.maps import read_maps
 from detrex.utils.device import resolve_device
 from detrex.utils.errors import InputError
 from detrex.utils.optional import need_package
 from detrex.utils.text import first_few, first_line
 
 from .hub import Pretrained
+from .selection import Selection
 
 if TYPE_CHECKING:
     import supervision
@@ -56,12 +58,17 @@ class Predictor(Pretrained):
         checkpoint: file of weights. It also says the names of the classes; where it does not
             (upstream's), they are those of the data set that the config names.
         device: None takes the accelerator if there is one, else the CPU.
-        threshold: least score of a detection, from 0 to 1.
+        threshold: least score of a detection, from 0 to 1; "auto" takes each class's best one (by
+            LRP) from the checkpoint, where tools/calibrate.py has written it.
         trust_config: run code outside of detrex and its libraries that a YAML config names.
+        calibrated: return scores that went through the checkpoint's maps (tools/calibrate.py).
+        nms_iou: of the detections of a class that overlap more, only the best is returned. None
+            returns all.
 
     Attributes:
         config: the resolved config.
         model: in evaluation mode.
+        selection: which detections are returned, with which scores.
         classes: name of each class, or None.
         category_ids: number of each class in the data set's JSON, or None.
 
@@ -75,14 +82,17 @@ class Predictor(Pretrained):
         config: str | Path | None,
         checkpoint: str | Path,
         device: str | torch.device | None = None,
-        threshold: float = 0.3,
+        threshold: float | str = 0.3,
         trust_config: bool = False,
+        calibrated: bool = False,
+        nms_iou: float | None = None,
     ) -> None:
-        if not (isinstance(threshold, int | float) and 0 <= threshold <= 1):
-            raise InputError(f"threshold {threshold!r}: scores are numbers between 0 and 1")
-        self.threshold = threshold
         content = read_checkpoint(checkpoint)
         metadata = content.get("metadata") or {}
+        maps = None
+        if calibrated or threshold == "auto":
+            maps = read_maps(metadata.get("calibration"), f"{checkpoint}: its calibration")
+        self.selection = Selection(threshold, nms_iou, maps, calibrated)
         path = str(config or _config_beside(checkpoint))
         self.config = load_config(path, trust_config=trust_config)
         if metadata.get("classes"):
@@ -92,6 +102,8 @@ class Predictor(Pretrained):
         self.category_ids: list[int] | None = metadata.get("category_ids")
         if not self.category_ids and data_set and data_set.classes == self.classes:
             self.category_ids = data_set.category_ids
+        if maps and self.classes and len(maps.maps) != len(self.classes):
+            raise InputError(f"{checkpoint}: its calibration is of {len(maps.maps)} classes")
         self._mapper = _test_mapper(self.config)
         model = trained_model(self.config, str(checkpoint), content)
         self.model = _moved(model.eval(), device)
@@ -136,14 +148,8 @@ class Predictor(Pretrained):
 
     def _detect(self, batch: Sequence[tuple[int, dict]]) -> dict[int, Instances]:
         indices, inputs = zip(*batch, strict=True)
-        detections = [self._confident(output["instances"]) for output in self.model([*inputs])]
+        detections = [self.selection(output["instances"]) for output in self.model([*inputs])]
         return dict(zip(indices, detections, strict=True))
-
-    def _confident(self, instances: Instances) -> Instances:
-        """The instances over the threshold, sorted: models with a softmax do not sort."""
-        instances = instances.to("cpu")
-        instances = instances[instances.scores.argsort(descending=True, stable=True)]
-        return instances[instances.scores >= self.threshold]
 
     @torch.no_grad()
     def layers(self, image: object) -> list[Instances]:
@@ -153,7 +159,7 @@ class Predictor(Pretrained):
         """
         output = with_layers(self.model)([self.inputs(image)])[0]
         layers = output["queries"].detections if "queries" in output else [output["instances"]]
-        return [self._confident(instances) for instances in layers]
+        return [self.selection(instances) for instances in layers]
 
     def name(self, label: int) -> str:
         """The name of a class; its number if the name is not known."""

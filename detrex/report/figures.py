@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from detrex.evaluation.alignment import AlignmentReport, LayerAlignment
+from detrex.evaluation.alignment import LayerAlignment
 from detrex.evaluation.alignment.report import WHY_RECALL_FALLS
 
 from .runs import Run
@@ -16,7 +17,7 @@ COLORS = "#4e79a7 #f28e2b #e15759 #59a14f #b07aa1 #9c755f #76b7b2 #edc948 #ff9da
 DASHES = ("solid", "dash", "dot")
 POINTS = 300
 IOU_THRESHOLDS = [0.5 + 0.05 * i for i in range(10)]
-Named = Sequence[tuple[int, str, AlignmentReport]]  # (number of the run, name, diagnosis)
+Named = Sequence[tuple[int, str, Any]]  # (number of the run, name, a report of its diagnosis)
 
 
 def line_style(run: int) -> dict:
@@ -61,36 +62,35 @@ def alignment_figures(named: Named) -> list[dict]:
     return figures + [_density(name, report.last) for _, name, report in named]
 
 
-def _figure(title: str, note: str, x: str, y: str, traces: list[dict], **layout: object) -> dict:
+def figure_of(title: str, note: str, x: str, y: str, traces: list[dict], **layout: object) -> dict:
     axes = {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}}
     return {"title": title, "note": note, "traces": traces, "layout": {**axes, **layout}}
 
 
-def _line(run: int, name: str, x: list, y: list, **more: object) -> dict:
+def line_of(run: int, name: str, x: list, y: list, **more: object) -> dict:
     return {"type": "scatter", "name": name, "x": x, "y": y, "line": line_style(run), **more}
 
 
 def _by_layer(named: Named) -> dict:
-    dots = "lines+markers"
-    traces = [
-        _line(run, name, [x.layer for x in r.layers], [x.scores["AP"] for x in r.layers], mode=dots)
-        for run, name, r in named
-    ]
+    traces = []
+    for run, name, report in named:
+        x, y = zip(*((layer.layer, layer.scores["AP"]) for layer in report.layers), strict=True)
+        traces.append(line_of(run, name, [*x], [*y], mode="lines+markers"))
     note = "What each decoder layer's own boxes and scores are worth."
-    figure = _figure("AP by decoder layer", note, "layer", "AP", traces)
+    figure = figure_of("AP by decoder layer", note, "layer", "AP", traces)
     figure["layout"]["xaxis"]["dtick"] = 1
     return figure
 
 
 def _ap_by_iou(named: Named) -> dict:
-    traces = [_line(run, name, IOU_THRESHOLDS, r.last.ap_by_iou) for run, name, r in named]
+    traces = [line_of(run, name, IOU_THRESHOLDS, r.last.ap_by_iou) for run, name, r in named]
     note = "AP when a box must overlap its object at least this much."
-    return _figure("AP by IoU threshold", note, "IoU threshold", "AP", traces)
+    return figure_of("AP by IoU threshold", note, "IoU threshold", "AP", traces)
 
 
 def _recall(named: Named) -> dict:
     traces = [
-        _line(run, name, [f"{k}N" for k in r.last.br_recall], [*r.last.br_recall.values()])
+        line_of(run, name, [f"{k}N" for k in r.last.br_recall], [*r.last.br_recall.values()])
         for run, name, r in named
     ]
     note = "Share of the best-localised boxes among the N, 2N, ... most confident ones (N objects)."
@@ -100,7 +100,7 @@ def _recall(named: Named) -> dict:
         note += f" {name} at N, by layer: {by_layer} %."
     if falling:
         note += " " + WHY_RECALL_FALLS
-    return _figure("Are the best boxes the confident ones?", note, "boxes kept", "%", traces)
+    return figure_of("Are the best boxes the confident ones?", note, "boxes kept", "%", traces)
 
 
 def _olrp(named: Named) -> dict:
@@ -115,7 +115,7 @@ def _olrp(named: Named) -> dict:
         for run, name, report in named
     ]
     note = "Optimal localisation-recall-precision error and its parts; lower is better."
-    return _figure("oLRP", note, "", "%", traces, barmode="group")
+    return figure_of("oLRP", note, "", "%", traces, barmode="group")
 
 
 def _histogram(named: Named, kind: str) -> dict:
@@ -126,9 +126,9 @@ def _histogram(named: Named, kind: str) -> dict:
         centers = [(i + 0.5) / len(counts) for i in range(len(counts))]
         share = [100 * count / total for count in counts]
         line = {**line_style(run), "shape": "hvh"}
-        traces.append({**_line(run, name, centers, share), "line": line})
+        traces.append({**line_of(run, name, centers, share), "line": line})
     title = f"IoU of the {kind.replace('_', '-').replace('-confidence', ' confidence')} boxes"
-    return _figure(title, "Share of boxes by IoU with their object.", "IoU", "% of boxes", traces)
+    return figure_of(title, "Share of boxes by IoU with their object.", "IoU", "% of boxes", traces)
 
 
 def _density(name: str, layer: LayerAlignment) -> dict:
@@ -140,4 +140,4 @@ def _density(name: str, layer: LayerAlignment) -> dict:
         f"Matched boxes; Pearson {layer.pearson:.2f}, Spearman {layer.spearman:.2f}. "
         "On the diagonal a score says how good its box is."
     )
-    return _figure(f"Confidence and IoU: {name}", note, "IoU", "confidence", [trace])
+    return figure_of(f"Confidence and IoU: {name}", note, "IoU", "confidence", [trace])

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask
 
+from detrex.evaluation.calibration.image import KINDS, ImageDetections, kinds_of_error
+from detrex.evaluation.matching import IOU
 from detrex.utils.images import open_image
-
-LEAST_IOU = 0.5  # as AP50 counts a detection as right
 
 
 @dataclass
@@ -23,17 +23,22 @@ class Verdict:
 
     Attributes:
         detections: best score first.
-        right: whether each detection is right.
+        kinds: "" of each right detection, else the kind of error (:data:`KINDS`).
         missed: indices of the annotations without a detection.
     """
 
     detections: list[dict] = field(default_factory=list)
-    right: list[bool] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
     missed: set[int] = field(default_factory=set)
 
     @property
     def mistakes(self) -> int:
-        return self.right.count(False) + len(self.missed)
+        return self.wrong + len(self.missed)
+
+    @property
+    def wrong(self) -> int:
+        """How many detections are wrong."""
+        return sum(map(bool, self.kinds))
 
 
 def judge(truth: Sequence[dict], detections: Sequence[dict]) -> Verdict:
@@ -49,18 +54,31 @@ def judge(truth: Sequence[dict], detections: Sequence[dict]) -> Verdict:
     detections = sorted(detections, key=lambda d: -d["score"])
     verdict = Verdict(detections, [], {i for i, t in enumerate(truth) if not t["iscrowd"]})
     overlap = _overlap(detections, truth)
+    targets = []
     for row, detection in enumerate(detections):
         fits = [
             (i in verdict.missed, iou, i)
             for i, (iou, target) in enumerate(zip(overlap[row], truth, strict=True))
-            if iou >= LEAST_IOU
+            if iou >= IOU
             and target["category_id"] == detection["category_id"]
             and (i in verdict.missed or target["iscrowd"])
         ]
-        verdict.right.append(bool(fits))
-        if fits:
-            verdict.missed.discard(max(fits)[-1])
+        targets.append(max(fits)[-1] if fits else -1)
+        verdict.missed.discard(targets[-1])
+    verdict.kinds += _kinds(detections, truth, overlap, np.array(targets, int))
     return verdict
+
+
+def _kinds(
+    detections: list[dict], truth: Sequence[dict], overlap: np.ndarray, targets: np.ndarray
+) -> list[str]:
+    labels = np.array([d["category_id"] for d in detections], int)
+    objects = [i for i, t in enumerate(truth) if not t["iscrowd"]]
+    iou = overlap[:, objects]
+    same = labels[:, None] == np.array([truth[i]["category_id"] for i in objects], int)
+    scores = np.array([d["score"] for d in detections], float)
+    judged = ImageDetections(np.empty((len(labels), 4)), scores, labels, iou, same, targets)
+    return ["" if kind < 0 else KINDS[kind] for kind in kinds_of_error(judged)]
 
 
 def hardest_images(

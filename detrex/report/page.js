@@ -88,14 +88,25 @@ for (const head of document.querySelectorAll(".sortable thead th")) {
 
 // --- images
 const zoom = document.getElementById("zoom");
-for (const button of document.querySelectorAll(".zoom")) {
-  button.onclick = () => {
-    const view = button.firstElementChild.cloneNode(true);
-    view.setAttribute("font-size", view.getAttribute("font-size") / 2); // it is shown larger
-    zoom.querySelector("div").replaceChildren(view);
-    zoom.querySelector("p").textContent = button.nextElementSibling.textContent;
-    zoom.showModal();
-  };
+const images = [...document.querySelectorAll(".zoom")];
+let shown = 0;
+function enlarge(number) {
+  shown = (number + images.length) % images.length;
+  const button = images[shown];
+  const view = button.firstElementChild.cloneNode(true);
+  view.setAttribute("font-size", view.getAttribute("font-size") / 2); // it is shown larger
+  zoom.querySelector("div").replaceChildren(view);
+  const file = button.closest("article").querySelector("h3").textContent;
+  zoom.querySelector("p").textContent = `${file}, ${button.nextElementSibling.textContent}`;
+  if (!zoom.open) zoom.showModal();
+}
+images.forEach((button, i) => { button.onclick = () => enlarge(i); });
+zoom.onkeydown = (event) => {
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (step) enlarge(shown + step);
+};
+for (const box of document.querySelectorAll(".legend input")) {
+  box.onchange = () => document.body.classList.toggle(`hide-${box.dataset.kind}`, !box.checked);
 }
 zoom.onclick = () => zoom.close();
 

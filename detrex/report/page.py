@@ -19,7 +19,7 @@ from detrex.utils.misc import finite
 from detrex.utils.optional import need_package
 from detrex.utils.small_files import is_a
 
-from . import compare, figures
+from . import calibration_figures, compare, figures
 from .hardest import data_uri, hardest_images
 from .runs import Run
 
@@ -76,12 +76,13 @@ def write_report(
     names = compare.unique_names(runs)
     evaluated = read_evaluated(runs, names, threshold)
     scores, drawn = compare.score_rows(runs, names), _figures(runs, names)
+    honest = _calibration(runs, names)
     entries = [
         {"name": name, "style": figures.line_style(i), "epoch": run.epoch_length, "run": run}
         for i, (name, run) in enumerate(zip(names, runs, strict=True))
     ]
     lines = [{key: entry[key] for key in ("name", "style", "epoch")} for entry in entries]
-    data = {"runs": lines, "curves": figures.curves(runs), "figures": drawn}
+    data = {"runs": lines, "curves": figures.curves(runs), "figures": drawn + honest["honest"]}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -95,6 +96,7 @@ def write_report(
         config=compare.config_rows(runs),
         versions=compare.version_rows(runs),
         figures=drawn,
+        **honest,
         data=finite(data),
         notes=evaluated.notes,
         plotly=get_plotlyjs(),
@@ -169,3 +171,17 @@ def _figures(runs: Sequence[Run], names: Sequence[str]) -> list[dict]:
     reports = enumerate(zip(names, (run.alignment for run in runs), strict=True))
     named = [(i, name, report) for i, (name, report) in reports if report and report.layers]
     return figures.alignment_figures(named) if named else []
+
+
+def _calibration(runs: Sequence[Run], names: Sequence[str]) -> dict:
+    """Values for the page's section of scores."""
+    pairs = enumerate(zip(names, (run.calibration for run in runs), strict=True))
+    named = [(i, name, report) for i, (name, report) in pairs if report]
+    if not named:
+        return dict(honest=[], honest_runs=[], calibration_errors=[], thresholds=[])
+    return dict(
+        honest=calibration_figures.calibration_figures(named),
+        honest_runs=[name for _, name, _ in named],
+        calibration_errors=calibration_figures.error_rows(named),
+        thresholds=calibration_figures.threshold_rows(named),
+    )

@@ -15,6 +15,8 @@ from detrex.config.references import follow_references
 from detrex.data.coco import is_id
 from detrex.evaluation.alignment import AlignmentReport, load_report
 from detrex.evaluation.alignment.report import FILE_NAME
+from detrex.evaluation.calibration import CalibrationReport, load_calibration
+from detrex.evaluation.calibration.report import FILE_NAME as CALIBRATION
 from detrex.evaluation.coco import RESULTS
 from detrex.train.folder import METRICS, RECORD, read_record
 from detrex.utils.errors import InputError
@@ -39,6 +41,7 @@ class Run:
         epoch_length: iterations of one epoch; None for runs that did not note it.
         detections: the last evaluation's ``coco_instances_results.json``, if it is there.
         alignment: of ``alignment.json``, in the folder or its ``alignment/``, if it is there.
+        calibration: of ``calibration.json``, which is beside it.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Run:
     epoch_length: int | None
     detections: Path | None
     alignment: AlignmentReport | None
+    calibration: CalibrationReport | None
 
     @property
     def scores(self) -> dict[str, float]:
@@ -69,7 +73,7 @@ def read_run(folder: str | os.PathLike) -> Run:
             raise InputError(f"{folder}: no output folder of a training run, {name} is missing")
     curves, evaluations = _read_metrics(folder / METRICS)
     record, detections = read_record(folder), folder / RESULTS
-    reports = [p for p in (folder / FILE_NAME, folder / "alignment" / FILE_NAME) if p.is_file()]
+    alignment, calibration = (_report(folder, name) for name in (FILE_NAME, CALIBRATION))
     return Run(
         name=folder.resolve().name,
         folder=folder,
@@ -79,8 +83,15 @@ def read_run(folder: str | os.PathLike) -> Run:
         evaluations=evaluations,
         epoch_length=record.get("epoch_length"),
         detections=detections if detections.is_file() else None,
-        alignment=load_report(reports[0]) if reports else None,
+        alignment=alignment and load_report(alignment),
+        calibration=calibration and load_calibration(calibration),
     )
+
+
+def _report(folder: Path, name: str) -> Path | None:
+    """Return a diagnosis's file: of the training, or else of tools/analyze_alignment.py."""
+    paths = (folder / name, folder / "alignment" / name)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _read_config(path: Path) -> dict:

@@ -1,4 +1,4 @@
-"""Training and evaluation: one trainer, whose loop says what happens when, and the command line."""
+"""Training and evaluation: the command line, the processes of a run, and the training loop."""
 
 from detrex.utils.lazy import lazy_names
 

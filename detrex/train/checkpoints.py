@@ -145,8 +145,9 @@ class BestCheckpoint:
 def newest_checkpoint(folder: Path) -> tuple[Path | None, dict]:
     """Return the checkpoint to resume from and its content; (None, {}) if there is none.
 
-    That is the last one, or if it is damaged or not recorded the newest sound one. The main process
-    chooses for all, and removes the leftovers of interrupted writes. Every process must call this.
+    This is the last checkpoint; if it is damaged or not recorded, the newest sound one. The main
+    process chooses for all, and removes leftovers of interrupted writes. Every process must call
+    this.
 
     Raises:
         InputError: there are checkpoints, but none is sound.
@@ -182,7 +183,7 @@ def _choose(folder: Path) -> tuple[Path | None, dict | None]:
     if unsound:
         fault = f"none of its {len(unsound)} checkpoints is sound"
     elif saved_checkpoints(folder):
-        fault = f"of {BEST_WEIGHTS}.pth no run can go on, and there is no other checkpoint"
+        fault = f"{BEST_WEIGHTS}.pth cannot be resumed from, and it is the only checkpoint"
     else:
         return None, None
     raise InputError(

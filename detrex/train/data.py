@@ -63,7 +63,7 @@ def read_train_set(cfg: DictConfig) -> Sequence[dict] | None:
     total, start = node.get("total_batch_size"), node.get("start_iteration")
     if total is None:
         raise InputError(
-            "dataloader.train has no total_batch_size: give the images of an iteration"
+            "dataloader.train has no total_batch_size: give the number of images of an iteration"
         )
     if start:
         raise InputError(

@@ -61,8 +61,8 @@ def evaluate(
         cfg: its ``dataloader.test`` and ``dataloader.evaluator`` are used.
         model: without the wrapper of distributed training; its mode is restored.
         subfolder: of the evaluator's output folder, for its files.
-        weights: what the model's weights are, as :func:`write_origin` takes it; written beside the
-            detections.
+        weights: the checkpoint that the model's weights are from, as for :func:`write_origin`,
+            which writes it beside the detections.
         loader: of :func:`build_test_loader`; None builds one.
 
     Returns:
@@ -73,7 +73,7 @@ def evaluate(
     """
     node = cfg.dataloader.get("evaluator")
     if node is None:
-        raise InputError("dataloader.evaluator is not set: there is nothing that could evaluate")
+        raise InputError("dataloader.evaluator is not set: nothing can be evaluated")
     loader = build_test_loader(cfg) if loader is None else loader
     if subfolder and (folder := node.get("output_dir")) is not None:
         evaluator = call_with(node, output_dir=os.path.join(folder, subfolder))
@@ -131,7 +131,7 @@ def _number(name: str, score: object) -> float:
         raise InputError(f"dataloader.evaluator: {name} is {score!r:.40}, not a number") from error
 
 
-def own_folder(cfg: DictConfig, checkpoint: str) -> str:
+def eval_subfolder(cfg: DictConfig, checkpoint: str) -> str:
     """Return the subfolder of the evaluator's output folder for files of ``--eval-only``.
 
     It is ``eval_<name of the checkpoint>`` if a run is in the output folder, whose files stay; else

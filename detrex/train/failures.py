@@ -41,7 +41,7 @@ class NonFiniteLoss(ArithmeticError):
 
 
 class SilentProcess(ConnectionError):
-    """Another process of the run gives no sign of life. The message is one line."""
+    """Another process of the run has been silent for too long. The message is one line."""
 
 
 def describe_failure(error: BaseException) -> tuple[int, str]:
@@ -143,8 +143,8 @@ def _of_others(error: BaseException) -> str | None:
     text = " ".join(str(error).split())
     if "timed out" in text.lower() or "timeout" in text.lower():
         return (
-            "waited for another process of the run in vain: it is stopped, or busy with something "
-            f"else; torch says: {text[:200]}"
+            "another process of the run did not answer in time: it is stopped, or busy with "
+            f"something else; torch says: {text[:200]}"
         )
     if any(word in text.lower() for word in ("closed by peer", "reset by peer", "broken pipe")):
         return "another process of the run has ended; what it said before is the reason"

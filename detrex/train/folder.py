@@ -60,7 +60,8 @@ _KINDS = {
 # Patterns of the files and folders of a run and its evaluations. The log is not moved.
 _LEFT_BY_RUNS = (
     *(LAST, BEST, METRICS, RECORD, CONFIG_FILE, _SOURCES, RESULTS, ORIGIN),
-    *("*.pth", f"{_EVENTS}*", "alignment.json", "alignment", "ema", "inference"),
+    *("*.pth", f"{_EVENTS}*", "alignment.json", "calibration.json", "alignment"),
+    *("ema", "inference"),
     "eval_*",
 )
 
@@ -90,7 +91,7 @@ def read_best(folder: Path) -> dict:
         return {}
     best = read_json_object(path, {})
     if not is_a(best, {"value": float}) or not math.isfinite(best["value"]):
-        raise InputError(f"{path}: has no value: remove it, and the next evaluation is the best")
+        raise InputError(f"{path}: value is no number: remove it, the next evaluation is the best")
     return best
 
 
@@ -179,8 +180,8 @@ def write_record(folder: Path, cfg: DictConfig, record: dict, config_file: str) 
 
 
 def _lasting(config: dict, drawn: int | None) -> dict:
-    """A copy of the config with every default, so that an older version's compares, and without its
-    volatile keys; ``drawn`` is the seed where it gives none."""
+    """Return a copy of the config for comparison: with the defaults of keys that an older version
+    lacks, without volatile keys, and with the seed ``drawn`` if it has none."""
     config = json.loads(json.dumps(config))
     schema.add_defaults(config)
     train = schema.parent(config, "train.seed")
@@ -229,7 +230,7 @@ def _sources(file: Path) -> Iterator[Path]:
 def set_aside(folder: Path) -> None:
     """Move an earlier run's files to ``replaced/1``, or ``replaced/2`` if that exists, and so on.
 
-    Here, its checkpoints would count when old ones are deleted, or be resumed by mistake.
+    In the folder its checkpoints could be resumed by mistake, or deleted as old ones.
     """
     files = [path for pattern in _LEFT_BY_RUNS for path in folder.glob(pattern)]
     targets = (folder / "replaced" / str(i) for i in itertools.count(1))

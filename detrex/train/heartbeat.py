@@ -22,13 +22,13 @@ _STOPPED = -(10**12)  # a count that stays negative
 
 
 class Heartbeat:
-    """Tells the others that this process runs, and watches them: process 0 all, the others it.
+    """Signals that this process runs, and watches the others; all but process 0 watch only it.
 
     A collective operation would wait for a stopped process without naming it. Silence is counted
     in periods of this process, which counts none while it is stopped itself.
 
     Args:
-        store: of the run; the heartbeat opens a connection of its own, because others wait in it.
+        store: of the run; the heartbeat opens another connection, because this one may be waiting.
         rank: of this process.
         world: number of processes.
         fail: called in a thread with a ``SilentProcess`` after ten minutes of silence.
@@ -50,7 +50,7 @@ class Heartbeat:
             threading.Thread(target=target, daemon=True).start()
 
     def stop(self) -> None:
-        """Tell the others that this process ends: its silence is no fault."""
+        """Tell the others that this process ends, and need not be watched."""
         self._stopped.set()
         with suppress(RuntimeError):  # process 0 and its store may have gone before
             self._store.add(str(self._rank), _STOPPED)

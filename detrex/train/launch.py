@@ -42,8 +42,8 @@ class Machines:
 def launch(function: Callable, args: tuple, machines: Machines, device: str) -> None:
     """Call ``function(*args)`` in every process of a run.
 
-    Under torchrun (its environment variables are set) this process is one of them, and ends here.
-    One process on one machine is this one; several are started here.
+    Under torchrun (its environment variables are set) this process is one of them; it ends here,
+    without a return. A run of one process runs in this one; more processes are started.
 
     Args:
         function: importable by name.
@@ -78,14 +78,14 @@ def launch(function: Callable, args: tuple, machines: Machines, device: str) -> 
 
 
 def check_devices(device: str, processes: int) -> str:
-    """The device that is meant, after a check that this machine has one for each process.
+    """Return the device of a run, after a check that this machine has one for each process.
 
     Raises:
         InputError: it does not.
     """
     if processes < 1:
         raise InputError(
-            f"--num-gpus {processes}: give 1 or more (with train.device=cpu: processes)"
+            f"--num-gpus {processes}: give 1 or more, on a CPU the number of processes"
         )
     return resolve_device(device, processes=processes)
 
@@ -103,8 +103,8 @@ def _run_under_torchrun(function: Callable, args: tuple, local: int, device: str
 
     def fail(error: Exception) -> NoReturn:
         status, text = describe_failure(error)
-        # torchrun ends all processes after the first that fails. That must not be one that only
-        # suffers from another's failure; bad input is the same for all, and said once.
+        # torchrun ends all processes after the first failure, so a process that fails because of
+        # another one waits; so do all but one with bad input, which is the same for all.
         time.sleep(5 if (rank and isinstance(error, InputError)) or is_consequence(error) else 0)
         print(text, file=sys.stderr, flush=True)
         end_process(status)
@@ -133,7 +133,7 @@ def _rendezvous(rank: int, world: int, timeout: timedelta) -> dist.Store:
         shared.set(_ADDRESS, str(store.port))
         return store
     deadline = time.monotonic() + timeout.total_seconds()
-    while True:  # at the address of an earlier start nobody answers, until it is replaced
+    while True:  # the address of an earlier start refuses connections until it is replaced
         port = int(shared.get(_ADDRESS))
         try:
             store = dist.TCPStore(host, port, world, False, _PATIENCE, wait_for_workers=False)

@@ -20,8 +20,8 @@ class StepNumbers:
     """The losses of one optimizer step and its gradient norm, on the model's device.
 
     Attributes:
-        names: for each forward pass, the names of its losses.
-        values: (n,) the losses of all passes in that order, then the gradient norm.
+        names: for each forward pass, the names of its losses and of the criterion's figures.
+        values: (n,) the numbers of all passes in that order, then the gradient norm.
     """
 
     names: Sequence[Sequence[str]]

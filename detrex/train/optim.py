@@ -54,10 +54,11 @@ def param_groups(
         InputError: a rule that matches no parameter, e.g. because of a misspelt name.
     """
     names = _names(model)
-    lr_factors = [{**rule, "names": _as_list(rule.get("names"))} for rule in lr_factors]
+    key = "optimizer.params.lr_factors"
+    lr_factors = [{**rule, "names": _as_list(key, rule.get("names"))} for rule in lr_factors]
     for rule in lr_factors:
         if not any(_matches(rule["names"], aliases) for aliases in names.values()):
-            raise _no_match("optimizer.params.lr_factors", rule["names"], names)
+            raise _no_match(key, rule["names"], names)
     groups = get_default_optimizer_params(
         model,
         base_lr=base_lr,
@@ -87,15 +88,16 @@ def freeze(model: nn.Module, names: Sequence[str] | str) -> None:
     Raises:
         InputError: a name that matches no parameter, or nothing left to train.
     """
-    parameters, names = _names(model), _as_list(names)
+    key = "train.freeze"
+    parameters, names = _names(model), _as_list(key, names)
     for name in names:
         matching = [p for p, aliases in parameters.items() if _matches([name], aliases)]
         if not matching:
-            raise _no_match("train.freeze", [name], parameters)
+            raise _no_match(key, [name], parameters)
         for parameter in matching:
             parameter.requires_grad_(False)
     if not any(p.requires_grad for p in parameters):
-        raise InputError(f"train.freeze={names} leaves nothing to train")
+        raise InputError(f"{key}={names} leaves nothing to train")
     if not names:
         return
     for module in model.modules():
@@ -216,11 +218,11 @@ def _names(model: nn.Module) -> dict[nn.Parameter, list[str]]:
     return names
 
 
-def _as_list(names: object) -> list[str]:
+def _as_list(key: str, names: object) -> list[str]:
     if isinstance(names, str):
         return [names]
     if not (isinstance(names, Sequence) and all(isinstance(name, str) for name in names)):
-        raise InputError(f"optimizer.params.lr_factors: names are texts, got {names!r:.60}")
+        raise InputError(f"{key}: names are texts, got {names!r:.60}")
     return list(names)
 
 

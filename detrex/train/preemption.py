@@ -55,7 +55,7 @@ class Preemption:
         os.close(self._write)  # ends the thread
 
     def begin_step(self) -> None:
-        """Note that from here on there is something to save."""
+        """Note that from now on there are results to save."""
         self._on_disk = False
 
     def end_step(self) -> None:

@@ -29,7 +29,7 @@ from detrex.utils.errors import InputError
 from .build import build_trainer, open_writers
 from .checkpoints import newest_checkpoint, next_iteration, restore
 from .data import build_loader, prepare_data, read_train_set
-from .evaluate import check_evaluation, evaluate, is_evaluated, own_folder
+from .evaluate import check_evaluation, eval_subfolder, evaluate, is_evaluated
 from .folder import check_output_folder, read_record, set_aside, write_record
 from .folder_lock import lock_folder
 from .optim import freeze
@@ -88,7 +88,7 @@ def evaluate_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
     }
     model = trained_model(cfg, path, content, args.allow_partial)
     _check_classes(path, content.get("metadata"), info, args.allow_partial)
-    return evaluate(cfg, model.to(cfg.train.device), own_folder(cfg, path), weights)
+    return evaluate(cfg, model.to(cfg.train.device), eval_subfolder(cfg, path), weights)
 
 
 def train_run(cfg: DictConfig, args: argparse.Namespace) -> dict:

@@ -133,7 +133,7 @@ def _cause(failures: list[dict], statuses: list[int | None], first: int) -> tupl
 def _spawned(
     local_rank: int, function: Callable, args: tuple, machines: Machines, device: str, folder: str
 ) -> NoReturn:
-    """What a started process does from beginning to end."""
+    """Run a started process from beginning to end."""
     outlive_readers()
     if signal.SIGINT in heeded_signals():  # until the run listens, Ctrl-C ends it silently
         signal.signal(signal.SIGINT, signal.SIG_DFL)

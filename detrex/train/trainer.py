@@ -77,7 +77,7 @@ class Trainer(TrainerBase):
         evaluate: returns a trainer's scores by name; None: nothing is evaluated.
         keep_best: saves the weights if the newest score is the best; None: it does not.
         writers: open writers of losses and scores; only the main process has any.
-        preemption: says when the run ends early.
+        preemption: listens for signals that end the run early.
         first_step_made: called after the first step of this start and its checkpoint, if due.
     """
 
@@ -172,7 +172,7 @@ class Trainer(TrainerBase):
             self.window.flush(self.storage)
 
     def _backward(self, batch: list[dict], last: bool) -> tuple[list[str], Tensor]:
-        """Return names and values (n,) of the losses, the total last."""
+        """Return names and values (n,) of the losses, their total and the criterion's figures."""
         dtype = self.options.amp_dtype
         # Gradients travel between processes once per step: after its last pass.
         waits = self.model is not self.network and not last
@@ -182,7 +182,9 @@ class Trainer(TrainerBase):
             values = torch.stack([loss.float().reshape(()) for loss in losses.values()])
             total = values.sum()
             self.grad_scaler.scale(total / self.options.accumulation_steps).backward()
-        return [*losses, "total_loss"], torch.cat([values, total[None]]).detach()
+        figures = getattr(getattr(self.network, "criterion", None), "figures", {})
+        numbers = [values, total[None], *(figure.reshape(1) for figure in figures.values())]
+        return [*losses, "total_loss", *figures], torch.cat(numbers).detach()
 
     def _clip(self) -> Tensor:
         """Clip the gradients; return their norm () before that."""
@@ -217,7 +219,7 @@ class Trainer(TrainerBase):
         if self.save is None or (name := self._checkpoint_name()) is None:
             return
         if self.preemption.stopping:  # logged first: the disk may be full
-            logger.warning("asked to stop by a signal: saving %s.pth", name)
+            logger.warning("stopping at a signal: saving %s.pth", name)
         self.save(name)
         comm.synchronize()
         self.preemption.saved()
@@ -288,7 +290,7 @@ def endless(loader: Iterable[list[dict]]) -> Iterator[list[dict]]:
         for batch in loader:
             yield batch
         if batch is None:
-            raise InputError("the training loader gives no batch")
+            raise InputError("dataloader.train yields no batch")
 
 
 def seed_step(seed: int, iteration: int, rank: int, kind: str = "cpu") -> None:

@@ -15,7 +15,7 @@ from detrex.utils.text import printable, printable_lines
 
 
 def write_out(record: logging.LogRecord) -> bool:
-    """Filter a log record: its message may hold names from strangers, see ``printable``."""
+    """Filter a log record: it may hold names from untrusted files, see ``printable``."""
     record.msg, record.args = printable_lines(record.getMessage()), ()
     return True
 
@@ -24,7 +24,7 @@ def run_command(main: Callable[[], None]) -> None:
     """Call ``main``; an ``InputError`` or ``OSError`` of a file becomes one ``error:`` line on
     stderr and exit status 2.
 
-    If nobody reads the output any more (``| head``), ``main`` still runs to its end.
+    If the reader of the output has gone (``| head``), ``main`` still runs to its end.
     """
     outlive_readers()
     logging.lastResort.addFilter(write_out)

@@ -1,4 +1,4 @@
-"""Devices: which are here, what a run may ask for, and in what they differ.
+"""Devices: those of this machine, the one that a run takes, and what differs between them.
 
 An accelerator is any device of PyTorch's that is not the CPU: ``cuda`` (NVIDIA, AMD), ``xpu``
 (Intel), ``mps`` (Apple), or one that a package adds (``npu``).
@@ -28,7 +28,7 @@ def accelerators() -> list[str]:
 
 
 def device_count(kind: str) -> int:
-    """How many devices of a type are here; 0 too for a type that PyTorch does not know."""
+    """Number of devices of a type in this machine; 0 for a type that PyTorch does not know."""
     if kind == "mps":
         return int(torch.backends.mps.is_available())
     module = device_module(kind)
@@ -36,7 +36,7 @@ def device_count(kind: str) -> int:
 
 
 def device_module(kind: str) -> ModuleType | None:
-    """What PyTorch has under the name of an accelerator, e.g. ``torch.cuda``."""
+    """PyTorch's module for an accelerator, e.g. ``torch.cuda``; None if it has none."""
     return None if kind == "cpu" else getattr(torch, kind, None)
 
 
@@ -50,10 +50,10 @@ def devices() -> list[str]:
 
 
 def check_device_name(name: str, key: str = "train.device") -> None:
-    """Refuse what names no device on any machine.
+    """Check that a name can be that of a device on some machine.
 
     Raises:
-        InputError: lists what is here.
+        InputError: it cannot; lists the devices of this machine.
     """
     try:
         torch.device("cpu" if name == "auto" else name)
@@ -70,7 +70,7 @@ def resolve_device(name: str, key: str = "train.device", processes: int = 1) -> 
         processes: on this machine. Several take a device each, and the name has no number.
 
     Raises:
-        InputError: no such device here, or fewer than processes; lists what is here.
+        InputError: no such device here, or fewer than processes; lists the devices.
     """
     check_device_name(name, key)
     if name == "auto":
@@ -93,20 +93,19 @@ def _choice() -> str:
 
 
 def device_kind(name: str) -> str:
-    """The type of the device that a name stands for, here or not; of "auto" what is here."""
+    """The type of the device that a name stands for; "auto" stands for one of this machine."""
     return torch.device(resolve_device(name) if name == "auto" else name).type
 
 
 def set_device(kind: str, index: int) -> None:
-    """Make that one of several devices of a type this process's; of the only one it is already."""
+    """Let this process use one of several devices of a type; without a choice, do nothing."""
     module = device_module(kind)
     if hasattr(module, "set_device"):
         module.set_device(index)
 
 
 def group_backend(kind: str) -> str:
-    """What connects the processes of a run: nccl on cuda, xccl on xpu, gloo where torch has no
-    other."""
+    """The backend of ``torch.distributed``: nccl on cuda, xccl on xpu, gloo on other devices."""
     return dist.Backend.default_device_backend_map.get(kind, "gloo")
 
 
@@ -117,10 +116,10 @@ def autocast_types(kind: str) -> list[str]:
 
 
 def check_amp_type(kind: str, name: str) -> None:
-    """Refuse a type that autocast lacks on a type of device: it would compute in float32.
+    """Check that autocast has a type on a type of device; otherwise it would compute in float32.
 
     Raises:
-        InputError: names those that it has.
+        InputError: it has not; names those that it has.
     """
     if name not in (known := autocast_types(kind)):
         raise InputError(f"train.amp.dtype={name}: give one of {', '.join(known)}")
@@ -138,7 +137,7 @@ def _autocasts(kind: str, dtype: torch.dtype) -> bool:
 
 @functools.cache
 def pins_memory(kind: str) -> bool:
-    """Whether copies between host and device can run beside both, from and to pinned memory."""
+    """Whether copies between this type of device and pinned host memory run asynchronously."""
     if kind in ("cuda", "xpu"):
         return True
     if kind in ("cpu", "mps"):  # a Mac's two share one memory
@@ -150,15 +149,15 @@ def pins_memory(kind: str) -> bool:
 
 
 def foreach(device: torch.device) -> bool | None:
-    """PyTorch's option of that name: one operator for many tensors, where the device has such.
+    """PyTorch's option ``foreach`` (one operator for many tensors): on, also on the CPU.
 
-    Left to itself (None), PyTorch takes it on accelerators that have it, and not on the CPU.
+    With None PyTorch itself takes it on accelerators that have such operators.
     """
     return True if device.type == "cpu" else None
 
 
 def seed_device(kind: str, value: int) -> None:
-    """Seed what the CPU and this type of device draw."""
+    """Seed the random numbers of the CPU and of this type of device."""
     # Not torch.manual_seed: in a process without CUDA it would note the call for later, each time.
     torch.default_generator.manual_seed(value)
     if module := device_module(kind):
@@ -166,7 +165,7 @@ def seed_device(kind: str, value: int) -> None:
 
 
 def peak_memory() -> float | None:
-    """Most MiB that this process's tensors have taken on the accelerator; None if nobody counts."""
+    """Peak MiB of this process's tensors on the accelerator; None if it does not count them."""
     for kind in accelerators():
         if measure := getattr(device_module(kind), "max_memory_allocated", None):
             return measure() / 2**20
@@ -174,13 +173,13 @@ def peak_memory() -> float | None:
 
 
 def synchronize(kind: str) -> None:
-    """Wait until a type of device has done all its work."""
+    """Wait for all work that was given to a type of device."""
     if module := device_module(kind):
         module.synchronize()
 
 
 class HostCopy:
-    """A tensor on its way to the host; where it can, the device works on meanwhile."""
+    """A copy of a tensor to the host; if the device can, it goes on working meanwhile."""
 
     def __init__(self, tensor: Tensor) -> None:
         tensor, kind = tensor.detach(), tensor.device.type
@@ -201,11 +200,11 @@ class HostCopy:
 
 
 def send(tensor: Tensor, device: torch.device, pin: bool = False) -> Tensor:
-    """A tensor of the host on the device, without waiting for what the device does.
+    """A copy of a host tensor on the device, without waiting for the device's earlier work.
 
-    ``pin``: from pinned memory, where that exists: the host does not wait for the copy either.
+    ``pin``: copy from pinned memory, where it exists, so that the host need not wait for the copy.
     """
-    if device.type == "mps":  # reads the host's memory later, when it may have other values
+    if device.type == "mps":  # it reads the host's memory later, when the values may have changed
         return tensor.to(device)
     if pin and pins_memory(device.type):
         tensor = tensor.pin_memory()

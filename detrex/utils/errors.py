@@ -8,7 +8,7 @@ class InputError(ValueError):
 
     The message is one line that names the file, key or value and says what to do; a command prints
     it without a traceback and exits with status 2. Control characters in it are escaped: names in
-    it may come from strangers.
+    it may come from untrusted files.
     """
 
     def __init__(self, message: object = "") -> None:

@@ -1,6 +1,6 @@
 """Opening images, for training, evaluation, prediction, checks and pictures.
 
-Files may come from strangers. Only formats that PIL decodes in this process are tried (it would
+Files may be untrusted. Only formats that PIL decodes in this process are tried (it would
 start Ghostscript for an EPS file named a.jpg), only regular files are opened (a FIFO waits for
 ever), and sizes are bounded before memory is allocated.
 """

@@ -1,4 +1,4 @@
-"""Reading the small files of a run's folder, which may be damaged or come from strangers.
+"""Reading the small files of a run's folder, which may be damaged or untrusted.
 
 Every fault is an ``InputError`` of one line that names the file.
 """

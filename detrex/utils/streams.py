@@ -8,7 +8,7 @@ from typing import TextIO
 
 
 def outlive_readers() -> None:
-    """Make standard output and error drop their text once they are closed or nobody reads them.
+    """Make standard output and error drop their text once they are closed or have no reader.
 
     A program that was started without streams (``>&-``) has none; and for one whose pipe or
     terminal has gone, Python raises an error at every line.

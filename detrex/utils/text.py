@@ -12,8 +12,8 @@ def printable(text: str) -> str:
     """Return the text in one line, with control characters, line ends and the like as escapes
     ("\\x1b").
 
-    Names of files and classes come from strangers; printed as they are, they could move a
-    terminal's cursor or change its colours.
+    Names of files and classes may be untrusted: printed as they are, they could move a terminal's
+    cursor or change its colours.
     """
     if text.isprintable():
         return text

@@ -17,7 +17,7 @@ from detrex.ablation.schedule import CONSOLE, missing, run_here, run_on_slurm
 from detrex.utils.errors import InputError
 from tests.train.tiny import write_data
 
-TINY = str(Path(__file__).parents[1] / "engine" / "tiny_config.py")
+TINY = str(Path(__file__).parents[1] / "train" / "tiny_config.py")
 
 
 def python(folder: Path, code: str) -> Job:

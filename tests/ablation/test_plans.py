@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from omegaconf import OmegaConf
 from detrex.ablation.grid import grid_points, label
 from detrex.ablation.jobs import config_key, load_variant, make_jobs
 from detrex.ablation.plan import Plan, Variant, load_plan, load_preset, preset_names
+from detrex.modeling.losses import CLASS_LOSS_NAMES
+from detrex.modeling.matcher import HighOrderMatcher, HungarianMatcher, PositionMatcher
 from tests.refusals import assert_refused, refused
 
-TINY = str(Path(__file__).parents[1] / "engine" / "tiny_config.py")
+TINY = str(Path(__file__).parents[1] / "train" / "tiny_config.py")
 
 
 def test_grid_is_the_product_in_order() -> None:
@@ -84,6 +87,18 @@ def test_rank_components_switch_what_they_say() -> None:
         found.append((*parts, criterion.GIoU_aware_class_loss, late))
     one = [tuple(i == j for i in range(4)) for j in range(4)]
     assert found == [(False,) * 4, *one, (True,) * 4]
+
+
+def test_rank_losses_has_every_loss_with_every_cost() -> None:
+    found = []
+    for variant in load_preset("rank-losses").resolve([], []).variants:
+        criterion = load_variant(variant).model.criterion
+        matcher = instantiate(criterion).matcher
+        found.append((criterion.loss_class_type, type(matcher)))
+        if isinstance(matcher, HighOrderMatcher):
+            assert matcher.matcher_change_iter == 67500
+    costs = (HungarianMatcher, HighOrderMatcher, PositionMatcher)
+    assert sorted(found, key=str) == sorted(product(CLASS_LOSS_NAMES, costs), key=str)
 
 
 def test_key_says_what_is_trained_on_what() -> None:

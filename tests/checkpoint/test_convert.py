@@ -74,6 +74,17 @@ DENOISING = [(r"denoising_generator\.label_encoder", "label_enc")]
 DINO = [  # two decoder layers: the third head is the encoder's
     (r"^(transformer\.decoder\.)?(class|bbox)_embed\.2", r"transformer.enc_out_\2_embed"),
 ]
+RELATION = [
+    (r"^backbone\.0\.body\.", "backbone."),
+    (r"^(transformer\.decoder\.)?(class|bbox)_embed\.2", r"transformer.encoder_\2_head"),
+    (r"^(transformer\.decoder\.)?(class|bbox)_embed", r"transformer.decoder.\2_head"),
+    (r"neck\.convs\.(\d)\.conv", r"neck.convs.\1.0"),
+    (r"neck\.convs\.(\d)\.norm", r"neck.convs.\1.1"),
+    (r"neck\.extra_convs\.0\.conv", "neck.convs.3.0"),
+    (r"neck\.extra_convs\.0\.norm", "neck.convs.3.1"),
+    ("^hybrid_", "transformer.hybrid_"),
+    ("^label_enc", "denoising_generator.label_encoder"),
+]
 CASES = {  # our config, the inverse; some of their names with where they come from
     "detr": (
         "detr/configs/detr_r50_300ep.py",
@@ -145,6 +156,20 @@ CASES = {  # our config, the inverse; some of their names with where they come f
         LAYERS + DEFORMABLE,
         {"query_embed.weight": "query_embedding.weight"},
     ),
+    "relation_detr": (
+        "relation_detr/configs/relation_detr_r50_12ep.py",
+        RELATION + LAYERS + DEFORMABLE[:6],
+        {
+            "backbone.layer2.0.downsample.0.weight": "backbone.res3.0.shortcut.weight",
+            "neck.convs.3.0.weight": "neck.extra_convs.0.conv.weight",
+            "transformer.decoder.bbox_head.1.layers.0.bias": "bbox_embed.1.layers.0.bias",
+            "transformer.encoder_bbox_head.layers.2.bias": "bbox_embed.2.layers.2.bias",
+            "transformer.hybrid_tgt_embed.weight": "hybrid_tgt_embed.weight",
+            "transformer.decoder.position_relation_embedding.pos_proj.0.weight": (
+                "transformer.decoder.position_relation_embedding.pos_proj.0.weight"
+            ),
+        },
+    ),
     "dino": (
         "dino/configs/dino-resnet/dino_r50_4scale_12ep.py",
         LAYERS + DINO + DEFORMABLE,
@@ -158,8 +183,10 @@ CASES = {  # our config, the inverse; some of their names with where they come f
 
 def rows(name: str, layout: str) -> list[int] | None:
     """Which of the official rows a tensor of ours has."""
-    if name == "label_enc.weight":
-        return IDS if layout == "dino" else [*IDS, 91]
+    if name == "label_enc.weight" and layout == "dac_detr":
+        return [*IDS, 91]
+    if name == "label_enc.weight" or "hybrid_class_head" in name:  # DINO, Relation-DETR
+        return IDS
     if "label_encoder" in name:
         return [*IDS, 91]
     if "class_embed" not in name:
@@ -184,7 +211,7 @@ def official(layout: str) -> tuple[torch.nn.Module, dict, dict]:
             old = re.sub(pattern, replacement, old)
         chosen = rows(name, layout)
         size = value.shape if chosen is None else (91 + (91 in chosen), *value.shape[1:])
-        if name == "label_enc.weight":
+        if name == "label_enc.weight" and layout == "dino":
             size = (92, *value.shape[1:])
         published.setdefault(old, torch.randn(size))  # a module under two names of ours has one
         ours[name] = published[old] if chosen is None else published[old][chosen]

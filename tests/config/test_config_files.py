@@ -17,6 +17,7 @@ from detrex.config import (
     json_config,
 )
 from detrex.config.load import load_config
+from tests.models import ROOT
 from tests.refusals import assert_refused
 
 
@@ -28,13 +29,20 @@ def test_shipped_files_load_from_any_folder(tmp_path, monkeypatch):
     assert get_config("common/train.py").train.max_iter == 90000  # a fresh copy
 
 
-def test_a_recipe_knows_its_folder():
+def test_a_recipe_has_all_but_the_model():
     path = "common/recipes/coco_12ep.py"
     recipe = get_config(path)
-    dataloader, lr_multiplier, optimizer, train = get_recipe(path, "./here")
-    assert train.output_dir == dataloader.evaluator.output_dir == "./here"
-    assert (optimizer, lr_multiplier) == (recipe.optimizer, recipe.lr_multiplier)
-    assert {**train, "output_dir": recipe.train.output_dir} == recipe.train
+    names = ("dataloader", "lr_multiplier", "optimizer", "train")
+    assert get_recipe(path) == tuple(recipe[name] for name in names)
+
+
+def test_detections_go_where_a_derived_config_says(tmp_path):
+    base = "projects/rank_detr/configs/rank_detr_efficientnet_lite0_sample_data.py"
+    cfg = LazyConfig.load(str(ROOT / base))
+    cfg.train.output_dir = "./output/derived"
+    LazyConfig.save(cfg, str(tmp_path / "derived.yaml"))
+    cfg = load_config(str(tmp_path / "derived.yaml"), trust_config=True)
+    assert cfg.train.output_dir == cfg.dataloader.evaluator.output_dir == "./output/derived"
 
 
 def test_packaged_configs_come_first(tmp_path, monkeypatch):

@@ -223,8 +223,8 @@ def test_value_that_no_run_can_use_is_one_line(override, advice):
 
 def test_a_reference_to_nothing_and_an_empty_folder_are_one_line():
     for override, message in (
-        ("train.seed=${train.nothing}", "config: train.seed stands for nothing"),
-        ("train.seed=${train.seed}", "stands for nothing"),
+        ("train.seed=${train.nothing}", "config: train.seed refers to nothing"),
+        ("train.seed=${train.seed}", "refers to nothing"),
         ("train.output_dir=", "train.output_dir is empty"),
     ):
         with pytest.raises(InputError, match=message) as error:

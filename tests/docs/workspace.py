@@ -35,6 +35,8 @@ def make_workspace(folder: Path) -> None:
     for name in ("rank_detr_r50", "epoch_4", "epoch_12"):
         torch.save(models.tiny(num_classes=80).state_dict(), folder / f"path/to/{name}.pth")
     torch.save({"model": official("dino")[2]}, folder / "checkpoint0011_4scale.pth")
+    relation = official("relation_detr")[2]
+    torch.save({"model": relation}, folder / "relation_detr_resnet50_800_1333.pth")
     torch.save(timm.create_model("resnet18d").state_dict(), folder / "resnet50d.pth")
 
 
@@ -52,6 +54,10 @@ def _write_data_sets(folder: Path) -> None:
     write_data(folder / "others")
     shutil.copy(folder / "others/val.json", folder / "val.json")
     found = [detection(1, 7, [0, 0, 30, 30], 0.9), detection(1, 3, [40, 10, 10, 10], 0.2)]
+    # enough for calibration, under the score that pages show
+    wrong = [[x, y, 6, 6] for x in range(0, 50, 10) for y in range(0, 32, 4)]
+    found.append(detection(0, 3, [10, 10, 20, 20], 0.8))
+    found += [detection(i, 3, box, 0.01 * (i + 1)) for i in range(3) for box in wrong]
     (folder / "results.json").write_text(json.dumps(found))
     (folder / "val_found.json").write_text("[]")  # a command of its page writes it anew
 

@@ -10,8 +10,9 @@ import pytest
 
 from detrex.evaluation.alignment import AlignmentMeter, Definitions, Truth, load_report
 from detrex.evaluation.alignment.collector import AlignmentCollector, Detections
-from detrex.evaluation.alignment.lrp import match_greedily, optimal_lrp
+from detrex.evaluation.alignment.lrp import optimal_lrp
 from detrex.evaluation.alignment.statistics import pearson, spearman_of_histogram
+from detrex.evaluation.matching import match_greedily
 from detrex.utils.errors import InputError
 from tests.evaluation import plain_alignment as plain
 

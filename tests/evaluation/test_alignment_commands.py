@@ -16,6 +16,7 @@ from detrex.evaluation import COCOEvaluator
 from detrex.evaluation.alignment import alignment_of_results, load_report, with_layers
 from detrex.evaluation.alignment.plots import PANELS, overview, save_plots
 from detrex.evaluation.alignment.tables import format_report
+from detrex.evaluation.calibration import load_calibration
 from detrex.utils.errors import InputError
 from tests.models import ROOT, image, tiny
 
@@ -158,6 +159,9 @@ def test_training_logs_alignment(tiny_run):
     lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
     values = {x["iteration"]: x["alignment/matched_iou"] for x in lines if "bbox/AP" in x}
     assert len(values) == 2 and all(0 < value < 1 for value in values.values())
+    calibration = load_calibration(folder / "calibration.json")
+    last = next(x for x in reversed(lines) if "bbox/AP" in x)
+    assert last["calibration/D-ECE"] == pytest.approx(calibration.scalars()["D-ECE"], rel=1e-5)
     report = load_report(folder / "alignment.json")
     assert values[max(values)] == pytest.approx(report.last.matched_iou)
     events = EventAccumulator(str(folder)).Reload()
@@ -190,6 +194,8 @@ def test_command_on_a_model(analyze, tiny_run, tmp_path):
     code, output, error = analyze(*arguments)
     assert code == 0, error
     assert "12 images, 12 objects" in output and "bright" in output
+    assert "Does a score of 0.8 mean 0.8?" in output and "duplicate" in output
+    assert load_calibration(tmp_path / "out/calibration.json").images == 12
     report = load_report(tmp_path / "out/alignment.json")
     assert report.definitions["min_iou"] == 0.1
     assert report.source["checkpoint"].endswith("model_final.pth")

@@ -11,7 +11,8 @@ from detectron2.data import MetadataCatalog
 from detectron2.structures import Boxes, Instances
 
 from detrex.evaluation import COCOEvaluator, evaluate_detections
-from detrex.evaluation.alignment import alignment_of_results
+from detrex.evaluation.alignment import diagnosis_of_results
+from detrex.evaluation.calibration import load_calibration
 from detrex.train.group import end_process
 from detrex.utils.errors import InputError
 from tests.evaluation.random_coco import CATEGORY_IDS, random_detections, random_ground_truth
@@ -123,6 +124,25 @@ def test_what_is_not_finite_is_no_detection(tmp_path):
             evaluator.process([{"image_id": 100}], [{"instances": found}])
 
 
+def test_nms_is_only_done_when_asked_for(tmp_path):
+    gt = random_ground_truth(5)
+    _register(tmp_path, gt, "nms_test")
+    ids = [image["id"] for image in gt["images"]]
+    scores, counts, shares = {}, {}, {}
+    for nms_iou in (None, 0.7):
+        folder = tmp_path / str(nms_iou)
+        evaluator = COCOEvaluator("nms_test", folder, diagnose=True, nms_iou=nms_iou)
+        _feed(evaluator, random_detections(gt), ids)
+        scores[nms_iou] = evaluator.evaluate()["bbox"]["AP"]
+        written = json.loads((folder / "coco_instances_results.json").read_text())
+        report = load_calibration(folder / "calibration.json").overall
+        counts[nms_iou], shares[nms_iou] = len(written), report.duplicates["share 0.7"][0]
+    assert counts[None] == len(random_detections(gt)) > counts[0.7]
+    assert shares[None] > 0 == shares[0.7] and scores[None] != scores[0.7]
+    with pytest.raises(InputError, match="nms_iou 2: an IoU is above 0 and at most 1"):
+        COCOEvaluator("nms_test", nms_iou=2)
+
+
 def _one_rank(rank, port, folder, gt, detections):
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     MetadataCatalog.get("rank_test").set(json_file=str(folder / "val.json"))
@@ -132,8 +152,9 @@ def _one_rank(rank, port, folder, gt, detections):
     scores = evaluator.evaluate()
     diagnosing = COCOEvaluator("rank_test", diagnose=True)
     _feed(diagnosing, detections, ids[:13] if rank == 0 else ids[13:])
-    alignment = (diagnosing.evaluate() or {}).get("alignment")
-    (folder / f"{rank}.json").write_text(json.dumps([scores, alignment]))
+    diagnosis = diagnosing.evaluate() or {}
+    reports = [diagnosis.get(task) for task in ("alignment", "calibration")]
+    (folder / f"{rank}.json").write_text(json.dumps([scores, *reports]))
     dist.destroy_process_group()
     end_process(0)
 
@@ -146,11 +167,16 @@ def test_two_processes_score_as_one(tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     torch.multiprocessing.spawn(_one_rank, (port, tmp_path, gt, detections), nprocs=2)
-    scores, alignment = json.loads((tmp_path / "0.json").read_text())
-    assert json.loads((tmp_path / "1.json").read_text()) == [None, None]
+    scores, alignment, calibration = json.loads((tmp_path / "0.json").read_text())
+    assert json.loads((tmp_path / "1.json").read_text()) == [None, None, None]
     for name, score in evaluate_detections(gt, detections).items():
         assert scores["bbox"][name] == pytest.approx(score, abs=1e-3, nan_ok=True)
     (tmp_path / "results.json").write_text(json.dumps(detections))
-    expected = alignment_of_results(tmp_path / "results.json", tmp_path / "val.json").scalars()
+    expected, of_scores = (
+        report.scalars()
+        for report in diagnosis_of_results(tmp_path / "results.json", tmp_path / "val.json")
+    )
     assert 0 < expected["matched_iou"] < 1
     assert alignment == pytest.approx(expected, rel=1e-3, abs=1e-3)
+    assert calibration == pytest.approx(of_scores, rel=0.02, abs=0.02)  # boxes are float32 there
+    assert 0 < calibration["D-ECE"] < 1

@@ -13,7 +13,7 @@ from detrex.report import write_report
 from detrex.report.runs import read_run
 from detrex.train.folder import check_output_folder, rewind_metrics
 from detrex.utils.errors import InputError
-from tests.report.fake_runs import alignment, detection, write_data, write_run
+from tests.report.fake_runs import alignment, calibration, detection, write_data, write_run
 
 FILES = (
     "run.json",
@@ -24,6 +24,7 @@ FILES = (
     "coco_instances_results.json",
     "evaluation.json",
     "alignment.json",
+    "calibration.json",
 )
 VALUES = (None, True, -1, 1e400, 10**40, float("nan"), "", "<b>${oc.env:HOME}", [], {}, [[1]])
 TEXTS = (
@@ -83,6 +84,7 @@ def original(tmp_path_factory):
         run, root / "data/val.json", {"checkpoint": None, "iteration": 20, "averaged": False}
     )
     alignment().save(run)
+    calibration().save(run)
     (run / "best.json").write_text(json.dumps({"metric": "bbox/AP", "value": 1.0}))
     (run / "last_checkpoint").write_text("model_final.pth")
     return run

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -210,6 +211,32 @@ def test_a_criterion_replaces_the_class_loss_of_the_queries_but_not_of_the_propo
     usual = criterion().losses_of_sets([set_, encoder_set], targets)
     assert losses["loss_class_enc"] == usual["loss_class_enc"]
     assert losses["loss_bbox_0"] == usual["loss_bbox_0"]
+
+
+def test_a_set_may_have_a_class_loss_of_its_own() -> None:
+    group = QueryGroup("_dn", 8)
+    (queries, targets), (known, _), (encoder_set, _) = (
+        predictions(),
+        predictions(group=group),
+        proposals(agnostic=True),
+    )
+    hybrid = replace(encoder_set, group=QueryGroup("_enc_hybrid", 8))
+    sets = [queries, known, encoder_set, hybrid]
+    everywhere = {
+        name: criterion(loss_class_type=name, set_losses={}).losses_of_sets(sets, targets)
+        for name in ("focal_loss", "giou_focal_loss", "mal_loss")
+    }
+    usual = criterion(loss_class_type="giou_focal_loss").losses_of_sets(sets, targets)
+    set_losses = {"_dn": "focal_loss", "_enc": "mal_loss"}
+    chosen = criterion(loss_class_type="giou_focal_loss", set_losses=set_losses)
+    losses = chosen.losses_of_sets(sets, targets)
+    for name in ("loss_class", "loss_class_0"):
+        assert losses[name] == usual[name] == everywhere["giou_focal_loss"][name]
+    assert losses["loss_class_dn"] == everywhere["focal_loss"]["loss_class_dn"]
+    assert usual["loss_class_dn"] == everywhere["giou_focal_loss"]["loss_class_dn"]
+    for name in ("loss_class_enc", "loss_class_enc_hybrid"):
+        assert losses[name] == everywhere["mal_loss"][name]
+        assert usual[name] == everywhere["focal_loss"][name]
 
 
 def test_a_loss_takes_the_factor_of_its_nearest_name() -> None:

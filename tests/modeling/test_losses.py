@@ -12,8 +12,9 @@ from detrex.modeling.losses import CLASS_LOSSES, Quality, build_class_loss
 from detrex.modeling.matcher import Matches
 
 ALPHA, GAMMA = 0.25, 2.0
-# Two queries of one target, one of another: score, IoU, GIoU, bag.
+# Two queries of one target, one of another, in another image: score, IoU, GIoU, bag, image.
 SCORE, IOU, GIOU, BAG = [0.3, 0.8, 0.05], [0.6, 0.4, 0.9], [0.5, 0.2, 0.85], [4, 4, 9]
+IMAGE = [1, 1, 3]
 
 
 def joint(s: float, u: float) -> float:
@@ -34,6 +35,16 @@ def dw_positive(i: int) -> float:
 
 def dw_negative(s: float, u: float) -> float:
     return s**2 * (1.0 if u < 0.5 else (1 - u**2) / (1 - 0.25))
+
+
+def share_of_image(i: int, exponent: float) -> float:
+    """IoU^exponent over the highest of the image."""
+    return (IOU[i] / max(u for u, b in zip(IOU, IMAGE, strict=True) if b == IMAGE[i])) ** exponent
+
+
+def position(i: int, s: float, exponent: float) -> tuple[float, float]:
+    t = share_of_image(i, exponent)
+    return toward(t, ALPHA * (t - s) ** 2)
 
 
 def toward(t: float, weight: float) -> tuple[float, float]:
@@ -62,6 +73,9 @@ PAIRS = {
         (joint(d, u) - s) ** 2,
         (1 - joint(d, u)) * s**2,
     ),
+    "mal_loss": lambda i, s, u, g, d: toward(u**GAMMA, 1.0),
+    "position_supervised_loss": lambda i, s, u, g, d: position(i, s, 2),
+    "position_supervised_linear_loss": lambda i, s, u, g, d: position(i, s, 1),
 }
 # factor of s^2 in the weight of a negative, where it is not 1
 NEGATIVE = {
@@ -69,7 +83,10 @@ NEGATIVE = {
     "giou_focal_loss": 1 - ALPHA,
     "varifocal_loss": 1 - ALPHA,
     "varifocal_detached_loss": 1 - ALPHA,
+    "position_supervised_loss": 1 - ALPHA,
+    "position_supervised_linear_loss": 1 - ALPHA,
 }
+DETACHED = {"varifocal_detached_loss", "mal_loss"}  # weights of negatives have no gradient
 
 
 def pair_loss(name: str, i: int, s: float, d: float) -> float:
@@ -80,7 +97,7 @@ def pair_loss(name: str, i: int, s: float, d: float) -> float:
 
 def negative_loss(name: str, s: float, d: float) -> float:
     """The formula of a score s whose class is not the target's."""
-    weight = (d if name == "varifocal_detached_loss" else s) ** 2
+    weight = (d if name in DETACHED else s) ** 2
     return -NEGATIVE.get(name, 1.0) * weight * math.log(1 - s)
 
 
@@ -97,7 +114,8 @@ def evaluate(name: str, logits: torch.Tensor, positive: bool, gamma: float = GAM
     """Loss of each of the three logits (3,), a layer with one query and one class each."""
     pairs = torch.arange(3 if positive else 0)
     zero = torch.zeros_like(pairs)
-    quality = Quality(*(torch.tensor(x)[pairs] for x in (IOU, GIOU)), 1.0, torch.tensor(BAG)[pairs])
+    iou, giou, bag, image = (torch.tensor(x)[pairs] for x in (IOU, GIOU, BAG, IMAGE))
+    quality = Quality(iou, giou, 1.0, bag, image)
     loss = build_class_loss(name, ALPHA, gamma)
     return loss(logits.view(-1, 1, 1, 1), Matches(pairs, zero, zero, zero), zero, quality)
 

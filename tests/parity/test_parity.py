@@ -2,8 +2,9 @@
 
 Each golden file names a config, overrides for a small model, and the losses, gradients and
 detections that upstream (LeapLabTHU/Rank-DETR 9b0f28f, IDEA-Research/detrex e244e6c,
-FelixCaae/AlignDETR 4b125f7) gets with the weights and images of recipe.py. They are compared twice:
-with float64 throughout, in plain PyTorch, and as models run, in float32 with the compiled kernels.
+FelixCaae/AlignDETR 4b125f7, IDEA-Research/Stable-DINO e3a5400) gets with the weights and images of
+recipe.py. They are compared twice: with float64 throughout, in plain PyTorch, and as models run, in
+float32 with the compiled kernels.
 Gradients are compared in float64 alone: where a ReLU's input is near zero, or a sample near a pixel
 line, float32 falls on one side or the other, depending on the processor.
 """

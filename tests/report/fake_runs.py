@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 import yaml
 from detectron2.config import LazyCall as L
@@ -13,7 +14,8 @@ from detectron2.data import transforms as T
 from PIL import Image
 
 from detrex.config import config_yaml
-from detrex.evaluation.alignment import AlignmentReport, LayerAlignment
+from detrex.evaluation.alignment import AlignmentReport, LayerAlignment, Truth
+from detrex.evaluation.calibration import CalibrationMeter, CalibrationReport, summarise
 from tests import models
 
 CLASSES = ("cat", "<script>alert(1)</script>")
@@ -78,6 +80,22 @@ def write_run(folder: Path, data: Path, detections: list[dict] | None, lr: float
 
 def detection(image: int, category: int, box: list[float], score: float) -> dict:
     return {"image_id": image, "category_id": category, "bbox": box, "score": score}
+
+
+def calibration() -> CalibrationReport:
+    """Scores of 20 images: every box is found, and one in three is of the wrong class or place."""
+    random, meter = np.random.default_rng(0), CalibrationMeter(len(CLASSES))
+    for image in range(20):
+        corners = random.uniform(0, 200, (6, 2))
+        boxes, labels = np.concatenate([corners, corners + 40], 1), random.integers(0, 2, 6)
+        truth = Truth(boxes, labels, np.full(6, 1600.0), np.empty((0, 4)), labels[:0], (240, 240))
+        shift = np.where(random.random((12, 1)) < 0.3, 25, 4)
+        guesses = np.tile(boxes, (2, 1)) + shift
+        wrong = random.random(12) < 0.2
+        guessed = np.where(wrong, 1 - np.tile(labels, 2), np.tile(labels, 2))
+        meter.update(image, guesses, random.random(12), guessed, truth)
+    curves = {iou: np.full((len(CLASSES), 101), 40.0) for iou in ("0.5", "0.75", "0.9")}
+    return summarise(meter, CLASSES, curves)
 
 
 def alignment() -> AlignmentReport:

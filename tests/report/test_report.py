@@ -9,7 +9,7 @@ import pytest
 
 from detrex.evaluation.coco_json import load_ground_truth
 from detrex.evaluation.origin import write_origin
-from detrex.report import compare, write_report
+from detrex.report import calibration_figures, compare, write_report
 from detrex.report.figures import thinned
 from detrex.report.hardest import hardest_images, judge
 from detrex.report.page import read_evaluated
@@ -17,7 +17,14 @@ from detrex.report.runs import read_run
 from detrex.utils.errors import InputError
 from tests.models import ROOT
 from tests.refusals import refused
-from tests.report.fake_runs import CLASSES, alignment, detection, write_data, write_run
+from tests.report.fake_runs import (
+    CLASSES,
+    alignment,
+    calibration,
+    detection,
+    write_data,
+    write_run,
+)
 
 GOOD = [
     detection(0, 3, [10, 10, 20, 20], 0.9),
@@ -34,6 +41,7 @@ def runs(tmp_path):
     for name, detections, lr in folders:
         write_run(tmp_path / name, tmp_path / "data", detections, lr)
     alignment().save(tmp_path / "a")
+    calibration().save(tmp_path / "b")
     return [read_run(tmp_path / name) for name, _, _ in folders]
 
 
@@ -53,7 +61,8 @@ def test_mistakes_by_hand():
     ]
     verdict = judge(truth, detections)
     assert [d["score"] for d in verdict.detections] == [0.95, 0.9, 0.8]
-    assert verdict.right == [False, True, False]  # the second is taken by the more confident box
+    # the second object is taken by the more confident box
+    assert verdict.kinds == ["classification", "", "duplicate"] and verdict.wrong == 2
     assert verdict.missed == {0, 2} and verdict.mistakes == 4
 
 
@@ -119,6 +128,29 @@ def test_page_of_three_runs(runs, tmp_path):
     assert "alert(1)</script>" not in page and "<b>a</b>" not in page  # everything is escaped
     assert page.count('<image id="photo-') == 2 and "data:image/jpeg;base64," in page
     assert "Does the best box get the best score?" in page and "optimizer.lr" in page
+    assert "What is a score worth?" in page and page.count('class="plot" id="figure-') == 7 + 8
+
+
+def test_numbers_of_the_calibration_are_those_of_the_report(runs, tmp_path):
+    report = calibration()
+    named = [(1, "b", report)]
+    drawn = {figure["title"]: figure for figure in calibration_figures.calibration_figures(named)}
+    assert list(drawn)[-1] == "Confusion: b"
+    costs = {trace["name"]: trace["y"][0] for trace in drawn["Which errors cost AP?"]["traces"]}
+    assert costs["classification"] == report.overall.costs["classification"] > 1
+    curve = drawn["Which threshold?"]["traces"][0]
+    point = report.overall.operating_points["F1"]
+    assert max(curve["y"]) == pytest.approx(point["F1"], abs=0.01)
+    assert curve["y"][round(100 * point["score"])] == pytest.approx(point["F1"], abs=0.02)
+    matrix = drawn["Confusion: b"]["traces"][0]
+    assert matrix["x"] == [*CLASSES, "background"]
+    for row, group in zip(matrix["text"], report.classes, strict=False):
+        assert sum(row) == group.objects
+    rows = calibration_figures.threshold_rows([*named, (2, "c", report)])
+    assert [row["name"] for row in rows] == ["all classes", *CLASSES]
+    assert rows[1]["cells"][0][0] == report.classes[0].operating_points["F1"]["score"]
+    (row,) = calibration_figures.error_rows(named)
+    assert row["errors"][0].startswith(f"{report.overall.errors['D-ECE'][0]:.3f} (")
 
 
 def test_the_page_says_why_the_best_boxes_are_less_often_the_confident_ones(runs, tmp_path):

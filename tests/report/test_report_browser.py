@@ -7,7 +7,7 @@ import pytest
 from detrex.report import write_report
 from detrex.report.runs import read_run
 from tests.report.browser import needs_browser, open_browser
-from tests.report.fake_runs import alignment, detection, write_data, write_run
+from tests.report.fake_runs import alignment, calibration, detection, write_data, write_run
 
 pytestmark = needs_browser
 
@@ -20,7 +20,9 @@ def page(tmp_path_factory):
     wrong = [detection(0, 3, [0, 0, 20, 20], 0.9)]
     for i in range(20):
         name = f"run_{i}" if i else "a_run_with_a_name_that_is_longer_than_a_phone_is_wide"
-        alignment().save(write_run(folder / name, folder / "data", wrong, lr=0.01 * i))
+        run = write_run(folder / name, folder / "data", wrong, lr=0.01 * i)
+        alignment().save(run)
+        calibration().save(run)
     runs = [read_run(path.parent) for path in sorted(folder.glob("*run*/run.json"))]
     write_report(runs, folder / "report.html")
     with open_browser((folder / "report.html").as_uri()) as driver:
@@ -43,7 +45,7 @@ def test_plots_are_drawn(page):
         "return [...document.querySelectorAll('.plot')].map(p => p.querySelectorAll('path').length)"
     )
     drawn = page.execute_script(count)
-    assert len(drawn) == 2 + 6 + 20 and all(drawn)
+    assert len(drawn) == 2 + (6 + 20) + (7 + 20) and all(drawn)
     lines = "return document.querySelectorAll('#plot-training .scatterlayer .trace').length"
     assert page.execute_script(lines) == 20
 
@@ -80,6 +82,29 @@ def test_an_image_is_enlarged(page):
     assert page.execute_script(size) > 1.5 * page.execute_script(small)
     click(page, "#zoom > button")
     assert page.execute_script("return document.querySelector('dialog[open]')") is None
+
+
+def test_arrows_step_through_the_images(page):
+    click(page, "#images .zoom")
+    text = "return document.querySelector('#zoom p').textContent"
+    first = page.execute_script(text)
+    press = (
+        "document.getElementById('zoom').dispatchEvent(new KeyboardEvent('keydown', {key: '%s'}))"
+    )
+    page.execute_script(press % "ArrowRight")
+    assert page.execute_script(text) != first
+    page.execute_script(press % "ArrowLeft")
+    assert page.execute_script(text) == first
+    click(page, "#zoom > button")
+
+
+def test_kinds_of_boxes_are_switched_off_and_on(page):
+    shown = "return getComputedStyle(document.querySelector('#images g.wrong')).display"
+    assert page.execute_script(shown) != "none"
+    click(page, ".legend [data-kind=wrong]")
+    assert page.execute_script(shown) == "none"
+    click(page, ".legend [data-kind=wrong]")
+    assert page.execute_script(shown) != "none"
 
 
 @pytest.mark.parametrize("system", ["light", "dark"])

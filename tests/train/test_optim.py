@@ -148,6 +148,8 @@ def test_freezing_by_parts_of_names_and_what_cannot_be_meant():
         InputError, match=r"train.freeze=\['weight', 'bias'\] leaves nothing to train"
     ):
         freeze(TinyDetector(), ["weight", "bias"])
+    with pytest.raises(InputError, match=r"train.freeze: .*\[1\]"):
+        freeze(TinyDetector(), [1])
 
 
 def test_a_single_name_needs_no_list():

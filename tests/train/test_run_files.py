@@ -42,7 +42,7 @@ def test_a_finished_model_is_not_replaced_when_last_checkpoint_is_lost(tiny_run)
             assert tiny_run.checkpoint("a")["iteration"] == 9
             (folder / "last_checkpoint").unlink()
             (folder / name).unlink()
-    with pytest.raises(InputError, match="of model_best.pth no run can go on"):
+    with pytest.raises(InputError, match="model_best.pth cannot be resumed from"):
         tiny_run("a", NO_PERIOD, "--resume")
 
 
@@ -75,8 +75,8 @@ def test_the_newest_checkpoint_is_told_by_its_iteration(tiny_run, caplog, tag):
         ("run.json", b'{"seed": -5}', "seed is damaged"),
         ("run.json", b'{"seed": 1000000000000}', "seed is damaged"),
         ("best.json", b"[]", "holds a list"),
-        ("best.json", b'{"value": NaN}', "has no value"),
-        ("best.json", b'{"value": "x"}', "has no value"),
+        ("best.json", b'{"value": NaN}', "value is no number"),
+        ("best.json", b'{"value": "x"}', "value is no number"),
     ],
 )
 def test_a_damaged_file_ends_a_resumed_start_with_one_line(tmp_path, file, content, message):

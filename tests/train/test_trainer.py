@@ -39,6 +39,11 @@ def train(loader, iterations=4, model=None, lr=0.1, momentum=0.9, **options):
     return trainer
 
 
+def seeded(model):
+    torch.manual_seed(0)
+    return model()
+
+
 def weights(trainer):
     return {k: v for k, v in trainer.network.state_dict().items() if k != "batches"}
 
@@ -144,6 +149,31 @@ def test_reported_losses_are_means_over_the_period():
     history = trainer.storage.history("loss_bbox").values()
     assert [step for _, step in history] == [2, 3]
     assert [v for v, _ in history] == [pytest.approx(sum(losses[:3]) / 3), pytest.approx(losses[3])]
+
+
+class WithFigures(TinyDetector):
+    """Its criterion leaves a figure beside the losses, as Rank & Sort does."""
+
+    def __init__(self):
+        super().__init__()
+        self.criterion = torch.nn.Module()
+
+    def forward(self, inputs):
+        losses = super().forward(inputs)
+        self.criterion.figures = {"ranking_error": 2 * losses["loss_bbox"].detach()}
+        return losses
+
+
+def test_figures_of_the_criterion_are_reported_and_not_trained():
+    loader = batches(4)
+    plain = train(loader, log_period=3)
+    trainer = train(loader, model=seeded(WithFigures), log_period=3)
+    assert_equal(weights(trainer), weights(plain))
+    storage = trainer.storage
+    for name in ("total_loss", "grad_norm"):
+        assert storage.history(name).values() == plain.storage.history(name).values()
+    boxes, errors = (storage.history(n).values() for n in ("loss_bbox", "ranking_error"))
+    assert [2 * value for value, _ in boxes] == pytest.approx([value for value, _ in errors])
 
 
 @pytest.mark.parametrize("steps", [1, 2])

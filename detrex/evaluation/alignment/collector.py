@@ -12,19 +12,23 @@ from typing import NamedTuple
 
 import numpy as np
 
+from detrex.evaluation.calibration import CalibrationMeter, CalibrationReport, summarise
 from detrex.evaluation.coco_scores import (
+    CURVE_IOUS,
     class_score,
     main_scores,
     precision_and_recall,
     scores_by_iou,
 )
+from detrex.evaluation.matching import Truth
 from detrex.utils.errors import InputError
+from detrex.utils.misc import ratio
 
-from .definitions import Definitions, Truth
+from .definitions import Definitions
 from .lrp import optimal_lrp
 from .meter import HISTOGRAMS, MULTIPLES, SHOWN_BINS, SIZES, AlignmentMeter
 from .report import AlignmentReport, GroupAlignment, LayerAlignment
-from .statistics import pearson, ratio, rebin, spearman_of_histogram
+from .statistics import pearson, rebin, spearman_of_histogram
 
 # Sums by class and size.
 GROUPED = ("matched", "br_hits", "br_objects")
@@ -55,11 +59,18 @@ def one_class_samples(detections: Detections, classes: int) -> tuple[np.ndarray,
     return boxes[None], scores
 
 
+class Diagnosis(NamedTuple):
+    """Both reports on the same detections; the second one is of the last layer."""
+
+    alignment: AlignmentReport
+    calibration: CalibrationReport
+
+
 class AlignmentCollector:
     """Measures alignment and COCO scores of each layer, image by image.
 
     Memory grows by 28 bytes for each detection of a layer (float32), which COCO's scores need. The
-    rest is in an :class:`AlignmentMeter`.
+    rest is in an :class:`AlignmentMeter` and, of the last layer, a :class:`CalibrationMeter`.
 
     Args:
         ground_truth: of :func:`detrex.evaluation.coco_json.load_ground_truth`.
@@ -84,6 +95,7 @@ class AlignmentCollector:
         self._category_ids = list(category_ids)
         self._truths = read_truths(ground_truth, self._category_ids)
         self.meter = AlignmentMeter(len(self._category_ids), layers, definitions)
+        self.calibration = CalibrationMeter(len(self._category_ids))
         self.detections: list[dict[int, Detections]] = [{} for _ in range(layers)]  # by image id
 
     def add(
@@ -101,17 +113,55 @@ class AlignmentCollector:
             return
         for by_image, layer in zip(self.detections, detections, strict=True):
             by_image[image_id] = Detections(*(np.array(x, copy=True) for x in layer))
-        self.meter.update(boxes, scores, self._truths[image_id], list(detections))
+        truth = self._truths[image_id]
+        self.meter.update(boxes, scores, truth, list(detections))
+        self.calibration.update(image_id, *detections[-1], truth)
 
-    def merge(self, meter: AlignmentMeter, detections: list[dict[int, Detections]]) -> None:
-        """Add the meter and detections of another process, which must be of other images."""
+    @property
+    def state(self) -> tuple[AlignmentMeter, CalibrationMeter, list[dict[int, Detections]]]:
+        """What :meth:`merge` takes."""
+        return self.meter, self.calibration, self.detections
+
+    def merge(
+        self,
+        meter: AlignmentMeter,
+        calibration: CalibrationMeter,
+        detections: list[dict[int, Detections]],
+    ) -> None:
+        """Add the meters and detections of another process, which must be of other images."""
         self.meter.merge(meter)
+        self.calibration.merge(calibration)
         for by_image, others in zip(self.detections, detections, strict=True):
             by_image.update(others)
 
     def report(self, kind: str, source: dict[str, str] | None = None) -> AlignmentReport:
+        """Return the numbers of alignment; arguments as in :class:`AlignmentReport`."""
+        return self.diagnosis(kind, source).alignment
+
+    def diagnosis(self, kind: str, source: dict[str, str] | None = None) -> Diagnosis:
         """Return all numbers; ``kind`` and ``source`` as in :class:`AlignmentReport`."""
         arrays = [self._coco(layer) for layer in range(len(self.detections))]
+        curves = arrays[-1]["curves"][:, self._axis()]
+        names = {c["id"]: c["name"] for c in self._ground_truth["categories"]}
+        calibration = summarise(
+            self.calibration,
+            [names[id_] for id_ in self._category_ids],
+            {
+                str(iou): 100 * np.where(curves[i] < 0, np.nan, curves[i])
+                for i, iou in enumerate(CURVE_IOUS)
+            },
+            source,
+        )
+        return Diagnosis(self._alignment(arrays, kind, source), calibration)
+
+    def _axis(self) -> list[int]:
+        """Return where each class is on COCO's axis K."""
+        axis = {id_: k for k, id_ in enumerate(sorted(self._category_ids))}
+        return [axis[id_] for id_ in self._category_ids]
+
+    def _alignment(
+        self, arrays: list[dict], kind: str, source: dict[str, str] | None
+    ) -> AlignmentReport:
         classes = len(self._category_ids)
         lrp = [optimal_lrp(x, self.meter.sums["objects"][:classes]) for x in self.meter.sums["lrp"]]
         return AlignmentReport(
@@ -126,13 +176,15 @@ class AlignmentCollector:
         )
 
     def _coco(self, layer: int) -> dict[str, np.ndarray]:
-        rows = [np.empty((0, 7))]
-        category_ids = np.array(self._category_ids)
-        for image_id, (boxes, scores, labels) in self.detections[layer].items():
-            ids = np.full(len(boxes), image_id)
-            size = boxes[:, 2:] - boxes[:, :2]
-            rows.append(np.column_stack([ids, boxes[:, :2], size, scores, category_ids[labels]]))
-        rows = np.concatenate(rows)
+        by_image, category_ids = self.detections[layer], np.array(self._category_ids)
+        rows = np.empty((sum(len(x.scores) for x in by_image.values()), 7))
+        first = 0
+        for image_id, (boxes, scores, labels) in by_image.items():
+            image = rows[first : first + len(scores)]
+            first += len(scores)
+            image[:, 0], image[:, 1:3] = image_id, boxes[:, :2]
+            image[:, 3:5], image[:, 5] = boxes[:, 2:] - boxes[:, :2], scores
+            image[:, 6] = category_ids[labels]
         return precision_and_recall(self._ground_truth, rows, max_dets=self._max_dets)
 
     def _layer(self, i: int, arrays: dict, lrp: dict[str, np.ndarray]) -> LayerAlignment:
@@ -163,17 +215,16 @@ class AlignmentCollector:
 
     def _classes(self, arrays: dict, lrp: dict[str, np.ndarray]) -> list[GroupAlignment]:
         names = {c["id"]: c["name"] for c in self._ground_truth["categories"]}
-        axis = {id_: k for k, id_ in enumerate(sorted(names))}  # COCO's axis K
         return [
             self._group(
                 names[id_],
                 i,
-                ap=class_score(arrays, axis[id_]),
-                ap50=class_score(arrays, axis[id_], "AP50"),
-                ap75=class_score(arrays, axis[id_], "AP75"),
+                ap=class_score(arrays, k),
+                ap50=class_score(arrays, k, "AP50"),
+                ap75=class_score(arrays, k, "AP75"),
                 **{f"olrp{end}": float(scale * lrp[name][i]) for end, name, scale in LRP_COLUMNS},
             )
-            for i, id_ in enumerate(self._category_ids)
+            for i, (id_, k) in enumerate(zip(self._category_ids, self._axis(), strict=True))
         ]
 
     def _sizes(self, arrays: dict) -> list[GroupAlignment]:

@@ -1,7 +1,6 @@
-"""What is measured: an image's objects, and which samples are best-regressed.
+"""What is measured: which samples are best-regressed.
 
-Legend: N samples (queries or detections) of an image, G objects, M pairs of both; boxes are xyxy in
-pixels of the original image.
+Legend: N samples (queries or detections) of an image, G objects, M pairs of both.
 """
 
 from __future__ import annotations
@@ -10,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
-import torch
-from torchvision.ops import box_iou
 
 from detrex.utils.errors import InputError
 
@@ -53,18 +50,6 @@ def read_definitions(values: Mapping[str, float]) -> Definitions:
     return Definitions(**values)
 
 
-@dataclass(frozen=True)
-class Truth:
-    """Objects of an image: boxes (G, 4), labels (G,), areas (G,); crowds apart; (height, width)."""
-
-    boxes: np.ndarray
-    labels: np.ndarray
-    areas: np.ndarray
-    crowd_boxes: np.ndarray
-    crowd_labels: np.ndarray
-    size: tuple[int, int]
-
-
 def best_regressed(iou: np.ndarray, min_iou: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the best-regressed samples (M,) and their objects (M,).
 
@@ -73,17 +58,3 @@ def best_regressed(iou: np.ndarray, min_iou: float) -> tuple[np.ndarray, np.ndar
     best = iou.argmax(0)
     objects = np.flatnonzero(iou[best, np.arange(iou.shape[1])] >= min_iou)
     return best[objects], objects
-
-
-def pairwise_iou(first: np.ndarray, second: np.ndarray, over_first: bool = False) -> np.ndarray:
-    """Return the IoU (N, M) of boxes (N, 4) and (M, 4), or intersection over the area of the first.
-
-    Without upstream's epsilon (:func:`detrex.layers.box_iou`), because thresholds are COCO's. Empty
-    boxes overlap nothing.
-    """
-    a, b = torch.from_numpy(np.asarray(first, np.float64)), torch.from_numpy(second)
-    iou = box_iou(a, b)
-    if over_first:
-        area = [((x[:, 2] - x[:, 0]) * (x[:, 3] - x[:, 1])) for x in (a, b)]
-        iou = iou * (area[0][:, None] + area[1]) / (1 + iou) / area[0][:, None]
-    return iou.nan_to_num(0, 0, 0).clamp(0, 1).numpy()

@@ -19,9 +19,8 @@ from detrex.modeling.detector import Detector
 from detrex.modeling.postprocess import resize_to_original
 from detrex.utils.errors import InputError
 
-from .collector import AlignmentCollector, Detections, one_class_samples
+from .collector import AlignmentCollector, Detections, Diagnosis, one_class_samples
 from .definitions import Definitions
-from .report import AlignmentReport
 
 
 class LayerQueries(NamedTuple):
@@ -130,22 +129,24 @@ class AlignmentDiagnosis:
         except InputError as error:
             raise InputError(f"{self._json_file}: {error}") from None
 
-    def report(self, folder: str | os.PathLike | None) -> AlignmentReport | None:
-        """Return the report on all processes' images, which must differ, and save it to ``folder``.
+    def report(self, folder: str | os.PathLike | None) -> Diagnosis | None:
+        """Return the reports on all processes' images, which must differ, and save them to
+        ``folder``.
 
         None on other processes than the main one, and where no image was seen.
         """
         collector = self._collector
-        gathered = comm.gather(collector and (collector.meter, collector.detections))
+        gathered = comm.gather(collector and collector.state)
         if not comm.is_main_process() or collector is None:
             return None
         for measured in gathered[1:]:
             if measured is not None:
                 collector.merge(*measured)
-        report = collector.report(self._kind, {"annotations": self._json_file})
+        diagnosis = collector.diagnosis(self._kind, {"annotations": self._json_file})
         if folder is not None:
-            report.save(folder)
-        return report
+            for report in diagnosis:
+                report.save(folder)
+        return diagnosis
 
 
 def detections_of(instances: Instances) -> Detections:

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .statistics import ratio
+from detrex.evaluation.matching import IOU, MAX_DETECTIONS, match_greedily, rank_in_class
+from detrex.utils.misc import ratio
 
-IOU = 0.5
 STEPS = 1000  # thresholds are 0, 1 / STEPS, ... 1
-MAX_DETECTIONS = 100  # of a class and image, as COCO
 
 
 def count_detections(
@@ -39,7 +38,7 @@ def count_detections(
         gt_labels: (G,).
         ignored: (D,), whether a detection lies in a crowd and is no FP if it matches nothing.
     """
-    counts = _rank_in_class(labels) < MAX_DETECTIONS
+    counts = rank_in_class(labels) < MAX_DETECTIONS
     scores, labels, iou, ignored = scores[counts], labels[counts], iou[counts], ignored[counts]
     target = match_greedily(np.where(labels[:, None] == gt_labels, iou, 0), IOU)
     hit = target >= 0
@@ -47,31 +46,6 @@ def count_detections(
     error[hit] = 1 - iou[hit, target[hit]]
     step = (scores * STEPS).astype(np.int64)
     np.add.at(sums, (labels, step), np.stack([hit, ~hit & ~ignored, error], -1))
-
-
-def _rank_in_class(labels: np.ndarray) -> np.ndarray:
-    """Return for each entry (D,) how many earlier ones have its label."""
-    order = np.argsort(labels, kind="stable")
-    ordered = labels[order]
-    rank = np.empty(len(labels), np.int64)
-    rank[order] = np.arange(len(labels)) - np.searchsorted(ordered, ordered)
-    return rank
-
-
-def match_greedily(iou: np.ndarray, least: float) -> np.ndarray:
-    """Return the object that each detection matches (D,), -1 for none, by COCO's rule.
-
-    In the order of the rows of ``iou`` (D, G), best scores first, each detection takes the free
-    object with the highest IoU, if that is ``least`` or more.
-    """
-    free = np.where(iou >= least, iou, 0)
-    target = np.full(len(iou), -1)
-    for d in np.flatnonzero(free.any(1)):
-        best = free[d].argmax()
-        if free[d, best] > 0:
-            target[d] = best
-            free[:, best] = 0
-    return target
 
 
 def optimal_lrp(sums: np.ndarray, objects: np.ndarray) -> dict[str, np.ndarray]:

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 
 from detrex.evaluation.coco_scores import AREAS, SIZE_LIMITS
+from detrex.evaluation.matching import IOU, Truth, pairwise_iou
 from detrex.layers import box_xyxy_to_cxcywh
 from detrex.modeling.matcher import HungarianMatcher
 
-from .definitions import Definitions, Truth, best_regressed, pairwise_iou
-from .lrp import IOU, STEPS, count_detections
+from .definitions import Definitions, best_regressed
+from .lrp import STEPS, count_detections
 from .statistics import bin_of, moments, spearman
 
 SIZES = AREAS[1:]

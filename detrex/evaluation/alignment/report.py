@@ -7,14 +7,13 @@ Units: AP, recall and LRP in percent; IoU and confidence in [0, 1]; correlations
 from __future__ import annotations
 
 import json
-import math
 import os
 from dataclasses import asdict, dataclass
 from typing import Any, get_type_hints
 
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
-from detrex.utils.misc import finite
+from detrex.utils.misc import finite, with_nan
 from detrex.utils.small_files import is_a, read_json_object
 
 FORMAT = 1
@@ -145,7 +144,7 @@ def load_report(path: str | os.PathLike) -> AlignmentReport:
     Raises:
         InputError: it is damaged, or of another version.
     """
-    content = _with_nan(read_json_object(path, {"format": int}))
+    content = with_nan(read_json_object(path, {"format": int}))
     if content.get("format") not in (None, FORMAT):
         raise InputError(f"{path}: format {content['format']}, this version reads {FORMAT}")
     lists = {"layers": LayerAlignment, "classes": GroupAlignment, "sizes": GroupAlignment}
@@ -174,11 +173,3 @@ def _is_complete(layer: dict) -> bool:
     multiples = layer["br_recall"]
     complete = HISTOGRAMS <= layer["histograms"].keys() and {"1", "2"} <= multiples.keys()
     return complete and all(map(str.isdecimal, multiples)) and "AP" in layer["scores"]
-
-
-def _with_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _with_nan(v) for key, v in value.items()}
-    if isinstance(value, list):
-        return [_with_nan(v) for v in value]
-    return math.nan if value is None else value

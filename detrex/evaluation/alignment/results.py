@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from detrex.evaluation.coco_json import load_detections, load_ground_truth
+from detrex.evaluation.coco_json import load_detection_rows, load_ground_truth
 from detrex.utils.errors import InputError
 
-from .collector import AlignmentCollector, Detections, one_class_samples
+from .collector import AlignmentCollector, Detections, Diagnosis, one_class_samples
 from .definitions import Definitions
 from .report import AlignmentReport
 
@@ -23,6 +23,15 @@ def alignment_of_results(
     annotations: str | os.PathLike,
     definitions: Definitions | None = None,
 ) -> AlignmentReport:
+    """Return the alignment of :func:`diagnosis_of_results`."""
+    return diagnosis_of_results(results, annotations, definitions).alignment
+
+
+def diagnosis_of_results(
+    results: str | os.PathLike,
+    annotations: str | os.PathLike,
+    definitions: Definitions | None = None,
+) -> Diagnosis:
     """Measure a results JSON against the COCO JSON of its data set.
 
     Every detection is a sample of one class; there is one layer. Figures differ from those of
@@ -33,37 +42,38 @@ def alignment_of_results(
             no objects, or a score is outside [0, 1]; names the file.
     """
     gt = load_ground_truth(annotations)
-    entries = load_detections(results, gt)
-    if not entries:
+    rows = load_detection_rows(results, gt)
+    if not len(rows):
         raise InputError(f"{results}: no detections at all: there is nothing to measure")
     category_ids = sorted(category["id"] for category in gt["categories"])
     try:
         collector = AlignmentCollector(gt, category_ids, layers=1, definitions=definitions)
     except InputError as error:
         raise InputError(f"{annotations}: {error}") from None
-    seen, total = len({d["image_id"] for d in entries}), len(gt["images"])
+    seen, total = len(np.unique(rows[:, 0])), len(gt["images"])
     if seen < total / 2:  # results of another data set with such ids, or incomplete ones
         logger.warning(f"{results} has detections for only {seen} of the {total} images")
-    for image_id, detections in by_image(entries, [i["id"] for i in gt["images"]], category_ids):
+    for image_id, detections in by_image(rows, [i["id"] for i in gt["images"]], category_ids):
         if ((detections.scores < 0) | (detections.scores > 1)).any():
             raise InputError(f"{results}: image {image_id} has scores outside [0, 1]")
         samples = one_class_samples(detections, len(category_ids))
         collector.add(image_id, *samples, [detections])
-    return collector.report(
+    del rows  # COCO's evaluator takes their room
+    return collector.diagnosis(
         "detections", {"results": str(results), "annotations": str(annotations)}
     )
 
 
-def by_image(entries: list[dict], image_ids: list[int], category_ids: list[int]) -> Iterator[tuple]:
-    """Yield (image id, detections) for every image, also for those without any."""
-    label = {id_: i for i, id_ in enumerate(category_ids)}
-    boxes = np.array([d["bbox"] for d in entries], np.float64)
-    boxes[:, 2:] += boxes[:, :2]
-    scores = np.array([d["score"] for d in entries], np.float64)
-    labels = np.array([label[d["category_id"]] for d in entries])
-    images = np.array([d["image_id"] for d in entries])
-    order = np.argsort(images, kind="stable")
-    ends = (np.searchsorted(images[order], image_ids, side) for side in ("left", "right"))
+def by_image(
+    rows: np.ndarray, image_ids: list[int], category_ids: list[int]
+) -> Iterator[tuple[int, Detections]]:
+    """Yield (image id, detections) for every image, also for those without any.
+
+    ``rows`` are those of :func:`load_detection_rows`, ``category_ids`` ascend.
+    """
+    order = np.argsort(rows[:, 0], kind="stable")
+    ends = (np.searchsorted(rows[order, 0], image_ids, side) for side in ("left", "right"))
     for image_id, first, last in zip(image_ids, *ends, strict=True):
-        rows = order[first:last]
-        yield image_id, Detections(boxes[rows], scores[rows], labels[rows])
+        _, x, y, w, h, scores, categories = rows[order[first:last]].T
+        boxes = np.stack([x, y, x + w, y + h], 1)
+        yield image_id, Detections(boxes, scores, np.searchsorted(category_ids, categories))

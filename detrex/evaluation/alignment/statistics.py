@@ -20,12 +20,6 @@ def pearson(sums: np.ndarray) -> np.ndarray:
     return np.where(defined, (n * xy - x * y) / np.sqrt(np.where(defined, spread, 1)), np.nan)
 
 
-def ratio(top: np.ndarray | float, bottom: np.ndarray | float) -> np.ndarray:
-    """``top / bottom``, NaN where nothing was counted."""
-    bottom = np.asarray(bottom, float)
-    return np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1), np.nan)
-
-
 def spearman(x: np.ndarray, y: np.ndarray) -> float:
     """Spearman's rank correlation of pairs (M,); NaN where a side is constant."""
     return float(pearson(moments(rankdata(x), rankdata(y)).sum(0)))

@@ -43,21 +43,24 @@ def deformable_attention(
     reference: Tensor | None,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Weighted sum of bilinear samples, zero outside the level, from what the layers project.
-
-    value (B, S, H, D), levels in the order of ``shapes``; offsets (B, N, H, L, P, 2) as (x, y);
-    logits (B, N, H, L, P), softmax over L * P makes the weights; reference (B, N, L, 2): points,
-    and offsets are in pixels of the level; or (B, N, L, 4): boxes cxcywh, and offsets are in half
-    box sizes / P; both in [0, 1] of the level. mask (B, S): True is padding, read as zero.
-    Without reference, offsets are the locations in [0, 1] and logits are the weights.
-    Returns (B, N, H * D) of value's dtype.
+    """Weighted sum (B, N, H * D) of bilinear samples, in value's dtype.
 
     Computed in fp32, or in fp64 where value is fp64. Coordinates are never rounded to less: in
     bf16 they are off by pixels on a large image. Softmax and locations are never stored.
 
+    Args:
+        value: (B, S, H, D), levels in the order of ``shapes``; zero outside of a level.
+        shapes: (height, width) of each level.
+        offsets: (B, N, H, L, P, 2) as (x, y).
+        logits: (B, N, H, L, P); their softmax over L * P gives the weights.
+        reference: in [0, 1] of the level: points (B, N, L, 2) with offsets in pixels of the level,
+            or boxes (B, N, L, 4) cxcywh with offsets in half box sizes / P. None: offsets are the
+            locations in [0, 1], and logits are the weights.
+        mask: (B, S), True = padding, which is read as zero.
+
     Raises:
         ValueError: sizes that do not fit together.
-        InputError: ``DETREX_ATTENTION`` asks for a path that cannot run here.
+        InputError: ``DETREX_ATTENTION`` names a path that cannot run here.
     """
     _check_sizes(value, shapes, offsets, logits, reference, mask)
     path = attention_path(value.device.type, value.dtype)
@@ -71,7 +74,8 @@ def deformable_attention(
 def multi_scale_deformable_attention(
     value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor
 ) -> Tensor:
-    """``deformable_attention`` at locations (B, N, H, L, P, 2) in [0, 1] with these weights."""
+    """``deformable_attention`` at locations (B, N, H, L, P, 2) in [0, 1] with weights
+    (B, N, H, L, P)."""
     return deformable_attention(value, shapes, locations, weights, None)
 
 
@@ -104,17 +108,17 @@ def _check_sizes(
 
 @torch.compiler.assume_constant_result
 def attention_path(device: str, dtype: torch.dtype) -> str:
-    """What computes values of this dtype on this type of device: one of PATHS but not "auto".
+    """The path for values of this dtype on this type of device: "pytorch", "c" or "triton".
 
     Raises:
-        InputError: ``DETREX_ATTENTION`` is unknown or asks for a path that cannot run.
+        InputError: ``DETREX_ATTENTION`` is unknown, or names a path that cannot run.
     """
     return _choose_path(os.environ.get(VARIABLE, "auto"), device, dtype)
 
 
 @functools.cache
 def _choose_path(choice: str, device: str, dtype: torch.dtype) -> str:
-    """The path, which is announced in the log."""
+    """The path; it is logged."""
     if choice not in PATHS:
         raise InputError(f"{VARIABLE}={choice}: not one of {', '.join(PATHS)}")
     path = BEST.get(device, "pytorch") if choice == "auto" else choice

@@ -16,10 +16,10 @@ from .plain import Shapes
 class MultiScaleDeformableAttention(nn.Module):
     """Each query samples ``num_points`` locations per level and head around its reference point.
 
-    ``img2col_step`` is accepted for compatibility and has no effect.
+    ``img2col_step``: upstream's argument, without effect.
 
     Raises:
-        ValueError: if ``embed_dim`` is not divisible by ``num_heads``.
+        ValueError: ``embed_dim`` is not divisible by ``num_heads``.
     """
 
     @keep_arguments
@@ -80,7 +80,10 @@ class MultiScaleDeformableAttention(nn.Module):
         level_start_index: Tensor | None = None,
         **kwargs,
     ) -> Tensor:
-        """query (B, N, C), value (B, S, C), reference_points (B, N, L, 2 or 4) in [0, 1].
+        """``identity`` (default: the query) plus the attention's output (B, N, C).
+
+        query (B, N, C), value (B, S, C), reference_points (B, N, L, 2 or 4) in [0, 1];
+        ``batch_first=False``: (N, B, C) and (S, B, C).
 
         Raises:
             ValueError: without reference points, or if sizes do not fit together.

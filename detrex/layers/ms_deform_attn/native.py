@@ -44,7 +44,7 @@ def attend(
     reference: Tensor | None,
     mask: Tensor | None,
 ) -> Tensor:
-    """The operator, for tensors of dtypes that differ: none is rounded to less than it has."""
+    """The operator, for tensors of different dtypes: none is rounded to fewer bits."""
     dtype = _stored(_common(value.dtype, offsets.dtype, logits.dtype))
     stored, offsets, logits = (x.to(dtype) for x in (value, offsets, logits))
     if reference is not None:

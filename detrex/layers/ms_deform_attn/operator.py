@@ -58,7 +58,8 @@ def attention_operator(name: str, forward: Callable, backward: Callable) -> Call
 
 
 def reference_shares(reference: Tensor | None, offsets: Tensor, moving: bool) -> Tensor:
-    """What takes the gradient of ``reference``, uninitialised: (B, N, H, L, 2 or 4) or empty."""
+    """An uninitialised tensor for the gradient of ``reference``: (B, N, H, L, 2 or 4), or empty
+    if it needs none."""
     if not moving:
         return offsets.new_empty(0)
     batch, queries, levels, size = reference.shape

@@ -47,7 +47,7 @@ def locations(offsets: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
 
 
 def _sample(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
-    """The levels are accumulated one by one, so that no tensor over all of them is ever built."""
+    """The weighted samples (B, N, H * D), summed level by level: no tensor holds all levels."""
     batch, _, heads, dim = value.shape
     queries = locations.shape[1]
     grids = (2 * locations - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)  # (L, B*H, N, P, 2)

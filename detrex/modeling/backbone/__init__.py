@@ -1,4 +1,4 @@
-"""Backbones that detectron2 does not bring."""
+"""Backbones that detectron2 does not have."""
 
 from .resnet import BasicStem, ResNet, make_stage
 from .timm import TimmBackbone, timm_parts

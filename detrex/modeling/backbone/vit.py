@@ -20,10 +20,10 @@ class SimpleFeaturePyramid(_SimpleFeaturePyramid):
 def on_whole_patches(
     backbone: Callable[[Tensor], dict[str, Tensor]], x: Tensor, strides: Mapping[str, int]
 ) -> dict[str, Tensor]:
-    """Run a backbone on images padded to whole cells of its coarsest level.
+    """Features of a backbone for images padded to whole cells of its coarsest level.
 
-    The features are cut to the cells that hold a pixel, as convolutions with a stride leave them:
-    a cell then lies where masks and boxes say it does.
+    The features are cropped to the cells that contain a pixel, like those of strided convolutions,
+    so that they agree with masks and boxes.
     """
     height, width = x.shape[-2:]
     step = max(strides.values())

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,13 @@ from detrex.compat.layer_losses import DenoisingLosses, LayerLosses
 from detrex.compat.overrides import overridden
 from detrex.layers import box_cxcywh_to_xyxy, overlaps
 from detrex.layers.box_ops import EPS
-from detrex.modeling.losses import CLASS_LOSSES, ClassLoss, Quality, build_class_loss
+from detrex.modeling.losses import (
+    CLASS_LOSS_NAMES,
+    ClassLoss,
+    Quality,
+    build_class_loss,
+    build_set_losses,
+)
 from detrex.modeling.losses.softmax import softmax_cross_entropy
 from detrex.modeling.matcher import Assignment, Matches, OneToManyMatcher, Problems
 from detrex.modeling.matcher.matcher import Targets
@@ -30,6 +36,8 @@ from detrex.modeling.predictions import Predictions
 from detrex.utils.device import send
 from detrex.utils.dist import mean_over_ranks
 from detrex.utils.errors import AssertedError
+
+T = TypeVar("T")
 
 
 class Pairs(NamedTuple):
@@ -48,16 +56,27 @@ class SetCriterion(LayerLosses, nn.Module):
     """Set prediction loss (DETR, Carion et al. 2020, section 3.1).
 
     ``loss_class_type`` names a class loss of :mod:`detrex.modeling.losses`; ``alpha`` and
-    ``gamma`` are its focal parameters. ``weight_dict`` maps loss names to factors.
-    ``eos_coef`` is used by the softmax loss only. Losses are "class" and "boxes"; a subclass with a
-    :meth:`get_loss` or ``forward`` of its own may have others. ``one_to_many`` assigns the groups
-    that ask for it, ``encoder_matcher`` the encoder's proposals, None: ``matcher``.
+    ``gamma`` are its focal parameters, ``delta`` that of Rank & Sort. ``weight_dict`` maps loss
+    names to factors. ``eos_coef`` is used by the softmax loss only. Losses are "class" and "boxes";
+    a subclass with a :meth:`get_loss` or ``forward`` of its own may have others. ``one_to_many``
+    assigns the groups that ask for it, ``encoder_matcher`` the encoder's proposals; None: ``matcher``.
+
+    ``set_losses``: class losses of sets that have one of their own, such as {"_enc": "focal_loss"}
+    for the encoder's proposals or "_dn" for denoising queries; "_enc_hybrid" takes that of "_enc".
+    None: ``usual_set_losses``. ``self_balanced``: L1 and GIoU loss are scaled to the value of the
+    class loss, layer by layer (Rank & Sort, Oksuz et al. 2021), so all have one factor.
+
+    Attributes:
+        figures: under Rank & Sort "ranking_error" and "sorting_error" of the last batch's queries
+            in the last layer, without gradient.
 
     Raises:
         AssertedError: for an unknown ``loss_class_type`` or entry of ``losses``.
+        InputError: for an unknown loss of a set, or a parameter out of its range.
     """
 
     overlap_eps = EPS
+    usual_set_losses: ClassVar[Mapping[str, str]] = {"_enc": "focal_loss"}
 
     def __init__(
         self,
@@ -69,11 +88,14 @@ class SetCriterion(LayerLosses, nn.Module):
         loss_class_type: str = "focal_loss",
         alpha: float = 0.25,
         gamma: float = 2.0,
+        delta: float = 0.5,
+        set_losses: Mapping[str, str] | None = None,
+        self_balanced: bool = False,
         one_to_many: OneToManyMatcher | None = None,
         encoder_matcher: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        known = [*sorted(CLASS_LOSSES), "ce_loss"]
+        known = [*CLASS_LOSS_NAMES, "ce_loss"]
         if loss_class_type not in known:
             raise AssertedError(
                 f"criterion: loss_class_type is one of {known}, got {loss_class_type!r}"
@@ -95,12 +117,14 @@ class SetCriterion(LayerLosses, nn.Module):
         # None: DETR's softmax, which is no weighted binary cross-entropy.
         self.query_loss: ClassLoss | None = None
         if loss_class_type == "ce_loss":
-            weight = torch.ones(num_classes + 1)
-            weight[-1] = eos_coef
+            weight = F.pad(torch.ones(num_classes), (0, 1), value=eos_coef)
             self.register_buffer("empty_weight", weight)
         else:
-            self.query_loss = build_class_loss(loss_class_type, alpha, gamma)
-        self.proposal_loss = build_class_loss("focal_loss", alpha, gamma)
+            self.query_loss = build_class_loss(loss_class_type, alpha, gamma, delta)
+        set_losses = self.usual_set_losses if set_losses is None else set_losses
+        self.set_losses = build_set_losses(set_losses, alpha, gamma, delta)
+        self.self_balanced = self_balanced
+        self.figures: dict[str, Tensor] = {}
 
     def losses_of_sets(self, sets: Sequence[Predictions], targets: Targets) -> dict[str, Tensor]:
         """Unweighted losses of all sets, divided by the number of objects per process.
@@ -200,15 +224,30 @@ class SetCriterion(LayerLosses, nn.Module):
             kind: zeros.index_add(0, layer, loss * (weight if self.weighs(kind) else 1)) * scale
             for kind, loss in self._box_losses(pairs, kinds).items()
         }
-        if "class" in kinds:
-            images = predictions.logits.shape[1]
-            image = pairs.matches.layer * images + pairs.matches.image
-            quality = Quality(pairs.iou, pairs.giou, weight, pairs.matches.bags(), image)
-            loss = self.loss_of(predictions)
-            value = loss(predictions.logits, pairs.matches, pairs.labels, quality)
-            is_mean = self.query_loss is None and loss is not self.proposal_loss
-            losses["class"] = value * (predictions.group.weight if is_mean else scale)
-        return losses
+        if "class" not in kinds and not self.self_balanced:
+            return losses
+        class_loss = self.class_loss_of_set(pairs, weight, scale)
+        if self.self_balanced:
+            for kind in losses.keys() & {"bbox", "giou"}:
+                loss = losses[kind].detach()
+                losses[kind] = losses[kind] * (class_loss / loss).where(loss > 0, 1.0).detach()
+        return {**losses, "class": class_loss} if "class" in kinds else losses
+
+    def class_loss_of_set(
+        self, pairs: Pairs, weight: Tensor | float, scale: Tensor | float
+    ) -> Tensor:
+        """Class loss of each layer (L,), times ``scale`` if it is a sum."""
+        predictions, matches = pairs.predictions, pairs.matches
+        image = matches.layer * predictions.logits.shape[1] + matches.image
+        quality = Quality(pairs.iou, pairs.giou, weight, matches.bags(), image)
+        loss = of_nearest_name(self.set_losses, predictions.group.name)
+        function, loss = loss or self.class_loss, loss or self.query_loss
+        value = function(predictions.logits, matches, pairs.labels, quality)
+        if not predictions.group.name:
+            figures = getattr(loss, "figures", {})
+            self.figures = {name: errors[-1] for name, errors in figures.items()}
+        is_mean = loss is None or loss.is_mean
+        return value * (predictions.group.weight if is_mean else scale)
 
     def pair_weights(
         self, predictions: Predictions, matches: Matches, labels: Tensor, iou: Tensor
@@ -219,10 +258,6 @@ class SetCriterion(LayerLosses, nn.Module):
     def weighs(self, kind: str) -> bool:
         """Whether :meth:`pair_weights` are factors of the box loss ``kind``, too."""
         return True
-
-    def loss_of(self, predictions: Predictions) -> ClassLoss:
-        """The class loss of a set: the encoder's proposals have their own."""
-        return self.proposal_loss if predictions.stage == "encoder" else self.class_loss
 
     def class_loss(
         self, logits: Tensor, matches: Matches, labels: Tensor, quality: Quality
@@ -252,7 +287,7 @@ class SetCriterion(LayerLosses, nn.Module):
         Raises:
             ValueError: for a loss without a factor.
         """
-        factors = [nearest_factor(self.weight_dict, name) for name in losses]
+        factors = [of_nearest_name(self.weight_dict, name) for name in losses]
         if None in factors:
             name = list(losses)[factors.index(None)]
             raise ValueError(f"criterion.weight_dict has no factor for {name!r}")
@@ -261,14 +296,14 @@ class SetCriterion(LayerLosses, nn.Module):
         return dict(zip(losses, torch.unbind_copy(values), strict=True))
 
 
-def nearest_factor(weight_dict: Mapping[str, float], name: str) -> float | None:
-    """The factor of a loss; "loss_bbox_0_one2many" takes that of "loss_bbox_0", or else of
-    "loss_bbox"."""
-    while name not in weight_dict:
+def of_nearest_name(values: Mapping[str, T], name: str) -> T | None:
+    """The value of a loss or set; "loss_bbox_0_one2many" takes that of "loss_bbox_0", or else of
+    "loss_bbox", and "_enc_hybrid" that of "_enc"."""
+    while name not in values:
         if "_" not in name.removeprefix("loss_"):
             return None
         name = name.rpartition("_")[0]
-    return weight_dict[name]
+    return values[name]
 
 
 class TwoStageCriterion(DenoisingLosses, SetCriterion):

@@ -6,11 +6,12 @@ Legend: L layers, M matches.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from detrex.modeling.losses import ClassLoss, joint_quality
+from detrex.modeling.losses import joint_quality
 from detrex.modeling.matcher import Matches
 from detrex.modeling.predictions import Predictions
 
@@ -32,6 +33,8 @@ class ManyToOneCriterion(TwoStageCriterion):
         ValueError: if ``match_num`` has fewer entries than the decoder has layers.
     """
 
+    usual_set_losses: ClassVar = {}
+
     def __init__(
         self,
         *args,
@@ -48,7 +51,7 @@ class ManyToOneCriterion(TwoStageCriterion):
 
     def queries_per_target(self, predictions: Predictions) -> Sequence[int] | None:
         """``match_num`` of the set's layers (L,); None: as many as the group's ``copies``."""
-        if predictions.stage == "encoder":
+        if predictions.group.name == "_enc":
             return self.match_num[:1]
         if predictions.group.name:
             return None
@@ -63,14 +66,11 @@ class ManyToOneCriterion(TwoStageCriterion):
     def weighs(self, kind: str) -> bool:
         return kind not in ("bbox", "giou") or kind in self.weighted_boxes
 
-    def loss_of(self, predictions: Predictions) -> ClassLoss:
-        return self.class_loss
-
     def pair_weights(
         self, predictions: Predictions, matches: Matches, labels: Tensor, iou: Tensor
     ) -> Tensor | float:
         group = predictions.group
-        if group.name and predictions.stage == "decoder" and not group.one_to_many:
+        if group.name not in ("", "_enc") and not group.one_to_many:
             return 1.0
         logits = predictions.logits.detach().float()
         score = logits[matches.layer, matches.image, matches.query, labels].sigmoid()

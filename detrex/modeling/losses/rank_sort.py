@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from detrex.modeling.matcher import Matches
+from detrex.utils.errors import InputError
 
 from .classification import Quality
 
@@ -37,32 +38,40 @@ class RankSortLoss:
 
     ``delta``: scores that differ by less than it are partly in the wrong order.
 
+    Attributes:
+        figures: "ranking_error" and "sorting_error" of each layer (L,) of the last call.
+
     Raises:
-        ValueError: a ``delta`` that is not above 0.
+        InputError: a ``delta`` that is not above 0.
     """
 
     is_mean = True  # over positives: no object count divides it
 
     def __init__(self, delta: float = 0.5, bucketed: bool = False) -> None:
-        if not delta > 0:
-            raise ValueError(f"criterion.delta must be above 0, got {delta}")
+        if not 0 < delta < float("inf"):
+            raise InputError(f"criterion.delta must be above 0, got {delta}")
         self.delta = delta
         self.bucketed = bucketed
+        self.figures: dict[str, Tensor] = {}
 
     def __call__(
         self, logits: Tensor, matches: Matches, labels: Tensor, quality: Quality
     ) -> Tensor:
-        """(L,) of float32 logits (L, B, N, K) and labels (M,)."""
+        """(L,) of float32 logits (L, B, N, K) and labels (M,). A pair's place in the order is its
+        IoU times its weight."""
         place = torch.arange(logits[0].numel(), device=logits.device).view(logits.shape[1:])
         place = place[matches.image, matches.query, labels]
-        layers = []
+        target = quality.iou * quality.weight
+        errors, moved = [], []
         for i, scores in enumerate(logits.flatten(1)):
             # The other layers' pairs take part as pairs without overlap: shapes are known.
-            iou = torch.where(matches.layer == i, quality.iou, 0.0)
-            errors = self.errors(scores.detach(), place, iou)
-            moved = (scores * errors.update).sum()
-            layers.append(errors.ranking + errors.sorting + moved - moved.detach())
-        return torch.stack(layers)
+            of_layer = torch.where(matches.layer == i, target, 0.0)
+            errors.append(self.errors(scores.detach(), place, of_layer))
+            moved.append((scores * errors[-1].update).sum())
+        ranking, sorting, _ = map(torch.stack, zip(*errors, strict=True))
+        self.figures = {"ranking_error": ranking, "sorting_error": sorting}
+        moved = torch.stack(moved)
+        return ranking + sorting + moved - moved.detach()
 
     def errors(self, scores: Tensor, place: Tensor, iou: Tensor) -> OrderErrors:
         """Of scores (n,) and pairs (M,): ``place`` of its score, and its IoU.

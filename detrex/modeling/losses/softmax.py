@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from detrex.modeling.matcher import Matches
+from detrex.utils.errors import InputError
 
 
 def softmax_cross_entropy(
@@ -19,7 +20,15 @@ def softmax_cross_entropy(
 
     Queries without a match belong to the last class; ``class_weight`` (K + 1,) makes up for their
     number. The mean is over all queries, so unlike other class losses it needs no object count.
+
+    Raises:
+        InputError: there is no logit for "no object".
     """
+    if logits.shape[-1] != len(class_weight):
+        raise InputError(
+            f"criterion.loss_class_type='ce_loss' needs {len(class_weight)} logits, the last one of"
+            f' "no object"; this method has {logits.shape[-1]}'
+        )
     none = logits.shape[-1] - 1
     target = torch.full(logits.shape[:3], none, device=logits.device)
     target[matches.layer, matches.image, matches.query] = labels

@@ -18,9 +18,9 @@ from .solver import solve
 
 
 class Matches(NamedTuple):
-    """Which query answers for which target; each (M,) int64.
+    """The pairs of query and target, each field (M,) int64.
 
-    ``target`` counts through the targets of all images, one after the other.
+    ``target`` is an index into the targets of all images, concatenated.
     """
 
     layer: Tensor
@@ -41,8 +41,8 @@ class Matches(NamedTuple):
         return Matches(*(send(x, device) for x in self))
 
     def by_image(self, layer: int, counts: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-        """Of a layer the queries and their targets (M,) in every image, targets counted within it;
-        ``counts``: the images' numbers of targets."""
+        """Queries and targets (M,) of one layer for every image, targets counted within the image;
+        ``counts``: number of targets of each image."""
         first, pairs = 0, []
         for image, count in enumerate(counts):
             chosen = (self.layer == layer) & (self.image == image)
@@ -64,8 +64,8 @@ class Problems(NamedTuple):
     """The assignments to be solved for a set: costs (L, N, G) of each image, and how many queries a
     target takes in each layer.
 
-    ``fit``: in a crowded image that number is lowered to what half of the queries can serve, but
-    never below one. Otherwise, when queries run out, the targets of highest cost stay without.
+    ``fit``: in a crowded image that number is lowered until at most half of the queries are
+    matched, but not below one. When queries run out, the targets of highest cost stay unmatched.
     """
 
     costs: Sequence[Tensor]
@@ -73,7 +73,7 @@ class Problems(NamedTuple):
     fit: bool = False
 
     def per_image(self) -> list[list[int]]:
-        """``copies`` of every image, lowered."""
+        """``copies`` of every image and layer, lowered where ``fit`` says so."""
         if not self.fit:
             return [list(self.copies)] * len(self.costs)
         most = [max(1, cost.shape[1] // (2 * max(cost.shape[2], 1))) for cost in self.costs]
@@ -83,8 +83,8 @@ class Problems(NamedTuple):
 class Assignment:
     """Least total cost for every layer and image of all sets.
 
-    Creating it starts the copy of all costs to the host; :meth:`solve` waits for it, so that work
-    which needs no matches can be given to the device in between.
+    The constructor starts the copy of all costs to the host, and :meth:`solve` waits for it: in
+    between the device can do work that needs no matches.
     """
 
     def __init__(self, sets: Sequence[Problems]) -> None:
@@ -116,7 +116,7 @@ class Assignment:
         return origins
 
     def _costs(self) -> list[np.ndarray]:
-        """Of every image of every set (L, G, N), once they are there."""
+        """The costs (L, G, N) of every image of every set, once they are copied."""
         flat = self._copy.wait().numpy()
         ends = np.cumsum([shape.numel() for shape in self._shapes])
         costs = np.split(flat, ends[:-1]) if self._shapes else []
@@ -128,8 +128,8 @@ def assign(
 ) -> Matches:
     """The assignment of one set: costs (L, N, G) of each image, on the device of the costs.
 
-    Every target is taken ``copies`` times. ``per_layer`` gives each layer its own number instead,
-    lowered in crowded images (see :class:`Problems`).
+    Every target is matched to ``copies`` queries. ``per_layer`` has a number for each layer
+    instead, which is lowered in crowded images (``fit`` of :class:`Problems`).
     """
     layers = len(costs[0])
     return Assignment([Problems(costs, per_layer or [copies] * layers, bool(per_layer))]).solve()[0]

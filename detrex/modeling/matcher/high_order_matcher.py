@@ -22,6 +22,7 @@ class HighOrderMatcher(HungarianMatcher):
             ``max_iter`` in (0, 1), or None for never. The trainer of detrex also takes epochs
             ("9ep") and turns every form into an int before it builds the model.
         max_iter: iterations of the run, which a fraction needs.
+        position: keys of :class:`PositionMatcher`, where it is a base, too.
 
     Raises:
         ValueError: from ``cost`` once ``iter`` is set, if ``matcher_change_iter`` is in epochs, or
@@ -39,8 +40,10 @@ class HighOrderMatcher(HungarianMatcher):
         iou_order_alpha: float = 4.0,
         matcher_change_iter: int | float | str | None = 67500,
         max_iter: int | str | None = None,
+        **position,
     ) -> None:
-        super().__init__(cost_class, cost_bbox, cost_giou, cost_class_type, alpha, gamma)
+        standard = cost_class, cost_bbox, cost_giou, cost_class_type, alpha, gamma
+        super().__init__(*standard, **position)
         self.iou_order_alpha = iou_order_alpha
         if _is_fraction(matcher_change_iter) and isinstance(max_iter, int):
             matcher_change_iter = max(1, round(matcher_change_iter * max_iter))

@@ -112,7 +112,7 @@ def focal_loss_cost(logits: Tensor, labels: Tensor, alpha: float, gamma: float) 
 
 
 def focal_cost(p: Tensor, alpha: float, gamma: float) -> Tensor:
-    """The same of the scores of the targets' classes."""
+    """:func:`focal_loss_cost` of the scores p (L, N, G) of the targets' classes."""
     rest = 1 - p
     positive = (p + 1e-8).log_().mul_(rest**gamma).mul_(-alpha)
     return positive.add_((rest + 1e-8).log_().mul_(p**gamma), alpha=1 - alpha)

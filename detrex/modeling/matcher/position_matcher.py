@@ -8,14 +8,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from detrex.compat.overrides import ours
-
+from .high_order_matcher import HighOrderMatcher
 from .matcher import HungarianMatcher, Targets, focal_cost, of_classes, pair_costs
 
 
 class PositionMatcher(HungarianMatcher):
-    """The class cost judges the score p * u^cec_beta, with u = (GIoU + 1) / 2 of the pair, scaled
-    so that the image's best pair has u = 1. A ``cec_beta`` of 0 or less switches it off.
+    """The class cost is that of the score p * u^cec_beta, with u = (GIoU + 1) / 2 of the pair,
+    scaled so that the image's best pair has u = 1. A ``cec_beta`` of 0 or less switches it off.
 
     ``as_released``: as in the released code, all targets of a class have the u of the batch's last
     target of that class, and the scale looks at the targets of all images.
@@ -33,7 +32,6 @@ class PositionMatcher(HungarianMatcher):
         self.cec_beta = cec_beta
         self.as_released = as_released
 
-    @ours
     @torch.no_grad()
     def costs(
         self, logits: Tensor, boxes: Tensor, targets: Targets, class_agnostic: bool = False
@@ -78,6 +76,17 @@ class PositionMatcher(HungarianMatcher):
         p = of_classes(logits, labels).sigmoid_() * (quality * scale) ** self.cec_beta
         cost = pair_costs(boxes, gt, self.cost_bbox, -self.cost_giou, 0.0)
         return cost.add_(focal_cost(p, self.alpha, self.gamma), alpha=self.cost_class)
+
+
+class HighOrderPositionMatcher(HighOrderMatcher, PositionMatcher):
+    """The position-modulated cost, until the high-order cost begins. Keys are those of both."""
+
+    @torch.no_grad()
+    def costs(
+        self, logits: Tensor, boxes: Tensor, targets: Targets, class_agnostic: bool = False
+    ) -> list[Tensor]:
+        costs = HungarianMatcher.costs if self.is_high_order else PositionMatcher.costs
+        return costs(self, logits, boxes, targets, class_agnostic)
 
 
 def position_quality(boxes: Tensor, gt: Tensor) -> Tensor:

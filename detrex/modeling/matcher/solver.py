@@ -33,7 +33,7 @@ def solve(costs: Sequence[np.ndarray], copies: Sequence[int]) -> list[np.ndarray
     """The matches (2, M) of each problem, query and target, in the order of queries.
 
     costs: (G, N) each, contiguous float32; ``copies``: how many queries each target of
-    the problem takes. With fewer queries than that, the targets of highest cost stay without.
+    the problem takes. When queries run out, the targets of highest cost stay unmatched.
     """
     solved: list[np.ndarray | None] = [None] * len(costs)
     if why_unavailable() is None:
@@ -49,7 +49,7 @@ def solve(costs: Sequence[np.ndarray], copies: Sequence[int]) -> list[np.ndarray
 
 
 def _map(function: Callable, *arguments: Sequence) -> list:
-    """In as many threads as PyTorch has: scipy lets others run."""
+    """``map`` in as many threads as PyTorch has: scipy releases Python's lock."""
     threads = min(torch.get_num_threads(), len(arguments[0]))
     if threads < 2:
         return list(map(function, *arguments))
@@ -78,7 +78,7 @@ def _in_c(
 
 
 def _by_scipy(cost: np.ndarray, copies: int) -> np.ndarray:
-    # A diverged model gives NaN costs; the loss says so, an exception from the solver would not.
+    # A diverged model has NaN costs: its NaN loss is a better error than an exception here.
     finite = np.nan_to_num(cost, nan=1e8, posinf=1e8, neginf=-1e8)
     query, column = linear_sum_assignment(np.tile(finite.T, (1, copies)))
     return np.stack([query, column % max(len(cost), 1)])

@@ -1,4 +1,4 @@
-"""Brings the backbone's levels to one width and adds coarser ones."""
+"""The neck: projects the backbone's levels to one width and adds coarser ones."""
 
 from __future__ import annotations
 
@@ -88,9 +88,9 @@ class ChannelMapper(nn.Module):
 
 
 def with_channel_mapper(backbone: object, channels: Mapping[str, int], width: int = 256) -> dict:
-    """A backbone's config and that of the neck beside it, as the multi-scale models have them.
+    """The configs of a backbone and of its neck: ``dict(backbone=..., neck=...)``.
 
-    ``channels``: names and widths of the backbone's levels, finest first. The neck brings them to
+    ``channels``: names and widths of the backbone's levels, finest first. The neck projects them to
     ``width`` and adds a coarser one.
     """
     neck = L(ChannelMapper)(

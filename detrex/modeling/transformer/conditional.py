@@ -1,4 +1,4 @@
-"""Decoder whose cross-attention looks at the place that each query names.
+"""Decoder whose cross-attention looks around the point of each query.
 
 Source: Conditional DETR (Meng et al. 2021), section 3.3.
 Legend: B images, N queries, C channels; boxes are points or cxcywh in [0, 1].
@@ -23,7 +23,7 @@ from .dense import DenseDecoder, DenseEncoder, DenseMemory
 
 
 class ConditionalEncoder(DenseEncoder):
-    """The dense encoder; its feed-forward starts from a PReLU by default."""
+    """The dense encoder; the activation of its feed-forward is PReLU by default."""
 
     @keep_arguments
     def __init__(self, *, activation: nn.Module | None = None, **dense) -> None:
@@ -31,7 +31,7 @@ class ConditionalEncoder(DenseEncoder):
 
 
 class ConditionalDecoder(DenseDecoder):
-    """Queries look around their points: place = sine(point) * MLP(content).
+    """Queries look around their points: position = sine(point) * MLP(content).
 
     ``ref_point_head`` turns a query's learned position into its point.
     """
@@ -57,7 +57,7 @@ class ConditionalDecoder(DenseDecoder):
             modules={**heads, **(modules or {})},
             **dense,
         )
-        for layer in self.layers[1:]:  # only the first layer mixes place into content
+        for layer in self.layers[1:]:  # only the first layer adds positions to contents
             layer.attentions[1].query_pos_proj = None
 
     def position(self, i: int, queries: Queries, memory: DenseMemory) -> dict[str, Tensor]:
@@ -65,7 +65,8 @@ class ConditionalDecoder(DenseDecoder):
         return {"query_pos": queries.position, **self.look(i, queries.content, place)}
 
     def look(self, i: int, content: Tensor, place: Tensor) -> dict[str, Tensor | bool]:
-        """Where layer ``i`` looks: from the second on, contents scale the places (B, N, C)."""
+        """Inputs of layer ``i``'s cross-attention: positions ``place`` (B, N, C), which from the
+        second layer on the contents (B, N, C) scale."""
         first = i == 0
         place = place if first else place * self.query_scale(content)
         return {"query_sine_embed": place, "is_first_layer": first}

@@ -33,9 +33,10 @@ def recomputed(layers: Iterable[nn.Module], use_checkpoint: bool) -> list[Callab
 class Decoder(TransformerLayerSequence):
     """Layer by layer: attend, predict, refine, and let the method re-arrange the queries.
 
-    Seams: :meth:`position` (what a query's place gives the layer), :meth:`readout` (what the heads
-    see) and :meth:`after_layer`. Inference ends after ``eval_layers``, None: all. Boxes are refined
-    from coordinates at least ``eps`` away from 0 and 1.
+    A method overrides :meth:`position` (inputs of a layer that depend on where its queries look),
+    :meth:`readout` (what the heads see) or :meth:`after_layer`. Inference runs the first
+    ``eval_layers`` layers; None: all. Boxes are refined from coordinates at least ``eps``
+    away from 0 and 1.
     """
 
     eval_layers: int | None = None
@@ -59,7 +60,7 @@ class Decoder(TransformerLayerSequence):
     def forward(self, queries: Queries, memory: object, heads: Heads) -> Outputs:
         """The outputs of all layers.
 
-        ``memory.cross_attention_inputs()`` is what cross-attention reads; ``heads(i, x)`` predicts.
+        ``memory.cross_attention_inputs()`` are arguments of every layer; ``heads(i, x)`` predicts.
         """
         rows = attention_rows(queries.groups, queries.content.device)
         keys = memory.cross_attention_inputs()
@@ -76,16 +77,15 @@ class Decoder(TransformerLayerSequence):
         return Outputs(*map(torch.stack, zip(*outputs, strict=True)))
 
     def position(self, i: int, queries: Queries, memory: object) -> dict[str, Tensor]:
-        """Keyword arguments that layer ``i`` gets from the queries' places."""
+        """Keyword arguments of layer ``i`` that depend on where its queries look."""
         raise NotImplementedError
 
     def attention_rows(self, i: int, queries: Queries, rows: tuple[Rows, ...]) -> tuple[Rows, ...]:
-        """The rows of layer ``i``'s self-attention: a bias of its products is added here."""
+        """The mask of layer ``i``'s self-attention; a method may add a bias of the logits."""
         return rows
 
     def predict(self, i: int, queries: Queries, heads: Heads) -> tuple[tuple[Tensor, ...], Queries]:
-        """Logits, boxes and IoU logits of layer ``i``, and the queries with the boxes of the next
-        layer."""
+        """Logits, boxes and IoU logits of layer ``i``, and the queries with boxes for the next."""
         seen = self.readout(queries.content)
         logits, delta, *iou_logits = heads(i, seen)
         if queries.boxes is None:  # DETR: the offset is the box
@@ -97,7 +97,7 @@ class Decoder(TransformerLayerSequence):
         boxes = (delta + start).sigmoid()
         if heads.refine:
             if seen is not queries.content:
-                # As upstream: the next layer looks where the content without its norm says.
+                # As upstream: the next layer's boxes are made from the content before its norm.
                 delta = heads.bbox_embed[i](queries.content).float()
             moved = (delta + (start.detach() if is_traced else start)).sigmoid()
             traced = moved if self.look_forward_twice else None

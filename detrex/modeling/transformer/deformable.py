@@ -85,7 +85,8 @@ class DeformableEncoder(TransformerLayerSequence):
         return x if self.post_norm_layer is None else self.post_norm_layer(x)
 
     def fuse(self, outputs: Sequence[Tensor]) -> Tensor:
-        """What the decoder gets of the input and the outputs of all layers, (B, S, C) each."""
+        """Tokens (B, S, C) for the decoder, from the encoder's input and the outputs of all its
+        layers, (B, S, C) each."""
         return outputs[-1]
 
 
@@ -159,10 +160,10 @@ class AnchorBoxDecoder(DeformableDecoder):
 
     def position(self, i: int, queries: Queries, memory: Memory) -> dict[str, Tensor]:
         boxes = memory.on_levels(queries.boxes)
-        # As upstream: training makes it from the box as the finest padded level sees it. At
-        # inference upstream pads nothing, and an image must not see what it is padded to.
-        seen = boxes[:, :, 0] if self.training else queries.boxes
-        sine = get_sine_pos_embed(seen, self.embed_dim // 2)
+        # As upstream: in training boxes are relative to the padded image. At inference they are
+        # relative to the image itself, so that detections do not depend on the padding.
+        relative = boxes[:, :, 0] if self.training else queries.boxes
+        sine = get_sine_pos_embed(relative, self.embed_dim // 2)
         position = self.ref_point_head(sine)  # (B, N, C)
         if self.query_scale is not None and i > 0:
             position = position * self.query_scale(queries.content)
@@ -171,10 +172,10 @@ class AnchorBoxDecoder(DeformableDecoder):
 
 @refuses("model.transformer")  # methods that upstream's subclasses call
 class MultiScaleTransformer(ProposesBoxes, nn.Module):
-    """Encoder, decoder, and with ``as_two_stage`` what makes proposals of the encoder's tokens.
+    """Encoder, decoder and, with ``as_two_stage``, the layers that propose boxes from the tokens.
 
     ``learned_contents``: number of learned query contents, ``tgt_embed`` (N, C). A subclass adds
-    what else turns proposals or learned places into queries.
+    the layers that turn proposals or learned positions into queries.
     """
 
     @keep_arguments
@@ -227,7 +228,7 @@ class MultiScaleTransformer(ProposesBoxes, nn.Module):
 class DeformableTransformer(MultiScaleTransformer):
     """Queries start from the encoder's best boxes (``as_two_stage``), else from learned points.
 
-    ``mixed_selection`` repeats the model's switch in upstream's configs; None follows the model.
+    ``mixed_selection``: upstream's configs repeat the model's switch here; it has no effect.
     """
 
     @keep_arguments

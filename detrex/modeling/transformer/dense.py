@@ -42,7 +42,7 @@ class DenseMemory:
     mask: Tensor | None
 
     def cross_attention_inputs(self) -> dict:
-        """What cross-attention reads."""
+        """Keyword arguments of cross-attention."""
         return {
             "key": self.tokens,
             "value": self.tokens,
@@ -86,15 +86,15 @@ class DenseEncoder(TransformerLayerSequence):
         return x if self.post_norm_layer is None else self.post_norm_layer(x)
 
     def scale_position(self, x: Tensor, position: Tensor) -> Tensor:
-        """The places (B, S, C) that a layer adds to its input x (B, S, C)."""
+        """The positions (B, S, C) that a layer adds to its input x (B, S, C)."""
         return position
 
 
 class DenseDecoder(Decoder):
     """Dense self- and cross-attention; the heads see the content behind a final norm.
 
-    ``attentions`` (self, cross) default to DETR's; ``modules`` are what a subclass needs by name,
-    for all layers together. ``return_intermediate=False`` is upstream's way to predict with the
+    ``attentions`` (self, cross) default to DETR's; ``modules``: a subclass's modules by attribute
+    name, shared by all layers. ``return_intermediate=False`` is upstream's way to predict with the
     last layer only; here that is the model's ``aux_loss=False``.
     """
 
@@ -150,7 +150,8 @@ class DenseTransformer(nn.Module):
     def encode(
         self, features: Sequence[Tensor], masks: Sequence[Tensor], positions: Sequence[Tensor]
     ) -> DenseMemory:
-        """One level (B, C, H, W) with mask (B, H, W) and position (B, C, H, W), encoded."""
+        """The encoded memory of one level (B, C, H, W) with its padding mask (B, H, W) and
+        position (B, C, H, W)."""
         (feature,), (mask,), (position,) = features, masks, positions
         memory = DenseMemory(
             tokens=feature.flatten(2).transpose(1, 2),

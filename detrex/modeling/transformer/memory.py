@@ -1,4 +1,4 @@
-"""What the encoder leaves to the decoder: tokens of all levels, and boxes proposed at each of them.
+"""What the encoder hands to the decoder: tokens of all levels, and a box proposed at each token.
 
 Source: Deformable DETR (Zhu et al. 2021), section 4.1 and appendix A.4.
 Legend: B images, L levels, S tokens of all levels, N queries, C channels, K classes;
@@ -30,7 +30,7 @@ class Memory:
 
     @classmethod
     def of_levels(cls, features: Sequence[Tensor], masks: Sequence[Tensor]) -> Memory:
-        """Levels (B, C, H, W) and their padding masks (B, H, W), one after the other."""
+        """The memory of levels (B, C, H, W) and their padding masks (B, H, W), not encoded yet."""
         return cls(
             tokens=torch.cat([f.flatten(2).transpose(1, 2) for f in features], 1),
             mask=torch.cat([m.flatten(1) for m in masks], 1),
@@ -39,7 +39,7 @@ class Memory:
         )
 
     def cross_attention_inputs(self) -> dict:
-        """What cross-attention reads."""
+        """Keyword arguments of cross-attention."""
         return {
             "value": self.tokens,
             "key_padding_mask": self.mask,
@@ -47,7 +47,8 @@ class Memory:
         }
 
     def on_levels(self, boxes: Tensor) -> Tensor:
-        """Boxes or points of the image (B, N, 2 or 4) on each padded level (B, N, L, 2 or 4)."""
+        """Boxes or points relative to the padded levels (B, N, L, 2 or 4), from those relative to
+        the image (B, N, 2 or 4)."""
         ratios = self.valid_ratios.repeat(1, 1, boxes.shape[-1] // 2)  # (B, L, 2 or 4)
         return boxes[:, :, None] * ratios[:, None]
 
@@ -78,7 +79,7 @@ class Proposals:
     def top(self, count: int, scores: Tensor) -> Proposals:
         """The ``count`` proposals of each image with the best scores (B, S), best first.
 
-        A small image has fewer tokens than there are queries: its ranking starts again.
+        In an image with fewer tokens the ranking is repeated.
         """
         tokens = scores.shape[1]
         usable = tokens
@@ -119,7 +120,8 @@ class ProposesBoxes:
         self.enc_output_norm = nn.LayerNorm(dim)
 
     def propose(self, memory: Memory, class_head: nn.Module) -> Proposals:
-        """A class and an anchor at every token: its pixel, 0.05 * 2^level of the image wide."""
+        """A class and an anchor at every token: a box around its pixel, 0.05 * 2^level of the
+        image's width and height."""
         centres = memory.pixel_centres
         sizes = [
             centres.new_full((h * w, 2), 0.05 * 2.0**level)

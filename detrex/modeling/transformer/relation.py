@@ -31,7 +31,7 @@ class PositionRelation(nn.Module):
         """(B, H, N, M) of boxes (B, N, 4) and (B, M, 4); ``mask`` (N, M), True = must not attend,
         is minus infinity there.
 
-        The sines, 64 numbers a pair, are computed again in backward: kept is the bias alone.
+        Only the bias is stored; the sines, 64 numbers a pair, are computed again in backward.
         """
         if not torch.is_grad_enabled():
             return self.bias(source, target, mask)
@@ -56,10 +56,10 @@ def box_relations(source: Tensor, target: Tensor) -> Tensor:
 def related_rows(
     rows: tuple[Rows, ...], queries: Queries, relation: PositionRelation
 ) -> Iterator[Rows]:
-    """The rows of self-attention with the bias of every pair that they compute: how the boxes of
-    the layer before the last lie to those of the last (``queries.trail``).
+    """The rows of self-attention with a bias for every pair: the relation of the boxes of the layer
+    before the last to those of the last (``queries.trail``).
 
-    Groups with several queries for a target have none: the relation tells duplicates apart.
+    Groups with several queries for a target have no bias: the relation serves to drop duplicates.
     """
     first = 0
     groups = [group for group in queries.groups if group.size]

@@ -26,12 +26,12 @@ from .assigned import Assigned
 
 @torch.no_grad()
 def atss_assign(gt: Tensor, anchors: Sequence[Tensor], topk: int = 9) -> Tensor:
-    """The box (S,) that each anchor answers for, -1 for none (algorithm 1).
+    """The box (S,) that each anchor is assigned to, -1 for none (algorithm 1).
 
     gt (G, 4); anchors (S_l, 4) of each level. Candidates of a box are the ``topk`` anchors of every
-    level whose centres are closest to its own. Positive are those whose centre lies inside the box
-    and whose IoU reaches the mean plus the standard deviation of all candidates' IoU. An anchor
-    that would answer for several boxes takes the one with the highest IoU.
+    level whose centres are closest to its centre. Those whose centre lies inside the box and whose
+    IoU reaches the mean plus the standard deviation of all candidates' IoU are positive. An anchor
+    that is positive for several boxes is assigned to the one with the highest IoU.
     """
     boxes = torch.cat(list(anchors))
     if not len(gt):

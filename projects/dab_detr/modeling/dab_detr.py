@@ -41,8 +41,8 @@ class DabDetrTransformerEncoder(ConditionalEncoder):
 class DabDetrTransformerDecoder(ConditionalDecoder):
     """Queries look around the centres of their boxes, as wide as the boxes are.
 
-    ``modulate_hw_attn``: x and y of the place are divided by the box's width and height, relative
-    to a width and height that the content asks for (section 4.4).
+    ``modulate_hw_attn``: x and y of the position are scaled by width and height predicted from the
+    content, divided by those of the box (section 4.4).
     """
 
     @keep_arguments
@@ -60,8 +60,8 @@ class DabDetrTransformerDecoder(ConditionalDecoder):
         sine = get_sine_pos_embed(queries.boxes, self.embed_dim // 2)  # (B, N, 2C) of y, x, w, h
         look = self.look(i, queries.content, sine[..., : self.embed_dim])
         if self.modulate_hw_attn:
-            asked = self.ref_anchor_head(queries.content).sigmoid()  # (B, N, 2) width and height
-            narrow = (asked / queries.boxes[..., 2:]).flip(-1)[..., None]  # y before x
+            size = self.ref_anchor_head(queries.content).sigmoid()  # (B, N, 2) width and height
+            narrow = (size / queries.boxes[..., 2:]).flip(-1)[..., None]  # y before x
             place = look["query_sine_embed"].unflatten(-1, (2, -1))
             look["query_sine_embed"] = (place * narrow).flatten(-2)
         return {"query_pos": self.ref_point_head(sine), **look}

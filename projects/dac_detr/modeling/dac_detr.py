@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 from detectron2.structures import Instances
 from torch import Tensor, nn
@@ -17,8 +18,7 @@ from torchvision.ops import batched_nms
 
 from detrex.layers import DecoderLayer
 from detrex.layers.attention import Rows
-from detrex.modeling.criterion import ManyToOneCriterion, Predictions, SetCriterion
-from detrex.modeling.losses import ClassLoss
+from detrex.modeling.criterion import ManyToOneCriterion, Predictions
 from detrex.modeling.postprocess import as_instances, best_pairs
 from detrex.modeling.predictions import Outputs
 from detrex.modeling.queries import Queries
@@ -68,9 +68,7 @@ class DACCriterion(ManyToOneCriterion):
     union, as released."""
 
     overlap_eps = 0.0
-
-    def loss_of(self, predictions: Predictions) -> ClassLoss:
-        return SetCriterion.loss_of(self, predictions)
+    usual_set_losses: ClassVar = {"_enc": "focal_loss"}
 
 
 class DACDETR(RoutedDETR):

@@ -25,7 +25,7 @@ class DeformableDETR(Detector):
     start at the encoder's best boxes; ``mixed_selection``: these give positions only, contents are
     learned (DINO, section 3.4). ``groups`` replaces the one group of ``num_queries``.
     ``iou_branch`` and ``iou_weight``: see :class:`~detrex.modeling.iou_branch.IouBranch`.
-    ``device`` has no effect: the model lives where it is moved to.
+    ``device`` has no effect: the model is where it was moved to.
 
     Raises:
         ValueError: if a value that upstream's configs repeat in ``transformer`` disagrees.
@@ -106,7 +106,7 @@ class DeformableDETR(Detector):
         if self.mixed_selection:
             content = self._learned(total, start.shape[0])
         queries = Queries(content, position, start.sigmoid(), groups)
-        if name is not None:  # only the loss asks for a box at every token
+        if name is not None:  # only the loss needs a box at every token
             boxes = candidates.boxes(box_head).sigmoid()
             logits = candidates.logits
             supervised = Predictions.of_encoder(logits, boxes, class_agnostic=True, name=name)

@@ -12,10 +12,11 @@ from detrex.modeling.postprocess import Detections, best_classes
 from detrex.modeling.single_scale import LearnedQueryDetector
 from detrex.modeling.transformer import DenseEncoder
 from detrex.utils.arguments import keep_arguments
+from detrex.utils.errors import InputError
 
 
 class DetrTransformerEncoder(DenseEncoder):
-    """The dense encoder, with a final norm unless told otherwise."""
+    """The dense encoder, with a final norm by default."""
 
     @keep_arguments
     def __init__(self, *, post_norm: bool = True, **dense) -> None:
@@ -27,6 +28,9 @@ class DETR(LearnedQueryDetector):
 
     The decoder attends to the whole image, so there is no point to start from. The arguments are
     :class:`detrex.modeling.single_scale.SingleScaleDetector`'s.
+
+    Raises:
+        InputError: for a criterion of ours whose class loss is for sigmoids.
     """
 
     trains_with_mask = True
@@ -34,6 +38,11 @@ class DETR(LearnedQueryDetector):
     @keep_arguments
     def __init__(self, *, embed_dim: int, num_classes: int, **single_scale) -> None:
         super().__init__(embed_dim=embed_dim, num_classes=num_classes, **single_scale)
+        if getattr(self.criterion, "query_loss", None) is not None:
+            raise InputError(
+                "model.criterion.loss_class_type is 'ce_loss' for DETR, whose scores are a softmax,"
+                f" got {self.criterion.loss_class_type!r}"
+            )
         self.class_embed = nn.Linear(embed_dim, num_classes + 1)
         self.bbox_embed = MLP(embed_dim, embed_dim, 4, 3)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from detrex.compat.layerwise import fold_blocks
-from detrex.compat.overrides import ours
+from detrex.compat.overrides import built_in
 from detrex.compat.repeated import check_repeated
 from detrex.layers import ConditionalCrossAttention, ConditionalSelfAttention
 from detrex.modeling.criterion import SetCriterion
@@ -58,9 +58,9 @@ class GroupSetCriterion(SetCriterion):
         super().__init__(num_classes, matcher, weight_dict, losses, alpha=alpha, gamma=gamma)
         self.group_nums = group_nums
 
-    @ours
+    @built_in
     def forward(self, outputs: dict, targets: Targets, **options) -> dict:
-        """Upstream's format; a group is matched as if it were an image of its own."""
+        """Upstream's format; each group is matched like a separate image."""
         if self.training:
             outputs, targets = fold_blocks(outputs, self.group_nums), [*targets] * self.group_nums
         return super().forward(outputs, targets, **options)

@@ -1,7 +1,7 @@
 """H-Deformable-DETR (Jia et al., CVPR 2023): a one-to-many branch beside the one-to-one queries.
 
-The second query group answers for every target ``k_one2many`` times. It trains the shared weights
-and is dropped at inference.
+In the second query group ``k_one2many`` queries are matched to every target. It trains the shared
+weights and is dropped at inference.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from projects.deformable_detr.modeling import DeformableDETR
 
 
 class HDeformableDetrTransformerDecoder(DeformableDecoder):
-    """Deformable decoder that looks forward twice unless told otherwise."""
+    """Deformable decoder that looks forward twice by default."""
 
     def __init__(self, *, look_forward_twice: bool = True, **deformable) -> None:
         super().__init__(look_forward_twice=look_forward_twice, **deformable)

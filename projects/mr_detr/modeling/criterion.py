@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from detrex.modeling.criterion import Predictions, TwoStageCriterion
-from detrex.modeling.losses import ClassLoss, Quality
+from detrex.modeling.criterion import TwoStageCriterion
+from detrex.modeling.criterion.criterion import Pairs
 from detrex.modeling.matcher import Matches
 
 
@@ -17,18 +17,16 @@ class MrDETRCriterion(TwoStageCriterion):
     """In the groups that are assigned one-to-many, a query that answers for several targets has the
     class of the last one alone, as released."""
 
-    def loss_of(self, predictions: Predictions) -> ClassLoss:
-        return self.last_class if predictions.group.one_to_many else super().loss_of(predictions)
-
-    def last_class(
-        self, logits: Tensor, matches: Matches, labels: Tensor, quality: Quality
+    def class_loss_of_set(
+        self, pairs: Pairs, weight: Tensor | float, scale: Tensor | float
     ) -> Tensor:
-        """:meth:`class_loss` of the last match of each query."""
-        last = is_last(logits, matches)
-        matches, labels = Matches(*(x[last] for x in matches)), labels[last]
-        return self.class_loss(
-            logits, matches, labels, Quality(quality.iou[last], quality.giou[last])
-        )
+        if pairs.predictions.group.one_to_many:
+            last = is_last(pairs.predictions.logits, pairs.matches)
+            (chosen,) = last.nonzero(as_tuple=True)  # the host waits for their number
+            matches = Matches(*(x[chosen] for x in pairs.matches))
+            values = {name: getattr(pairs, name)[chosen] for name in ("labels", "iou", "giou")}
+            pairs = pairs._replace(matches=matches, **values)
+        return super().class_loss_of_set(pairs, weight, scale)
 
 
 def is_last(logits: Tensor, matches: Matches) -> Tensor:

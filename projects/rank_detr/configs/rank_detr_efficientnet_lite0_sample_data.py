@@ -9,6 +9,5 @@ from detrex.config import get_recipe
 
 from .models.rank_detr_efficientnet_lite0 import model
 
-dataloader, lr_multiplier, optimizer, train = get_recipe(
-    "common/recipes/sample_data.py", output_dir="./output/demo"
-)
+dataloader, lr_multiplier, optimizer, train = get_recipe("common/recipes/sample_data.py")
+train.output_dir = "./output/demo"

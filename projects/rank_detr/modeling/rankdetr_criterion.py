@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 
 from torch import Tensor
 
 from detrex.compat.outputs import Indices
-from detrex.compat.overrides import ours
-from detrex.modeling.criterion import Predictions, SetCriterion
-from detrex.modeling.losses import ClassLoss
+from detrex.compat.overrides import built_in
+from detrex.modeling.criterion import SetCriterion
 from detrex.modeling.matcher.matcher import Targets
 from detrex.modeling.queries import QueryGroup
 from detrex.utils.arguments import keep_arguments
@@ -21,6 +21,8 @@ class RankDetrCriterion(SetCriterion):
     So do denoising queries, unless ``GIoU_aware_denoising``: no released code says which.
     """
 
+    focal_proposals = True
+
     @keep_arguments
     def __init__(
         self,
@@ -28,15 +30,19 @@ class RankDetrCriterion(SetCriterion):
         loss_class_type: str = "focal_loss",
         GIoU_aware_class_loss: bool = True,
         GIoU_aware_denoising: bool = False,
+        set_losses: Mapping[str, str] | None = None,
         **rest,
     ) -> None:
         decoders = "giou_focal_loss" if GIoU_aware_class_loss else loss_class_type
-        super().__init__(*args, loss_class_type=decoders, **rest)
+        if set_losses is None:
+            plain = "focal_loss" if self.focal_proposals else loss_class_type
+            set_losses = {"_enc": plain} | ({} if GIoU_aware_denoising else {"_dn": plain})
+        super().__init__(*args, loss_class_type=decoders, set_losses=set_losses, **rest)
         self.loss_class_type = loss_class_type
         self.GIoU_aware_denoising = GIoU_aware_denoising
 
     def loss_arguments(self, loss: str, outputs: dict) -> dict[str, object]:
-        """As upstream, a class loss of one layer is told whether it looks at the boxes."""
+        """As upstream, ``loss_labels`` has an argument for whether the loss is GIoU-aware."""
         arguments = super().loss_arguments(loss, outputs)
         parameters = inspect.signature(self.loss_labels).parameters
         if loss == "class" and "GIoU_aware_class_loss" in parameters:
@@ -46,7 +52,7 @@ class RankDetrCriterion(SetCriterion):
             arguments["GIoU_aware_class_loss"] = self.GIoU_aware_class_loss and not plain
         return arguments
 
-    @ours
+    @built_in
     def loss_labels(
         self,
         outputs: dict,
@@ -56,10 +62,5 @@ class RankDetrCriterion(SetCriterion):
         GIoU_aware_class_loss: bool = True,
     ) -> dict[str, Tensor]:
         if not GIoU_aware_class_loss:
-            outputs = {**outputs, "stage": "encoder"}
+            outputs = {**outputs, "stage": "encoder", "group": None}
         return super().loss_labels(outputs, targets, indices, num_boxes)
-
-    def loss_of(self, predictions: Predictions) -> ClassLoss:
-        if predictions.group.assign is not None and not self.GIoU_aware_denoising:
-            return self.proposal_loss
-        return super().loss_of(predictions)

@@ -1,4 +1,4 @@
-"""Rank-DETR's parts (Pu et al., NeurIPS 2023) on RT-DETR. New here: nobody has published it.
+"""Rank-DETR's parts (Pu et al., NeurIPS 2023) on RT-DETR. New here, not published.
 
 Contents come from the encoder's best tokens and positions are made from the sorted boxes by
 RT-DETR's decoder itself. Denoising queries are not ranked.
@@ -6,7 +6,6 @@ RT-DETR's decoder itself. Denoising queries are not ranked.
 
 from __future__ import annotations
 
-from detrex.modeling.losses import build_class_loss
 from projects.rank_detr.modeling import RankDetrCriterion
 from projects.rank_detr.modeling.ranking import QueryRankLayer, RankAdaptiveClassHead
 from projects.rt_detr.modeling import RTDETR, RTDETRTransformerDecoder
@@ -24,6 +23,4 @@ class RankRTDETRCriterion(RankDetrCriterion):
     """``GIoU_aware_class_loss`` replaces ``loss_class_type`` of the decoder's matching queries;
     proposals keep it, so that query selection stays RT-DETR's, and so do denoising queries."""
 
-    def __init__(self, *args, loss_class_type: str, **rest) -> None:
-        super().__init__(*args, loss_class_type=loss_class_type, **rest)
-        self.proposal_loss = build_class_loss(loss_class_type, self.alpha, self.gamma)
+    focal_proposals = False

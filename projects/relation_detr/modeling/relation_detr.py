@@ -1,5 +1,5 @@
-"""Relation-DETR (Hou et al., ECCV 2024): DINO whose queries attend by how their boxes lie, beside
-hybrid queries that answer for every target several times.
+"""Relation-DETR (Hou et al., ECCV 2024): DINO whose self-attention depends on the relations of
+boxes, with hybrid queries that are matched to every target several times.
 
 Legend: B images, S tokens, N queries, C channels; boxes are cxcywh in [0, 1].
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from detrex.modeling.criterion import Predictions, TwoStageCriterion
 from detrex.modeling.heads import build_head
-from detrex.modeling.losses import ClassLoss
 from detrex.modeling.queries import Queries, QueryGroup
 from detrex.modeling.transformer import DeformableEncoder, Memory
 from detrex.utils.arguments import keep_arguments
@@ -48,11 +48,10 @@ class RelationDetrTransformerDecoder(DINOTransformerDecoder):
 class RelationDetrCriterion(TwoStageCriterion):
     """All sets, proposals and denoising too, have the class loss of ``loss_class_type``."""
 
+    usual_set_losses: ClassVar = {}
+
     def __init__(self, *args, loss_class_type: str = "varifocal_detached_loss", **rest) -> None:
         super().__init__(*args, loss_class_type=loss_class_type, **rest)
-
-    def loss_of(self, predictions: Predictions) -> ClassLoss:
-        return self.class_loss
 
 
 class RelationDETR(DINO):

@@ -10,7 +10,5 @@ from detrex.config import get_recipe
 
 from .models.stabledino_r50 import model
 
-dataloader, lr_multiplier, optimizer, train = get_recipe(
-    "common/recipes/coco_12ep.py", output_dir="./output/stabledino_r50_4scale_12ep"
-)
+dataloader, lr_multiplier, optimizer, train = get_recipe("common/recipes/coco_12ep.py")
 train.seed = 60

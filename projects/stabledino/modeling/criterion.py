@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from detrex.modeling.criterion import Predictions, TwoStageCriterion
+from detrex.modeling.criterion import TwoStageCriterion
 from detrex.modeling.losses import ClassLoss
 from detrex.modeling.losses.classification import focal_negative
 from detrex.modeling.losses.quality_aware import position_supervised
@@ -43,6 +44,8 @@ class StableDINOCriterion(TwoStageCriterion):
         ValueError: an unknown ``use_ce_loss_type`` or ``target_post_process``.
     """
 
+    usual_set_losses: ClassVar = {}
+
     @keep_arguments
     def __init__(
         self,
@@ -68,6 +71,3 @@ class StableDINOCriterion(TwoStageCriterion):
                 position_supervised, score_power=ta_alpha, iou_power=ta_beta, shape=shape
             )
             self.query_loss = ReleasedClassLoss(positive, focal_negative, self.alpha, self.gamma)
-
-    def loss_of(self, predictions: Predictions) -> ClassLoss:
-        return self.class_loss

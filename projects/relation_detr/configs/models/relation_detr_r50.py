@@ -14,5 +14,6 @@ model.update(num_hybrid_queries=1500, k_hybrid=6)
 model.neck.bias = False
 model.transformer.encoder._target_ = RelationDetrTransformerEncoder
 model.transformer.decoder._target_ = RelationDetrTransformerDecoder
+model.transformer.decoder.box_relation = True
 model.criterion._target_ = RelationDetrCriterion
 model.criterion.update(loss_class_type="varifocal_detached_loss")

@@ -1,0 +1,62 @@
+"""Which of a model's detections are returned, and with which scores."""
+
+from __future__ import annotations
+
+import torch
+from detectron2.structures import Instances
+
+from detrex.evaluation.calibration.maps import ScoreMaps
+from detrex.modeling.postprocess import best_of_overlapping, check_nms_iou
+from detrex.utils.errors import InputError
+
+
+class Selection:
+    """Keeps the confident detections of an image, best score first.
+
+    Args:
+        threshold: least score, from 0 to 1; "auto" for each class's best by LRP.
+        nms_iou: of detections of a class that overlap more only the best stays; None for all.
+        maps: of the checkpoint; needed for "auto" and ``calibrated``.
+        calibrated: return the scores that ``maps`` give. A number as threshold is then compared
+            with these.
+
+    Raises:
+        InputError: ``threshold`` or ``nms_iou`` is no number between 0 and 1, or there are no
+            thresholds in ``maps``.
+    """
+
+    def __init__(
+        self,
+        threshold: float | str = 0.3,
+        nms_iou: float | None = None,
+        maps: ScoreMaps | None = None,
+        calibrated: bool = False,
+    ) -> None:
+        automatic = threshold == "auto"
+        if not (automatic or isinstance(threshold, int | float) and 0 <= threshold <= 1):
+            raise InputError(
+                f"threshold {threshold!r}: scores are numbers between 0 and 1, or auto"
+            )
+        check_nms_iou(nms_iou)
+        if automatic and not (maps and "LRP" in maps.thresholds):
+            raise InputError("threshold auto: the calibration has no LRP thresholds")
+        self.threshold, self.nms_iou, self.maps = threshold, nms_iou, maps
+        self.calibrated = calibrated
+
+    def __call__(self, instances: Instances) -> Instances:
+        """Return the detections that stay, on the CPU; models with a softmax do not sort."""
+        instances = best_of_overlapping(_sorted(instances.to("cpu")), self.nms_iou)
+        if self.threshold == "auto":
+            least = torch.tensor(self.maps.thresholds["LRP"], dtype=torch.float64)
+            instances = instances[instances.scores >= least[instances.pred_classes]]
+        if self.calibrated:
+            scores = instances.scores.double().numpy(), instances.pred_classes.numpy()
+            instances.scores = torch.from_numpy(self.maps.apply(*scores)).to(instances.scores)
+            instances = _sorted(instances)  # the order across classes may change
+        if self.threshold == "auto":
+            return instances
+        return instances[instances.scores >= self.threshold]
+
+
+def _sorted(instances: Instances) -> Instances:
+    return instances[instances.scores.argsort(descending=True, stable=True)]
