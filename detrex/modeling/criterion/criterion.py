@@ -59,7 +59,8 @@ class SetCriterion(LayerLosses, nn.Module):
     ``gamma`` are its focal parameters, ``delta`` that of Rank & Sort. ``weight_dict`` maps loss
     names to factors. ``eos_coef`` is used by the softmax loss only. Losses are "class" and "boxes";
     a subclass with a :meth:`get_loss` or ``forward`` of its own may have others. ``one_to_many``
-    assigns the groups that ask for it, ``encoder_matcher`` the encoder's proposals; None: ``matcher``.
+    assigns the groups that ask for it, ``encoder_matcher`` the encoder's proposals (None:
+    ``matcher``).
 
     ``set_losses``: class losses of sets that have one of their own, such as {"_enc": "focal_loss"}
     for the encoder's proposals or "_dn" for denoising queries; "_enc_hybrid" takes that of "_enc".
