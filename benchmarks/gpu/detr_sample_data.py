@@ -3,9 +3,7 @@
 from detrex.config import get_config, get_recipe
 from projects.detr.configs.models.detr_r50 import model
 
-dataloader, lr_multiplier, optimizer, train = get_recipe(
-    "common/recipes/sample_data.py", output_dir="./output/detr_sample_data"
-)
+dataloader, lr_multiplier, optimizer, train = get_recipe("common/recipes/sample_data.py")
 _small = get_config("common/models/efficientnet_lite0.py").small
 model.backbone = _small.backbone
 model.backbone.out_indices = [4]

@@ -133,6 +133,7 @@ def as_released(monkeypatch: pytest.MonkeyPatch, model: nn.Module) -> None:
         return Images(torch.zeros(len(sizes), 3, height, width), mask, sizes)
 
     monkeypatch.setattr(detrex.layers.box_ops, "EPS", 0.0)
+    monkeypatch.setattr(model.criterion, "overlap_eps", 0.0)
     monkeypatch.setattr(detrex.modeling.denoising, "apply_label_noise", draw_all)
     monkeypatch.setattr(model, "preprocess", pad)
 

@@ -14,6 +14,7 @@ from detrex.config import config_yaml
 from detrex.config.load import load_config
 from detrex.data.image import as_pixels
 from detrex.predict.predictor import registered_data_set
+from detrex.predict.selection import Selection
 from detrex.train import main
 from detrex.utils.errors import InputError
 from tests.report.fake_runs import CLASSES, write_model
@@ -129,7 +130,7 @@ def test_only_scores_over_the_threshold_best_first(folder, predictor, monkeypatc
     found.pred_boxes = Boxes(torch.arange(12.0).view(3, 4))
     found.pred_classes = torch.tensor([0, 1, 0])
     monkeypatch.setattr(predictor, "model", lambda inputs: [{"instances": found}])
-    monkeypatch.setattr(predictor, "threshold", 0.5)
+    monkeypatch.setattr(predictor, "selection", Selection(0.5))
     kept = predictor(np.zeros((8, 8, 3), np.uint8))
     assert predictor.labelled(kept) == [
         ([4, 5, 6, 7], CLASSES[1], pytest.approx(0.9)), ([8, 9, 10, 11], CLASSES[0], 0.5),
