@@ -66,6 +66,15 @@ def test_rows_give_what_the_whole_matrix_gives() -> None:
     torch.testing.assert_close(denoising.mask[0], whole[:, 7:])
 
 
+def test_groups_without_a_bias_keep_their_mask() -> None:
+    groups = (QueryGroup(size=3), QueryGroup("_k", 4, copies=2, sees=("",)))
+    boxes = (torch.rand(1, 7, 4), torch.rand(1, 7, 4))
+    queries = Queries(torch.rand(1, 7, 4), None, boxes[1], groups, trail=boxes)
+    rows = attention_rows(groups, torch.device("cpu"))
+    _, several = related_rows(rows, queries, PositionRelation(2))
+    assert several.mask is not None and several is rows[1]
+
+
 @pytest.mark.parametrize("name", DECODERS)
 def test_every_deformable_decoder_takes_it(name: str) -> None:
     batch = [models.image(64, 80, 2), models.image(48, 64, 1, seed=1)]

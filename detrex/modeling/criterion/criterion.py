@@ -105,13 +105,10 @@ class SetCriterion(LayerLosses, nn.Module):
                 f"criterion: losses are 'class' and 'boxes', got {list(losses)}; others need a"
                 " get_loss() that knows them"
             )
-        self.num_classes = num_classes
-        self.matcher = matcher
-        self.one_to_many = one_to_many
+        self.num_classes, self.weight_dict, self.losses = num_classes, weight_dict, list(losses)
+        self.matcher, self.one_to_many = matcher, one_to_many
         self.encoder_matcher = encoder_matcher
-        self.weight_dict = weight_dict
-        self.losses = list(losses)
-        self.eos_coef = eos_coef
+        self.eos_coef, self.self_balanced = eos_coef, self_balanced
         # Subclasses of upstream's projects read these.
         self.loss_class_type, self.alpha, self.gamma = loss_class_type, alpha, gamma
         # None: DETR's softmax, which is no weighted binary cross-entropy.
@@ -123,7 +120,6 @@ class SetCriterion(LayerLosses, nn.Module):
             self.query_loss = build_class_loss(loss_class_type, alpha, gamma, delta)
         set_losses = self.usual_set_losses if set_losses is None else set_losses
         self.set_losses = build_set_losses(set_losses, alpha, gamma, delta)
-        self.self_balanced = self_balanced
         self.figures: dict[str, Tensor] = {}
 
     def losses_of_sets(self, sets: Sequence[Predictions], targets: Targets) -> dict[str, Tensor]:

@@ -65,12 +65,11 @@ def related_rows(
     groups = [group for group in queries.groups if group.size]
     for row, group in zip(rows, groups, strict=True):
         source, target = (x[:, first : first + row.size] for x in queries.trail)
+        first += row.size
         if group.assign is None and group.copies > group.blocks:
-            bias = None
+            yield row
         elif row.mask is not None:
-            bias = relation(source, queries.trail[1], row.mask)
+            yield row._replace(mask=relation(source, queries.trail[1], row.mask))
         else:
             blocks = (x.unflatten(1, (row.blocks, -1)).flatten(0, 1) for x in (source, target))
-            bias = relation(*blocks)
-        yield row._replace(mask=bias)
-        first += row.size
+            yield row._replace(mask=relation(*blocks))
