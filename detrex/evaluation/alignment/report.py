@@ -11,10 +11,11 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any, get_type_hints
 
+from detrex.evaluation.report_files import read_versioned
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
-from detrex.utils.misc import finite, with_nan
-from detrex.utils.small_files import is_a, read_json_object
+from detrex.utils.misc import finite
+from detrex.utils.small_files import is_a
 
 FORMAT = 1
 FILE_NAME = "alignment.json"
@@ -144,9 +145,7 @@ def load_report(path: str | os.PathLike) -> AlignmentReport:
     Raises:
         InputError: it is damaged, or of another version.
     """
-    content = with_nan(read_json_object(path, {"format": int}))
-    if content.get("format") not in (None, FORMAT):
-        raise InputError(f"{path}: format {content['format']}, this version reads {FORMAT}")
+    content = read_versioned(path, FORMAT)
     lists = {"layers": LayerAlignment, "classes": GroupAlignment, "sizes": GroupAlignment}
     kinds = get_type_hints(AlignmentReport) | {key: list[dict] for key in lists}
     for key, kind in kinds.items():

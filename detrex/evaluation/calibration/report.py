@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, get_type_hints
 
 from detrex.data.coco import LARGEST_ID
+from detrex.evaluation.report_files import read_versioned
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
-from detrex.utils.misc import finite, with_nan
-from detrex.utils.small_files import is_a, read_json_object
+from detrex.utils.misc import finite
+from detrex.utils.small_files import is_a
 
 from .errors import COSTS
 from .image import KINDS
@@ -110,9 +111,7 @@ def load_calibration(path: str | os.PathLike) -> CalibrationReport:
     Raises:
         InputError: it is damaged, or of another version.
     """
-    content = with_nan(read_json_object(path, {"format": int}))
-    if content.get("format") not in (None, FORMAT):
-        raise InputError(f"{path}: format {content['format']}, this version reads {FORMAT}")
+    content = read_versioned(path, FORMAT)
     kinds = get_type_hints(CalibrationReport) | {"overall": dict, "classes": list[dict]}
     for key, kind in kinds.items():
         if not (is_a(content.get(key), kind) and _is_complete(key, content[key])):
