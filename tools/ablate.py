@@ -33,6 +33,7 @@ def parse() -> argparse.Namespace:
     add("--preset", metavar="NAME", help=f"one of {', '.join(preset_names())}")
     add("--variants", metavar="FILE", type=Path, help="variants as YAML, like those of a preset")
     add("--grid", nargs="+", default=[], metavar="KEY=[A,B]", help="values to combine")
+    add("--only", nargs="+", default=[], metavar="ROW", help="rows to compare: names or patterns")
     add("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of every variant")
     add("--seeds", type=int, default=1, metavar="N", help="runs of each variant, seeds from 0")
     add("--num-gpus", type=int, default=1, metavar="N", help="GPUs (or CPU processes) of a run")
@@ -79,7 +80,7 @@ def main() -> None:
     from detrex.ablation.tables import as_texts
 
     plan = find_plan(args.preset, args.variants, args.config_file, bool(args.grid))
-    plan = plan.resolve(args.set, args.grid)
+    plan = plan.resolve(args.set, args.grid).select(args.only)
     name = args.preset or Path(args.variants or args.config_file).stem
     table = args.output / f"{name}_{plan.key}"  # another plan's table stays
     if args.preset == overhead.PRESET:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -70,6 +71,19 @@ class Plan:
         common, points = (*self.common, *overrides), grid_points(grid)
         rows = [_at(variant, common, point) for variant in self.variants for point in points]
         return replace(self, variants=tuple(rows), common=())
+
+    def select(self, patterns: Sequence[str]) -> Plan:
+        """Return the plan with the rows whose names match one of the patterns; all without any.
+
+        Raises:
+            InputError: a pattern matches no row; lists the rows.
+        """
+        names = [variant.name for variant in self.variants]
+        for pattern in patterns:
+            if not fnmatch.filter(names, pattern):
+                raise InputError(f"--only {pattern!r}: matches no row of {'; '.join(names)}")
+        rows = (v for v in self.variants if any(fnmatch.fnmatch(v.name, p) for p in patterns))
+        return replace(self, variants=tuple(rows)) if patterns else self
 
 
 def find_plan(preset: str | None, variants: Path | None, config_file: str, several: bool) -> Plan:

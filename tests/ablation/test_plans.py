@@ -47,6 +47,15 @@ def test_later_overrides_win() -> None:
     assert (cfg.model.width, cfg.model.dropout) == (3, 0.5)
 
 
+def test_only_takes_the_rows_that_match() -> None:
+    plan = Plan("t", tuple(Variant(f"{a} loss, {b}", TINY) for a in "xy" for b in "pq"))
+    names = [v.name for v in plan.select(["y loss, q", "x*"]).variants]
+    assert names == ["x loss, p", "x loss, q", "y loss, q"]
+    assert plan.select([]) is plan
+    with refused("--only 'z*'", "x loss, p; x loss, q"):
+        plan.select(["x*", "z*"])
+
+
 def write(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
