@@ -38,9 +38,10 @@ class Cell:
     def __str__(self) -> str:
         if self.mean is None:
             return "-"
-        spread = "" if self.spread is None else f" ± {self.spread:.2f}"
-        difference = "" if self.difference is None else f" ({self.difference:+.2f})"
-        return f"{self.mean:.2f}{spread}{difference}"
+        digits = 2 if abs(self.mean) >= 1 else 3  # percent, or from 0 to 1
+        spread = "" if self.spread is None else f" ± {self.spread:.{digits}f}"
+        difference = "" if self.difference is None else f" ({self.difference:+.{digits}f})"
+        return f"{self.mean:.{digits}f}{spread}{difference}"
 
 
 @dataclass(frozen=True)
