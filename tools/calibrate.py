@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))  # projects/ of a checkout, from any folder
 
 from detrex.evaluation.calibration.maps import KINDS, TARGETS
-from detrex.utils.cli import add_trust_config, run_command
+from detrex.utils.cli import add_overrides, add_trust_config, run_command
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write, check_writable
 from detrex.utils.text import first_few, printable
@@ -40,6 +40,7 @@ def parse() -> argparse.Namespace:
     text = "what a score shall mean: the share of right boxes at IoU 0.5, or the IoU"
     add("--target", choices=TARGETS, default="precision", help=f"{text} (default: %(default)s)")
     add("--per-class", action="store_true", help="fit a map for each class")
+    add_overrides(parser)
     add_trust_config(parser)
     return parser.parse_args()
 
@@ -51,8 +52,8 @@ def detections_of(args: argparse.Namespace, folder: str) -> tuple[str, str]:
     from detrex.evaluation.coco import RESULTS
     from detrex.train.cli import main as train_net
 
-    overrides = [f"train.init_checkpoint={args.checkpoint}", f"train.output_dir={folder}"]
-    overrides += [f"dataloader.evaluator.output_dir={folder}"]
+    overrides = [*args.overrides, f"train.init_checkpoint={args.checkpoint}"]
+    overrides += [f"train.output_dir={folder}", f"dataloader.evaluator.output_dir={folder}"]
     trust = ["--trust-config"] if args.trust_config else []
     config = load_config(args.config, overrides, args.trust_config)
     train_net(["--config-file", args.config, "--eval-only", *trust, *overrides])
