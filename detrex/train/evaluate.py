@@ -102,7 +102,7 @@ def build_test_loader(cfg: DictConfig) -> Iterable:
 def _log_for_spreadsheets(results: Mapping[str, Mapping[str, float]]) -> None:
     """Log detectron2's lines of names and scores to copy, without those of single classes."""
     for task, scores in results.items():
-        main = {name: score for name, score in scores.items() if "-" not in name}
+        main = {name: x for name, x in scores.items() if not name.startswith("AP-")}
         logger.info("copypaste: Task: %s", task)
         logger.info("copypaste: %s", ",".join(main))
         logger.info("copypaste: %s", ",".join(score_text(s, ".4f") for s in main.values()))

@@ -39,7 +39,7 @@ def save_reliability(reports: Mapping[str, CalibrationReport], folder: str | os.
     paths = [os.path.join(folder, f"reliability.{kind}") for kind in ("png", "svg")]
     for path in paths:
         with atomic_write(path, "wb") as stream:
-            figure.savefig(stream, format=path[-3:], dpi=100)
+            figure.savefig(stream, format=path[-3:], dpi=80)
     return paths[0]
 
 
@@ -62,4 +62,4 @@ def reliability_diagram(ax: Axes, report: CalibrationReport) -> None:
     ax.set(xlim=(0, 1), ylim=(0, 1))
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(colors=GREY)
-    ax.legend(fontsize=8, frameon=False, loc="upper left")
+    ax.legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1, 0.16))
