@@ -72,12 +72,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = (args.results, args.annotations) if args.results else detections_of(args, folder)
         held_out = read_held_out(*files)
-    maps, without, errors = calibrate(held_out, args.kind, args.target, args.per_class)
+    try:
+        maps, without, errors = calibrate(held_out, args.kind, args.target, args.per_class)
+    except InputError as error:
+        raise InputError(f"{args.results or args.checkpoint}: {error}") from None
     print(f"{len(held_out.samples.scores)} detections; errors on images that were not fitted on:")
     for name, (before, after) in errors.items():
         print(f"  {name:7s} {before:.4f} -> {after:.4f}")
     if without:
         print(printable(f"not enough data for a map of their own: {first_few(without)}"))
+    if held_out.without:
+        names = first_few(held_out.without)
+        print(printable(f"the threshold of all classes, for want of right boxes: {names}"))
     thresholds = zip(held_out.classes, *maps.thresholds.values(), strict=True)
     for name, lrp, f1 in thresholds:
         print(printable(f"  {name}: threshold {lrp:.3f} (LRP), {f1:.3f} (F1)"))

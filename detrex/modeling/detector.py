@@ -85,7 +85,7 @@ class Detector(IouBranch, UpstreamMethods, nn.Module):
         select_box_nums_for_evaluation: int,
         iou_branch: bool,
         iou_weight: float,
-        nms_iou: float | None,
+        nms_iou: float | None = None,
     ) -> None:
         """Set what needs the other modules; a subclass calls it last.
 

@@ -91,6 +91,10 @@ def test_too_few_detections_are_no_data():
         fit(few, 2, "platt")
     with pytest.raises(InputError, match="not enough data: 60 detections, 0 of them right"):
         fit(samples._replace(right=np.zeros(60)), 2, "platt")
+    with pytest.raises(InputError, match="not enough data: 49 detections, .* needs 50"):
+        cross_validate(few, 2, "platt", "iou", False)
+    with pytest.raises(InputError, match="images besides each 5th one: 40 detections, .*needs 50"):
+        cross_validate(samples, 2, "platt", "iou", False)
     maps, without = fit(samples, 3, "platt", per_class=True)
     common = fit(samples, 3, "platt")[0]
     assert without == [0, 1, 2] and maps.maps == common.maps
@@ -213,12 +217,22 @@ def run(monkeypatch, capsys):
 def test_command_on_results(data, run, tmp_path):
     _, _, folder = data
     files = "--results", folder / "results.json", "--annotations", folder / "val.json"
-    code, out, _ = run("calibrate", *files, "-o", tmp_path / "maps.json", "--per-class")
+    end = "-o", tmp_path / "maps.json", "--per-class"
+    code, out, _ = run("calibrate", *files, *end)
     assert code == 0 and "D-ECE" in out and "class11: threshold 0." in out
     maps = read_maps(json.loads((tmp_path / "maps.json").read_text()), "maps.json")
     assert maps.kind == "isotonic" and len(maps.thresholds["F1"]) == len(maps.maps) == 4
     code, _, error = run("calibrate", *files[:2], "-o", tmp_path / "maps.json")
     assert code and error.count("\n") == 1 and "--annotations" in error
+    gt, results, _ = data
+    first = [entry for entry in results if entry["category_id"] != CATEGORY_IDS[0]][:400]
+    logits = [{**entry, "score": 9 * entry["score"] - 5} for entry in first]
+    for name, content in (("part", first), ("logits", logits)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    code, out, _ = run("calibrate", "--results", tmp_path / "part.json", *files[2:], *end)
+    assert code == 0 and "the threshold of all classes, for want of right boxes: class" in out
+    code, _, error = run("calibrate", "--results", tmp_path / "logits.json", *files[2:], *end)
+    assert code and "logits.json: scores from -" in error and "outside [0, 1]" in error
     (tmp_path / "few.json").write_text((folder / "results.json").read_text()[:1] + "]")
     code, _, error = run("calibrate", "--results", tmp_path / "few.json", *files[2:], "-o", "x")
     assert code and "no detections at all" in error
