@@ -29,21 +29,19 @@ class Cell:
         mean: over the finished runs.
         spread: sample standard deviation over the finished runs (n - 1 in the denominator).
         difference: of the mean to the baseline's; None in the baseline's own row.
-        digits: after the point, as text.
     """
 
     mean: float | None
     spread: float | None
     difference: float | None
-    digits: int = 2
 
     def __str__(self) -> str:
         if self.mean is None:
             return "-"
-        number = f".{self.digits}f"
-        spread = "" if self.spread is None else f" ± {self.spread:{number}}"
-        difference = "" if self.difference is None else f" ({self.difference:+{number}})"
-        return f"{self.mean:{number}}{spread}{difference}"
+        digits = 2 if abs(self.mean) >= 1 else 3  # percent, or from 0 to 1
+        spread = "" if self.spread is None else f" ± {self.spread:.{digits}f}"
+        difference = "" if self.difference is None else f" ({self.difference:+.{digits}f})"
+        return f"{self.mean:.{digits}f}{spread}{difference}"
 
 
 @dataclass(frozen=True)
@@ -73,15 +71,13 @@ def summarize(jobs: Sequence[Job], metrics: Sequence[str]) -> list[Row]:
     by_variant: dict[Variant, list[dict[str, float]]] = {}
     for job in jobs:
         by_variant.setdefault(job.variant, []).append(job.scores())
-    everything = [run for scores in by_variant.values() for run in scores]
-    _check_metrics(metrics, everything)
-    digits = {name: _digits([run[name] for run in everything if name in run]) for name in metrics}
+    _check_metrics(metrics, [run for scores in by_variant.values() for run in scores])
     baseline: dict[str, float | None] = {}
     rows: list[Row] = []
     for variant, scores in by_variant.items():
         done = [run for run in scores if run]
         values = {name: [run[name] for run in done if name in run] for name in metrics}
-        cells = {name: _cell(values[name], baseline.get(name), digits[name]) for name in metrics}
+        cells = {name: _cell(values[name], baseline.get(name)) for name in metrics}
         baseline = baseline or {name: cell.mean for name, cell in cells.items()}
         rows.append(Row(variant, len(done), len(scores), cells))
     return rows
@@ -138,17 +134,12 @@ def _check_metrics(metrics: Sequence[str], scores: Sequence[dict[str, float]]) -
             raise InputError(f"--metrics {name}: the runs have {', '.join(sorted(known))}")
 
 
-def _digits(values: Sequence[float]) -> int:
-    """Return 3 for a metric in [0, 1], such as a calibration error, and 2 for percentages."""
-    return 3 if values and all(0 <= value <= 1 for value in values) else 2
-
-
-def _cell(values: Sequence[float], baseline: float | None, digits: int) -> Cell:
+def _cell(values: Sequence[float], baseline: float | None) -> Cell:
     if not values:
         return Cell(None, None, None)
     mean = statistics.fmean(values)
     spread = statistics.stdev(values) if len(values) > 1 else None
-    return Cell(mean, spread, None if baseline is None else mean - baseline, digits)
+    return Cell(mean, spread, None if baseline is None else mean - baseline)
 
 
 def _lines(rows: Sequence[Row]) -> list[list[str]]:
