@@ -241,6 +241,7 @@ def test_reliability_of_several_folders(analyze, tmp_path):
     assert code == 0 and output == f"wrote {tmp_path}/out/reliability.png\n", error
     svg = (tmp_path / "out/reliability.svg").read_text()
     assert "a seed0 -->" in svg and svg.count('id="axes_') == 6
+    assert f"<!-- D-ECE {calibration().overall.errors['D-ECE'][0]:.3f}, LaECE0" in svg
     code, _, error = analyze("--reliability", *folders, "-o", tmp_path / "out")
     assert code == 2 and "other/b: another folder has this name" in error
 
@@ -255,7 +256,7 @@ def test_a_diagram_shows_the_report():
         np.testing.assert_array_equal(line.get_ydata(), columns[name])
     heights = np.array([bar.get_height() for bar in axes.patches])
     assert len(heights) == 25 and heights.argmax() == np.argmax(columns["count"])
-    assert f"D-ECE {report.overall.errors['D-ECE'][0]:.3f}" in precision.get_label()
+    assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
 
 
 def test_help_names_the_options_of_both_uses(analyze):

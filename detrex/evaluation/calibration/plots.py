@@ -29,13 +29,17 @@ def save_reliability(reports: Mapping[str, CalibrationReport], folder: str | os.
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for ax, (title, report) in zip(axes.flat, reports.items(), strict=False):
         reliability_diagram(ax, report)
-        ax.set_title(textwrap.fill(title, 44), fontsize=10)
+        errors = ", ".join(
+            f"{k} {number(report.overall.errors[k][0])}" for k in ("D-ECE", "LaECE0")
+        )
+        ax.set_title(f"{textwrap.fill(title, 44)}\n{errors}", fontsize=10)
     for ax in axes.flat[len(reports) :]:
         ax.axis("off")
     for ax in axes[:, 0]:
         ax.set_ylabel("share that is right, mean IoU")
     for ax in axes[-1]:
         ax.set_xlabel("score")
+    figure.legend(handles=axes[0, 0].lines, loc="outside upper center", ncols=3, frameon=False)
     paths = [os.path.join(folder, f"reliability.{kind}") for kind in ("png", "svg")]
     for path in paths:
         with atomic_write(path, "wb") as stream:
@@ -47,13 +51,13 @@ def reliability_diagram(ax: Axes, report: CalibrationReport) -> None:
     """Mean IoU (0 without an object) and share of boxes right at IoU 0.5, by bin of the score, with
     95 % intervals, beside the diagonal of honest scores; below, the share of boxes in each bin
     (logarithmic)."""
-    errors = report.overall.errors
     columns = {name: np.array(x) for name, x in report.overall.reliability.items()}
     score, count = columns["score"], columns["count"]
-    ax.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1)
-    for name, key, color in (("iou", "LaECE0", BLUE), ("precision", "D-ECE", ORANGE)):
-        words = "mean IoU" if name == "iou" else "right at IoU 0.5"
-        label = f"{words} ({key} {number(errors[key][0])})"
+    ax.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1, label="honest scores")
+    for name, label, color in (
+        ("iou", "mean IoU", BLUE),
+        ("precision", "share right at IoU 0.5", ORANGE),
+    ):
         ax.plot(score, columns[name], "o-", markersize=3, color=color, label=label)
         ends = (columns[f"{name}_{end}"] for end in ("low", "high"))
         ax.fill_between(score, *ends, color=color, alpha=0.2, linewidth=0)
@@ -62,4 +66,3 @@ def reliability_diagram(ax: Axes, report: CalibrationReport) -> None:
     ax.set(xlim=(0, 1), ylim=(0, 1))
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(colors=GREY)
-    ax.legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1, 0.16))
