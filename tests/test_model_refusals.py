@@ -47,6 +47,8 @@ CONFIGS = [
         ["model.criterion.loss_class_type", "'ce_loss'", "'mal_loss'"],
     ),
     (DINO, {**IOU, "iou_weight": 1.5}, ["model.iou_weight", "1.5"]),
+    (DINO, {"nms_iou": 2}, ["model.nms_iou", "2"]),
+    (ANCHOR, {"nms_iou": "x"}, ["model.nms_iou", "'x'"]),
     (DN, {"transformer__num_patterns": 3}, ["num_patterns=0"]),
     (
         GROUP,

@@ -9,6 +9,9 @@ Detections of any detector in COCO's results format:
     python tools/analyze_alignment.py --results coco_instances_results.json \
         --annotations val.json -o output/alignment
 
+Folders with a calibration.json, for example of runs with diagnose=True, side by side in a picture:
+    python tools/analyze_alignment.py --reliability output/a output/b -o output/reliability
+
 Writes alignment.json and calibration.json (schema: detrex.evaluation.alignment.report and
 detrex.evaluation.calibration.report), PNG and SVG pictures.
 """
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
@@ -35,6 +39,7 @@ from detrex.evaluation.alignment.plots import save_plots
 from detrex.evaluation.alignment.report import FILE_NAME
 from detrex.evaluation.alignment.tables import format_report
 from detrex.evaluation.calibration import format_calibration, load_calibration
+from detrex.evaluation.calibration.plots import save_reliability
 from detrex.evaluation.calibration.report import FILE_NAME as CALIBRATION
 from detrex.train.cli import default_argument_parser
 from detrex.train.cli import main as train_net
@@ -49,8 +54,8 @@ class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpF
 
 def parse() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
-        usage="%(prog)s (--config-file FILE key=value ... | --results FILE --annotations FILE)"
-        " [options]",
+        usage="%(prog)s (--config-file FILE key=value ... | --results FILE --annotations FILE"
+        " | --reliability FOLDER ...) [options]",
         description=__doc__,
         allow_abbrev=False,
         formatter_class=_Help,
@@ -59,6 +64,7 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     add("-o", "--output", default="output/alignment", help="folder to write to")
     add("--results", help="detections in COCO's results format; no model is run")
     add("--annotations", help="COCO JSON of the data set of --results")
+    add("--reliability", nargs="+", metavar="FOLDER", help="draw their reliability diagrams")
     default = Definitions()
     text = "objects whose best sample has a lower IoU are left out"
     add("--br-min-iou", dest="min_iou", type=float, default=default.min_iou, help=text)
@@ -92,12 +98,29 @@ def of_model(arguments: list[str], output: str, definitions: Definitions) -> Dia
     return Diagnosis(*(replace(report, source=report.source | source) for report in reports))
 
 
+def compare_reliability(folders: list[str], output: str) -> None:
+    """Draw the reliability diagrams of folders side by side; titles are the folders' names, without
+    the key that ablate.py adds."""
+    reports = {}
+    for folder in map(Path, folders):
+        title = re.sub(r"_[0-9a-f]{12}$", "", folder.resolve().name).replace("_", " ")
+        if title in reports:
+            raise InputError(f"--reliability {folder}: another folder has this name")
+        reports[title] = load_calibration(folder / CALIBRATION)
+    print(f"wrote {save_reliability(reports, output)}")
+
+
 def main() -> None:
     args, rest = parse()
     definitions = Definitions(
         **{field.name: getattr(args, field.name) for field in fields(Definitions)}
     )
     check_writable(Path(args.output, FILE_NAME))
+    if args.reliability:
+        if rest or args.results:
+            raise InputError("--reliability goes with --output alone")
+        compare_reliability(args.reliability, args.output)
+        return
     if args.results is None:
         diagnosis = of_model(rest, args.output, definitions)
     elif rest:
@@ -111,8 +134,9 @@ def main() -> None:
     print(format_report(diagnosis.alignment))
     print(format_calibration(diagnosis.calibration))
     paths = save_plots(diagnosis.alignment, args.output)
+    reliability = save_reliability({"all classes": diagnosis.calibration}, args.output)
     files = f"{args.output}/{FILE_NAME}, {CALIBRATION}"
-    print(f"wrote {files} and {len(paths)} pictures, first {paths[-2]}")
+    print(f"wrote {files} and {len(paths) + 2} pictures, first {paths[-2]} and {reliability}")
 
 
 if __name__ == "__main__":

@@ -41,13 +41,19 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     args = parse()
-    checkpoints = [read_checkpoint(source)["model"] for source in args.sources]
+    contents = [read_checkpoint(source) for source in args.sources]
     try:
-        averaged = average(checkpoints, args.weights)
+        averaged = average([content["model"] for content in contents], args.weights)
     except InputError as error:
         raise InputError(f"{', '.join(args.sources)}: {error}") from None
-    save_checkpoint({"model": averaged}, args.target)
-    print(f"{len(checkpoints)} checkpoints, {len(averaged)} tensors averaged to {args.target}")
+    metadata = [content.get("metadata") or {} for content in contents]
+    if any(about.get("calibration") for about in metadata):
+        print(
+            "maps of scores are left out: they are not the mean's; tools/calibrate.py fits new ones"
+        )
+    about = {key: value for key, value in metadata[0].items() if key != "calibration"}
+    save_checkpoint({"model": averaged, "metadata": about}, args.target)
+    print(f"{len(contents)} checkpoints, {len(averaged)} tensors averaged to {args.target}")
 
 
 if __name__ == "__main__":

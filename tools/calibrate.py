@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))  # projects/ of a checkout, from any folder
 
 from detrex.evaluation.calibration.maps import KINDS, TARGETS
-from detrex.utils.cli import add_trust_config, run_command
+from detrex.utils.cli import add_overrides, add_trust_config, run_command
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write, check_writable
 from detrex.utils.text import first_few, printable
@@ -40,6 +40,7 @@ def parse() -> argparse.Namespace:
     text = "what a score shall mean: the share of right boxes at IoU 0.5, or the IoU"
     add("--target", choices=TARGETS, default="precision", help=f"{text} (default: %(default)s)")
     add("--per-class", action="store_true", help="fit a map for each class")
+    add_overrides(parser)
     add_trust_config(parser)
     return parser.parse_args()
 
@@ -51,8 +52,8 @@ def detections_of(args: argparse.Namespace, folder: str) -> tuple[str, str]:
     from detrex.evaluation.coco import RESULTS
     from detrex.train.cli import main as train_net
 
-    overrides = [f"train.init_checkpoint={args.checkpoint}", f"train.output_dir={folder}"]
-    overrides += [f"dataloader.evaluator.output_dir={folder}"]
+    overrides = [*args.overrides, f"train.init_checkpoint={args.checkpoint}"]
+    overrides += [f"train.output_dir={folder}", f"dataloader.evaluator.output_dir={folder}"]
     trust = ["--trust-config"] if args.trust_config else []
     config = load_config(args.config, overrides, args.trust_config)
     train_net(["--config-file", args.config, "--eval-only", *trust, *overrides])
@@ -71,12 +72,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = (args.results, args.annotations) if args.results else detections_of(args, folder)
         held_out = read_held_out(*files)
-    maps, without, errors = calibrate(held_out, args.kind, args.target, args.per_class)
+    try:
+        maps, without, errors = calibrate(held_out, args.kind, args.target, args.per_class)
+    except InputError as error:
+        raise InputError(f"{args.results or args.checkpoint}: {error}") from None
     print(f"{len(held_out.samples.scores)} detections; errors on images that were not fitted on:")
     for name, (before, after) in errors.items():
         print(f"  {name:7s} {before:.4f} -> {after:.4f}")
     if without:
         print(printable(f"not enough data for a map of their own: {first_few(without)}"))
+    if held_out.without:
+        names = first_few(held_out.without)
+        print(printable(f"the threshold of all classes, for want of right boxes: {names}"))
     thresholds = zip(held_out.classes, *maps.thresholds.values(), strict=True)
     for name, lrp, f1 in thresholds:
         print(printable(f"  {name}: threshold {lrp:.3f} (LRP), {f1:.3f} (F1)"))

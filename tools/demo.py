@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from detrex.utils.cli import add_trust_config, run_command
+from detrex.utils.cli import add_overrides, add_selection, add_trust_config, run_command
 from detrex.utils.errors import InputError
 from detrex.utils.optional import need_package
 
@@ -36,10 +36,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("checkpoint", help="its weights")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other computers in")
     parser.add_argument("--port", type=int, default=7860)
-    text = "scores that mean what they say, from tools/calibrate.py"
-    parser.add_argument("--calibrated", action="store_true", help=text)
-    text = "show only the best of the boxes of a class that overlap more"
-    parser.add_argument("--nms-iou", type=float, metavar="IOU", help=text)
+    add_selection(parser)
+    add_overrides(parser)
     add_trust_config(parser)
     return parser.parse_args()
 
@@ -58,8 +56,8 @@ def draw(detected: tuple | None, layer: int, threshold: float) -> Image.Image | 
     return draw_found(image, [d for d in detections if d[2] >= threshold])
 
 
-def page(gradio: ModuleType, predictor: Predictor) -> object:
-    """The page, as ``gradio.Blocks``."""
+def page(gradio: ModuleType, predictor: Predictor, least: float = 0.3) -> object:
+    """The page, as ``gradio.Blocks``; ``least`` is the score at which the slider begins."""
     from detrex.data.image import as_pixels
 
     count = len(predictor.layers(np.zeros((64, 64, 3), np.uint8)))
@@ -84,7 +82,7 @@ def page(gradio: ModuleType, predictor: Predictor) -> object:
             image = gradio.Image(type="pil", image_mode=None, label="image", sources=sources)
             shown = dict(interactive=False, format="png", buttons=["download", "fullscreen"])
             picture = gradio.Image(label="detections", elem_id="picture", **shown)
-        threshold = gradio.Slider(0, 1, 0.3, step=0.01, label="least score", elem_id="threshold")
+        threshold = gradio.Slider(0, 1, least, step=0.01, label="least score", elem_id="threshold")
         limits = 1, max(2, count), count  # gradio refuses a slider of one position
         layer = gradio.Slider(
             *limits, step=1, label="decoder layer", elem_id="layer", visible=count > 1
@@ -105,9 +103,12 @@ def main() -> None:
     from detrex.utils.images import forget_other_formats
 
     forget_other_formats()  # gradio opens what is uploaded before it comes here
-    options = {name: getattr(args, name) for name in ("trust_config", "calibrated", "nms_iou")}
-    predictor = Predictor(args.config, args.checkpoint, threshold=0, **options)
-    blocks = page(gradio, predictor)
+    options = {name: getattr(args, name) for name in ("calibrated", "overrides", "trust_config")}
+    predictor = Predictor(args.config, args.checkpoint, threshold=args.threshold, **options)
+    least = 0.0
+    if args.threshold != "auto":  # what "auto" leaves out is not on the page
+        least, predictor.selection.threshold = args.threshold, 0.0
+    blocks = page(gradio, predictor, least)
     # Fonts of the system: the default ones would be fetched from the internet.
     theme = gradio.themes.Default(font="system-ui", font_mono="monospace")
     look = dict(theme=theme, footer_links=[], ssr_mode=False, max_file_size=MAX_UPLOAD)

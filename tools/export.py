@@ -5,7 +5,8 @@
     python tools/export.py CONFIG CHECKPOINT -o model.safetensors
 
 The first two take pixels (B, 3, H, W) uint8 and sizes (B, 2) int64, the height and width without
-padding, and return scores, labels (B, D) and boxes (B, D, 4) as x0, y0, x1, y1 in pixels.
+padding, and return scores, labels (B, D) and boxes (B, D, 4) as x0, y0, x1, y1 in pixels. Their
+metadata say how to choose among these: NMS, --threshold and --calibrated, which run_onnx.py obeys.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from detrex.utils.cli import add_trust_config, run_command
+from detrex.utils.cli import add_overrides, add_selection, add_trust_config, run_command
 from detrex.utils.errors import InputError
 from detrex.utils.files import check_writable
 
@@ -25,6 +26,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("-o", "--output", required=True, type=Path, help=".onnx .pt2 .safetensors")
     parser.add_argument("--height", type=int, help="fixes the images' height; default: any")
     parser.add_argument("--width", type=int, help="fixes the images' width; default: any")
+    add_selection(parser)
+    add_overrides(parser)
     add_trust_config(parser)
     args = parser.parse_args()
     if args.output.suffix not in (".onnx", ".pt2", ".safetensors"):
@@ -33,6 +36,11 @@ def parse() -> argparse.Namespace:
         raise InputError("--height and --width go together")
     if args.height is not None and min(args.height, args.width) < 1:
         raise InputError(f"--height {args.height} --width {args.width}: must be positive")
+    if args.output.suffix == ".safetensors" and (args.calibrated or args.threshold == "auto"):
+        raise InputError(
+            f"{args.output}: has the checkpoint's maps and thresholds: give --calibrated and "
+            "--threshold auto where it is used"
+        )
     check_writable(args.output)
     return args
 
@@ -40,15 +48,12 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     args = parse()
     from detrex import predict  # takes seconds: not before --help
-    from detrex.checkpoint.weights import write_safetensors
 
-    predictor = predict.Predictor(
-        args.config, args.checkpoint, "cpu", trust_config=args.trust_config
-    )
+    names = ("threshold", "calibrated", "overrides", "trust_config")
+    options = {name: getattr(args, name) for name in names}
+    predictor = predict.Predictor(args.config, args.checkpoint, "cpu", **options)
     if args.output.suffix == ".safetensors":
-        config = predict.portable_config(predictor.config)
-        classes, ids = predictor.classes, predictor.category_ids
-        write_safetensors(predictor.model, args.output, config, classes, ids)
+        predictor.write_weights(args.output)
     else:
         program = predict.trace(predictor.model, (args.height, args.width) if args.height else None)
         write = predict.write_onnx if args.output.suffix == ".onnx" else predict.write_program

@@ -18,7 +18,7 @@ import json
 import sys
 from pathlib import Path
 
-from detrex.utils.cli import add_trust_config, run_command
+from detrex.utils.cli import add_overrides, add_selection, add_trust_config, run_command
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write, check_writable
 from detrex.utils.text import printable
@@ -34,18 +34,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--video", metavar="FILE", help="a video; needs detrex[video]")
     parser.add_argument("-o", "--output", default="output/predictions", help="folder of pictures")
     parser.add_argument("--json", metavar="FILE", help="where to list the detections")
-    text = "least score; auto: each class's own from tools/calibrate.py (default: 0.3)"
-    parser.add_argument("--threshold", type=threshold, default=0.3, help=text)
-    text = "scores that mean what they say, from tools/calibrate.py"
-    parser.add_argument("--calibrated", action="store_true", help=text)
-    text = "show only the best of the boxes of a class that overlap more"
-    parser.add_argument("--nms-iou", type=float, metavar="IOU", help=text)
+    add_selection(parser)
+    add_overrides(parser)
     add_trust_config(parser)
     return parser.parse_args()
-
-
-def threshold(text: str) -> float | str:
-    return text if text == "auto" else float(text)
 
 
 def main() -> None:
@@ -62,8 +54,9 @@ def main() -> None:
     clip = predictions.found_clip(args.video, folder) if args.video else None
     for path in filter(None, (clip, args.json)):
         check_writable(path)
-    options = {name: getattr(args, name) for name in ("threshold", "calibrated", "nms_iou")}
-    predictor = Predictor(args.config, args.checkpoint, trust_config=args.trust_config, **options)
+    names = ("threshold", "calibrated", "overrides", "trust_config")
+    options = {name: getattr(args, name) for name in names}
+    predictor = Predictor(args.config, args.checkpoint, **options)
     errors: list[InputError] = []
     records = predictions.predict_images(
         predictor, targets, errors.append, lambda path, text: print(printable(f"{path}: {text}"))

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from detrex.utils.files import atomic_write
 from detrex.utils.optional import need_package
 
+_ABOUT = ("classes", "category_ids", "calibration")  # beside the config
+
 
 def write_safetensors(
     model: nn.Module,
@@ -18,6 +20,7 @@ def write_safetensors(
     config: str,
     classes: Sequence[str] | None,
     category_ids: Sequence[int] | None = None,
+    calibration: Mapping | None = None,
 ) -> None:
     """Write a model's weights.
 
@@ -30,6 +33,7 @@ def write_safetensors(
         config: its config as YAML.
         classes: names of its classes, if they are known.
         category_ids: their ids in the JSON of the data set, if they are known.
+        calibration: maps of scores of tools/calibrate.py, if there are any.
 
     Raises:
         InputError: safetensors is not installed.
@@ -37,9 +41,9 @@ def write_safetensors(
     weights: dict[int, tuple[str, Tensor]] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
         weights.setdefault(id(tensor), (name, tensor.detach().cpu().contiguous()))
-    about = {"config": config, "classes": json.dumps(classes)}
-    about["category_ids"] = json.dumps(category_ids)
-    write_tensors(dict(weights.values()), path, about)
+    about = dict(zip(_ABOUT, (classes, category_ids, calibration), strict=True))
+    texts = {key: json.dumps(value) for key, value in about.items()}
+    write_tensors(dict(weights.values()), path, {"config": config, **texts})
 
 
 def write_tensors(
@@ -59,7 +63,7 @@ def write_tensors(
 
 def read_safetensors(path: Path) -> dict:
     """Return ``{"model": state dict, "metadata": {"config": YAML, "classes": names,
-    "category_ids": ids}}``; the last three are None in a file of another program.
+    "category_ids": ids, "calibration": maps}}``; in a file of another program these are None.
 
     Raises:
         InputError: safetensors is not installed.
@@ -70,5 +74,5 @@ def read_safetensors(path: Path) -> dict:
     with safe_open(path, "pt") as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}
         written = file.metadata() or {}
-    about = {key: json.loads(written.get(key, "null")) for key in ("classes", "category_ids")}
+    about = {key: json.loads(written.get(key, "null")) for key in _ABOUT}
     return {"model": weights, "metadata": {"config": written.get("config"), **about}}

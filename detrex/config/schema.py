@@ -85,6 +85,9 @@ KEYS: dict[str, Key] = {
     # None keeps all.
     "train.checkpointer.max_to_keep": Key(100, least=1, optional=True, volatile=True),
     "train.eval_period": Key(5000, is_length=True, volatile=True),
+    # By which model_best.pth is chosen: any figure of an evaluation that is better when higher, or
+    # when lower ("calibration/D-ECE"); of the averaged weights, if there are any.
+    "train.best_metric": Key("bbox/AP", volatile=True),
     "train.log_period": Key(20, least=1, volatile=True),
     "train.wandb.enabled": Key(False, volatile=True),
     "train.wandb.params": Key(

@@ -15,7 +15,6 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from detrex.data.coco import whole
-from detrex.modeling.postprocess import best_of_overlapping, check_nms_iou
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
 
@@ -42,7 +41,6 @@ class COCOEvaluator(DatasetEvaluator):
             ``calibration.json`` beside the results, main numbers as tasks "alignment" and
             "calibration". True, or fields of
             :class:`detrex.evaluation.alignment.Definitions`.
-        nms_iou: score only the best of the detections of a class that overlap more; None for all.
 
     Raises:
         InputError: the data set is unknown, its JSON is missing, or an option is refused.
@@ -57,7 +55,6 @@ class COCOEvaluator(DatasetEvaluator):
         max_dets: int = 100,
         backend: str = "auto",
         diagnose: bool | Mapping = False,
-        nms_iou: float | None = None,
     ) -> None:
         names = [dataset_name] if isinstance(dataset_name, str) else list(dataset_name)
         if len(names) != 1:
@@ -71,8 +68,6 @@ class COCOEvaluator(DatasetEvaluator):
         check_options(backend, max_dets)
         self.output_dir = output_dir
         self.per_class, self.max_dets, self.backend = per_class, max_dets, backend
-        check_nms_iou(nms_iou)
-        self.nms_iou = nms_iou
         self.diagnose = bool(diagnose)
         if diagnose:
             # Here, because it imports scipy.
@@ -100,8 +95,7 @@ class COCOEvaluator(DatasetEvaluator):
             InputError: boxes or scores are not finite.
         """
         for image, output in zip(inputs, outputs, strict=True):
-            output, image_id = self._merged(output), whole(image["image_id"])
-            instances = output["instances"]
+            instances, image_id = output["instances"].to("cpu"), whole(image["image_id"])
             boxes = instances.pred_boxes.tensor.float()  # may be bfloat16
             scores = instances.scores.float()
             if not (boxes.isfinite().all() and scores.isfinite().all()):
@@ -113,15 +107,6 @@ class COCOEvaluator(DatasetEvaluator):
             self._predictions[image_id] = boxes.numpy(), scores.numpy(), classes
             if self._alignment is not None:
                 self._alignment.add(image_id, output, self.ground_truth, self._category_ids())
-
-    def _merged(self, output: dict) -> dict:
-        """Return an image's output on the CPU, each object's best box only if that is asked for."""
-        queries = output.get("queries")
-        if queries is not None:
-            layers = [best_of_overlapping(x, self.nms_iou) for x in queries.detections]
-            output = {**output, "queries": queries._replace(detections=layers)}
-        instances = best_of_overlapping(output["instances"].to("cpu"), self.nms_iou)
-        return {**output, "instances": instances}
 
     def evaluate(self) -> OrderedDict | None:
         """Return {"bbox": percentages by name} on the main process, None on the others.

@@ -26,6 +26,7 @@ from detrex.modeling.padding import pad_and_stack, padding
 from detrex.modeling.postprocess import (
     Detections,
     as_instances,
+    best_of_overlapping,
     best_pairs,
     resize_to_original,
 )
@@ -84,6 +85,7 @@ class Detector(IouBranch, UpstreamMethods, nn.Module):
         select_box_nums_for_evaluation: int,
         iou_branch: bool,
         iou_weight: float,
+        nms_iou: float | None = None,
     ) -> None:
         """Set what needs the other modules; a subclass calls it last.
 
@@ -93,9 +95,11 @@ class Detector(IouBranch, UpstreamMethods, nn.Module):
             select_box_nums_for_evaluation: highest number of detections of an image.
             iou_branch: see :meth:`IouBranch.build_iou_branch`.
             iou_weight: as well.
+            nms_iou: of detections of a class that overlap more, only the best is returned
+                (non-maximum suppression); None returns all.
 
         Raises:
-            ValueError: see :meth:`IouBranch.build_iou_branch`.
+            ValueError: see :meth:`IouBranch.build_iou_branch`; ``nms_iou`` is not in (0, 1].
             InputError: a part overrides a method of upstream's that is not called here.
         """
         refuse(self)
@@ -103,6 +107,10 @@ class Detector(IouBranch, UpstreamMethods, nn.Module):
         self.aux_loss = aux_loss
         self.select_box_nums_for_evaluation = select_box_nums_for_evaluation
         self.build_iou_branch(iou_branch, iou_weight)
+        is_iou = isinstance(nms_iou, int | float) and 0 < nms_iou <= 1
+        if not (nms_iou is None or is_iou):
+            raise ValueError(f"model.nms_iou is an IoU in (0, 1] or None, got {nms_iou!r}")
+        self.nms_iou = nms_iou
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
         images = self.preprocess(batched_inputs)
@@ -238,7 +246,8 @@ class Detector(IouBranch, UpstreamMethods, nn.Module):
         self, logits: Tensor, boxes: Tensor, sizes: Sequence[tuple[int, int]]
     ) -> list[Instances]:
         """Detections from the last layer's logits (B, N, K) and boxes (B, N, 4)."""
-        return as_instances(self.best(logits, boxes), sizes)
+        images = as_instances(self.best(logits, boxes), sizes)
+        return [best_of_overlapping(detections, self.nms_iou) for detections in images]
 
     def best(self, logits: Tensor, boxes: Tensor) -> Detections:
         """The best detections of logits (B, N, K) and boxes (B, N, 4), as tensors."""

@@ -16,7 +16,6 @@ from torchvision.ops import batched_nms
 
 from detrex.layers import box_cxcywh_to_xyxy
 from detrex.utils.device import HostCopy, send
-from detrex.utils.errors import InputError
 
 _FIELDS = {"pred_boxes", "scores", "pred_classes"}
 
@@ -60,21 +59,13 @@ def as_instances(detections: Detections, sizes: Sequence[tuple[int, int]]) -> li
     return results
 
 
-def check_nms_iou(value: object) -> None:
-    """Check the IoU of :func:`best_of_overlapping`.
-
-    Raises:
-        InputError: it is neither None nor a number above 0 and at most 1.
-    """
-    if value is not None and not (isinstance(value, int | float) and 0 < value <= 1):
-        raise InputError(f"nms_iou {value!r}: an IoU is above 0 and at most 1")
-
-
 def best_of_overlapping(detections: Instances, nms_iou: float | None) -> Instances:
-    """Return an image's detections without those that overlap a better one of their class by more
-    than ``nms_iou`` (non-maximum suppression), best first; all as they are for None."""
+    """An image's detections without those that overlap a better one of their class by more than
+    ``nms_iou`` (non-maximum suppression), best first; all as they are for None. Overlap is that of
+    what lies inside the image."""
     if nms_iou is None:
         return detections
+    detections.pred_boxes.clip(detections.image_size)
     boxes, scores = detections.pred_boxes.tensor.float(), detections.scores.float()
     return detections[batched_nms(boxes, scores, detections.pred_classes, nms_iou)]
 

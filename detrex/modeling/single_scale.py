@@ -27,8 +27,9 @@ class SingleScaleDetector(Detector):
         groups: replaces the one group of ``num_queries``.
         queries: learned modules of ``make_queries`` by attribute name.
         before: the same, for those that the state_dict lists before the transformer.
-        iou_branch: see :class:`~detrex.modeling.iou_branch.IouBranch`.
+        iou_branch: see :meth:`~detrex.modeling.detector.Detector.finish`.
         iou_weight: as well.
+        nms_iou: as well.
         device: no effect: the model is where it was moved to.
     """
 
@@ -58,6 +59,7 @@ class SingleScaleDetector(Detector):
         before: Mapping[str, nn.Module] | None = None,
         iou_branch: bool = False,
         iou_weight: float = 0.3,
+        nms_iou: float | None = None,
     ) -> None:
         super().__init__(backbone, position_embedding, None, pixel_mean, pixel_std)
         self.groups = as_groups(groups, num_queries)
@@ -67,7 +69,9 @@ class SingleScaleDetector(Detector):
         for name, module in modules.items():
             self.add_module(name, module)
         self.class_embed, self.bbox_embed = build_head(embed_dim, num_classes)
-        self.finish(criterion, aux_loss, select_box_nums_for_evaluation, iou_branch, iou_weight)
+        self.finish(
+            criterion, aux_loss, select_box_nums_for_evaluation, iou_branch, iou_weight, nms_iou
+        )
 
     def features(self, pixels: Tensor) -> list[Tensor]:
         return [self.input_proj(self.backbone(pixels)[self.in_features[-1]])]

@@ -12,6 +12,7 @@ from torch import nn
 from detrex.checkpoint.weights import write_safetensors
 from detrex.config import CONFIG_FILE, config_yaml, is_reproducible
 from detrex.config.trust import remember
+from detrex.evaluation.calibration.maps import ScoreMaps
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
 from detrex.utils.text import first_line
@@ -29,6 +30,7 @@ class Pretrained:
     model: nn.Module
     classes: list[str] | None
     category_ids: list[int] | None
+    maps: ScoreMaps | None
 
     @classmethod
     def from_pretrained(
@@ -58,11 +60,19 @@ class Pretrained:
             InputError: the config has functions that a file cannot name.
         """
         text = portable_config(self.config)
-        path = Path(folder) / WEIGHTS
-        write_safetensors(self.model, path, text, self.classes, self.category_ids)
+        self.write_weights(Path(folder) / WEIGHTS)
         with atomic_write(Path(folder) / CONFIG_FILE) as stream:
             stream.write(text)
         remember(text)
+
+    def write_weights(self, path: Path) -> None:
+        """Write a safetensors file, with the config, the classes and the maps of scores.
+
+        Raises:
+            InputError: the config has functions that a file cannot name.
+        """
+        config, maps = portable_config(self.config), self.maps and self.maps.to_dict()
+        write_safetensors(self.model, path, config, self.classes, self.category_ids, maps)
 
 
 def portable_config(cfg: DictConfig) -> str:

@@ -35,7 +35,7 @@ from detrex.data.dataset_info import (
 from detrex.data.image import as_pixels
 from detrex.data.mapper import DetrDatasetMapper
 from detrex.evaluation.alignment.evaluator import with_layers
-from detrex.evaluation.calibration.maps import read_maps
+from detrex.evaluation.calibration.maps import ScoreMaps, read_maps
 from detrex.utils.device import resolve_device
 from detrex.utils.errors import InputError
 from detrex.utils.optional import need_package
@@ -65,8 +65,7 @@ class Predictor(Pretrained):
             LRP) from the checkpoint, where tools/calibrate.py has written it.
         trust_config: run code outside of detrex and its libraries that a YAML config names.
         calibrated: return scores that went through the checkpoint's maps (tools/calibrate.py).
-        nms_iou: of the detections of a class that overlap more, only the best is returned. None
-            returns all.
+        overrides: of keys of the config, e.g. "model.nms_iou=0.9".
 
     Attributes:
         config: the resolved config.
@@ -74,6 +73,7 @@ class Predictor(Pretrained):
         selection: which detections are returned, with which scores.
         classes: name of each class, or None.
         category_ids: number of each class in the data set's JSON, or None.
+        maps: of scores, with thresholds, which the checkpoint has from tools/calibrate.py, or None.
 
     Raises:
         InputError: files are missing, unreadable or do not belong together; there is no such
@@ -88,16 +88,19 @@ class Predictor(Pretrained):
         threshold: float | str = 0.3,
         trust_config: bool = False,
         calibrated: bool = False,
-        nms_iou: float | None = None,
+        overrides: Sequence[str] = (),
     ) -> None:
         content = read_checkpoint(checkpoint)
         metadata = content.get("metadata") or {}
-        maps = None
-        if calibrated or threshold == "auto":
-            maps = read_maps(metadata.get("calibration"), f"{checkpoint}: its calibration")
-        self.selection = Selection(threshold, nms_iou, maps, calibrated)
+        self.maps: ScoreMaps | None = None
+        if metadata.get("calibration") is not None:
+            self.maps = read_maps(metadata["calibration"], f"{checkpoint}: its calibration")
+        try:
+            self.selection = Selection(threshold, self.maps, calibrated)
+        except InputError as error:
+            raise InputError(f"{checkpoint}: {error}") from None
         path = str(config or _config_beside(checkpoint))
-        self.config = load_config(path, trust_config=trust_config)
+        self.config = load_config(path, overrides, trust_config)
         if metadata.get("classes"):
             _set_num_classes(self.config, metadata["classes"], checkpoint)
         data_set = registered_data_set(self.config)
@@ -105,8 +108,8 @@ class Predictor(Pretrained):
         self.category_ids: list[int] | None = metadata.get("category_ids")
         if not self.category_ids and data_set and data_set.classes == self.classes:
             self.category_ids = data_set.category_ids
-        if maps and self.classes and len(maps.maps) != len(self.classes):
-            raise InputError(f"{checkpoint}: its calibration is of {len(maps.maps)} classes")
+        if self.maps and self.classes and len(self.maps.maps) != len(self.classes):
+            raise InputError(f"{checkpoint}: its calibration is of {len(self.maps.maps)} classes")
         self._mapper = _test_mapper(self.config)
         model = trained_model(self.config, str(checkpoint), content)
         self.model = _moved(model.eval(), device)
@@ -211,13 +214,16 @@ class Predictor(Pretrained):
     def about(self) -> dict:
         """What a program has to know to run the exported model.
 
-        These are classes, category_ids, image_format, and how images are resized: to size (height,
-        width), or to short_edge and at most longest_side (None: no limit).
+        These are classes, category_ids, image_format; how images are resized: to size (height,
+        width), or to short_edge and at most longest_side (None: no limit); and which detections
+        this predictor returns: by nms_iou, threshold and calibrated, with the calibration
+        (:class:`ScoreMaps` as a dict) if that is used.
 
         Raises:
             InputError: the test mapper does not only resize.
         """
         known = {"classes": self.classes, "category_ids": self.category_ids}
+        known |= {"nms_iou": self.model.nms_iou, **self.selection.about()}
         return {**known, "image_format": self.image_format, **_resizing(self._mapper.augmentation)}
 
 

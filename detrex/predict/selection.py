@@ -6,7 +6,6 @@ import torch
 from detectron2.structures import Instances
 
 from detrex.evaluation.calibration.maps import ScoreMaps
-from detrex.modeling.postprocess import best_of_overlapping, check_nms_iou
 from detrex.utils.errors import InputError
 
 
@@ -15,20 +14,17 @@ class Selection:
 
     Args:
         threshold: least score, from 0 to 1; "auto" for each class's best by LRP.
-        nms_iou: of detections of a class that overlap more only the best stays; None for all.
         maps: of the checkpoint; needed for "auto" and ``calibrated``.
         calibrated: return the scores that ``maps`` give. A number as threshold is then compared
             with these.
 
     Raises:
-        InputError: ``threshold`` or ``nms_iou`` is no number between 0 and 1, or there are no
-            thresholds in ``maps``.
+        InputError: ``threshold`` is no number between 0 and 1, or ``maps`` lack what is asked for.
     """
 
     def __init__(
         self,
         threshold: float | str = 0.3,
-        nms_iou: float | None = None,
         maps: ScoreMaps | None = None,
         calibrated: bool = False,
     ) -> None:
@@ -37,15 +33,16 @@ class Selection:
             raise InputError(
                 f"threshold {threshold!r}: scores are numbers between 0 and 1, or auto"
             )
-        check_nms_iou(nms_iou)
-        if automatic and not (maps and "LRP" in maps.thresholds):
+        if (automatic or calibrated) and maps is None:
+            raise InputError("no calibration of scores: write it with tools/calibrate.py")
+        if automatic and "LRP" not in maps.thresholds:
             raise InputError("threshold auto: the calibration has no LRP thresholds")
-        self.threshold, self.nms_iou, self.maps = threshold, nms_iou, maps
+        self.threshold, self.maps = threshold, maps
         self.calibrated = calibrated
 
     def __call__(self, instances: Instances) -> Instances:
         """Return the detections that stay, on the CPU; models with a softmax do not sort."""
-        instances = best_of_overlapping(_sorted(instances.to("cpu")), self.nms_iou)
+        instances = _sorted(instances.to("cpu"))
         if self.threshold == "auto":
             least = torch.tensor(self.maps.thresholds["LRP"], dtype=torch.float64)
             instances = instances[instances.scores >= least[instances.pred_classes]]
@@ -56,6 +53,13 @@ class Selection:
         if self.threshold == "auto":
             return instances
         return instances[instances.scores >= self.threshold]
+
+    def about(self) -> dict:
+        """Plain values for JSON: threshold, calibrated, and the calibration if it is used."""
+        used = self.calibrated or self.threshold == "auto"
+        calibration = self.maps.to_dict() if used else None
+        options = {"threshold": self.threshold, "calibrated": self.calibrated}
+        return {**options, "calibration": calibration}
 
 
 def _sorted(instances: Instances) -> Instances:

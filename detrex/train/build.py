@@ -24,7 +24,7 @@ from detrex.utils.errors import InputError
 from detrex.utils.events import ConsoleWriter, WandbWriter, wandb_installed
 
 from .checkpoints import BestCheckpoint, TrainingCheckpoints
-from .evaluate import evaluate_both, is_evaluated
+from .evaluate import best_metric, evaluate_both, is_evaluated
 from .folder import METRICS, put_events_in_order, rewind_metrics
 from .optim import LearningRates, build_optimizer
 from .trainer import StepOptions, Trainer
@@ -64,9 +64,8 @@ def build_trainer(
     checkpoints = TrainingCheckpoints(
         trainer, cfg.train.output_dir, metadata, cfg.train.checkpointer.max_to_keep
     )
-    metric = "bbox/AP" if ema is None else "ema_bbox/AP"
     trainer.save = checkpoints.save
-    trainer.keep_best = BestCheckpoint(checkpoints, metric, resumed=start > 0).keep
+    trainer.keep_best = BestCheckpoint(checkpoints, best_metric(cfg), resumed=start > 0).keep
     if is_evaluated(cfg):
         trainer.evaluate = functools.partial(evaluate_both, cfg)
     # The timer comes first, so that it does not measure users' hooks.

@@ -20,6 +20,7 @@ from detrex.data.custom import given_splits
 from detrex.data.workers import guard_workers
 from detrex.evaluation.coco import COCOEvaluator
 from detrex.evaluation.coco_scores import score_text
+from detrex.evaluation.figures import check_figure, unknown_figure
 from detrex.evaluation.origin import write_origin
 from detrex.utils.errors import InputError
 
@@ -39,12 +40,14 @@ def check_evaluation(cfg: DictConfig) -> None:
     """Build, before training, the evaluator and the mapper; no data is read.
 
     Raises:
-        InputError: an argument that one of them refuses.
+        InputError: an argument that one of them refuses, or an unknown ``train.best_metric``.
     """
     if not is_evaluated(cfg):
         logger.info("no validation data or no dataloader.evaluator: nothing is evaluated")
         return
-    instantiate(cfg.dataloader.evaluator)
+    evaluator = instantiate(cfg.dataloader.evaluator)
+    if isinstance(evaluator, COCOEvaluator):  # of others only an evaluation tells
+        check_figure(cfg.train.best_metric, evaluator.per_class, evaluator.diagnose)
     instantiate(OmegaConf.select(cfg, "dataloader.test.mapper"))
 
 
@@ -99,7 +102,7 @@ def build_test_loader(cfg: DictConfig) -> Iterable:
 def _log_for_spreadsheets(results: Mapping[str, Mapping[str, float]]) -> None:
     """Log detectron2's lines of names and scores to copy, without those of single classes."""
     for task, scores in results.items():
-        main = {name: score for name, score in scores.items() if "-" not in name}
+        main = {name: x for name, x in scores.items() if not name.startswith("AP-")}
         logger.info("copypaste: Task: %s", task)
         logger.info("copypaste: %s", ",".join(main))
         logger.info("copypaste: %s", ",".join(score_text(s, ".4f") for s in main.values()))
@@ -112,7 +115,8 @@ def evaluate_both(cfg: DictConfig, trainer: Trainer) -> dict[str, float]:
         "<task>/<metric>" -> score, on the main process; empty on the others.
 
     Raises:
-        InputError: the evaluator returns something else than numbers.
+        InputError: the evaluator returns something else than numbers, or no
+            ``train.best_metric``.
     """
     weights = {"checkpoint": None, "iteration": trainer.iter, "averaged": False}
     model, ema, loader = trainer.network, trainer.ema, build_test_loader(cfg)
@@ -121,7 +125,15 @@ def evaluate_both(cfg: DictConfig, trainer: Trainer) -> dict[str, float]:
         with ema.applied(model):
             averaged = evaluate(cfg, model, "ema", {**weights, "averaged": True}, loader)
         results = {**results, **{f"ema_{task}": scores for task, scores in averaged.items()}}
-    return {name: _number(name, score) for name, score in flatten_results_dict(results).items()}
+    scores = flatten_results_dict(results)
+    if scores and best_metric(cfg) not in scores:
+        raise unknown_figure(cfg.train.best_metric, scores)
+    return {name: _number(name, score) for name, score in scores.items()}
+
+
+def best_metric(cfg: DictConfig) -> str:
+    """Return the name among :func:`evaluate_both`'s of the figure that chooses the best weights."""
+    return f"{'ema_' if cfg.train.model_ema.enabled else ''}{cfg.train.best_metric}"
 
 
 def _number(name: str, score: object) -> float:

@@ -47,6 +47,29 @@ def add_trust_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trust-config", action="store_true", help=text)
 
 
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """Add the option ``--set``, overrides for ``load_config``."""
+    text = "other values in the config, e.g. model.nms_iou=0.9"
+    parser.add_argument(
+        "--set", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE", help=text
+    )
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Add ``--threshold`` and ``--calibrated``, for ``Predictor``."""
+    text = "least score; auto: each class's own from tools/calibrate.py (default: %(default)s)"
+    parser.add_argument("--threshold", type=number_or_word, default=0.3, metavar="SCORE", help=text)
+    text = "scores that mean what they say, from tools/calibrate.py"
+    parser.add_argument("--calibrated", action="store_true", help=text)
+
+
+def number_or_word(text: str) -> float | str:
+    """Return a number, or what is none as it is: an argparse type."""
+    with contextlib.suppress(ValueError):
+        return float(text)
+    return text
+
+
 def whole(least: int = 1) -> Callable[[str], int]:
     """Return an argparse type: a whole number from ``least`` on."""
 

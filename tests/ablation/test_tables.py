@@ -55,6 +55,14 @@ def test_one_run_has_no_spread_and_no_run_no_value(tmp_path: Path) -> None:
     assert summarize([job(tmp_path, BASE, 1, None)], ["AP"])[0].n == "0 of 1"
 
 
+def test_metrics_from_0_to_1_have_three_digits(tmp_path: Path) -> None:
+    rows = summarize(
+        [job(tmp_path, BASE, 0, 0.1), job(tmp_path, BETTER, 0, 0.0984)], ["AP", "AP50"]
+    )
+    assert [str(row.cells["AP"]) for row in rows] == ["0.100", "0.098 (-0.002)"]
+    assert str(rows[0].cells["AP50"]) == "9.00"
+
+
 def test_only_scores_at_the_end_count(tmp_path: Path) -> None:
     half, begun = job(tmp_path, BASE, 0, 5.0, at=7), job(tmp_path, BASE, 1, 5.0)
     (begun.folder / "model_final.pth").unlink()

@@ -52,11 +52,15 @@ def test_the_command_writes_a_checkpoint(tmp_path) -> None:
     files = []
     for i, value in enumerate((1.0, 2.0)):
         files.append(tmp_path / f"{i}.pth")
-        save_checkpoint({"model": checkpoint(value, i), "iteration": i}, files[-1])
+        about = {"classes": ["cat"], "calibration": {"of": "these weights"} if i else None}
+        save_checkpoint({"model": checkpoint(value, i), "metadata": about}, files[-1])
     tool, target = ROOT / "tools/average_checkpoints.py", tmp_path / "averaged.pth"
     command = [sys.executable, tool, *files, "-o", target, "--weights", "3", "1"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert torch.equal(read_checkpoint(target)["model"]["weight"], torch.full((2, 3), 1.25))
+    averaged = read_checkpoint(target)
+    assert torch.equal(averaged["model"]["weight"], torch.full((2, 3), 1.25))
+    assert averaged["metadata"] == {"classes": ["cat"]}
+    assert "maps of scores are left out" in done.stdout
     again = subprocess.run([*command[:-3], "-o", files[0]], capture_output=True, text=True)
     assert again.returncode and str(files[0]) in again.stderr

@@ -7,9 +7,11 @@ import math
 import runpy
 import sys
 
+import numpy as np
 import pytest
 import torch
 from detectron2.data import MetadataCatalog
+from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from detrex.evaluation import COCOEvaluator
@@ -17,8 +19,10 @@ from detrex.evaluation.alignment import alignment_of_results, load_report, with_
 from detrex.evaluation.alignment.plots import PANELS, overview, save_plots
 from detrex.evaluation.alignment.tables import format_report
 from detrex.evaluation.calibration import load_calibration
+from detrex.evaluation.calibration.plots import reliability_diagram
 from detrex.utils.errors import InputError
 from tests.models import ROOT, image, tiny
+from tests.report.fake_runs import calibration
 
 
 def coco(images, classes=5):
@@ -220,10 +224,39 @@ def test_command_on_bad_input(analyze, data, tmp_path, tiny_run):
         (["--config-file", config], "no_evaluator.py: without ground truth"),
         ([*tiny_run.args("unused"), "train.init_checkpoint=x.pth"], "x.pth"),
         (tiny_run.args("unused"), "give train.init_checkpoint=FILE"),
+        (["--reliability", tmp_path], "calibration.json"),
+        (["--reliability", tmp_path, "--results", "x.json"], "goes with --output alone"),
+        ([*tiny_run.args("unused"), "--reliability", tmp_path], "goes with --output alone"),
     ):
         code, output, error = analyze(*arguments, "-o", tmp_path / "out")
         assert code == 2 and not (tmp_path / "out").exists()
         assert error.startswith("error: ") and message in error and error.count("\n") == 1
+
+
+def test_reliability_of_several_folders(analyze, tmp_path):
+    folders = [tmp_path / name for name in ("a_seed0_0123456789ab", "b", "c", "d", "other/b")]
+    for folder in folders:
+        calibration().save(folder)
+    code, output, error = analyze("--reliability", *folders[:4], "-o", tmp_path / "out")
+    assert code == 0 and output == f"wrote {tmp_path}/out/reliability.png\n", error
+    svg = (tmp_path / "out/reliability.svg").read_text()
+    assert "a seed0 -->" in svg and svg.count('id="axes_') == 6
+    assert f"<!-- D-ECE {calibration().overall.errors['D-ECE'][0]:.3f}, LaECE0" in svg
+    code, _, error = analyze("--reliability", *folders, "-o", tmp_path / "out")
+    assert code == 2 and "other/b: another folder has this name" in error
+
+
+def test_a_diagram_shows_the_report():
+    report, axes = calibration(), Figure().add_subplot()
+    reliability_diagram(axes, report)
+    columns = report.overall.reliability
+    diagonal, iou, precision = axes.lines
+    for line, name in ((iou, "iou"), (precision, "precision")):
+        np.testing.assert_array_equal(line.get_xdata(), columns["score"])
+        np.testing.assert_array_equal(line.get_ydata(), columns[name])
+    heights = np.array([bar.get_height() for bar in axes.patches])
+    assert len(heights) == 25 and heights.argmax() == np.argmax(columns["count"])
+    assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
 
 
 def test_help_names_the_options_of_both_uses(analyze):

@@ -327,7 +327,12 @@ def test_report_survives_json(measured, tmp_path):
     scalars = report.scalars()
     assert scalars["D-ECE"] == report.overall.errors["D-ECE"][0]
     assert scalars["F1_threshold"] == report.overall.operating_points["F1"]["score"]
-    assert scalars["duplicates"] == report.overall.duplicates["share 0.7"][9]
+    below = [step for step in range(1, 20) if step / 20 <= scalars["F1_threshold"] + 1e-9]
+    assert scalars["duplicates"] == report.overall.duplicates["share 0.7"][below[-1] - 1]
+    ends = [report.overall.duplicates_at(x) for x in (0.0, 0.05, 0.099, 0.95, 1.0)]
+    column = report.overall.duplicates["share 0.7"]
+    assert ends == [column[0]] * 3 + [column[18]] * 2
+    assert math.isnan(report.overall.duplicates_at(math.nan))
     background = f"[{len(CLASSES)}, "
     for content, message in (
         ("{}", "images is missing"),

@@ -12,7 +12,6 @@ from detectron2.structures import Boxes, Instances
 
 from detrex.evaluation import COCOEvaluator, evaluate_detections
 from detrex.evaluation.alignment import diagnosis_of_results
-from detrex.evaluation.calibration import load_calibration
 from detrex.train.group import end_process
 from detrex.utils.errors import InputError
 from tests.evaluation.random_coco import CATEGORY_IDS, random_detections, random_ground_truth
@@ -122,25 +121,6 @@ def test_what_is_not_finite_is_no_detection(tmp_path):
         found.pred_classes = torch.tensor([0])
         with pytest.raises(InputError, match="image 100: the model's .* not finite"):
             evaluator.process([{"image_id": 100}], [{"instances": found}])
-
-
-def test_nms_is_only_done_when_asked_for(tmp_path):
-    gt = random_ground_truth(5)
-    _register(tmp_path, gt, "nms_test")
-    ids = [image["id"] for image in gt["images"]]
-    scores, counts, shares = {}, {}, {}
-    for nms_iou in (None, 0.7):
-        folder = tmp_path / str(nms_iou)
-        evaluator = COCOEvaluator("nms_test", folder, diagnose=True, nms_iou=nms_iou)
-        _feed(evaluator, random_detections(gt), ids)
-        scores[nms_iou] = evaluator.evaluate()["bbox"]["AP"]
-        written = json.loads((folder / "coco_instances_results.json").read_text())
-        report = load_calibration(folder / "calibration.json").overall
-        counts[nms_iou], shares[nms_iou] = len(written), report.duplicates["share 0.7"][0]
-    assert counts[None] == len(random_detections(gt)) > counts[0.7]
-    assert shares[None] > 0 == shares[0.7] and scores[None] != scores[0.7]
-    with pytest.raises(InputError, match="nms_iou 2: an IoU is above 0 and at most 1"):
-        COCOEvaluator("nms_test", nms_iou=2)
 
 
 def _one_rank(rank, port, folder, gt, detections):

@@ -91,6 +91,10 @@ def test_too_few_detections_are_no_data():
         fit(few, 2, "platt")
     with pytest.raises(InputError, match="not enough data: 60 detections, 0 of them right"):
         fit(samples._replace(right=np.zeros(60)), 2, "platt")
+    with pytest.raises(InputError, match="not enough data: 49 detections, .* needs 50"):
+        cross_validate(few, 2, "platt", "iou", False)
+    with pytest.raises(InputError, match="images besides each 5th one: 40 detections, .*needs 50"):
+        cross_validate(samples, 2, "platt", "iou", False)
     maps, without = fit(samples, 3, "platt", per_class=True)
     common = fit(samples, 3, "platt")[0]
     assert without == [0, 1, 2] and maps.maps == common.maps
@@ -160,7 +164,6 @@ MAPS = ScoreMaps("temperature", "precision", [[4.0], [0.25]], {"LRP": [0.55, 0.1
     ("options", "scores"),
     [
         ({"threshold": 0.3}, [0.9, 0.6, 0.5]),
-        ({"threshold": 0.0, "nms_iou": 0.7}, [0.9, 0.5, 0.2]),
         ({"threshold": "auto", "maps": MAPS}, [0.9, 0.6, 0.5]),
         ({"threshold": 0.55, "maps": MAPS}, [0.9, 0.6]),  # not asked, so not calibrated
     ],
@@ -180,8 +183,12 @@ def test_calibrated_scores_are_sorted_and_compared_with_the_threshold():
     ("options", "message"),
     [
         ({"threshold": 2}, "threshold 2: scores are numbers between 0 and 1"),
-        ({"nms_iou": 0}, "nms_iou 0: an IoU is above 0 and at most 1"),
-        ({"threshold": "auto"}, "threshold auto: the calibration has no LRP thresholds"),
+        ({"threshold": "auto"}, "no calibration of scores: write it with tools/calibrate.py"),
+        ({"calibrated": True}, "no calibration of scores: write it with tools/calibrate.py"),
+        (
+            {"threshold": "auto", "maps": ScoreMaps("temperature", "iou", [[1.0]])},
+            "threshold auto: the calibration has no LRP thresholds",
+        ),
     ],
 )
 def test_refused_options(options, message):
@@ -210,12 +217,22 @@ def run(monkeypatch, capsys):
 def test_command_on_results(data, run, tmp_path):
     _, _, folder = data
     files = "--results", folder / "results.json", "--annotations", folder / "val.json"
-    code, out, _ = run("calibrate", *files, "-o", tmp_path / "maps.json", "--per-class")
+    end = "-o", tmp_path / "maps.json", "--per-class"
+    code, out, _ = run("calibrate", *files, *end)
     assert code == 0 and "D-ECE" in out and "class11: threshold 0." in out
     maps = read_maps(json.loads((tmp_path / "maps.json").read_text()), "maps.json")
     assert maps.kind == "isotonic" and len(maps.thresholds["F1"]) == len(maps.maps) == 4
     code, _, error = run("calibrate", *files[:2], "-o", tmp_path / "maps.json")
     assert code and error.count("\n") == 1 and "--annotations" in error
+    gt, results, _ = data
+    first = [entry for entry in results if entry["category_id"] != CATEGORY_IDS[0]][:400]
+    logits = [{**entry, "score": 9 * entry["score"] - 5} for entry in first]
+    for name, content in (("part", first), ("logits", logits)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    code, out, _ = run("calibrate", "--results", tmp_path / "part.json", *files[2:], *end)
+    assert code == 0 and "the threshold of all classes, for want of right boxes: class" in out
+    code, _, error = run("calibrate", "--results", tmp_path / "logits.json", *files[2:], *end)
+    assert code and "logits.json: scores from -" in error and "outside [0, 1]" in error
     (tmp_path / "few.json").write_text((folder / "results.json").read_text()[:1] + "]")
     code, _, error = run("calibrate", "--results", tmp_path / "few.json", *files[2:], "-o", "x")
     assert code and "no detections at all" in error
@@ -225,7 +242,7 @@ def test_checkpoint_carries_its_maps(tmp_path):
     write_data(tmp_path)
     write_model(tmp_path, tmp_path)
     config, model = tmp_path / "config.yaml", tmp_path / "model.pth"
-    with pytest.raises(InputError, match="model.pth: its calibration is no calibration of scores"):
+    with pytest.raises(InputError, match="model.pth: no calibration of scores"):
         Predictor(config, model, calibrated=True)
     content = torch.load(model)
     content["metadata"]["calibration"] = MAPS.to_dict()
@@ -241,6 +258,50 @@ def test_checkpoint_carries_its_maps(tmp_path):
     torch.save(content, tmp_path / "other.pth")
     with pytest.raises(InputError, match="other.pth: its calibration is of 1 classes"):
         Predictor(config, tmp_path / "other.pth", calibrated=True)
+
+
+def test_a_saved_folder_has_the_maps(tmp_path):
+    write_data(tmp_path)
+    write_model(tmp_path, tmp_path)
+    content = torch.load(tmp_path / "model.pth")
+    content["metadata"]["calibration"] = MAPS.to_dict()
+    torch.save(content, tmp_path / "model.pth")
+    Predictor(tmp_path / "config.yaml", tmp_path / "model.pth").save_pretrained(tmp_path / "hub")
+    options = {"threshold": "auto", "calibrated": True}
+    before = Predictor(tmp_path / "config.yaml", tmp_path / "model.pth", **options)
+    after = Predictor.from_pretrained(tmp_path / "hub", **options)
+    image = tmp_path / "val/1.jpg"
+    assert after.maps == MAPS and len(before(image)) > 3
+    assert torch.equal(after(image).scores, before(image).scores)
+
+
+def test_predict_asks_for_maps_thresholds_and_nms(run, tmp_path):
+    write_data(tmp_path)
+    write_model(tmp_path, tmp_path)
+    content = torch.load(tmp_path / "model.pth")
+    content["metadata"]["calibration"] = MAPS.to_dict()
+    torch.save(content, tmp_path / "model.pth")
+    files = tmp_path / "config.yaml", tmp_path / "model.pth", tmp_path / "val"
+    out = "-o", tmp_path / "out", "--json", tmp_path / "out.json"
+
+    def scores(*options):
+        code, _, error = run("predict", *files, *out, *options)
+        assert code == 0, error
+        images = json.loads((tmp_path / "out.json").read_text())
+        return [[(d["label"], d["score"]) for d in image["detections"]] for image in images]
+
+    plain = scores("--threshold", "0")
+    expected = []
+    for image in plain:
+        labels, raw = map(np.array, zip(*image, strict=True))
+        shown = raw >= np.array(MAPS.thresholds["LRP"])[labels]
+        expected.append(sorted(MAPS.apply(raw, labels)[shown], reverse=True))
+    honest = scores("--threshold", "auto", "--calibrated")
+    assert [len(image) for image in honest] != [len(image) for image in plain]
+    for image, values in zip(honest, expected, strict=True):
+        assert [score for _, score in image] == pytest.approx(values, rel=1e-5)
+    distinct = scores("--threshold", "0", "--set", "model.nms_iou=0.01")
+    assert sum(map(len, distinct)) < sum(map(len, plain))
 
 
 def test_command_on_a_model(run, tmp_path):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from detectron2.structures import pairwise_iou
 
+from detrex.evaluation.alignment import with_layers
 from tests.models import RANK_DETR, image, tiny
 
 DINO = "projects/dino/configs/dino-resnet/dino_r50_4scale_12ep.py"
@@ -28,6 +30,36 @@ def spread(model: torch.nn.Module) -> torch.nn.Module:
             noise = torch.randn(parameter.shape, generator=generator)
             parameter.add_(noise, alpha=0.05 if parameter.dim() > 1 else 0.02)
     return model
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        DINO,
+        "projects/rank_detr/configs/rank_detr_r50_two_stage_12ep.py",
+        "projects/anchor_detr/configs/anchor_detr_r50_50ep.py",
+        "projects/detr/configs/detr_r50_300ep.py",
+    ],
+)
+def test_nms_leaves_no_box_on_a_better_one_of_its_class(config: str) -> None:
+    model, distinct = spread(tiny(config)).eval(), spread(tiny(config, nms_iou=0.4)).eval()
+    with torch.no_grad():
+        for name, bias in [*model.named_parameters(), *distinct.named_parameters()]:
+            if "bbox_embed" in name and name.endswith("layers.2.bias"):
+                bias[2:] += 2.0  # large boxes
+        outputs = zip(model(BATCH), distinct(BATCH), with_layers(distinct)(BATCH), strict=True)
+    for every, left, layers in outputs:
+        every, left = every["instances"], left["instances"]
+        boxes, classes = every.pred_boxes, every.pred_classes
+        covers = (pairwise_iou(boxes, boxes) > 0.4) & (classes[:, None] == classes)
+        stays: list[int] = []
+        for i in every.scores.argsort(descending=True, stable=True).tolist():
+            stays += [] if covers[i, stays].any() else [i]
+        assert len(every) > len(stays)
+        for x in (left, layers["instances"]):
+            torch.testing.assert_close(x.scores, every.scores[stays])
+            torch.testing.assert_close(x.pred_boxes.tensor, boxes.tensor[stays])
+        assert len(layers["queries"].detections) == 2
 
 
 @pytest.mark.parametrize("two_stage", [True, False])

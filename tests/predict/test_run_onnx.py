@@ -6,10 +6,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from detectron2.data import transforms as T
+from detectron2.structures import Boxes, Instances
 from PIL import Image
 
 from detrex.data import DetrDatasetMapper
+from detrex.evaluation.calibration.maps import ScoreMaps
+from detrex.modeling.postprocess import best_of_overlapping
+from detrex.predict.selection import Selection
 from detrex.utils.errors import InputError
 from tests.models import ROOT
 from tests.report.fake_runs import CLASSES
@@ -28,7 +33,7 @@ def test_detections_are_those_of_the_predictor(folder, predictor, model):
     for number in range(3):
         path = folder / f"{number}.jpg"
         expected = predictor.to_dict(predictor(path))["detections"]
-        detections = model(str(path), threshold=0)
+        detections = model(str(path))
         assert len(detections) == len(expected) > 10
         scores = [[one["score"] for one in some] for some in (detections, expected)]
         np.testing.assert_allclose(*scores, rtol=0, atol=5e-3)
@@ -37,6 +42,41 @@ def test_detections_are_those_of_the_predictor(folder, predictor, model):
         size = max(Image.open(path).size)
         boxes = [np.array(one["box"]) / size for one in best]
         np.testing.assert_allclose(*boxes, rtol=0, atol=1e-2)
+
+
+MAPS = {
+    "temperature": [[1.5], [0.5]],
+    "platt": [[0.7, 0.3], [1.2, -0.5]],
+    "isotonic": [[0.0, 0.4, 1.0, 0.1, 0.5, 0.9], [0.0, 0.6, 1.0, 0.0, 0.2, 0.8]],
+}
+
+
+@pytest.mark.parametrize("kind", MAPS)
+@pytest.mark.parametrize(
+    ("threshold", "calibrated", "nms_iou"),
+    [("auto", True, 0.6), ("auto", False, None), (0.4, True, None), (0.4, False, 0.3)],
+)
+def test_the_same_detections_are_chosen_as_by_the_predictor(
+    predictor, model, monkeypatch, kind, threshold, calibrated, nms_iou
+):
+    maps = ScoreMaps(kind, "precision", MAPS[kind], {"LRP": [0.45, 0.3]})
+    monkeypatch.setattr(predictor, "selection", Selection(threshold, maps, calibrated))
+    monkeypatch.setattr(predictor.model, "nms_iou", nms_iou)
+    monkeypatch.setattr(model, "about", json.loads(json.dumps(predictor.about())))
+    random = np.random.default_rng(0)
+    corners = random.uniform(0, 60, (300, 2))
+    boxes = np.concatenate([corners, corners + random.uniform(-1, 40, (300, 2))], 1)
+    boxes = boxes.clip(0, 80).astype(np.float32)
+    labels, scores = random.integers(0, 2, 300), random.random(300, np.float32)
+    raw = Instances((80, 80), pred_boxes=Boxes(torch.from_numpy(boxes)))
+    raw.scores, raw.pred_classes = torch.from_numpy(scores), torch.from_numpy(labels)
+    inside = raw[raw.pred_boxes.nonempty()]
+    expected = predictor.selection(best_of_overlapping(inside, nms_iou))
+    chosen = model.chosen(scores, labels, boxes)
+    assert 20 < len(expected) < len(inside) < 300
+    np.testing.assert_allclose(chosen[0], expected.scores, rtol=1e-6)
+    assert np.array_equal(chosen[1], expected.pred_classes)
+    assert np.array_equal(chosen[2], expected.pred_boxes.tensor)
 
 
 @pytest.mark.parametrize(

@@ -30,15 +30,17 @@ def predictor(tmp_path_factory):
 def test_safetensors_hold_weights_config_and_classes(tmp_path):
     path = tmp_path / "model.safetensors"
     model = tiny()
-    write_safetensors(model, path, "a: 1\n", ["cat", "dog"], [3, 7])
+    write_safetensors(model, path, "a: 1\n", ["cat", "dog"], [3, 7], {"kind": "platt"})
     with safe_open(path, "pt") as file:
         about = {"config": "a: 1\n", "classes": '["cat", "dog"]', "category_ids": "[3, 7]"}
+        about["calibration"] = '{"kind": "platt"}'
         assert file.metadata() == {"format": "pt", **about}
         written = set(file.keys())
     heads = {"class_embed.0.weight", "transformer.decoder.class_embed.0.weight"}
     assert len(heads & written) == 1  # one tensor of two names
     metadata = read_checkpoint(path)["metadata"]
     assert (metadata["classes"], metadata["category_ids"]) == (["cat", "dog"], [3, 7])
+    assert metadata["calibration"] == {"kind": "platt"}
 
 
 def test_safetensors_fill_a_model_completely(tmp_path):

@@ -26,7 +26,7 @@ CONFIGS = {
 }
 OWN = {
     "copies",
-    "nms",
+    "nms_iou",
     "dn_number",
     "label_noise_ratio",
     "box_noise_scale",
@@ -174,7 +174,7 @@ def test_nms_drops_what_a_better_detection_of_the_class_covers() -> None:
         for c, s in zip(found.pred_classes.tolist(), found.scores.tolist(), strict=True)
     ]
     assert best[:3] == [(1, 0.953), (1, 0.731), (2, 0.5)]
-    model.nms = None
+    model.nms_iou = None
     (all_pairs,) = model.select(logits, box[None], [(100, 100)])
     assert len(all_pairs) == 15 > len(found)
 

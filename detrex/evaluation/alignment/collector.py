@@ -263,7 +263,7 @@ def read_truths(ground_truth: dict, category_ids: Sequence[int]) -> dict[int, Tr
     for annotation in ground_truth["annotations"]:
         by_image[annotation["image_id"]].append(annotation)
     if all(annotation["iscrowd"] for annotation in ground_truth["annotations"]):
-        raise InputError("the ground truth has no objects: there is nothing to align with")
+        raise InputError("the ground truth has no objects: there is nothing to compare with")
     return {
         image["id"]: _truth(image, by_image[image["id"]], label) for image in ground_truth["images"]
     }

@@ -42,26 +42,41 @@ def diagnosis_of_results(
             no objects, or a score is outside [0, 1]; names the file.
     """
     gt = load_ground_truth(annotations)
-    rows = load_detection_rows(results, gt)
-    if not len(rows):
-        raise InputError(f"{results}: no detections at all: there is nothing to measure")
+    rows = read_detections(results, gt)
     category_ids = sorted(category["id"] for category in gt["categories"])
     try:
         collector = AlignmentCollector(gt, category_ids, layers=1, definitions=definitions)
     except InputError as error:
         raise InputError(f"{annotations}: {error}") from None
-    seen, total = len(np.unique(rows[:, 0])), len(gt["images"])
-    if seen < total / 2:  # results of another data set with such ids, or incomplete ones
-        logger.warning(f"{results} has detections for only {seen} of the {total} images")
     for image_id, detections in by_image(rows, [i["id"] for i in gt["images"]], category_ids):
-        if ((detections.scores < 0) | (detections.scores > 1)).any():
-            raise InputError(f"{results}: image {image_id} has scores outside [0, 1]")
         samples = one_class_samples(detections, len(category_ids))
         collector.add(image_id, *samples, [detections])
     del rows  # COCO's evaluator takes their room
     return collector.diagnosis(
         "detections", {"results": str(results), "annotations": str(annotations)}
     )
+
+
+def read_detections(results: str | os.PathLike, ground_truth: dict) -> np.ndarray:
+    """Return the rows (D, 7) of :func:`load_detection_rows`.
+
+    Raises:
+        InputError: the file cannot be read or belongs to another data set, has no detections, or
+            scores outside [0, 1]; names the file.
+    """
+    rows = load_detection_rows(results, ground_truth)
+    if not len(rows):
+        raise InputError(f"{results}: no detections at all: there is nothing to measure")
+    low, high = rows[:, 5].min(), rows[:, 5].max()
+    if low < 0 or high > 1:
+        raise InputError(
+            f"{results}: scores from {low:.4g} to {high:.4g}, some outside [0, 1]: write "
+            "probabilities, not logits or percentages"
+        )
+    seen, total = len(np.unique(rows[:, 0])), len(ground_truth["images"])
+    if seen < total / 2:  # results of another data set with such ids, or incomplete ones
+        logger.warning(f"{results} has detections for only {seen} of the {total} images")
+    return rows
 
 
 def by_image(

@@ -33,11 +33,7 @@ def fit(
     Raises:
         InputError: fewer than 50 detections, or none of them right.
     """
-    if not _is_enough(samples):
-        raise InputError(
-            f"not enough data: {len(samples.scores)} detections, {int(samples.right.sum())} of "
-            f"them right: calibration needs {LEAST} detections, right and wrong ones"
-        )
+    _check(samples, "not enough data")
     common = fit_map(kind, samples.scores, samples.target(target))
     maps, without = [], []
     for label in range(classes):
@@ -48,6 +44,14 @@ def fit(
         fitted = per_class and enough
         maps.append(fit_map(kind, mine.scores, mine.target(target)) if fitted else common)
     return ScoreMaps(kind, target, maps), without
+
+
+def _check(samples: Samples, fault: str) -> None:
+    if not _is_enough(samples):
+        raise InputError(
+            f"{fault}: {len(samples.scores)} detections, {int(samples.right.sum())} of them right: "
+            f"calibration needs {LEAST} detections, right and wrong ones"
+        )
 
 
 def _is_enough(samples: Samples) -> bool:
@@ -105,12 +109,15 @@ def cross_validate(
     Images are dealt to five folds; each fold's scores go through the map of the other four.
 
     Raises:
-        InputError: four folds are not enough data.
+        InputError: all detections, or those of four folds, are not enough.
     """
+    _check(samples, "not enough data")
     fold = samples.images % FOLDS
     after = samples.scores.copy()
     for k in range(FOLDS):
-        maps, _ = fit(samples.where(fold != k), classes, kind, target, per_class)
+        others = samples.where(fold != k)
+        _check(others, f"not enough data on the images besides each {FOLDS}th one")
+        maps, _ = fit(others, classes, kind, target, per_class)
         held_out = fold == k
         after[held_out] = maps.apply(samples.scores[held_out], samples.labels[held_out])
     pair = [errors_of(samples._replace(scores=x), classes) for x in (samples.scores, after)]

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from detrex.evaluation.alignment.collector import read_truths
-from detrex.evaluation.alignment.results import by_image
-from detrex.evaluation.coco_json import load_detection_rows, load_ground_truth
+from detrex.evaluation.alignment.results import by_image, read_detections
+from detrex.evaluation.coco_json import load_ground_truth
 from detrex.utils.errors import InputError
 
 from .fit import cross_validate, fit
@@ -28,11 +28,13 @@ class HeldOut(NamedTuple):
         classes: name of each class.
         thresholds: "LRP" and "F1": each class's best threshold; that of all classes together for a
             class without one.
+        without: the classes without one: no object, or none that a detection matches.
     """
 
     samples: Samples
     classes: list[str]
     thresholds: dict[str, list[float]]
+    without: list[str]
 
 
 def read_held_out(results: str | os.PathLike, annotations: str | os.PathLike) -> HeldOut:
@@ -43,11 +45,7 @@ def read_held_out(results: str | os.PathLike, annotations: str | os.PathLike) ->
             no objects, or a score is outside [0, 1]; names the file.
     """
     gt = load_ground_truth(annotations)
-    rows = load_detection_rows(results, gt)
-    if not len(rows):
-        raise InputError(f"{results}: no detections at all: there is nothing to fit on")
-    if ((rows[:, 5] < 0) | (rows[:, 5] > 1)).any():
-        raise InputError(f"{results}: there are scores outside [0, 1]")
+    rows = read_detections(results, gt)
     names = {c["id"]: c["name"] for c in gt["categories"]}
     category_ids = sorted(names)
     try:
@@ -60,10 +58,18 @@ def read_held_out(results: str | os.PathLike, annotations: str | os.PathLike) ->
         meter.update(image_id, *detections, truths[image_id])
         samples.append(samples_of_image(number, *detections, truths[image_id]))
     classes = [names[id_] for id_ in category_ids]
-    return HeldOut(joined(samples), classes, _thresholds(meter))
+    points, common = _operating_points(meter)
+    thresholds = {
+        name: np.nan_to_num([p[name]["score"] for p in points], nan=common[name]["score"]).tolist()
+        for name in MEASURES
+    }
+    pairs = zip(classes, points, strict=True)
+    without = [name for name, p in pairs if np.isnan(p["LRP"]["score"])]
+    return HeldOut(joined(samples), classes, thresholds, without)
 
 
-def _thresholds(meter: CalibrationMeter) -> dict[str, list[float]]:
+def _operating_points(meter: CalibrationMeter) -> tuple[list[dict], dict]:
+    """Return the best thresholds of each class, and those of all classes together."""
     outcomes, objects = meter.sums["outcomes"], meter.sums["objects"]
     images = float(meter.sums["images"])
     common = operating_points(outcomes_from(outcomes.sum(0), objects.sum(), images))
@@ -71,10 +77,7 @@ def _thresholds(meter: CalibrationMeter) -> dict[str, list[float]]:
         operating_points(outcomes_from(sums, count, images))
         for sums, count in zip(outcomes, objects, strict=True)
     ]
-    return {
-        name: np.nan_to_num([p[name]["score"] for p in points], nan=common[name]["score"]).tolist()
-        for name in MEASURES
-    }
+    return points, common
 
 
 def calibrate(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 from dataclasses import asdict, dataclass
 from typing import Any, get_type_hints
@@ -65,6 +66,14 @@ class GroupCalibration:
     counts: dict[str, int]
     duplicates: dict[str, list[float]]
 
+    def duplicates_at(self, threshold: float) -> float:
+        """Return the share of detections that overlap a better one by 0.7 or more, at the next
+        lower of the thresholds 0.05, 0.1 ... 0.95; NaN for NaN."""
+        if math.isnan(threshold):
+            return math.nan
+        step = min(max(int(threshold * 20 + 1e-6), 1), 19)
+        return self.duplicates["share 0.7"][step - 1]
+
 
 @dataclass(frozen=True)
 class CalibrationReport:
@@ -85,14 +94,14 @@ class CalibrationReport:
     format: int = FORMAT
 
     def scalars(self) -> dict[str, float]:
-        """Return the main numbers, for TensorBoard and ``train.best_metric``."""
+        """Return the main numbers, for TensorBoard and ``train.best_metric``; "duplicates" are
+        those at the F1 threshold."""
         overall = self.overall
         numbers = {name: values[0] for name, values in overall.errors.items()}
         numbers |= {f"shown_{name}": values[0] for name, values in overall.shown_errors.items()}
         for measure, point in overall.operating_points.items():
             numbers |= {f"{measure}_threshold": point["score"], measure: point[measure]}
-        middle = len(overall.duplicates["share 0.7"]) // 2
-        numbers["duplicates"] = overall.duplicates["share 0.7"][middle]
+        numbers["duplicates"] = overall.duplicates_at(overall.operating_points["F1"]["score"])
         return numbers | {f"cost_{name}": overall.costs[name] for name in COSTS}
 
     def to_dict(self) -> dict[str, Any]:

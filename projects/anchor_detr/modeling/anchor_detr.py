@@ -21,9 +21,9 @@ from .transformer import AnchorDETRTransformer
 class AnchorDETR(Detector):
     """``in_features[-1]`` of the backbone, and boxes measured from anchor points.
 
-    ``groups`` share out the transformer's queries, pattern after pattern. ``iou_branch`` and
-    ``iou_weight``: see :class:`~detrex.modeling.iou_branch.IouBranch`. ``device`` has no effect:
-    the model lives where it is moved to.
+    ``groups`` share out the transformer's queries, pattern after pattern. ``iou_branch``,
+    ``iou_weight``, ``nms_iou``: see :meth:`~detrex.modeling.detector.Detector.finish`. ``device``
+    has no effect: the model lives where it is moved to.
 
     Raises:
         ValueError: groups that do not add up to the transformer's queries.
@@ -46,6 +46,7 @@ class AnchorDETR(Detector):
         groups: Sequence[QueryGroup] = (),
         iou_branch: bool = False,
         iou_weight: float = 0.3,
+        nms_iou: float | None = None,
     ) -> None:
         super().__init__(backbone, None, None, pixel_mean, pixel_std)
         count = transformer.pattern.num_embeddings * len(transformer.points)
@@ -60,7 +61,9 @@ class AnchorDETR(Detector):
         self.input_proj = nn.Sequential(
             nn.Conv2d(in_channels, embed_dim, kernel_size=1), nn.GroupNorm(32, embed_dim)
         )
-        self.finish(criterion, aux_loss, select_box_nums_for_evaluation, iou_branch, iou_weight)
+        self.finish(
+            criterion, aux_loss, select_box_nums_for_evaluation, iou_branch, iou_weight, nms_iou
+        )
 
     def features(self, pixels: Tensor) -> list[Tensor]:
         return [self.input_proj(self.backbone(pixels)[self.in_features[-1]])]

@@ -30,8 +30,8 @@ class DabDeformableDETR(Detector):
     """Learned boxes with learned contents, or (``as_two_stage``) the encoder's best proposals.
 
     Every layer refines the boxes. ``content_dim`` is the width of the learned contents if it is not
-    ``embed_dim``. ``iou_branch`` and ``iou_weight``: see
-    :class:`~detrex.modeling.iou_branch.IouBranch`.
+    ``embed_dim``. ``iou_branch``, ``iou_weight``, ``nms_iou``: see
+    :meth:`~detrex.modeling.detector.Detector.finish`.
     ``groups`` replaces the one group of ``num_queries``; all chosen proposals are supervised.
     ``device`` has no effect: the model lives where it is moved to.
 
@@ -62,6 +62,7 @@ class DabDeformableDETR(Detector):
         iou_branch: bool = False,
         iou_weight: float = 0.3,
         groups: Sequence[QueryGroup] = (),
+        nms_iou: float | None = None,
     ) -> None:
         super().__init__(backbone, position_embedding, neck, pixel_mean, pixel_std)
         check_repeated("transformer", transformer, as_two_stage=as_two_stage)
@@ -77,7 +78,9 @@ class DabDeformableDETR(Detector):
         self.class_embed, self.bbox_embed = build_shared_heads(
             transformer.decoder, embed_dim, num_classes, refine=True, two_stage=as_two_stage
         )
-        self.finish(criterion, aux_loss, select_box_nums_for_evaluation, iou_branch, iou_weight)
+        self.finish(
+            criterion, aux_loss, select_box_nums_for_evaluation, iou_branch, iou_weight, nms_iou
+        )
 
     def make_queries(self, memory: Memory, targets: list[dict] | None) -> Queries:
         groups, proposals = self.active_groups, ()

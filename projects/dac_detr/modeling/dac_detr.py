@@ -74,18 +74,16 @@ class DACDETR(RoutedDETR):
     """Two-stage Deformable DETR with the route "cross"; its losses are divided by ``copies`` times
     the number of objects.
 
-    ``nms``: detections that overlap a better one of their class by more than this IoU are dropped,
-    None: all are left. Losses have the released names: those of the route have no suffix, those
-    of the queries of inference "_one2one". The other arguments are
-    :class:`~projects.deformable_detr.modeling.RoutedDETR`'s.
+    ``nms_iou``: as released, NMS is done before the best detections are chosen. Losses have the
+    released names: those of the route have no suffix, those of the queries of inference "_one2one".
+    The other arguments are :class:`~projects.deformable_detr.modeling.RoutedDETR`'s.
     """
 
     spare_labels = 1  # as released
 
     @keep_arguments
-    def __init__(self, *, copies: int = 3, nms: float | None = 0.8, **routed) -> None:
-        super().__init__(**routed)
-        self.nms = nms
+    def __init__(self, *, copies: int = 3, nms_iou: float | None = 0.8, **routed) -> None:
+        super().__init__(nms_iou=nms_iou, **routed)
         self.cross = replace(self.groups[0], name="_cross", copies=copies, one_to_many=True)
 
     def routes(self, queries: Queries, memory: Memory) -> list[Queries]:
@@ -104,11 +102,11 @@ class DACDETR(RoutedDETR):
     def select(
         self, logits: Tensor, boxes: Tensor, sizes: Sequence[tuple[int, int]]
     ) -> list[Instances]:
-        if self.nms is None:
+        if self.nms_iou is None:
             return super().select(logits, boxes, sizes)
         images = as_instances(best_pairs(logits, boxes, 10000), sizes)
         count = self.select_box_nums_for_evaluation
-        return [x[keep_best(x, self.nms)[:count]] for x in images]
+        return [x[keep_best(x, self.nms_iou)[:count]] for x in images]
 
 
 def released_name(name: str) -> str:

@@ -24,7 +24,8 @@ class DeformableDETR(Detector):
     ``with_box_refine``: each layer moves the boxes of the one before; ``as_two_stage``: queries
     start at the encoder's best boxes; ``mixed_selection``: these give positions only, contents are
     learned (DINO, section 3.4). ``groups`` replaces the one group of ``num_queries``.
-    ``iou_branch`` and ``iou_weight``: see :class:`~detrex.modeling.iou_branch.IouBranch`.
+    ``iou_branch``, ``iou_weight``, ``nms_iou``: see
+    :meth:`~detrex.modeling.detector.Detector.finish`.
     ``device`` has no effect: the model is where it was moved to.
 
     Raises:
@@ -58,6 +59,7 @@ class DeformableDETR(Detector):
         groups: Sequence[QueryGroup] = (),
         iou_branch: bool = False,
         iou_weight: float = 0.3,
+        nms_iou: float | None = None,
     ) -> None:
         super().__init__(backbone, position_embedding, neck, pixel_mean, pixel_std)
         self.groups = as_groups(groups, num_queries)
@@ -76,7 +78,9 @@ class DeformableDETR(Detector):
         self.heads_refine = with_box_refine
         if as_two_stage and with_box_refine:  # else all share one head
             self.class_agnostic_head = f"class_embed.{transformer.decoder.num_layers}"
-        self.finish(criterion, aux_loss, select_box_nums_for_evaluation, iou_branch, iou_weight)
+        self.finish(
+            criterion, aux_loss, select_box_nums_for_evaluation, iou_branch, iou_weight, nms_iou
+        )
 
     def make_queries(self, memory: Memory, targets: list[dict] | None) -> Queries:
         groups = self.active_groups

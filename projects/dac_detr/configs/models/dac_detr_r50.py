@@ -8,7 +8,7 @@ from projects.dac_detr.modeling import DACDETR, CrossDecoder, DACCriterion
 from ....deformable_detr.configs.models.deformable_detr_plus_r50 import model
 
 model._target_ = DACDETR
-model.update(num_queries=900, copies=3, nms=0.8)
+model.update(num_queries=900, copies=3, nms_iou=0.8)
 model.update(dn_number=100, label_noise_ratio=0.5, box_noise_scale=0.4)
 model.select_box_nums_for_evaluation = 300
 for _name in ("with_box_refine", "as_two_stage", "mixed_selection"):
