@@ -90,7 +90,7 @@ class PatchEmbed(nn.Module):
         self, in_chans: int, dim: int, stride: int, overlap: bool, norm: nn.Module
     ) -> None:
         super().__init__()
-        kernel, padding = {4: (7, 2), 2: (3, 1)}[stride] if overlap else (stride, 0)
+        kernel, padding = {4: (7, 3), 2: (3, 1)}[stride] if overlap else (stride, 0)
         self.proj = nn.Conv2d(in_chans, dim, kernel, stride, padding)
         self.norm = norm
         self.stride = stride
@@ -119,7 +119,8 @@ class FocalNet(Backbone):
         frozen_stages: 0: the first convolution is not trained; n: the first n - 1 stages neither.
         focal_levels: of each stage's modulations.
         focal_windows: tokens of the smallest window of each stage.
-        use_conv_embed: the strided convolutions overlap.
+        use_conv_embed: the strided convolutions overlap. The first one is padded by 3 pixels, as in
+            the authors' and upstream's detectors; the classifiers' is padded by 2.
         use_postln: norms after modulation and MLP, not before.
         use_postln_in_modulation: a norm of the modulated tokens.
         use_layerscale: a learned factor on each channel of a block's additions, 1e-4 at the start.

@@ -3,7 +3,7 @@
     python projects/dino/train_net.py --num-gpus 8 \
         --config-file projects/dino/configs/dino-convnext/dino_convnext_tiny_384_4scale_12ep.py
 
-No published figure; 16 images an iteration, 90,000 iterations.
+Published: 52.4 AP (detrex model zoo); 16 images an iteration, 90,000 iterations.
 """
 
 from detrex.config import get_config, get_recipe

@@ -3,7 +3,7 @@
     python projects/dino/train_net.py --num-gpus 8 \
         --config-file projects/dino/configs/dino-focal/dino_focalnet_large_lrf_384_fl4_5scale_12ep.py
 
-No published figure; 16 images an iteration, 90,000 iterations.
+Published: 58.5 AP (detrex model zoo); 16 images an iteration, 90,000 iterations.
 """
 
 from detrex.config import get_config, get_recipe
