@@ -87,12 +87,12 @@ def test_shipped(name: str) -> None:
 
 @pytest.mark.parametrize("name", TIMM)
 def test_timm_by_one_line(name: str) -> None:
-    parts = timm_parts(name, **TIMM[name])
+    parts = DictConfig(timm_parts(name, **TIMM[name]), flags={"allow_objects": True})
     if "swin" in name:
         for level, width in zip(parts["neck"].in_features, (48, 96, 192), strict=True):
             parts["neck"].input_shapes[level].channels = width
     if "dinov" in name:
-        narrow(DictConfig(parts, flags={"allow_objects": True}))
+        narrow(parts)
     model = detector(parts)
     trains(model)
     levels_fit(model, *((64, 96) if "convnext" in name else ()))  # see TimmBackbone
