@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 
@@ -122,13 +123,17 @@ def timm_parts(model_name: str, num_channels: int = 256, **options) -> dict:
     stride. ``options`` go to ``TimmBackbone``.
 
     Raises:
-        InputError: a model that timm does not know, or that has not these levels.
+        InputError: a model that timm does not know, that has not these levels, or that takes
+            images of one size only.
     """
     _check_known(model_name)
     with torch.device("meta"):  # no weights
-        info = timm.create_model(model_name, features_only=True).feature_info
+        network = timm.create_model(model_name, features_only=True)
+    info = network.feature_info
     strides = info.reduction()
     if len(strides) > 1 and len(set(strides)) == 1:
+        if "dynamic_img_size" not in inspect.signature(type(network.model)).parameters:
+            raise InputError(f"timm's {model_name} takes images of one size only: take another ViT")
         return _plain_parts(model_name, num_channels, info.info[-1], **options)
     if not {8, 16, 32} <= set(strides):
         raise InputError(f"timm's {model_name} has levels of strides {strides}, not 8, 16 and 32")
