@@ -91,6 +91,15 @@ def narrow(model: DictConfig) -> None:
         backbone.update(embed_dim=12, depths=(2, 2, 2, 2), num_heads=(1, 2, 3, 6))
         backbone.drop_path_rate = 0.0
         channels = {f"p{i}": 12 * 2**i for i in range(4)}
+    elif "depths" in backbone:  # ConvNeXt, FocalNet
+        wide = dict(dims=(8, 16, 32, 64)) if "dims" in backbone else dict(embed_dim=8)
+        backbone.update(depths=(1, 1, 1, 1), drop_path_rate=0.0, **wide)
+        channels = {f"p{i}": 8 << i for i in range(4)}
+    elif "model_name" in backbone.get("net", {}):  # a plain ViT of timm's
+        small = dict(embed_dim=32, depth=2, num_heads=2, drop_path_rate=0.0)
+        backbone.in_feature, backbone.net.out_indices = "p1", [1]
+        backbone.net.model_options.update(small)
+        return
     elif "dilation" in backbone:  # torchvision's BasicBlock cannot be dilated
         small = ("resnet50", 2048) if backbone.dilation else ("resnet18", 512)
         backbone.name, channels = small[0], {"res5": small[1]}

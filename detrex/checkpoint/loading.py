@@ -137,7 +137,23 @@ def _renamed(model: nn.Module, weights: dict[str, Tensor], content: dict) -> dic
     for names in (weights, of_backbone):
         if expected.keys() & names.keys():
             return names
-    return _of_submodule(weights, expected)
+    of_network = _of_network(weights, model)
+    return of_network or _of_submodule(weights, expected)
+
+
+def _of_network(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Return the weights by the names of the network inside the backbone (a ViT under a pyramid,
+    timm's model) that has most of them; empty if none has half of them."""
+    for path, module in model.named_modules():
+        if path.startswith("backbone.") and _most(weights, module.state_dict()):
+            logger.info("its names are taken as those of %s", path)
+            return {f"{path}.{name}": value for name, value in weights.items()}
+    return {}
+
+
+def _most(names: Mapping, expected: Mapping) -> bool:
+    """Whether the model has at least half of the names; a few are alike by chance."""
+    return len(expected.keys() & names.keys()) * 2 >= len(names)
 
 
 def _of_submodule(weights: dict[str, Tensor], expected: Mapping) -> dict[str, Tensor]:
@@ -153,11 +169,7 @@ def _of_submodule(weights: dict[str, Tensor], expected: Mapping) -> dict[str, Te
             *path, rest = name.split(".", depth)
             if len(path) == depth:
                 submodules[".".join(path)][rest] = value
-        fitting = [
-            (name, state)
-            for name, state in submodules.items()
-            if len(expected.keys() & state) * 2 >= len(state)  # a few names are alike by chance
-        ]
+        fitting = [(name, state) for name, state in submodules.items() if _most(state, expected)]
         if len(fitting) > 1:
             names = ", ".join(name for name, _ in fitting)
             raise InputError(f"has the model's names under {names}: save one of them")

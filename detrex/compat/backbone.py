@@ -1,18 +1,28 @@
-"""Upstream's torchvision backbone."""
+"""Upstream's torchvision backbone, and the learning rates of its ViTs' layers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import torchvision
-from detectron2.modeling.backbone import Backbone
-from detectron2.modeling.backbone.vit import get_vit_lr_decay_rate
+from detectron2.modeling.backbone import Backbone, vit
 from torch import Tensor
 from torchvision.models.feature_extraction import create_feature_extractor
 
 __all__ = ["TorchvisionBackbone", "get_vit_lr_decay_rate"]
 
 RESNET_NODES = {f"layer{i}": f"res{i + 1}" for i in (1, 2, 3, 4)}
+
+
+def get_vit_lr_decay_rate(name: str, lr_decay_rate: float = 1.0, num_layers: int = 12) -> float:
+    """detectron2's factor on a parameter's learning rate, for timm's ViTs as well.
+
+    Their class and register tokens belong to the embeddings: they learn at the lowest rate.
+    """
+    token = name.startswith("backbone") and name.endswith(("cls_token", "reg_token"))
+    return vit.get_vit_lr_decay_rate(
+        f"{name}.pos_embed" if token else name, lr_decay_rate, num_layers
+    )
 
 
 class TorchvisionBackbone(Backbone):

@@ -38,7 +38,7 @@ NAMES: dict[str, dict[str, str]] = {
     "detrex.modeling": {
         "detectron2.modeling.backbone.resnet": CONVOLUTIONS,
         "detrex.compat.losses": "dice_loss sigmoid_focal_loss",
-        "detrex.modeling.backbone": "BasicStem ResNet TimmBackbone make_stage",
+        "detrex.modeling.backbone": "BasicStem ConvNeXt FocalNet ResNet TimmBackbone make_stage",
         "detrex.modeling.criterion": "SetCriterion",
         "detrex.modeling.matcher": "HungarianMatcher",
         "detrex.modeling.neck": "ChannelMapper",
@@ -138,6 +138,8 @@ SHARED = {
     "detrex.layers.denoising",
     "detrex.layers.mlp",
     "detrex.layers.transformer",
+    "detrex.modeling.backbone.convnext",
+    "detrex.modeling.backbone.focalnet",
     "detrex.modeling.backbone.torchvision_resnet",
     "detrex.modeling.matcher.matcher",
     "detrex.modeling.neck.channel_mapper",

@@ -15,6 +15,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -49,6 +50,9 @@ _FUNCTIONS = {
     "detectron2.data.build.get_detection_dataset_dicts",
     "detectron2.modeling.backbone.resnet.ResNet.make_default_stages",
     "detectron2.modeling.backbone.resnet.ResNet.make_stage",
+    "detectron2.modeling.backbone.vit.get_vit_lr_decay_rate",
+    "detectron2.solver.build.get_default_optimizer_params",
+    "detrex.compat.backbone.get_vit_lr_decay_rate",
     "detrex.data.loader.build_train_loader",
     "detrex.train.optim.param_groups",
     "detrex.train.param_groups",  # as configs of runs name it
@@ -112,7 +116,8 @@ def _note(text: str) -> Path:
 
 
 class _ConfigLoader(yaml.SafeLoader):
-    """Knows two of Python's tags: tuples, and names of classes that are known parts."""
+    """Knows three of Python's tags: tuples, names of classes that are known parts, and partial
+    calls of these with values that are data."""
 
 
 def _named(loader: yaml.Loader, name: str, node: yaml.Node) -> object:
@@ -125,7 +130,16 @@ def _tuple(loader: yaml.Loader, node: yaml.Node) -> list:
     return loader.construct_sequence(node, deep=True)
 
 
+def _partial(loader: yaml.Loader, node: yaml.Node) -> partial:
+    try:
+        function, arguments, keywords, _ = loader.construct_mapping(node, deep=True)["state"]
+        return partial(function, *arguments, **keywords)
+    except (KeyError, TypeError, ValueError) as error:
+        raise yaml.YAMLError(f"functools.partial: {error}") from None
+
+
 _ConfigLoader.add_multi_constructor(f"{_TAG}name:", _named)
+_ConfigLoader.add_constructor(f"{_TAG}object/apply:functools.partial", _partial)
 _ConfigLoader.add_constructor(f"{_TAG}tuple", _tuple)
 
 

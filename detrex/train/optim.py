@@ -48,7 +48,8 @@ def param_groups(
         weight_decay_norm: of normalisation layers; None: as of other parameters.
         weight_decay_bias: of biases; None: as of other parameters.
         backbone_layer_decay: factor d on the learning rate of the backbone's last layer, d^2 on the
-            layer before it, and so on (BEiT, Bao et al. 2022, appendix).
+            layer before it, and so on (BEiT, Bao et al. 2022, appendix). Of a feature pyramid only
+            the network under it counts.
 
     Raises:
         InputError: a rule that matches no parameter, e.g. because of a misspelt name.
@@ -239,6 +240,7 @@ def _layer_decay(model: nn.Module, decay: float) -> dict[nn.Parameter, float]:
     if decay == 1.0:
         return {}
     named = [(n, p) for n, p in model.named_parameters() if n.startswith("backbone.")]
+    named = [(n, p) for n, p in named if n.startswith("backbone.net.")] or named
     layers = [list(layer) for _, layer in groupby(named, key=lambda item: _layer_name(item[0]))]
     return {p: decay ** (len(layers) - i) for i, layer in enumerate(layers) for _, p in layer}
 

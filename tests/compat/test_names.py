@@ -46,11 +46,9 @@ REFUSED = [
     ("detrex.layers.multi_scale_deform_attn", "MSDeformAttn"),
     ("detrex.layers.position_embedding", "PositionEmbeddingRandom"),
     ("detrex.layers.transformer", "CrossLayer"),
-    ("detrex.modeling", "ConvNeXt"),
-    ("detrex.modeling.backbone", "ConvNeXt"),
+    ("detrex.modeling", "SwinTransformerV2"),
     ("detrex.modeling.backbone", "EVA02_ViT"),
     ("detrex.modeling.backbone", "EVAViT"),
-    ("detrex.modeling.backbone", "FocalNet"),
     ("detrex.modeling.backbone", "InternImage"),
     ("detrex.modeling.backbone", "SwinTransformerV2"),
     ("detrex.modeling.backbone.eva", "EVAViT"),
@@ -71,8 +69,7 @@ REFUSED_MODULES = """
 detrex._C detrex.data.datasets detrex.data.mot_build
 detrex.data.dataset_mappers.coco_instance_new_baseline_dataset_mapper detrex.data.transforms
 detrex.evaluation.dancetrack_evaluation
-detrex.layers.dcn_v3 detrex.modeling.backbone.convnext detrex.modeling.backbone.eva_02
-detrex.modeling.backbone.eva_02_utils detrex.modeling.backbone.focalnet
+detrex.layers.dcn_v3 detrex.modeling.backbone.eva_02 detrex.modeling.backbone.eva_02_utils
 detrex.modeling.backbone.internimage detrex.modeling.backbone.swin_transformer_v2
 detrex.modeling.backbone.utils detrex.modeling.criterion.base_criterion
 detrex.modeling.criterion.two_stage_criterion detrex.modeling.losses.dice_loss

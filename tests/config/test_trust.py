@@ -1,13 +1,17 @@
 """Configs of strangers: what they name is built only where it is part of detectors or recipes."""
 
+import functools
 import os
 import time
 
 import pytest
 import yaml
+from detectron2.config import LazyCall as L
+from detectron2.solver.build import get_default_optimizer_params
 from omegaconf import OmegaConf
 from torch import nn
 
+from detrex.compat.backbone import get_vit_lr_decay_rate
 from detrex.config import config_yaml, trust
 from detrex.config.load import load_config
 from detrex.config.trust import load_yaml, remember
@@ -32,6 +36,14 @@ EVIL = {
     "a class that compiles": "a: {_target_: torch.utils.benchmark.Timer, stmt: evil}",
     "a module that is no part": "a: {_target_: torch.fx.GraphModule, root: x, graph: y}",
     "a partial": "a: {_target_: functools.partial, func: os.system}",
+    "a partial of a command": (
+        "a: !!python/object/apply:functools.partial {args: [!!python/name:os.system ''], "
+        "state: [!!python/name:os.system '', [touch ran], {}, null]}"
+    ),
+    "a partial of a text": (
+        "a: !!python/object/apply:functools.partial {args: [x], state: [x, [], {}, null]}"
+    ),
+    "a partial without a state": "a: !!python/object/apply:functools.partial {args: [x]}",
     "an environment variable": "a: ${oc.env:HOME}",
     "within a text": "a: x${oc.env:HOME}",
     "in a key's name": "a: ${b.${oc.env:HOME}}",
@@ -108,6 +120,17 @@ def test_names_of_classes_become_the_classes(config):
     read = load_yaml(config("a: !!python/name:torch.nn.modules.activation.ReLU\nb: ${a}\n"))
     assert read.a is read.b is nn.ReLU
     assert load_yaml(config("a: !!python/tuple [1, 2]\nb: ${train.later}")).a == [1, 2]
+
+
+def test_partial_calls_of_parts_are_data(config):
+    norm = functools.partial(nn.LayerNorm, eps=1e-6)
+    rate = functools.partial(get_vit_lr_decay_rate, lr_decay_rate=0.7)
+    optimizer = L(get_default_optimizer_params)(lr_factor_func=rate)
+    cfg = OmegaConf.create({"norm": norm, "optimizer": optimizer}, flags={"allow_objects": True})
+    read = load_yaml(config(config_yaml(cfg)))
+    assert read.norm(4).eps == 1e-6
+    factor = read.optimizer.lr_factor_func
+    assert factor("backbone.net.blocks.11.attn.qkv.weight") == pytest.approx(0.7)
 
 
 def test_without_a_home_folder_nothing_is_remembered(config, monkeypatch):

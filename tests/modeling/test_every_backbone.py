@@ -11,18 +11,20 @@ from omegaconf import DictConfig, OmegaConf
 
 from detrex.config import get_config
 from detrex.modeling.backbone import timm_parts
-from tests.models import ROOT, image, shrink
+from tests.models import ROOT, image, narrow, shrink
 
 CONFIG = "projects/deformable_detr/configs/deformable_detr_r50_two_stage_50ep.py"
 SHIPPED = [
     *("r18", "r34", "r50", "r101"),
     *("swin_tiny", "swin_small", "swin_base_384", "swin_large", "swin_large_384_5scale"),
-    "vit_base",
+    *("convnext_tiny", "focalnet_tiny", "focalnet_large_fl4_5scale", "vit_base"),
 ]
 TIMM = {
     "mobilenetv3_small_050": {},
     "resnet18": {"frozen_norm": True, "model_options": dict(zero_init_last=False)},
     "convnext_atto": {},
+    "vit_small_patch14_dinov2": {"use_checkpoint": True},
+    "vit_small_patch16_dinov3": {},
     "swin_tiny_patch4_window7_224": {"model_options": dict(strict_img_size=False, embed_dim=24)},
 }
 
@@ -35,7 +37,9 @@ def small(parts: DictConfig) -> dict:
         backbone.update(embed_dim=24, depths=(1, 1, 2, 1), num_heads=(1, 2, 4, 8))
         for name, width in zip(neck.in_features, widths, strict=True):
             neck.input_shapes[name].channels = width
-    if "net" in backbone:  # ViT
+    elif "depths" in backbone:  # ConvNeXt, FocalNet
+        narrow(parts)
+    elif "net" in backbone:  # ViT
         backbone.net.update(embed_dim=32, depth=4, num_heads=2, img_size=64)
         backbone.net.window_block_indexes = [0, 1, 2]
     return dict(backbone=backbone, neck=neck)
@@ -78,15 +82,17 @@ def levels_fit(model: torch.nn.Module, height: int = 70, width: int = 90) -> Non
 def test_shipped(name: str) -> None:
     model = detector(small(get_config("common/models/multi_scale.py")[name]))
     trains(model)
-    levels_fit(model)
+    levels_fit(model, *((64, 96) if "convnext" in name else ()))  # see ConvNeXt
 
 
 @pytest.mark.parametrize("name", TIMM)
 def test_timm_by_one_line(name: str) -> None:
-    parts = timm_parts(name, **TIMM[name])
+    parts = DictConfig(timm_parts(name, **TIMM[name]), flags={"allow_objects": True})
     if "swin" in name:
         for level, width in zip(parts["neck"].in_features, (48, 96, 192), strict=True):
             parts["neck"].input_shapes[level].channels = width
+    if "dinov" in name:
+        narrow(parts)
     model = detector(parts)
     trains(model)
     levels_fit(model, *((64, 96) if "convnext" in name else ()))  # see TimmBackbone

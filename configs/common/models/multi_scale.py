@@ -4,7 +4,7 @@ from detectron2.config import LazyCall as L
 from detectron2.modeling.backbone import BasicStem, ResNet, SwinTransformer, ViT
 
 from detrex.layers import PositionEmbeddingSine
-from detrex.modeling.backbone import SimpleFeaturePyramid
+from detrex.modeling.backbone import ConvNeXt, FocalNet, SimpleFeaturePyramid
 from detrex.modeling.neck import with_channel_mapper
 
 
@@ -33,6 +33,22 @@ def _swin(embed_dim, depths, num_heads, pretrain=224, window=7, finest=1):
         out_indices=indices,
     )
     return with_channel_mapper(backbone, {f"p{i}": embed_dim * 2**i for i in indices})
+
+
+def _convnext(depths, width):
+    backbone = L(ConvNeXt)(
+        depths=depths,
+        dims=tuple(width << i for i in range(4)),
+        layer_scale_init_value=1.0,
+        out_indices=(1, 2, 3),
+    )
+    return with_channel_mapper(backbone, {f"p{i}": width << i for i in (1, 2, 3)})
+
+
+def _focalnet(width, depths, finest=1, **options):
+    indices = tuple(range(finest, 4))
+    backbone = L(FocalNet)(embed_dim=width, depths=depths, out_indices=indices, **options)
+    return with_channel_mapper(backbone, {f"p{i}": width << i for i in indices})
 
 
 def _vit(embed_dim, depth, num_heads, drop_path_rate):
@@ -65,6 +81,20 @@ _large = (192, (2, 2, 18, 2), (6, 12, 24, 48))
 swin_large = _swin(*_large)
 swin_large_384 = _swin(*_large, pretrain=384, window=12)
 swin_large_384_5scale = _swin(*_large, pretrain=384, window=12, finest=0)
+convnext_tiny = _convnext((3, 3, 9, 3), 96)
+convnext_small = _convnext((3, 3, 27, 3), 96)
+convnext_base = _convnext((3, 3, 27, 3), 128)
+convnext_large = _convnext((3, 3, 27, 3), 192)
+focalnet_tiny = _focalnet(96, (2, 2, 6, 2), drop_path_rate=0.1)
+focalnet_small = _focalnet(96, (2, 2, 18, 2), drop_path_rate=0.1)
+focalnet_base = _focalnet(128, (2, 2, 18, 2), drop_path_rate=0.1)
+_large = (192, (2, 2, 18, 2))
+_wide = dict(use_conv_embed=True, use_postln=True, use_layerscale=True)
+_fl3 = dict(focal_levels=(3,) * 4, focal_windows=(5,) * 4)
+_fl4 = dict(focal_levels=(4,) * 4, focal_windows=(3,) * 4)
+focalnet_large_fl3 = _focalnet(*_large, **_wide, **_fl3)
+focalnet_large_fl4 = _focalnet(*_large, **_wide, **_fl4)
+focalnet_large_fl4_5scale = _focalnet(*_large, finest=0, **_wide, **_fl4)
 vit_base = _vit(768, 12, 12, drop_path_rate=0.1)
 vit_large = _vit(1024, 24, 16, drop_path_rate=0.4)
 

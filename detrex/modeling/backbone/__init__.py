@@ -1,5 +1,7 @@
 """Backbones that detectron2 does not have."""
 
+from .convnext import ConvNeXt
+from .focalnet import FocalNet
 from .resnet import BasicStem, ResNet, make_stage
 from .timm import TimmBackbone, timm_parts
 from .torchvision_resnet import TorchvisionResNet
@@ -7,6 +9,8 @@ from .vit import SimpleFeaturePyramid
 
 __all__ = [
     "BasicStem",
+    "ConvNeXt",
+    "FocalNet",
     "ResNet",
     "SimpleFeaturePyramid",
     "TimmBackbone",

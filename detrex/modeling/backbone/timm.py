@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Mapping, Sequence
 
 import timm
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from detrex.modeling.neck import with_channel_mapper
 from detrex.utils.errors import InputError
 
-from .vit import on_whole_patches
+from .vit import SimpleFeaturePyramid, on_whole_patches
 
 
 class TimmBackbone(Backbone):
@@ -23,8 +25,9 @@ class TimmBackbone(Backbone):
     ``frozen_prefixes`` names the parts (beginnings of timm's parameter names) that are not
     trained; ``frozen_norm`` keeps every batch norm at its loaded statistics, as detection with
     few images per batch needs. ``pretrained`` downloads timm's weights, ``checkpoint_path`` reads
-    a file. ``model_options`` are further arguments of timm's model; a transformer needs what frees
-    it from one image size: ``strict_img_size=False`` (Swin), ``dynamic_img_size=True`` (ViT).
+    a file. ``use_checkpoint`` computes blocks again in the backward pass instead of keeping them.
+    ``model_options`` are further arguments of timm's model; a transformer needs what frees it from
+    one image size: ``strict_img_size=False`` (Swin), ``dynamic_img_size=True`` (ViT).
 
     A model that cuts images into patches by convolutions (ConvNeXt) drops the last, partial patch
     of a side: give it images whose sides are multiples of 32 where a few pixels matter.
@@ -44,6 +47,7 @@ class TimmBackbone(Backbone):
         norm_layer: type[nn.Module] | None = None,
         frozen_prefixes: Sequence[str] = (),
         frozen_norm: bool = False,
+        use_checkpoint: bool = False,
         model_options: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__()
@@ -63,6 +67,11 @@ class TimmBackbone(Backbone):
         self.channels_come_last = getattr(self.timm_model, "output_fmt", "NCHW") == "NHWC"
         self.names = [f"p{i}" for i in out_indices]
         self.frozen_norm = frozen_norm
+        if use_checkpoint:
+            modules = self.timm_model.modules()
+            next(
+                m for m in modules if hasattr(m, "set_grad_checkpointing")
+            ).set_grad_checkpointing()
         self._freeze(tuple(frozen_prefixes))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -109,15 +118,23 @@ class TimmBackbone(Backbone):
 def timm_parts(model_name: str, num_channels: int = 256, **options) -> dict:
     """Backbone and neck for a multi-scale model's config: ``model.update(timm_parts("..."))``.
 
-    The levels of strides 8, 16 and 32, and one more on top. ``options`` go to ``TimmBackbone``.
+    The levels of strides 8, 16 and 32, and one more on top. A plain ViT, all of whose layers have
+    the stride of its patches, gets a :class:`SimpleFeaturePyramid` of half, once and twice that
+    stride. ``options`` go to ``TimmBackbone``.
 
     Raises:
-        InputError: a model that timm does not know, or that has not these levels.
+        InputError: a model that timm does not know, that has not these levels, or that takes
+            images of one size only.
     """
     _check_known(model_name)
     with torch.device("meta"):  # no weights
-        info = timm.create_model(model_name, features_only=True).feature_info
+        network = timm.create_model(model_name, features_only=True)
+    info = network.feature_info
     strides = info.reduction()
+    if len(strides) > 1 and len(set(strides)) == 1:
+        if "dynamic_img_size" not in inspect.signature(type(network.model)).parameters:
+            raise InputError(f"timm's {model_name} takes images of one size only: take another ViT")
+        return _plain_parts(model_name, num_channels, info.info[-1], **options)
     if not {8, 16, 32} <= set(strides):
         raise InputError(f"timm's {model_name} has levels of strides {strides}, not 8, 16 and 32")
     levels = [strides.index(stride) for stride in (8, 16, 32)]
@@ -125,6 +142,28 @@ def timm_parts(model_name: str, num_channels: int = 256, **options) -> dict:
     return with_channel_mapper(
         backbone, {f"p{i}": info.channels()[i] for i in levels}, num_channels
     )
+
+
+def _plain_parts(
+    model_name: str,
+    num_channels: int,
+    last_layer: Mapping[str, int],
+    model_options: Mapping[str, object] | None = None,
+    **options,
+) -> dict:
+    index, stride = last_layer["index"], last_layer["reduction"]
+    net = L(TimmBackbone)(
+        model_name=model_name,
+        out_indices=[index],
+        model_options=dict(dynamic_img_size=True, **(model_options or {})),
+        **options,
+    )
+    scales = (2.0, 1.0, 0.5)
+    pyramid = L(SimpleFeaturePyramid)(
+        net=net, in_feature=f"p{index}", out_channels=num_channels, scale_factors=scales
+    )
+    names = [f"p{int(math.log2(stride / scale))}" for scale in scales]  # detectron2's
+    return with_channel_mapper(pyramid, dict.fromkeys(names, num_channels), num_channels)
 
 
 def _check_known(model_name: str) -> None:
