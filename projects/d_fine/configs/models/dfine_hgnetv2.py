@@ -11,7 +11,9 @@ model.update(get_config("common/models/hgnetv2.py").l)
 model.transformer.decoder._target_ = DFINETransformerDecoder
 for _key in ("ffn_dropout", "num_feature_levels"):
     del model.transformer.decoder[_key]
-model.transformer.decoder.update(num_points=[3, 6, 3], reg_max=32, reg_scale=4.0)
+model.transformer.decoder.update(
+    num_points=[3, 6, 3], reg_max=32, reg_scale=4.0, quality_estimate=True
+)
 
 model.criterion._target_ = DFINECriterion
 # Fine-grained localisation and its distillation from the last layer.
