@@ -19,11 +19,20 @@ RESNET = "torchvision"  # and timm's ResNets, which have the same names
 RT_DETR = "rt_detr"  # of the transformers library, also v2
 D_FINE = "d_fine"  # of its repository, and of DEIM's
 D_FINE_TRANSFORMERS = "d_fine_transformers"
-NAMES = (*LAYOUTS, RESNET, RT_DETR, D_FINE, D_FINE_TRANSFORMERS)
+HGNETV2 = "hgnetv2"  # timm's, and what D-FINE's repository starts from
+BACKBONES = (RESNET, HGNETV2)
+NAMES = (*LAYOUTS, RESNET, RT_DETR, D_FINE, D_FINE_TRANSFORMERS, HGNETV2)
+_MARKS = {  # the first one counts
+    d_fine.MARK: D_FINE,
+    d_fine.TRANSFORMERS_MARK: D_FINE_TRANSFORMERS,
+    rt_detr.MARK: RT_DETR,
+    d_fine.BACKBONE_MARK: HGNETV2,
+}
 _BY_RULES = {
     RT_DETR: rt_detr.from_transformers,
     D_FINE: d_fine.from_repository,
     D_FINE_TRANSFORMERS: d_fine.from_library,
+    HGNETV2: d_fine.from_imagenet,
 }
 COCO_IDS = 91  # the official models have a row for every number up to COCO's largest category id
 _RESNET_RULES = [
@@ -47,8 +56,7 @@ def detect_layout(weights: Mapping[str, Tensor]) -> str:
             "these are this toolbox's and detrex's names already: give the file to a config as"
             " train.init_checkpoint"
         )
-    marks = {d_fine.MARK: D_FINE, d_fine.TRANSFORMERS_MARK: D_FINE_TRANSFORMERS}
-    for mark, name in {**marks, rt_detr.MARK: RT_DETR}.items():
+    for mark, name in _MARKS.items():
         if mark in weights:
             return name
     if "layer1.0.conv1.weight" in weights:

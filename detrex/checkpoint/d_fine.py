@@ -1,4 +1,5 @@
-"""D-FINE's weights from its repository and from the transformers library, under our names."""
+"""D-FINE's weights from its repository and from the transformers library, and ImageNet weights of
+its backbones, under our names."""
 
 from __future__ import annotations
 
@@ -11,9 +12,14 @@ from .rt_detr import from_transformers, renamed
 
 MARK = "decoder.pre_bbox_head.layers.0.weight"  # the repository's
 TRANSFORMERS_MARK = f"model.{MARK}"
+BACKBONE_MARK = "stem.stem1.conv.weight"  # of HGNetv2 in timm, and in D-FINE's repository
 
 _DROPPED = re.compile(
     r"num_batches_tracked$|num_points_scale$|\b(up|reg_scale)$|^decoder\.(anchors|valid_mask)$"
+)
+_BACKBONE_RULES = (
+    (r"^backbone\.stages\.(\d)\.", r"backbone.timm_model.stages_\1."),
+    (r"^backbone\.stem\.", "backbone.timm_model.stem."),
 )
 _TRANSFORMERS_RULES = (
     (r"^(class_embed|bbox_embed)\.", r"model.decoder.\1."),  # stored twice, or not
@@ -86,3 +92,12 @@ def from_library(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if (embedding := rest.get("model.denoising_class_embed.weight")) is not None:
         converted["label_enc.weight"] = embedding  # with the row for padding
     return converted
+
+
+def from_imagenet(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Convert a state dict of timm's ``hgnetv2_b0`` to ``b6``, without the classifier."""
+    return {
+        renamed(f"backbone.{name}", _BACKBONE_RULES): value
+        for name, value in weights.items()
+        if name.startswith(("stem.", "stages.")) and not _DROPPED.search(name)
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from detectron2.config import LazyConfig, instantiate
 from torch import nn
@@ -83,11 +84,18 @@ def test_logits_and_boxes_equal_those_of_transformers(case: str, tmp_path: Path)
     torch.testing.assert_close(outputs.boxes[-1], expected.pred_boxes, rtol=0, atol=1e-4)
 
 
-def light(
-    config: str = f"{CONFIGS}/dfine_efficientnet_lite0_sample_data.py", **options
-) -> nn.Module:
+def test_imagenet_weights_of_timm_fit_the_backbone() -> None:
+    weights = timm.create_model("hgnetv2_b0").state_dict()
+    assert detect_layout(weights) == "hgnetv2"
+    converted, model = convert(weights, "hgnetv2"), tiny(SMALL)
+    report = compare(model, converted)
+    assert not report.unexpected and not report.misshaped
+    assert not [name for name in report.missing if name.startswith("backbone.")]
+
+
+def light(**options) -> nn.Module:
     """A small model in which nothing is zero that training would change."""
-    model = tiny(config, **options)
+    model = tiny(SAMPLE, **options)
     fill_zeros(model)
     return model.train()
 

@@ -1,5 +1,5 @@
-"""D-FINE: ``dataloader, lr_multiplier, optimizer, train``. RT-DETR's recipe at twice its batch, with
-a warm-up, averaged weights that follow sooner, and mixed precision."""
+"""D-FINE: ``dataloader, lr_multiplier, optimizer, train``. RT-DETR's recipe at twice its batch,
+with a warm-up, averaged weights that follow sooner, and mixed precision."""
 
 from detectron2.config import LazyCall as L
 from detectron2.solver import WarmupParamScheduler
