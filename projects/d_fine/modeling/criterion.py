@@ -21,6 +21,8 @@ from detrex.modeling.criterion.criterion import Pairs, object_count
 from detrex.modeling.matcher import Assignment, Matches
 from detrex.modeling.matcher.assignment import send_matches
 from detrex.modeling.matcher.matcher import Targets
+from detrex.modeling.queries import QueryGroup
+from detrex.utils.device import send
 from detrex.utils.dist import mean_over_ranks
 from projects.rt_detr.modeling import RTDETRCriterion
 
@@ -44,21 +46,38 @@ class DFINECriterion(RTDETRCriterion):
 
     def losses_of_sets(self, sets: Sequence[Predictions], targets: Targets) -> dict[str, Tensor]:
         device = sets[0].logits.device
-        count = mean_over_ranks(object_count(targets), device)
         sets = [replace(s, logits=s.logits.float()) for s in sets]
-        free = [s for s in sets if s.group.assign is None]
-        solved = Assignment([self.problems(s, targets) for s in free]).solve_on_host()
-        *solved, union = send_matches([*solved, union_of(solved)], device)
-        self.balance = _balance(len(union.query), free[0].logits[0, ..., 0].numel())
-        pairs = mean_over_ranks(len(union.query), device)
-        matches, shared, counts = [], [], []
-        for s in sets:
-            known, layers = s.group.assign, len(s.logits)
-            matches.append(solved.pop(0) if known is None else known.on_layers(layers))
-            shared.append(union.on_layers(layers) if known is None else matches[-1])
-            counts.append(pairs if known is None else count)
-        losses = self.losses_of_matches(sets, matches, targets, ["class"], [count] * len(sets))
-        return losses | self.losses_of_matches(sets, shared, targets, ["boxes"], counts)
+        matches, shared = self.matches_of_sets(sets, targets)
+        pairs = [len(m.query) // len(s.logits) for m, s in zip(shared, sets, strict=True)]
+        self.balance = _balance(pairs[0], sets[0].logits[0, ..., 0].numel())
+        numbers = send(torch.tensor([object_count(targets), *pairs]).float(), device, pin=True)
+        count, *pairs = mean_over_ranks(numbers, device).unbind()
+        counts = [number / s.group.copies for number, s in zip(pairs, sets, strict=True)]
+        classes, boxes = ([kind] if kind in self.losses else [] for kind in ("class", "boxes"))
+        losses = self.losses_of_matches(sets, matches, targets, classes, [count] * len(sets))
+        return losses | self.losses_of_matches(sets, shared, targets, boxes, counts)
+
+    def matches_of_sets(
+        self, sets: Sequence[Predictions], targets: Targets
+    ) -> tuple[list[Matches], list[Matches]]:
+        """The matches of every set, and those by which its boxes are supervised: the union of all
+        sets of the same queries, on every layer, or the assignment that is known."""
+        known = [self.known_matches(s, targets) for s in sets]
+        free = [s for s, matches in zip(sets, known, strict=True) if matches is None]
+        assignment = Assignment([self.problems(s, targets) for s in free])
+        solved = list(map(self._join_blocks, free, assignment.solve_on_host()))
+        members: dict[str, list[Matches]] = {}
+        for s, matches in zip(free, solved, strict=True):
+            members.setdefault(_queries_of(s, sets[0].group), []).append(matches)
+        solved += map(union_of, members.values())
+        sent = iter(send_matches(solved, sets[0].logits.device))
+        matches = [next(sent) if m is None else m.wait() for m in known]
+        unions = dict(zip(members, sent, strict=True))
+        shared = [
+            unions[_queries_of(s, sets[0].group)].on_layers(len(s.logits)) if m is None else one
+            for s, m, one in zip(sets, known, matches, strict=True)
+        ]
+        return matches, shared
 
     def losses_of_pairs(
         self, pairs: Pairs, kinds: Sequence[str], scale: Tensor | float
@@ -90,6 +109,13 @@ class DFINECriterion(RTDETRCriterion):
         of_others = loss.flatten(1).sum(1) - of_pairs
         others = max(score.numel() - count, 1)
         return of_pairs / max(count, 1) * self.balance + of_others / others * (1 - self.balance)
+
+
+def _queries_of(predictions: Predictions, primary: QueryGroup) -> str:
+    """Name of the group whose queries a set's are; proposals become the only group's."""
+    if predictions.stage == "encoder" and predictions.group.size == primary.size:
+        return primary.name
+    return predictions.group.name.removesuffix("_pre")
 
 
 def _balance(pairs: int, queries: int) -> float:

@@ -161,7 +161,7 @@ class DFINE(RTDETR):
         self.label_enc = nn.Embedding(num_classes + 1, embed_dim, padding_idx=num_classes)
 
     def extend(self, queries: Queries, targets: list[dict] | None) -> Queries:
-        if targets is None or not self.dn_number:
+        if targets is None:
             return queries
         noise = self.dn_number, self.label_noise_ratio, self.box_noise_scale
         return queries.join(denoising_queries(targets, self.label_enc, *noise))
