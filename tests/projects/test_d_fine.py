@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,44 @@ def test_logits_and_boxes_equal_those_of_transformers(case: str, tmp_path: Path)
     assert min(x.std(1).min() for x in (expected.logits, expected.pred_boxes)) > 1e-4
     torch.testing.assert_close(outputs.logits[-1], expected.logits, rtol=0, atol=tolerance)
     torch.testing.assert_close(outputs.boxes[-1], expected.pred_boxes, rtol=0, atol=1e-4)
+
+
+# Ours to the released names, of what the golden transformer of tests/parity lacks.
+RELEASED = (
+    (r"^backbone\.timm_model\.stages_(\d)", r"backbone.stages.\1"),
+    (r"^backbone\.timm_model", "backbone"),
+    (r"^neck\.aifi\.layers\.0\.norms\.0", "encoder.encoder.0.layers.0.norm1"),
+    (r"^neck\.aifi\.layers\.0\.norms\.1", "encoder.encoder.0.layers.0.norm2"),
+    (r"^neck\.aifi", "encoder.encoder.0"),
+    (r"attentions\.0\.attn", "self_attn"),
+    (r"ffns\.0\.layers\.0\.0", "linear1"),
+    (r"ffns\.0\.layers\.1", "linear2"),
+    (r"^(neck\.downsample_convs\.\d)\.0\.", r"\1.0.cv1."),
+    (r"^(neck\.downsample_convs\.\d)\.1\.", r"\1.0.cv2."),
+    (r"^(neck\.\w+_blocks\.\d)\.conv1\.", r"\1.cv1."),
+    (r"^(neck\.\w+_blocks\.\d)\.conv2\.", r"\1.cv2.1."),
+    (r"^(neck\.\w+_blocks\.\d)\.conv3\.", r"\1.cv3.1."),
+    (r"^(neck\.\w+_blocks\.\d)\.conv4\.", r"\1.cv4."),
+    (r"^(neck\.\w+_blocks\.\d)\.csp_rep1\.", r"\1.cv2.0."),
+    (r"^(neck\.\w+_blocks\.\d)\.csp_rep2\.", r"\1.cv3.0."),
+    (r"^neck\.(\w+_proj|lateral\w+|down\w+|\w+_blocks)(.*)\.weight$", r"encoder.\1\2.conv.weight"),
+    (r"^neck\.", "encoder."),
+    (r"norm\.conv\.weight", "norm.weight"),
+)
+
+
+def test_released_names_of_backbone_and_neck_are_converted() -> None:
+    model = tiny(SMALL)
+    weights = {"decoder.pre_bbox_head.layers.0.weight": torch.zeros(256, 256)}
+    for name, value in model.state_dict().items():
+        if name.startswith(("backbone.", "neck.")):
+            for pattern, replacement in RELEASED:
+                name = re.sub(pattern, replacement, name)
+            weights[name] = value
+    assert detect_layout(weights) == "d_fine"
+    report = compare(model, convert(weights, "d_fine"))
+    assert not report.unexpected and not report.misshaped
+    assert not [name for name in report.missing if name.startswith(("backbone.", "neck."))]
 
 
 def test_imagenet_weights_of_timm_fit_the_backbone() -> None:
