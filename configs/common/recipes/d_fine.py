@@ -10,6 +10,7 @@ dataloader.train.total_batch_size = 32
 
 optimizer.update(lr=2.5e-4, weight_decay=1.25e-4)
 optimizer.params.lr_factors[0].factor = 0.05
+optimizer.params.weight_decay_bias = None  # as weights; only norms have none
 
 lr_multiplier = L(WarmupParamScheduler)(
     scheduler=lr_multiplier, warmup_factor=0.0, warmup_length=500, warmup_method="linear"

@@ -20,4 +20,5 @@ model.transformer.decoder.update(
     embed_dim=128, feedforward_dim=512, num_layers=3, num_points=[6, 6]
 )
 optimizer.update(lr=8e-4, weight_decay=1e-4)
+optimizer.params.weight_decay_bias = 0.0
 optimizer.params.lr_factors[0].factor = 0.5

@@ -17,4 +17,5 @@ model.update(get_config("common/models/hgnetv2.py").s)
 model.transformer.decoder.num_layers = 3
 model.train_sizes = [*range(480, 640, 32), *[640] * 20, *range(672, 801, 32)]
 optimizer.update(lr=2e-4, weight_decay=1e-4)
+optimizer.params.weight_decay_bias = 0.0
 optimizer.params.lr_factors[0].factor = 0.5

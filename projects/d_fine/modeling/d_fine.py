@@ -77,7 +77,7 @@ class DFINETransformerDecoder(Decoder):
         reg_max: see :class:`EdgeDistribution`.
         reg_scale: as well.
         quality_estimate: every layer's logits include that of :class:`QualityEstimate`.
-        eval_layers: inference ends after that many layers; None: all.
+        use_checkpoint: activations are computed again in backward.
     """
 
     eps = 1e-5
@@ -95,14 +95,12 @@ class DFINETransformerDecoder(Decoder):
         reg_max: int = 32,
         reg_scale: float = 4.0,
         quality_estimate: bool = True,
-        eval_layers: int | None = None,
         use_checkpoint: bool = False,
     ) -> None:
         layer = GatedDecoderLayer(
             embed_dim, num_heads, tuple(num_points), feedforward_dim, attn_dropout
         )
         super().__init__(layer, num_layers, use_checkpoint=use_checkpoint)
-        self.eval_layers = eval_layers
         self.edges = EdgeDistribution(reg_max, reg_scale)
         self.ref_point_head = MLP(4, 2 * embed_dim, embed_dim, 2)
         self.initial_bbox_embed = MLP(embed_dim, embed_dim, 4, 3)
