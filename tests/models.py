@@ -103,6 +103,9 @@ def narrow(model: DictConfig) -> None:
     elif "dilation" in backbone:  # torchvision's BasicBlock cannot be dilated
         small = ("resnet50", 2048) if backbone.dilation else ("resnet18", 512)
         backbone.name, channels = small[0], {"res5": small[1]}
+    elif "hgnetv2" in backbone.get("model_name", ""):
+        backbone.model_name = "hgnetv2_b0"
+        channels = {f"p{i}": 128 << i for i in backbone.out_indices}
     else:
         return
     if "neck" in model:

@@ -32,6 +32,7 @@ METHODS = {
     "group": "group_detr/configs/group_detr_r50_50ep.py",
     "align_dab": "align_dab_detr/configs/align_dab_detr_r50_50ep.py",
     "co_dino": "co_detr/configs/co_dino_efficientnet_lite0_sample_data.py",
+    "d_fine": "d_fine/configs/dfine_efficientnet_lite0_sample_data.py",
     "dac_detr": "dac_detr/configs/dac_detr_r50_12ep.py",
     "mr_detr": f"mr_detr_deformable/configs/{MR_DETR}",
     "mr_detr_align": f"mr_detr_align/configs/{MR_DETR}",
@@ -40,7 +41,7 @@ METHODS = {
 }
 # Denoising and samples draw random numbers in each process, so one process cannot repeat them.
 RANDOM = {"rank_dino", "dino", "align_detr", "dn_deformable", "dn", "co_dino", "rtdetr_discrete"}
-RANDOM |= {"dac_detr", "mr_detr_align"}
+RANDOM |= {"d_fine", "dac_detr", "mr_detr_align"}
 # Objects of the one image of each process: two steps, a batch without any, more than queries (10).
 STEPS = [(3, 0), (2, 0), (0, 0), (40, 1)]
 SECONDS = 180

@@ -4,8 +4,9 @@ python tools/convert_checkpoint.py checkpoint0011_4scale.pth output/dino_r50.pth
     --config-file projects/dino/configs/dino-resnet/dino_r50_4scale_12ep.py
 
 Layouts: DETR, Conditional, Deformable, DAB-, DN-, DAB-Deformable-, DN-Deformable-DETR, DINO,
-H-Deformable-DETR, DAC-DETR, RT-DETR (v1 and v2, of the transformers library), and ImageNet ResNets
-of torchvision and timm, ResNet-vd among them. detrex's, Rank-DETR's, AlignDETR's and Mr. DETR's
+H-Deformable-DETR, DAC-DETR, RT-DETR (v1 and v2, of the transformers library), D-FINE (of its own
+repository, DEIM's and the transformers library), and ImageNet ResNets of torchvision and timm,
+ResNet-vd and HGNetv2 among them. detrex's, Rank-DETR's, AlignDETR's and Mr. DETR's
 checkpoints need no conversion. Rows of COCO's 91 ids become those of its 80 classes.
 """
 
@@ -21,7 +22,7 @@ from detectron2.config import instantiate
 from torch import nn
 
 from detrex.checkpoint import compare, read_checkpoint, save_checkpoint
-from detrex.checkpoint.convert import NAMES, RESNET, convert, detect_layout
+from detrex.checkpoint.convert import BACKBONES, NAMES, convert, detect_layout
 from detrex.checkpoint.layouts import LAYOUTS
 from detrex.checkpoint.weights import write_tensors
 from detrex.config.load import load_config
@@ -75,7 +76,7 @@ def main() -> None:
         raise InputError(f"{args.source}: {error}") from None
     if model is not None:
         report = compare(model, converted)
-        if report.unexpected or report.misshaped or (report.missing and layout != RESNET):
+        if report.unexpected or report.misshaped or (report.missing and layout not in BACKBONES):
             raise InputError(
                 f"{args.source} does not fit {args.config_file}: {report.differences()}"
             )

@@ -11,13 +11,29 @@ from torch import Tensor
 
 from detrex.utils.errors import InputError
 
-from . import rt_detr
+from . import d_fine, rt_detr
 from .classes import CLASS_ROWS
 from .layouts import LAYOUTS, Layout, Rules
 
 RESNET = "torchvision"  # and timm's ResNets, which have the same names
 RT_DETR = "rt_detr"  # of the transformers library, also v2
-NAMES = (*LAYOUTS, RESNET, RT_DETR)
+D_FINE = "d_fine"  # of its repository, and of DEIM's
+D_FINE_TRANSFORMERS = "d_fine_transformers"
+HGNETV2 = "hgnetv2"  # timm's, and what D-FINE's repository starts from
+BACKBONES = (RESNET, HGNETV2)
+NAMES = (*LAYOUTS, RESNET, RT_DETR, D_FINE, D_FINE_TRANSFORMERS, HGNETV2)
+_MARKS = {  # the first one counts
+    d_fine.MARK: D_FINE,
+    d_fine.TRANSFORMERS_MARK: D_FINE_TRANSFORMERS,
+    rt_detr.MARK: RT_DETR,
+    d_fine.BACKBONE_MARK: HGNETV2,
+}
+_BY_RULES = {
+    RT_DETR: rt_detr.from_transformers,
+    D_FINE: d_fine.from_repository,
+    D_FINE_TRANSFORMERS: d_fine.from_library,
+    HGNETV2: d_fine.from_imagenet,
+}
 COCO_IDS = 91  # the official models have a row for every number up to COCO's largest category id
 _RESNET_RULES = [
     (r"^(conv1|bn1)\.", r"stem.\1."),
@@ -40,8 +56,9 @@ def detect_layout(weights: Mapping[str, Tensor]) -> str:
             "these are this toolbox's and detrex's names already: give the file to a config as"
             " train.init_checkpoint"
         )
-    if rt_detr.MARK in weights:
-        return RT_DETR
+    for mark, name in _MARKS.items():
+        if mark in weights:
+            return name
     if "layer1.0.conv1.weight" in weights:
         return RESNET
     modules = {name[: dot.start()] for name in weights for dot in re.finditer(r"\.|$", name)}
@@ -73,9 +90,10 @@ def convert(
         InputError: names that the layout does not have; lists them.
     """
     weights = _unwrapped(weights)
-    if layout_name == RT_DETR:
-        converted = rt_detr.from_transformers(weights)
-        _refuse([name for name in converted if name.startswith("model.")], layout_name)
+    if layout_name in _BY_RULES:
+        converted = _BY_RULES[layout_name](weights)
+        unknown = ("model.", "encoder.", "decoder.")
+        _refuse([name for name in converted if name.startswith(unknown)], layout_name)
         return converted
     if layout_name == RESNET and rt_detr.VD_MARK in weights:
         return rt_detr.from_timm(weights)

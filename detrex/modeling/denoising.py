@@ -51,7 +51,7 @@ def contrastive_denoising(
     boxes = box_xyxy_to_cxcywh((box_cxcywh_to_xyxy(boxes) + shift).clamp(0, 1))
     content, boxes = pad_copies(embedding(labels), boxes, counts, 2 * blocks, eps)
     positives = copy_places(counts, 2 * blocks)
-    return _queries(content, boxes, blocks, *(x[::2] for x in positives))
+    return known_queries(content, boxes, blocks, *(x[::2] for x in positives))
 
 
 def plain_denoising(targets: Targets, generator: GenerateDNQueries) -> Queries:
@@ -59,10 +59,12 @@ def plain_denoising(targets: Targets, generator: GenerateDNQueries) -> Queries:
     labels, boxes = ([t[key] for t in targets] for key in ("labels", "boxes"))
     content, boxes = generator.noised(labels, boxes)
     blocks = generator.denoising_groups
-    return _queries(content, boxes, blocks, *copy_places([len(x) for x in labels], blocks))
+    return known_queries(content, boxes, blocks, *copy_places([len(x) for x in labels], blocks))
 
 
-def _queries(content: Tensor, boxes: Tensor, blocks: int, image: Tensor, query: Tensor) -> Queries:
+def known_queries(
+    content: Tensor, boxes: Tensor, blocks: int, image: Tensor, query: Tensor
+) -> Queries:
     """Padded content (B, N, C) and boxes (B, N, 4) before the sigmoid as queries.
 
     Query ``query[r, g]`` of image ``image[r, g]``, both (R, G), is assigned to target g. All other

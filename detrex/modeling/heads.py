@@ -29,9 +29,11 @@ class Heads(NamedTuple):
         """Logits (B, N, K), box offsets in logit space (B, N, 4) and, with an IoU branch, IoU
         logits (B, N) of one layer's output."""
         outputs = self.class_embed[layer](content), self.bbox_embed[layer](content).float()
-        if self.iou_embed is None:
-            return outputs
-        return *outputs, self.iou_embed[layer](content).squeeze(-1)
+        return *outputs, *self.iou_logits(layer, content)
+
+    def iou_logits(self, layer: int, content: Tensor) -> tuple[Tensor, ...]:
+        """IoU logits (B, N) of one layer's output; none without an IoU branch."""
+        return () if self.iou_embed is None else (self.iou_embed[layer](content).squeeze(-1),)
 
 
 def build_head(embed_dim: int, num_classes: int) -> tuple[nn.Linear, MLP]:

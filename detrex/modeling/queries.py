@@ -120,18 +120,19 @@ class Queries:
 
     def reorder(self, order: Tensor) -> Queries:
         """The queries in another order, given as indices (B, N)."""
-
-        def sort(x: Tensor | None) -> Tensor | None:
-            return None if x is None else x.gather(1, order[..., None].expand(-1, -1, x.shape[-1]))
-
         return replace(
             self,
-            content=sort(self.content),
-            position=sort(self.position),
-            boxes=sort(self.boxes),
-            traced=sort(self.traced),
-            trail=tuple(map(sort, self.trail)),
+            content=reordered(self.content, order),
+            position=reordered(self.position, order),
+            boxes=reordered(self.boxes, order),
+            traced=reordered(self.traced, order),
+            trail=tuple(reordered(x, order) for x in self.trail),
         )
+
+
+def reordered(x: Tensor | None, order: Tensor) -> Tensor | None:
+    """Values (B, N, C) of queries in another order, given as indices (B, N)."""
+    return None if x is None else x.gather(1, order[..., None].expand(-1, -1, x.shape[-1]))
 
 
 def as_groups(groups: Sequence[QueryGroup], num_queries: int) -> tuple[QueryGroup, ...]:

@@ -20,6 +20,7 @@ OTHERS = [
     "projects/dino/configs/dino-resnet/dino_r50_4scale_12ep.py",
     "projects/dn_detr/configs/dn_detr_r50_50ep.py",
     "projects/align_detr/configs/aligndetr_k=2_r50_4scale_12ep.py",
+    "projects/d_fine/configs/dfine_hgnetv2_s_coco.py",
 ]
 ONE_TO_MANY = {  # and how many sets are
     "projects/ms_detr/configs/ms_detr_r50_12ep.py": 1,

@@ -132,6 +132,7 @@ def test_matching_by_name(trained, classes, expected):
         "projects/rank_detr/configs/rank_dino_r50_4scale_12ep.py",
         "projects/dn_deformable_detr/configs/dn_deformable_detr_r50_12ep.py",
         "projects/rt_detr/configs/rtdetr_r50vd_6x_coco.py",
+        "projects/d_fine/configs/dfine_hgnetv2_s_coco.py",
         "projects/co_detr/configs/co_deformable_detr_r50_1x_coco.py",
     ],
 )

@@ -33,7 +33,8 @@ EXTRA = {
     "export.py": ["--height=64", "--width=64"],
     "analyze_model.py": ["--size", "64", "96"],
 }
-ELSEWHERE = {"rtdetr_r50vd/model.safetensors"}  # converted in tests/projects/test_rt_detr.py
+# Converted in tests/projects/test_rt_detr.py and test_d_fine.py.
+ELSEWHERE = {"rtdetr_r50vd/model.safetensors", "dfine_l_coco.pth"}
 
 
 class Shell:

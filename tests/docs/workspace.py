@@ -38,6 +38,7 @@ def make_workspace(folder: Path) -> None:
     relation = official("relation_detr")[2]
     torch.save({"model": relation}, folder / "relation_detr_resnet50_800_1333.pth")
     torch.save(timm.create_model("resnet18d").state_dict(), folder / "resnet50d.pth")
+    torch.save(timm.create_model("hgnetv2_b0").state_dict(), folder / "hgnetv2_b4.pth")
 
 
 def _write_data_sets(folder: Path) -> None:

@@ -90,6 +90,7 @@ def test_training_and_inference_agree_on_the_primary_queries() -> None:
         "projects/deformable_detr/configs/deformable_detr_r50_50ep.py",
         "projects/dab_deformable_detr/configs/dab_deformable_detr_r50_50ep.py",
         "projects/rt_detr/configs/rtdetr_r50vd_6x_coco.py",
+        "projects/d_fine/configs/dfine_hgnetv2_s_coco.py",
         "projects/co_detr/configs/co_dino_5scale_r50_1x_coco.py",
         "projects/ms_detr/configs/ms_detr_r50_12ep.py",
         "projects/mr_detr_align/configs/deformable_detr_r50_two_stage_12ep_plusplus.py",

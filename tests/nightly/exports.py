@@ -27,6 +27,7 @@ CONFIGS = (
     "projects/rt_detr/configs/rtdetr_r50vd_6x_coco.py",
     "projects/rt_detr/configs/rtdetrv2_r50vd_dsp_1x_coco.py",
     "projects/rank_rt_detr/configs/rank_rtdetr_r50vd_6x_coco.py",
+    "projects/d_fine/configs/dfine_hgnetv2_s_coco.py",
 )
 SHAPES = [(2, 480, 640), (1, 427, 533)]  # batch, height, width; the last image padded
 

@@ -51,9 +51,9 @@ def build(spec: dict) -> Kit:
     return Kit(_float32(logits), _float32(boxes), targets)
 
 
-def boxes_of(seed: int, name: str, count: int) -> np.ndarray:
+def boxes_of(seed: int, name: str, count: int, low: float = 0.1, high: float = 0.5) -> np.ndarray:
     unit = (signed(seed, name, (count, 4)) + 1) / 2
-    size = 0.1 + 0.4 * unit[:, 2:]
+    size = low + (high - low) * unit[:, 2:]
     return np.concatenate([size / 2 + (1 - size) * unit[:, :2], size], 1)
 
 

@@ -81,8 +81,8 @@ class SameChoices(TorchFunctionMode):
         if not self.chosen or func not in (Tensor.topk, Tensor.argsort):
             return result
         scores, index = args[0], self.chosen.pop(0)
-        best = scores.gather(1, result if func is Tensor.argsort else result.indices)
-        values = scores.gather(1, index)
+        best = scores.gather(-1, result if func is Tensor.argsort else result.indices)
+        values = scores.gather(-1, index)
         torch.testing.assert_close(values, best, rtol=2e-5, atol=0)
         return index if func is Tensor.argsort else torch.return_types.topk((values, index))
 

@@ -11,6 +11,7 @@ import torch
 from detectron2.config import LazyCall as L
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone import Backbone
+from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 
 from detrex.modeling.neck import with_channel_mapper
@@ -24,10 +25,11 @@ class TimmBackbone(Backbone):
 
     ``frozen_prefixes`` names the parts (beginnings of timm's parameter names) that are not
     trained; ``frozen_norm`` keeps every batch norm at its loaded statistics, as detection with
-    few images per batch needs. ``pretrained`` downloads timm's weights, ``checkpoint_path`` reads
-    a file. ``use_checkpoint`` computes blocks again in the backward pass instead of keeping them.
-    ``model_options`` are further arguments of timm's model; a transformer needs what frees it from
-    one image size: ``strict_img_size=False`` (Swin), ``dynamic_img_size=True`` (ViT).
+    few images per batch needs; ``sync_norm`` has them computed over the images of all processes.
+    ``pretrained`` downloads timm's weights, ``checkpoint_path`` reads a file. ``use_checkpoint``
+    computes blocks again in the backward pass instead of keeping them. ``model_options`` are
+    further arguments of timm's model; a transformer needs what frees it from one image size:
+    ``strict_img_size=False`` (Swin), ``dynamic_img_size=True`` (ViT).
 
     A model that cuts images into patches by convolutions (ConvNeXt) drops the last, partial patch
     of a side: give it images whose sides are multiples of 32 where a few pixels matter.
@@ -48,6 +50,7 @@ class TimmBackbone(Backbone):
         frozen_prefixes: Sequence[str] = (),
         frozen_norm: bool = False,
         use_checkpoint: bool = False,
+        sync_norm: bool = False,
         model_options: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__()
@@ -63,6 +66,8 @@ class TimmBackbone(Backbone):
             **options,
             **(model_options or {}),
         ).to(memory_format=torch.channels_last)
+        if sync_norm:
+            self.timm_model = convert_sync_batchnorm(self.timm_model)
         # Swin's features come as (B, H, W, C), and only of whole patches.
         self.channels_come_last = getattr(self.timm_model, "output_fmt", "NCHW") == "NHWC"
         self.names = [f"p{i}" for i in out_indices]

@@ -41,11 +41,13 @@ T = TypeVar("T")
 
 
 class Pairs(NamedTuple):
-    """The matched pairs of a set, (M,): L1 and 1 - GIoU with gradients, IoU and GIoU without."""
+    """The matched pairs of a set, (M,): L1 and 1 - GIoU with gradients, IoU and GIoU without;
+    labels (M,) and boxes ``gt`` (M, 4) of the targets."""
 
     predictions: Predictions
     matches: Matches
     labels: Tensor
+    gt: Tensor
     l1: Tensor
     giou_loss: Tensor
     iou: Tensor
@@ -127,19 +129,30 @@ class SetCriterion(LayerLosses, nn.Module):
 
         The one wait for the device is for the matching costs.
         """
-        count = sum(len(target["labels"]) for target in targets)
-        num_boxes = mean_over_ranks(count, sets[0].logits.device)
+        num_boxes = mean_over_ranks(object_count(targets), sets[0].logits.device)
         known = [self.known_matches(s, targets) for s in sets]
         unknown = [s for s, matches in zip(sets, known, strict=True) if matches is None]
         assignment = Assignment([self.problems(s, targets) for s in unknown])
         sets = [replace(s, logits=s.logits.float()) for s in sets]
         solved = map(self._join_blocks, unknown, assignment.solve())
         matches = [next(solved) if m is None else m.wait() for m in known]
+        return self.losses_of_matches(sets, matches, targets, self.losses, [num_boxes] * len(sets))
+
+    def losses_of_matches(
+        self,
+        sets: Sequence[Predictions],
+        matches: Sequence[Matches],
+        targets: Targets,
+        kinds: Sequence[str],
+        counts: Sequence[Tensor],
+    ) -> dict[str, Tensor]:
+        """Unweighted losses of all sets with float32 logits and known matches; ``counts``: number
+        of objects per process by which those of each set are divided."""
         losses: dict[str, Tensor] = {}
-        for pairs in self.match_pairs(sets, matches, targets):
+        for pairs, count in zip(self.match_pairs(sets, matches, targets), counts, strict=True):
             predictions, group = pairs.predictions, pairs.predictions.group
-            scale = group.weight / (num_boxes * group.copies).clamp(min=1)
-            for kind, values in self.losses_of_pairs(pairs, self.losses, scale).items():
+            scale = group.weight / (count * group.copies).clamp(min=1)
+            for kind, values in self.losses_of_pairs(pairs, kinds, scale).items():
                 # Copies: callers may weight them in place.
                 named = enumerate(torch.unbind_copy(values))
                 losses.update({predictions.loss_name(kind, i): value for i, value in named})
@@ -202,7 +215,8 @@ class SetCriterion(LayerLosses, nn.Module):
         iou, giou, _ = overlaps(*corners, self.overlap_eps)
         l1 = (boxes - gt).abs().sum(-1)
         sizes = [len(m.query) for m in matches]
-        columns = [x.split(sizes) for x in (labels, l1, 1 - giou, iou.detach(), giou.detach())]
+        values = labels, gt, l1, 1 - giou, iou.detach(), giou.detach()
+        columns = [x.split(sizes) for x in values]
         pairs = [Pairs(*values) for values in zip(sets, matches, *columns, strict=True)]
         return [
             p._replace(labels=torch.zeros_like(p.labels)) if p.predictions.class_agnostic else p
@@ -290,6 +304,11 @@ class SetCriterion(LayerLosses, nn.Module):
         values = torch.stack(list(losses.values()))
         values = values * send(torch.tensor(factors, dtype=values.dtype), values.device)
         return dict(zip(losses, torch.unbind_copy(values), strict=True))
+
+
+def object_count(targets: Targets) -> int:
+    """Number of objects of all images."""
+    return sum(len(target["labels"]) for target in targets)
 
 
 def of_nearest_name(values: Mapping[str, T], name: str) -> T | None:

@@ -96,6 +96,10 @@ class Assignment:
 
     def solve(self) -> list[Matches]:
         """The matches of every set, on the device of the costs; image after image, by layers."""
+        return send_matches(self.solve_on_host(), self.device)
+
+    def solve_on_host(self) -> list[Matches]:
+        """:meth:`solve`, but the matches stay on the host."""
         origins = np.array(self._origins(), np.int64).reshape(-1, 5)
         problems = [problem for cost in self._costs() for problem in cost]
         solved = solve(problems, origins[:, 4].tolist())
@@ -103,7 +107,7 @@ class Assignment:
         query, target = np.concatenate([np.empty((2, 0), np.int64), *solved], axis=1)
         matches = torch.from_numpy(np.stack([rows[1], rows[2], query, rows[3] + target]))
         sizes = np.bincount(rows[0], minlength=len(self.sets)).tolist()
-        return [Matches(*x.unbind()) for x in send(matches, self.device, pin=True).split(sizes, 1)]
+        return [Matches(*x.unbind()) for x in matches.split(sizes, 1)]
 
     def _origins(self) -> list[tuple[int, int, int, int, int]]:
         """For every problem: set, layer, image, number of its first target, copies."""
@@ -121,6 +125,14 @@ class Assignment:
         ends = np.cumsum([shape.numel() for shape in self._shapes])
         costs = np.split(flat, ends[:-1]) if self._shapes else []
         return [cost.reshape(shape) for cost, shape in zip(costs, self._shapes, strict=True)]
+
+
+def send_matches(matches: Sequence[Matches], device: torch.device) -> list[Matches]:
+    """Matches of the host on a device, in one copy for which nothing waits."""
+    sizes = [len(m.query) for m in matches]
+    columns = [torch.stack(m) for m in matches] or [torch.empty(4, 0, dtype=torch.int64)]
+    packed = send(torch.cat(columns, 1), device, pin=True)
+    return [Matches(*x.unbind()) for x in packed.split(sizes, 1)] if sizes else []
 
 
 def assign(

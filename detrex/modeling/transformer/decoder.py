@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -36,11 +37,12 @@ class Decoder(TransformerLayerSequence):
     A method overrides :meth:`position` (inputs of a layer that depend on where its queries look),
     :meth:`readout` (what the heads see) or :meth:`after_layer`. Inference runs the first
     ``eval_layers`` layers; None: all. Boxes are refined from coordinates at least ``eps`` away from
-    0 and 1.
+    0 and 1. ``outputs_type``: what the outputs of all layers are stacked in.
     """
 
     eval_layers: int | None = None
     eps = 1e-3
+    outputs_type: type[NamedTuple] = Outputs
 
     def __init__(
         self,
@@ -74,7 +76,7 @@ class Decoder(TransformerLayerSequence):
             outputs.append(output)
             if i < len(layers) - 1:
                 queries = self.after_layer(i, queries, output[0])
-        return Outputs(*map(torch.stack, zip(*outputs, strict=True)))
+        return self.outputs_type(*map(torch.stack, zip(*outputs, strict=True)))
 
     def position(self, i: int, queries: Queries, memory: object) -> dict[str, Tensor]:
         """Keyword arguments of layer ``i`` that depend on where its queries look."""

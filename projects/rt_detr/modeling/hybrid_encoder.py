@@ -27,6 +27,7 @@ def conv_norm(
     stride: int = 1,
     norm: str = "BN",
     activation: Callable[[Tensor], Tensor] | None = F.silu,
+    groups: int = 1,
 ) -> Conv2d:
     """Convolution, norm (detectron2's name of it), activation; sizes are ceil(size / stride)."""
     norm_layer = get_norm(norm, outputs)
@@ -36,6 +37,7 @@ def conv_norm(
         kernel,
         stride,
         kernel // 2,
+        groups=groups,
         bias=False,
         norm=norm_layer,
         activation=activation,
@@ -60,23 +62,30 @@ class RepConv(nn.Module):
         return F.silu(F.conv2d(x, wide + F.pad(narrow, (1, 1, 1, 1)), shift + more, padding=1))
 
 
-class Fusion(nn.Module):
-    """Two levels of equal size, concatenated, to one: three RepVGG blocks beside a shortcut.
+class CSPLayer(nn.Module):
+    """RepVGG blocks beside a shortcut; ``width``: channels of the blocks, which a convolution at
+    the end turns into ``outputs`` if they differ."""
 
-    ``width``: channels of the blocks; narrower ones are widened by a convolution at the end.
-    """
-
-    def __init__(self, channels: int, width: int, norm: str) -> None:
+    def __init__(self, inputs: int, outputs: int, width: int, blocks: int, norm: str) -> None:
         super().__init__()
-        self.conv1 = conv_norm(2 * channels, width, norm=norm)
-        self.conv2 = conv_norm(2 * channels, width, norm=norm)
-        self.bottlenecks = nn.Sequential(*(RepConv(width, norm) for _ in range(3)))
-        same = width == channels
-        self.conv3 = nn.Identity() if same else conv_norm(width, channels, norm=norm)
+        self.conv1 = conv_norm(inputs, width, norm=norm)
+        self.conv2 = conv_norm(inputs, width, norm=norm)
+        self.bottlenecks = nn.Sequential(*(RepConv(width, norm) for _ in range(blocks)))
+        same = width == outputs
+        self.conv3 = nn.Identity() if same else conv_norm(width, outputs, norm=norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv3(self.bottlenecks(self.conv1(x)) + self.conv2(x))
+
+
+class Fusion(CSPLayer):
+    """Two levels of equal size, concatenated, to one."""
+
+    def __init__(self, channels: int, width: int, blocks: int, norm: str) -> None:
+        super().__init__(2 * channels, channels, width, blocks, norm)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        both = torch.cat([x, y], 1)
-        return self.conv3(self.bottlenecks(self.conv1(both)) + self.conv2(both))
+        return super().forward(torch.cat([x, y], 1))
 
 
 class HybridEncoder(nn.Module):
@@ -88,6 +97,7 @@ class HybridEncoder(nn.Module):
         embed_dim: channels inside.
         feedforward_dim: of the attention layer.
         expansion: width of the blocks that fuse two levels, relative to ``embed_dim``.
+        blocks: number of those blocks.
         out_channels: what the decoder reads.
         norm: of all convolutions, a batch norm that detectron2's ``get_norm`` knows by name.
 
@@ -104,12 +114,12 @@ class HybridEncoder(nn.Module):
         expansion: float = 1.0,
         out_channels: int = 256,
         norm: str = "BN",
+        blocks: int = 3,
     ) -> None:
         super().__init__()
         self.in_features = list(in_features)
-        conv, gaps = partial(conv_norm, norm=norm), range(len(self.in_features) - 1)
-        plain = partial(conv, activation=None)
-        fusion = partial(Fusion, embed_dim, round(embed_dim * expansion), norm)
+        plain = partial(conv_norm, norm=norm, activation=None)
+        gaps = range(len(self.in_features) - 1)
         channels = [input_shapes[name].channels for name in self.in_features]
         self.input_proj = nn.ModuleList(plain(c, embed_dim) for c in channels)
         self.aifi = DenseEncoder(
@@ -121,11 +131,28 @@ class HybridEncoder(nn.Module):
             num_layers=1,
         )
         # Top-down modules start at the coarsest level, bottom-up ones at the finest.
-        self.lateral_convs = nn.ModuleList(conv(embed_dim, embed_dim) for _ in gaps)
-        self.fpn_blocks = nn.ModuleList(fusion() for _ in gaps)
-        self.downsample_convs = nn.ModuleList(conv(embed_dim, embed_dim, 3, 2) for _ in gaps)
-        self.pan_blocks = nn.ModuleList(fusion() for _ in gaps)
+        dim, width = embed_dim, self.width(embed_dim, expansion)
+        self.lateral_convs = nn.ModuleList(self.lateral(dim, norm) for _ in gaps)
+        self.fpn_blocks = nn.ModuleList(self.fusion(dim, width, blocks, norm) for _ in gaps)
+        self.downsample_convs = nn.ModuleList(self.shrink(dim, norm) for _ in gaps)
+        self.pan_blocks = nn.ModuleList(self.fusion(dim, width, blocks, norm) for _ in gaps)
         self.output_proj = nn.ModuleList(plain(embed_dim, out_channels) for _ in channels)
+
+    def width(self, embed_dim: int, expansion: float) -> int:
+        """Channels of the blocks that fuse two levels."""
+        return round(embed_dim * expansion)
+
+    def lateral(self, dim: int, norm: str) -> nn.Module:
+        """What a level passes before it is enlarged for the next finer one."""
+        return conv_norm(dim, dim, norm=norm)
+
+    def shrink(self, dim: int, norm: str) -> nn.Module:
+        """What halves a level for the next coarser one."""
+        return conv_norm(dim, dim, 3, 2, norm=norm)
+
+    def fusion(self, dim: int, width: int, blocks: int, norm: str) -> nn.Module:
+        """What joins two levels of equal size."""
+        return Fusion(dim, width, blocks, norm)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         """Backbone features by name to levels (B, out_channels, H, W), finest first."""

@@ -1,0 +1,34 @@
+"""A small Rank-DETR on D-FINE, trained on the sample data on two CPU cores.
+
+    python projects/rank_d_fine/train_net.py \
+        --config-file projects/rank_d_fine/configs/rank_dfine_efficientnet_lite0_sample_data.py
+
+Needs tools/make_sample_data.py and tools/make_sample_weights.py first. No published figure.
+"""
+
+import detectron2.data.transforms as T
+from detectron2.config import LazyCall as L
+
+from detrex.config import get_config, get_recipe
+
+from .models.rank_dfine_hgnetv2 import model
+
+dataloader, lr_multiplier, optimizer, train = get_recipe("common/recipes/sample_data.py")
+
+_square = [L(T.Resize)(shape=[256, 256])]
+dataloader.train.mapper.augmentation = _square
+dataloader.test.mapper.augmentation = _square
+
+_small = get_config("common/models/efficientnet_lite0.py").small
+model.update({key: _small[key] for key in ("backbone", "pixel_mean", "pixel_std")})
+model.neck.update(
+    in_features=_small.neck.in_features,
+    input_shapes=_small.neck.input_shapes,
+    embed_dim=128,
+    feedforward_dim=512,
+    expansion=0.5,
+    blocks=1,
+    norm="BN",
+)
+model.transformer.decoder.update(num_layers=3, feedforward_dim=512)
+model.update(num_queries=40, dn_number=20, train_sizes=[], select_box_nums_for_evaluation=100)
