@@ -81,7 +81,8 @@ def resolve_schedule(
         raise InputError("train.max_iter=0: there is nothing to train")
     clock.max_iter = cfg.train.max_iter
     for key in schema.names("is_length"):
-        OmegaConf.update(cfg, key, clock.iterations(OmegaConf.select(cfg, key), key))
+        if (value := OmegaConf.select(cfg, key)) is not None or not schema.KEYS[key].optional:
+            OmegaConf.update(cfg, key, clock.iterations(value, key))
     _resolve_declared(cfg, clock)
     for _, node in dict_nodes(cfg.get("lr_multiplier")):
         _resolve_warmup(node, clock)

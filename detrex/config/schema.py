@@ -85,6 +85,8 @@ KEYS: dict[str, Key] = {
     # None keeps all.
     "train.checkpointer.max_to_keep": Key(100, least=1, optional=True, volatile=True),
     "train.eval_period": Key(5000, is_length=True, volatile=True),
+    # Goes on from the weights with the best score; None: never.
+    "train.reload_best": Key(optional=True, is_length=True),
     "train.log_period": Key(20, least=1, volatile=True),
     "train.wandb.enabled": Key(False, volatile=True),
     "train.wandb.params": Key(

@@ -23,7 +23,8 @@ from detrex.utils.device import AMP_TYPES, check_amp_type
 from detrex.utils.errors import InputError
 from detrex.utils.events import ConsoleWriter, WandbWriter, wandb_installed
 
-from .checkpoints import BestCheckpoint, TrainingCheckpoints
+from .best import BestCheckpoint
+from .checkpoints import TrainingCheckpoints
 from .evaluate import evaluate_both, is_evaluated
 from .folder import METRICS, put_events_in_order, rewind_metrics
 from .optim import LearningRates, build_optimizer
@@ -66,7 +67,8 @@ def build_trainer(
     )
     metric = "bbox/AP" if ema is None else "ema_bbox/AP"
     trainer.save = checkpoints.save
-    trainer.keep_best = BestCheckpoint(checkpoints, metric, resumed=start > 0).keep
+    best = BestCheckpoint(checkpoints, metric, start > 0, cfg.train.reload_best)
+    trainer.keep_best = best.keep
     if is_evaluated(cfg):
         trainer.evaluate = functools.partial(evaluate_both, cfg)
     # The timer comes first, so that it does not measure users' hooks.

@@ -55,4 +55,5 @@ lr_multiplier = L(FlatCosine)(
 )
 
 train.max_iter = "60ep"
+train.reload_best = 58 / 60
 train.amp.update(enabled=True, dtype="float16")

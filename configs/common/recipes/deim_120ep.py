@@ -10,3 +10,4 @@ _first.update(start=4 / 120, stop=64 / 120)
 _second.update(start=64 / 120, stop=117 / 120)
 lr_multiplier.update(flat=64 / 120, final=3 / 120)
 train.max_iter = "120ep"
+train.reload_best = 117 / 120
