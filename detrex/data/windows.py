@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import ClassVar
 
 from omegaconf import DictConfig
@@ -40,6 +41,13 @@ class Window:
     def holds(self, iteration: int) -> bool:
         """Whether the iteration is inside."""
         return self.start <= iteration and (self.stop is None or iteration < self.stop)
+
+
+def stages(windows: Sequence[Window], max_iter: int) -> list[tuple[int, int]]:
+    """First iteration of each stage of a run and the first after it: windows, and what is between
+    them."""
+    borders = {0, max_iter, *(w.start for w in windows), *(w.stop or 0 for w in windows)}
+    return list(pairwise(sorted(borders)))
 
 
 def check_windows(cfg: DictConfig) -> None:

@@ -169,3 +169,9 @@ def test_two_schedules_meet_in_one_training_step() -> None:
     batch = [image(64, 64, 3, seed=1), image(64, 64, 2, seed=2)]
     losses = model(batch)
     assert matcher.is_high_order and all(loss.isfinite() for loss in losses.values())
+
+
+def test_the_sample_config_changes_the_recipe() -> None:
+    mapper = resolved("deim_efficientnet_lite0_sample_data").dataloader.train.mapper
+    mosaic, affine = mapper.windows[0].transforms[0].transforms[0].transforms[:2]
+    assert (mosaic["size"], affine.degrees, len(mapper.transforms)) == (128, 0, 3)

@@ -18,7 +18,8 @@ from .models.deim_r50vd import model
 dataloader, _, optimizer, train = get_recipe("common/recipes/sample_data.py")
 
 # DEIM's windows with tiles of half the side; digits must not be mirrored or turned.
-_mapper = dataloader.train.mapper = get_recipe("common/recipes/deim.py")[0].train.mapper
+dataloader.train.mapper = get_recipe("common/recipes/deim.py")[0].train.mapper
+_mapper = dataloader.train.mapper
 _mapper.transforms = [
     L(v2.SanitizeBoundingBoxes)(min_size=1),
     L(v2.Resize)(size=[256, 256]),
