@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from detectron2.config import instantiate
 from torch import nn
 
+from detrex.config import config_yaml
 from detrex.config.lengths import resolve_schedule
 from detrex.layers import MLP
 from detrex.train import load_config
@@ -175,3 +176,11 @@ def test_the_sample_config_changes_the_recipe() -> None:
     mapper = resolved("deim_efficientnet_lite0_sample_data").dataloader.train.mapper
     mosaic, affine = mapper.windows[0].transforms[0].transforms[0].transforms[:2]
     assert (mosaic["size"], affine.degrees, len(mapper.transforms)) == (128, 0, 3)
+
+
+def test_a_saved_config_is_data_and_means_the_same(tmp_path) -> None:
+    cfg = resolved("deim_r50vd_60e_high_order_coco")
+    (tmp_path / "config.yaml").write_text(config_yaml(cfg))
+    saved = load_config(str(tmp_path / "config.yaml"))  # without --trust-config
+    resolve_schedule(saved, EPOCH)
+    assert config_yaml(saved) == config_yaml(cfg)
