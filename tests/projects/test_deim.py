@@ -14,8 +14,10 @@ from torch import nn
 from detrex.config import config_yaml
 from detrex.config.lengths import resolve_schedule
 from detrex.layers import MLP
-from detrex.train import load_config
+from detrex.train import default_argument_parser, load_config
+from detrex.train.run import run
 from tests.models import ROOT, image, tiny
+from tests.train.tiny import write_data
 
 CONFIGS = ROOT / "projects/deim/configs"
 GOLDEN = json.loads((ROOT / "tests/parity/deim_r50_60e_config.json").read_text())
@@ -184,3 +186,27 @@ def test_a_saved_config_is_data_and_means_the_same(tmp_path) -> None:
     saved = load_config(str(tmp_path / "config.yaml"))  # without --trust-config
     resolve_schedule(saved, EPOCH)
     assert config_yaml(saved) == config_yaml(cfg)
+
+
+def test_the_sample_config_trains_three_steps(tmp_path) -> None:
+    """One in each window: two windows of images of 64 pixels, then none."""
+    small = [
+        "dataloader.train.mapper.transforms.1.size=[64,64]",
+        "dataloader.train.mapper.windows.0.start=0",
+        "dataloader.train.mapper.windows.0.stop=1",
+        "dataloader.train.mapper.windows.0.transforms.0.p=[1,0]",
+        "dataloader.train.mapper.windows.1.start=1",
+        "dataloader.train.mapper.windows.1.stop=2",
+        "dataloader.train.num_workers=0",
+        "dataloader.evaluator=null",
+        "train.init_checkpoint=",
+        f"train.output_dir={tmp_path / 'run'}",
+    ]
+    lengths = ["train.max_iter=3", "train.eval_period=0", "train.log_period=1"]
+    path = str(CONFIGS / "deim_efficientnet_lite0_sample_data.py")
+    words = ["--config-file", path, *write_data(tmp_path / "data"), *small, *lengths]
+    run(default_argument_parser().parse_intermixed_args(words))
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.json").open()]
+    assert [line["iteration"] for line in lines] == [0, 1, 2]
+    assert all(0 < line["total_loss"] < 1000 for line in lines)
+    assert (tmp_path / "run/model_final.pth").is_file()
