@@ -104,7 +104,7 @@ class MappedBatches(Dataset):
     def _further(self, prepare: Callable[[dict], dict]) -> dict:
         """A random image, drawn from the random numbers of the sample that asks for it."""
         index = int(np.random.randint(len(self.dataset)))
-        return self._usable(index, lambda record: prepare(self.mapper.load(record)))
+        return self._usable(index, lambda record: prepare(self.mapper.load(dict(record))))
 
     def _usable(self, index: int, read: Callable[[dict], dict | None]) -> dict:
         """Read the image of this index, or the next one that can be used."""

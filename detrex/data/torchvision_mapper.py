@@ -51,10 +51,11 @@ class TorchvisionMapper(DetrDatasetMapper):
 
     def __call__(self, dataset_dict: dict) -> dict:
         """As :class:`DetrDatasetMapper`."""
-        sample = {**self.load(dataset_dict), "further": self.further}
+        record = dict(dataset_dict)
+        sample = {**self.load(record), "further": self.further}
         for transform in (*self.window.transforms, *self.transforms):
             sample = transform(sample)
-        record = {key: value for key, value in dataset_dict.items() if key != "annotations"}
+        record.pop("annotations", None)
         record["image"] = sample["image"].as_subclass(torch.Tensor)
         boxes = Boxes(sample["boxes"].as_subclass(torch.Tensor))
         size = tuple(record["image"].shape[1:])
@@ -63,8 +64,8 @@ class TorchvisionMapper(DetrDatasetMapper):
 
     def load(self, record: dict) -> dict:
         """Read a record's image and boxes, without its crowd regions: ``image``, ``boxes``,
-        ``labels`` and ``file_name``."""
-        pixels = to_tensor(self.read(dict(record)))
+        ``labels`` and ``file_name``. The record gets a size if it has none."""
+        pixels = to_tensor(self.read(record))
         objects = [x for x in record.get("annotations", []) if not x.get("iscrowd", 0)]
         boxes = tv_tensors.BoundingBoxes(
             torch.from_numpy(corners(objects).astype(np.float32)),
