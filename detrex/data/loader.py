@@ -88,10 +88,11 @@ class MappedBatches(Dataset):
         """Mix each sample with the one before it; every process draws the same for a batch."""
         is_whole = share.before == share.keys[-1]
         others = [samples[-1] if is_whole else self._sample(*share.before), *samples[:-1]]
-        for k, transform in enumerate(self.mapper.window.pairs):
-            for i in range(len(samples)) if weights[k] is not None else ():
-                with seeded(self.seed, share.number, share.first + i, k + 1):
-                    samples[i] = transform(samples[i], others[i], weights[k])
+        drawn = zip(self.mapper.window.pairs, weights, strict=True)
+        for k, (transform, weight) in enumerate(drawn, start=1):
+            for i, other in enumerate(others if weight is not None else ()):
+                with seeded(self.seed, share.number, share.first + i, k):
+                    samples[i] = transform(samples[i], other, weight)
         return samples
 
     def _sample(self, epoch: int, position: int, index: int) -> dict:
