@@ -2,6 +2,8 @@
 
 python tools/visualize_data.py --json train.json --images train/ -o sheet.png
 python tools/visualize_data.py --config-file CONFIG --split train --augmented -o sheet.png
+
+With augmentation in windows of the run, the images are shown once for each of them.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ def main() -> None:
     parser.add_argument("--images", help="folder of its images")
     parser.add_argument("--config-file", help="instead of --json and --images")
     parser.add_argument("--split", choices=["train", "val"], default="train", help="of the config")
-    parser.add_argument("--augmented", action="store_true", help="as the training mapper gives it")
-    parser.add_argument("--count", type=whole(), default=16, help="images to show")
+    parser.add_argument("--augmented", action="store_true", help="as training sees them")
+    parser.add_argument("--count", type=whole(), default=16, help="images, of each window")
     parser.add_argument("--columns", type=whole(), default=4)
     parser.add_argument("-o", "--output", required=True, help="PNG or JPEG to write")
     parser.add_argument("overrides", nargs="*", help="key=value, of the config")
@@ -33,8 +35,10 @@ def main() -> None:
         raise InputError(f"{args.overrides[0]}: goes with --config-file")
     from detectron2.config import instantiate  # take seconds: not before --help
 
+    from detrex.config.lengths import resolve_schedule
     from detrex.config.load import load_config
     from detrex.data.annotation_files import annotation_files
+    from detrex.data.windows import check_windows
     from detrex.evaluation.coco_json import load_ground_truth
     from detrex.inspect.contact_sheet import LEGEND, contact_sheet
     from detrex.inspect.pictures import augmented, dataset_samples, side_by_side
@@ -46,7 +50,11 @@ def main() -> None:
     )
     files = (args.json, args.images) if config is None else annotation_files(config, args.split)
     if args.augmented:
-        items = list(augmented(instantiate(config.dataloader.train.mapper), *files, args.count))
+        length = len(load_ground_truth(files[0])["images"])
+        resolve_schedule(config, -(-length // config.dataloader.train.total_batch_size))
+        check_windows(config)
+        mapper = instantiate(config.dataloader.train.mapper)
+        items = list(augmented(mapper, *files, args.count, config.train.max_iter))
     else:
         samples = dataset_samples(load_ground_truth(files[0]), files[1], args.count)
         items = list(side_by_side(samples, []))

@@ -62,8 +62,9 @@ def resolve_schedule(
     """Write every length of a config in iterations, in place.
 
     Args:
-        cfg: ``train.max_iter`` and the periods, warm-up and milestones of ``lr_multiplier``, and
-            ``matcher_change_iter`` of the model's parts.
+        cfg: ``train.max_iter`` and the periods, warm-up and milestones of ``lr_multiplier``,
+            ``matcher_change_iter`` of the model's parts, and the arguments that a class of the
+            config names in its ``lengths``.
         epoch_length: iterations of one epoch, if that is known.
         overrides: the command line's "key=value" strings.
 
@@ -80,22 +81,32 @@ def resolve_schedule(
         raise InputError("train.max_iter=0: there is nothing to train")
     clock.max_iter = cfg.train.max_iter
     for key in schema.names("is_length"):
-        OmegaConf.update(cfg, key, clock.iterations(OmegaConf.select(cfg, key), key))
-    for node in dict_nodes(cfg.get("lr_multiplier")):
+        if (value := OmegaConf.select(cfg, key)) is not None or not schema.KEYS[key].optional:
+            OmegaConf.update(cfg, key, clock.iterations(value, key))
+    _resolve_declared(cfg, clock)
+    for _, node in dict_nodes(cfg.get("lr_multiplier")):
         _resolve_warmup(node, clock)
         _resolve_milestones(node, clock)
     _resolve_matcher_switch(cfg, clock, overrides)
 
 
-def dict_nodes(node: object) -> Iterator[DictConfig]:
-    """Yield every dict of a config, outermost first."""
+def dict_nodes(node: object, name: str = "") -> Iterator[tuple[str, DictConfig]]:
+    """Yield every dict of a config with its dotted key, outermost first; ``name`` is the node's."""
     if isinstance(node, DictConfig):
-        yield node
+        yield name, node
     if isinstance(node, DictConfig | ListConfig):
         keys = node.keys() if isinstance(node, DictConfig) else range(len(node))
         for key in keys:
             if not OmegaConf.is_interpolation(node, key):
-                yield from dict_nodes(node[key])
+                yield from dict_nodes(node[key], f"{name}.{key}")
+
+
+def _resolve_declared(cfg: DictConfig, clock: Clock) -> None:
+    for group in ("model", "dataloader.train", "lr_multiplier"):
+        for key, node in dict_nodes(OmegaConf.select(cfg, group), group):
+            for name in getattr(target_of(node), "lengths", ()):
+                if node.get(name) is not None:
+                    node[name] = clock.iterations(node[name], f"{key}.{name}")
 
 
 def _resolve_warmup(node: DictConfig, clock: Clock) -> None:
@@ -119,7 +130,7 @@ def _resolve_milestones(node: DictConfig, clock: Clock) -> None:
 
 
 def _resolve_matcher_switch(cfg: DictConfig, clock: Clock, overrides: Sequence[str]) -> None:
-    nodes = [n for n in dict_nodes(cfg.get("model")) if SWITCH in n or accepts(n, SWITCH)]
+    nodes = [n for _, n in dict_nodes(cfg.get("model")) if SWITCH in n or accepts(n, SWITCH)]
     fraction = cfg.train.matcher_change_fraction
     if fraction is not None:
         _check_fraction(fraction, nodes, overrides)
@@ -168,7 +179,7 @@ def keep_matcher_switch(cfg: DictConfig, saved: Sequence[int | None]) -> None:
         cfg: the resolved config.
         saved: what :func:`switch_values` returned when the run started; empty: not known.
     """
-    nodes = [node for node in dict_nodes(cfg.get("model")) if SWITCH in node]
+    nodes = [node for _, node in dict_nodes(cfg.get("model")) if SWITCH in node]
     for node, value in zip(nodes, saved, strict=False):
         if node[SWITCH] != value:
             logger.warning(
@@ -180,12 +191,13 @@ def keep_matcher_switch(cfg: DictConfig, saved: Sequence[int | None]) -> None:
 
 def switch_values(cfg: DictConfig) -> list[int | None]:
     """Return every ``matcher_change_iter`` of the model, in the config's order."""
-    return [node[SWITCH] for node in dict_nodes(cfg.get("model")) if SWITCH in node]
+    return [node[SWITCH] for _, node in dict_nodes(cfg.get("model")) if SWITCH in node]
 
 
-def scheduled_matchers(model: nn.Module) -> list[nn.Module]:
-    """Return the modules whose cost depends on ``iter``, which the training loop sets."""
-    return [m for m in model.modules() if hasattr(m, "iter") and hasattr(m, SWITCH)]
+def scheduled_modules(model: nn.Module) -> list[nn.Module]:
+    """Return the modules that depend on ``iter``, which the training loop sets: matchers whose cost
+    changes, and models whose images change their size."""
+    return [m for m in model.modules() if hasattr(m, "iter")]
 
 
 def is_due(done: int, period: int) -> bool:

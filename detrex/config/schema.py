@@ -88,6 +88,8 @@ KEYS: dict[str, Key] = {
     # By which model_best.pth is chosen: any figure of an evaluation that is better when higher, or
     # when lower ("calibration/D-ECE"); of the averaged weights, if there are any.
     "train.best_metric": Key("bbox/AP", volatile=True),
+    # Goes on from the weights with the best score; None: never.
+    "train.reload_best": Key(optional=True, is_length=True),
     "train.log_period": Key(20, least=1, volatile=True),
     "train.wandb.enabled": Key(False, volatile=True),
     "train.wandb.params": Key(

@@ -44,6 +44,9 @@ _KINDS = {
     "detectron2.evaluation.evaluator.DatasetEvaluator",
     "detectron2.layers.shape_spec.ShapeSpec",
     "detrex.data.mapper.DetrDatasetMapper",
+    "detrex.data.multi_image.Mosaic",
+    "detrex.data.multi_image.PairTransform",
+    "detrex.data.windows.Window",
 }
 _FUNCTIONS = {
     "detectron2.data.build.build_detection_test_loader",

@@ -10,6 +10,8 @@ __all__, __getattr__ = lazy_names(
         "dataset_info": "DatasetInfo check_dataset_files check_num_classes",
         "mapper": "DetrDatasetMapper",
         "loader": "TrainLoader build_train_loader",
+        "multi_image": "CopyBlend MixUp Mosaic",
         "torchvision_mapper": "TorchvisionMapper",
+        "windows": "Window",
     },
 )

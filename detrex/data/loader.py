@@ -10,12 +10,13 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from detectron2.data import DatasetFromList
+from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
 from detrex.utils.errors import InputError, StorageError
 
-from .sampler import GlobalBatches, SampleKey, seed_words
+from .sampler import GlobalBatches, Share, seed_words
 from .workers import guard_workers
 
 logger = logging.getLogger(__name__)
@@ -39,42 +40,88 @@ def seeded(*key: int) -> Iterator[None]:
 
 
 class MappedBatches(Dataset):
-    """Map-style data set whose index is a batch of sample keys.
+    """Map-style data set whose index is one process's share of a batch.
 
     An item is ``(batch, broken)``, where ``broken`` lists ``(file name, reason)`` of images that
     others replace. For an unusable image the ``InputError`` is returned in place of the batch: a
     DataLoader worker would wrap a raised one in a traceback of many lines.
+
+    A mapper with ``windows`` gets a function that reads a random image of the data set
+    (``further``), and is told the iteration before each batch (``iter``).
     """
 
     def __init__(
-        self, dataset: Sequence[dict], mapper: Callable, seed: int, skip_broken: bool
+        self,
+        dataset: Sequence[dict],
+        mapper: Callable,
+        seed: int,
+        skip_broken: bool,
+        passes: int = 1,
     ) -> None:
         self.dataset, self.mapper = dataset, mapper
-        self.seed, self.skip_broken = seed, skip_broken
+        self.seed, self.skip_broken, self.passes = seed, skip_broken, passes
+        self.broken: list[tuple[str, str]] = []
+        self.has_windows = bool(getattr(mapper, "windows", ()))
+        if self.has_windows:
+            mapper.further = self._further
 
-    def __getitem__(self, keys: list[SampleKey]) -> tuple:
-        broken: list[tuple[str, str]] = []
+    def __getitem__(self, share: Share) -> tuple:
+        self.broken = []
         try:
-            batch = [self._sample(*key, broken) for key in keys]
+            batch = self._batch(share)
         except InputError as error:
             batch = error
-        return batch, broken
+        return batch, self.broken
 
-    def _sample(self, epoch: int, position: int, index: int, broken: list) -> dict:
+    def _batch(self, share: Share) -> list[dict]:
+        weights: list[float | None] = []
+        if self.has_windows:
+            self.mapper.iter = share.number // self.passes
+            with seeded(self.seed, share.number, 0, 0):
+                weights = [transform.draw() for transform in self.mapper.window.pairs]
+        samples = [self._sample(*key) for key in share.keys]
+        if any(weight is not None for weight in weights):
+            samples = self._paired(share, samples, weights)
+        return samples
+
+    def _paired(self, share: Share, samples: list[dict], weights: list[float | None]) -> list[dict]:
+        """Mix each sample with the one before it; every process draws the same for a batch."""
+        is_whole = share.before == share.keys[-1]
+        others = [samples[-1] if is_whole else self._sample(*share.before), *samples[:-1]]
+        drawn = zip(self.mapper.window.pairs, weights, strict=True)
+        for k, (transform, weight) in enumerate(drawn, start=1):
+            for i, other in enumerate(others if weight is not None else ()):
+                with seeded(self.seed, share.number, share.first + i, k):
+                    samples[i] = transform(samples[i], other, weight)
+        return samples
+
+    def _sample(self, epoch: int, position: int, index: int) -> dict:
+        def mapped(record: dict) -> dict | None:
+            with seeded(self.seed, epoch, position):
+                return self.mapper(record)
+
+        return self._usable(index, mapped)
+
+    def _further(self, prepare: Callable[[dict], dict]) -> dict:
+        """A random image, drawn from the random numbers of the sample that asks for it."""
+        index = int(np.random.randint(len(self.dataset)))
+        return self._usable(index, lambda record: prepare(self.mapper.load(dict(record))))
+
+    def _usable(self, index: int, read: Callable[[dict], dict | None]) -> dict:
+        """Read the image of this index, or the next one that can be used."""
         for step in range(len(self.dataset)):
             record = self.dataset[(index + step) % len(self.dataset)]
             name = str(record.get("file_name", f"image {index + step}"))
             try:
-                with seeded(self.seed, epoch, position):
-                    sample = self.mapper(record)
+                sample = read(record)
                 if sample is None:
                     raise InputError(f"{name}: the mapper returned no sample")
                 return sample
             except InputError as error:
                 if not self.skip_broken or isinstance(error, StorageError):
                     raise
-                broken.append((name, str(error)))
-        raise InputError(f"no usable image in the training set; the last one: {broken[-1][1]}")
+                self.broken.append((name, str(error)))
+        raise InputError(f"no usable image in the training set; the last one: {self.broken[-1][1]}")
 
 
 class TrainLoader:
@@ -134,6 +181,8 @@ def build_train_loader(
     start_iteration: int = 0,
     skip_broken: bool = False,
     pin_memory: bool = False,
+    passes: int = 1,
+    repeat_threshold: float = 0.0,
 ) -> TrainLoader:
     """Build the training loader of this process.
 
@@ -151,6 +200,11 @@ def build_train_loader(
         start_iteration: iterations that are done; the loader goes on after them.
         skip_broken: replace a broken image by the next one of the data set, and count it.
         pin_memory: put images in pinned memory, from which a GPU copies while it computes.
+        passes: batches of an iteration (``train.accumulation_steps``).
+        repeat_threshold: t of repeat-factor sampling (LVIS, Gupta et al. 2019, appendix B.2): in an
+            epoch an image comes max(1, sqrt(t / f)) times on average, where f is the share of
+            images with the rarest of its classes. 0: once. A length of one epoch stays that of
+            every image once.
 
     Raises:
         InputError: an empty data set, a batch size that is not a positive multiple of the number
@@ -166,13 +220,23 @@ def build_train_loader(
         )
     if seed < 0:
         raise InputError(f"dataloader.train.seed={seed} is negative: give 0 or a positive number")
-    groups = _is_wide(dataset) if aspect_ratio_grouping else None
+    if not 0 <= repeat_threshold <= 1:
+        raise InputError(
+            f"dataloader.train.repeat_threshold={repeat_threshold}: give a share of images, 0 to 1"
+        )
     batches = GlobalBatches(
-        len(dataset), total_batch_size, seed, start_iteration, groups, comm.get_rank(), world_size
+        len(dataset),
+        total_batch_size,
+        seed,
+        start_iteration,
+        _is_wide(dataset) if aspect_ratio_grouping else None,
+        comm.get_rank(),
+        world_size,
+        _repeats(dataset, repeat_threshold),
     )
     if isinstance(dataset, list):
         dataset = DatasetFromList(dataset, copy=False)  # one buffer, shared by the workers
-    samples = MappedBatches(dataset, mapper, seed, skip_broken)
+    samples = MappedBatches(dataset, mapper, seed, skip_broken, passes)
     return TrainLoader(samples, batches, num_workers, pin_memory)
 
 
@@ -184,6 +248,13 @@ def _is_wide(dataset: Sequence[dict]) -> list[bool]:
             f"an image of the training set has no {error}: aspect_ratio_grouping needs it; "
             "set dataloader.train.aspect_ratio_grouping=False"
         ) from error
+
+
+def _repeats(dataset: Sequence[dict], threshold: float) -> np.ndarray | None:
+    if not threshold:
+        return None
+    factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(dataset, threshold)
+    return factors.double().numpy()
 
 
 def _identity(batch: list) -> list:

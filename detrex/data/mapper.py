@@ -38,6 +38,8 @@ class DetrDatasetMapper:
             the rest to PIL, faster. "pil" gives detectron2's pixels to the last bit, to reproduce
             upstream's augmentation exactly. Randomness and boxes are the same with both, pixels
             differ by at most one grey level.
+        large_scale_jitter: side of a square in pixels; a flip and :func:`jitter` then take the
+            place of both lists. None: the lists.
 
     Raises InputError for an unknown ``image_backend``.
 
@@ -52,9 +54,13 @@ class DetrDatasetMapper:
         mask_on: bool = False,
         img_format: str = "RGB",
         image_backend: str = "torchvision",
+        large_scale_jitter: int | None = None,
     ) -> None:
         if image_backend not in ("torchvision", "pil"):
             raise InputError(f"image_backend={image_backend!r} is unknown: use torchvision or pil")
+        if large_scale_jitter is not None:
+            augmentation = [T.RandomFlip(), *jitter(large_scale_jitter)]
+            augmentation_with_crop = None
         self.augmentation = _plain(augmentation)
         self.augmentation_with_crop = augmentation_with_crop and _plain(augmentation_with_crop)
         self.is_train = is_train
@@ -125,6 +131,15 @@ class DetrDatasetMapper:
         instances.gt_classes = torch.from_numpy(classes[visible])
         instances.gt_boxes = Boxes(torch.from_numpy(boxes[visible]))
         return instances
+
+
+def jitter(side: int) -> list[T.Augmentation]:
+    """Large-scale jitter (Ghiasi et al., CVPR 2021): an image is resized to fit into 0.1 to 2 times
+    a square of ``side`` pixels, of which at most the square is left. The model pads and masks."""
+    return [
+        T.ResizeScale(min_scale=0.1, max_scale=2.0, target_height=side, target_width=side),
+        T.FixedSizeCrop(crop_size=(side, side), pad=False),
+    ]
 
 
 def _plain(augmentations: Sequence[T.Augmentation]) -> list[T.Augmentation]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from PIL import Image
 
 from detrex.data.coco_format import read_coco
 from detrex.data.coco_rules import image_file
+from detrex.data.loader import MappedBatches
+from detrex.data.sampler import Share
+from detrex.data.windows import stages
 from detrex.evaluation.coco_json import load_detections
 from detrex.predict.predictor import Predictor
 from detrex.utils.errors import InputError
@@ -21,6 +25,7 @@ from .query_paths import query_paths
 
 # Easy to tell apart on photographs, and black text is readable on them.
 COLORS = "#ff6b6b #ffd43b #69db7c #4dabf7 #da77f2 #ffa94d #38d9a9 #f783ac #a9e34b #91a7ff".split()
+BATCH = 4  # augmented images that are mixed with each other
 Labelled = tuple[Sequence[float], str, float]  # box (xyxy pixels), label, score
 
 
@@ -54,20 +59,39 @@ def dataset_samples(ground_truth: dict, images: str | os.PathLike, count: int) -
 
 
 def augmented(
-    mapper: Callable[[dict], dict], json_file: str, images: str, count: int
+    mapper: Callable[[dict], dict], json_file: str, images: str, count: int, max_iter: int = 1
 ) -> Iterator[SheetItem]:
-    """Images of a data set as a ``DetrDatasetMapper`` augments them for the model, with the boxes
-    that are left; every call draws other augmentations."""
+    """Images of a data set as the training loader gives them to the model, with the boxes that are
+    left; every call draws other augmentations.
+
+    A mapper with windows, in iterations, shows the images once for each stage of a run of
+    ``max_iter``.
+
+    Raises:
+        InputError: an image that cannot be used.
+    """
     records, categories = read_coco(json_file, images)
     names = list(categories.values())
-    for record in spread(records, count):
-        sample = mapper(record)
-        pixels = sample["image"].permute(1, 2, 0).numpy()
-        image = Image.fromarray(pixels if mapper.img_format == "RGB" else pixels[:, :, ::-1].copy())
-        objects = sample["instances"]
-        boxes = objects.gt_boxes.tensor.tolist()
-        truth = [(box, names[label]) for box, label in zip(boxes, objects.gt_classes, strict=True)]
-        yield SheetItem(image, truth, title=Path(record["file_name"]).name)
+    batches = MappedBatches(records, mapper, random.getrandbits(32), skip_broken=False)
+    indices = spread(range(len(records)), count)
+    for first, end in stages(getattr(mapper, "windows", ()), max_iter):
+        title = f", iterations {first} to {end - 1}" if batches.has_windows else ""
+        for start in range(0, len(indices), BATCH):
+            keys = [(0, i, indices[i]) for i in range(len(indices))[start : start + BATCH]]
+            number = first + start // BATCH % (end - first)
+            batch, _ = batches[Share(number, keys, 0, keys[-1])]
+            if isinstance(batch, InputError):
+                raise batch
+            yield from (_augmented_item(sample, mapper, names, title) for sample in batch)
+
+
+def _augmented_item(sample: dict, mapper: Callable, names: list[str], title: str) -> SheetItem:
+    pixels = sample["image"].permute(1, 2, 0).numpy()
+    image = Image.fromarray(pixels if mapper.img_format == "RGB" else pixels[:, :, ::-1].copy())
+    objects = sample["instances"]
+    boxes = objects.gt_boxes.tensor.tolist()
+    truth = [(box, names[label]) for box, label in zip(boxes, objects.gt_classes, strict=True)]
+    return SheetItem(image, truth, title=f"{Path(sample['file_name']).name}{title}")
 
 
 def spread(entries: Sequence, count: int) -> list:

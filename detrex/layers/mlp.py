@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -10,7 +12,10 @@ from detrex.utils.errors import AssertedError
 
 
 class MLP(nn.Module):
-    """``num_layers`` linear layers, ReLU between them: (..., input_dim) to (..., output_dim)."""
+    """``num_layers`` linear layers, ``activation`` between them: (..., input_dim) to (...,
+    output_dim)."""
+
+    activation: Callable[[Tensor], Tensor] = staticmethod(F.relu)
 
     @keep_arguments
     def __init__(self, input_dim: int, hidden_dim: int, output_dim: int, num_layers: int) -> None:
@@ -22,7 +27,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers[:-1]:
-            x = F.relu(layer(x))
+            x = self.activation(layer(x))
         return self.layers[-1](x)
 
 

@@ -23,7 +23,8 @@ from detrex.utils.device import AMP_TYPES, check_amp_type
 from detrex.utils.errors import InputError
 from detrex.utils.events import ConsoleWriter, WandbWriter, wandb_installed
 
-from .checkpoints import BestCheckpoint, TrainingCheckpoints
+from .best import BestCheckpoint
+from .checkpoints import TrainingCheckpoints
 from .evaluate import best_metric, evaluate_both, is_evaluated
 from .folder import METRICS, put_events_in_order, rewind_metrics
 from .optim import LearningRates, build_optimizer
@@ -65,7 +66,8 @@ def build_trainer(
         trainer, cfg.train.output_dir, metadata, cfg.train.checkpointer.max_to_keep
     )
     trainer.save = checkpoints.save
-    trainer.keep_best = BestCheckpoint(checkpoints, best_metric(cfg), resumed=start > 0).keep
+    best = BestCheckpoint(checkpoints, best_metric(cfg), start > 0, cfg.train.reload_best)
+    trainer.keep_best = best.keep
     if is_evaluated(cfg):
         trainer.evaluate = functools.partial(evaluate_both, cfg)
     # The timer comes first, so that it does not measure users' hooks.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -11,20 +10,17 @@ from pathlib import Path
 
 import torch.distributed as dist
 from detectron2.utils import comm
-from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 
 from detrex.checkpoint import last_checkpoint, read_checkpoint, save_checkpoint
 from detrex.checkpoint.files import LAST, tag_last_checkpoint
 from detrex.checkpoint.loading import refuse_non_finite
-from detrex.evaluation.figures import LOWER_IS_BETTER
 from detrex.modeling.ema import ModelEma
 from detrex.utils.errors import InputError
-from detrex.utils.files import atomic_write
 from detrex.utils.small_files import is_a
 from detrex.utils.text import first_line
 
-from .folder import BEST, BEST_WEIGHTS, LATEST, read_best, saved_checkpoints
+from .folder import BEST_WEIGHTS, LATEST, saved_checkpoints
 from .trained_on import on_all_processes
 from .trainer import Trainer
 
@@ -107,42 +103,6 @@ def share_buffers(model: nn.Module, ema: ModelEma | None) -> None:
             average = ema.averages[name].to(buffer.device)  # it may live on the CPU
             dist.broadcast(average, src=0)
             ema.averages[name].copy_(average)
-
-
-class BestCheckpoint:
-    """Keeps the weights with the best score as ``model_best.pth``, the score in ``best.json``.
-
-    Args:
-        checkpoints: saves the weights.
-        metric: name of the score, e.g. "bbox/AP", or "ema_bbox/AP" of the averaged weights.
-        resumed: start from the folder's best score, if it is of this metric and validation data.
-
-    Raises:
-        InputError: ``best.json`` is damaged.
-    """
-
-    def __init__(self, checkpoints: TrainingCheckpoints, metric: str, resumed: bool) -> None:
-        self._checkpoints, self._metric = checkpoints, metric
-        self._val = checkpoints.metadata.get("val")  # fingerprint of the validation data
-        self._sign = -1 if LOWER_IS_BETTER.get(metric.removeprefix("ema_")) else 1
-        saved = read_best(checkpoints.folder) if resumed else {}
-        now = {"metric": metric, "val": self._val}
-        comparable = saved and all(saved.get(key, value) == value for key, value in now.items())
-        self._best = saved["value"] if comparable else -self._sign * float("inf")
-        self._seen = -1
-
-    def keep(self, storage: EventStorage) -> None:
-        """Save the weights if the storage has a new score and it is the best."""
-        value, iteration = storage.latest().get(self._metric, (float("nan"), -1))
-        if not comm.is_main_process() or iteration <= self._seen:
-            return
-        self._seen = iteration
-        if self._sign * value > self._sign * self._best:
-            self._best = value
-            self._checkpoints.save(BEST_WEIGHTS, resumable=False)
-            best = {"metric": self._metric, "value": value, "iteration": iteration}
-            with atomic_write(self._checkpoints.folder / BEST) as stream:
-                json.dump({**best, "val": self._val}, stream)
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path | None, dict]:

@@ -97,6 +97,8 @@ def build_loader(cfg: DictConfig, records: Sequence[dict] | None, start_iteratio
         arguments["seed"] = cfg.train.seed
     if accepts(node, "pin_memory") and "pin_memory" not in node:
         arguments["pin_memory"] = pins_memory(device_kind(cfg.train.device))
+    if accepts(node, "passes"):
+        arguments["passes"] = steps
     if accepts(node, "start_iteration"):
         arguments["start_iteration"] = start_iteration * steps
     elif start_iteration:

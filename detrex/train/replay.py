@@ -10,7 +10,7 @@ from detectron2.structures import Boxes, Instances
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from detrex.config.lengths import scheduled_matchers
+from detrex.config.lengths import scheduled_modules
 from detrex.utils.device import AMP_TYPES
 
 from .trainer import seed_step
@@ -45,8 +45,8 @@ def replay(cfg: DictConfig, model: nn.Module, snapshot: Mapping) -> Replay:
         snapshot: content of ``nan_state.pth``.
     """
     model.train()
-    for matcher in scheduled_matchers(model):
-        matcher.iter = snapshot["iteration"]
+    for module in scheduled_modules(model):
+        module.iter = snapshot["iteration"]
     kind = next(model.parameters()).device.type
     seed_step(cfg.train.seed, snapshot["iteration"], snapshot["rank"], kind)
     amp = cfg.train.amp

@@ -22,6 +22,7 @@ from detrex.config import config_yaml, json_config
 from detrex.config.lengths import keep_matcher_switch, resolve_schedule, switch_values
 from detrex.config.load import load_config
 from detrex.data import DatasetInfo
+from detrex.data.windows import check_windows
 from detrex.utils.cli import write_out
 from detrex.utils.device import resolve_device
 from detrex.utils.errors import InputError
@@ -160,6 +161,7 @@ def _resolve(
 ) -> None:
     """Resolve in the config what depends on the data, on the resumed run, or on chance."""
     resolve_schedule(cfg, epoch_length, args.opts)
+    check_windows(cfg)
     keep_matcher_switch(cfg, saved.get("matcher_change_iter", []))
     if cfg.train.seed < 0:
         cfg.train.seed = saved.get("seed", comm.shared_random_seed())

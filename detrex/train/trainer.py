@@ -17,7 +17,7 @@ from detectron2.utils.events import EventStorage, EventWriter
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from detrex.config.lengths import is_due, scheduled_matchers
+from detrex.config.lengths import is_due, scheduled_modules
 from detrex.modeling.ema import ModelEma
 from detrex.utils.device import foreach, pins_memory, seed_device
 from detrex.utils.errors import InputError
@@ -119,14 +119,14 @@ class Trainer(TrainerBase):
             SystemExit: a signal has ended the run; the status is ``PREEMPTED``.
         """
         self.iter, self.start_iter, self.max_iter = start_iter, start_iter, max_iter
-        self._batches, matchers = endless(self.loader), scheduled_matchers(self.model)
+        self._batches, scheduled = endless(self.loader), scheduled_modules(self.model)
         with BoundedStorage(start_iter) as self.storage:
             self.before_train()
             self._evaluate_if_due()
             self._keep_best()
             while self.iter < max_iter:
-                for matcher in matchers:
-                    matcher.iter = self.iter
+                for module in scheduled:
+                    module.iter = self.iter
                 self.preemption.begin_step()
                 self.before_step()
                 self.run_step()

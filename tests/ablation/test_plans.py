@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 
@@ -96,6 +97,45 @@ def test_rank_components_switch_what_they_say() -> None:
         found.append((*parts, criterion.GIoU_aware_class_loss, late))
     one = [tuple(i == j for i in range(4)) for j in range(4)]
     assert found == [(False,) * 4, *one, (True,) * 4]
+
+
+def may_run(transforms: Iterable) -> set[str]:
+    """Names of the transforms that are not switched off."""
+    names: set[str] = set()
+    for transform in transforms:
+        p, inside = getattr(transform, "p", 1), getattr(transform, "transforms", None)
+        if inside is None:
+            names |= {type(transform).__name__} if p else set()
+        else:
+            shares = p if isinstance(p, list) else [p] * len(inside)
+            names |= may_run(t for t, share in zip(inside, shares, strict=True) if share)
+    return names
+
+
+def test_augmentation_leaves_out_what_its_rows_say() -> None:
+    sample = "projects/deim/configs/deim_efficientnet_lite0_sample_data.py"
+    rows = {}
+    for variant in load_preset("augmentation", sample).resolve([], []).variants:
+        windows = instantiate(load_variant(variant).dataloader.train.mapper.windows)
+        rows[variant.name] = {
+            name for w in windows for name in may_run(w.transforms) | may_run(w.pairs)
+        }
+    everything = rows.pop("all of DEIM")
+    assert len(everything) == 6
+    changes = {
+        name.removeprefix("without "): everything ^ rows[name] for name in rows if rows[name]
+    }
+    assert rows["without all of them"] == set()
+    assert changes == {
+        "Mosaic": {"Mosaic", "RandomAffine"},
+        "MixUp": {"MixUp"},
+        "Mosaic and MixUp": {"Mosaic", "RandomAffine", "MixUp"},
+        "photometric distortion": {"RandomPhotometricDistort"},
+        "zoom out": {"RandomZoomOut"},
+        "IoU crop": {"RandomIoUCrop"},
+        "with CopyBlend": {"CopyBlend"},
+        "augmentation to the end": set(),
+    }
 
 
 def test_rank_losses_has_every_loss_with_every_cost() -> None:

@@ -109,3 +109,17 @@ def test_default_coco_scheduler_with_warmup():
     assert multiplier(0) == pytest.approx(0.001)
     assert multiplier(end / 2) == pytest.approx(0.5005)
     assert multiplier(end) == 1
+
+
+class Windowed:
+    lengths = ("begin", "end")
+
+
+def test_lengths_that_a_class_declares():
+    cfg = config(max_iter=1000)
+    node = {"_target_": f"{__name__}.Windowed", "begin": "2ep", "end": None, "other": "2ep"}
+    cfg.model = {"inner": [node, {**node, "begin": 0.1, "end": 900}]}
+    cfg.dataloader = {"train": {**node, "begin": "two"}}
+    with pytest.raises(InputError, match=r"^dataloader.train.begin=two"):
+        resolve_schedule(cfg, 100)
+    assert cfg.model.inner == [{**node, "begin": 200}, {**node, "begin": 100, "end": 900}]

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 from detectron2.config import instantiate
+from detectron2.data import transforms as T
 from detectron2.structures import BoxMode
 from PIL import Image
 
 from detrex.config import get_config
+from detrex.data import DetrDatasetMapper
 
 
 def test_images_are_scaled_then_cropped_and_boxes_follow(tmp_path: Path) -> None:
@@ -36,3 +38,12 @@ def test_images_are_scaled_then_cropped_and_boxes_follow(tmp_path: Path) -> None
             boxes.append(seed)
     assert len(boxes) > 2 and widths.count(1024) > 2 and min(widths) >= 102
     assert instantiate(dataloader.test.mapper)(record)["image"].shape == (3, 512, 1024)
+
+
+def test_any_config_may_jitter() -> None:
+    lists = dict(augmentation=[T.RandomRotation(3)], augmentation_with_crop=[T.RandomFlip()])
+    mapper = DetrDatasetMapper(**lists, large_scale_jitter=64)
+    flip, scale, crop = mapper.augmentation
+    assert type(flip) is T.RandomFlip and mapper.augmentation_with_crop is None
+    assert (scale.min_scale, scale.max_scale, scale.target_height) == (0.1, 2.0, 64)
+    assert tuple(crop.crop_size) == (64, 64)

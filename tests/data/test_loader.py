@@ -23,6 +23,10 @@ def take(iterable, count: int, start: int = 0) -> list:
     return list(itertools.islice(iterable, start, count))
 
 
+def keys(batches: GlobalBatches, count: int) -> list[list[tuple]]:
+    return [share.keys for share in take(batches, count)]
+
+
 def noise_mapper(record: dict) -> dict:
     """What augmentations could draw from: all three generators."""
     return {**record, "noise": (random.random(), np.random.rand(), torch.rand(()).item())}
@@ -51,16 +55,20 @@ def test_seed_words_tell_keys_of_different_length_apart():
 
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_processes_share_the_same_global_batches(world):
-    one = take(GlobalBatches(11, 4, seed=3, groups=wide_flags(11)), 12)
+    one = keys(GlobalBatches(11, 4, seed=3, groups=wide_flags(11)), 12)
     shares = [
         take(GlobalBatches(11, 4, seed=3, groups=wide_flags(11), rank=r, world_size=world), 12)
         for r in range(world)
     ]
-    assert [sum(parts, []) for parts in zip(*shares, strict=True)] == one
+    for number, parts in enumerate(zip(*shares, strict=True)):
+        assert sum((part.keys for part in parts), []) == one[number]
+        for part in parts:
+            assert part.number == number and part.keys[0] == one[number][part.first]
+            assert part.before == one[number][part.first - 1]
 
 
 def test_ungrouped_batches_are_the_epochs_one_after_the_other():
-    batches = take(GlobalBatches(6, 4, seed=9), 6)
+    batches = keys(GlobalBatches(6, 4, seed=9), 6)
     stream = [index for batch in batches for _, _, index in batch]
     assert stream == [i for epoch in range(4) for i in epoch_order(6, 9, epoch)]
     assert batches[1] == [
@@ -71,12 +79,28 @@ def test_ungrouped_batches_are_the_epochs_one_after_the_other():
 
 def test_grouped_batches_do_not_mix_and_lose_nothing():
     flags = wide_flags(11)
-    batches = take(GlobalBatches(11, 4, seed=3, groups=flags), 50)
+    batches = keys(GlobalBatches(11, 4, seed=3, groups=flags), 50)
     assert all(len({flags[index] for _, _, index in batch}) == 1 for batch in batches)
     seen = [key for batch in batches for key in batch]
     assert len(set(seen)) == len(seen)
     finished = {key for key in seen if key[0] < 12}  # 200 samples: 18 epochs, less what waits
     assert len(finished) == 12 * 11
+
+
+def test_rare_classes_come_more_often():
+    """f = 1/8 of the images: sqrt(0.5 / f) = 2 times; f = 1/2 and none: once, on average."""
+    classes = [[2], [1], [1], [1], [1], [], [], []]
+    data = [
+        {**record, "annotations": [{"category_id": label} for label in labels]}
+        for record, labels in zip(records(8), classes, strict=True)
+    ]
+    loader = build_train_loader(data, noise_mapper, 1, False, seed=5, repeat_threshold=0.5)
+    names = [batch[0]["file_name"] for batch in take(loader, 90)]
+    assert names.count("0.jpg") == 20 and {names.count(f"{i}.jpg") for i in range(1, 8)} == {10}
+    some = [epoch_order(4, 3, epoch, np.array([1.0, 1.25, 1, 3])) for epoch in range(200)]
+    counts = np.bincount(np.concatenate(some)) / 200
+    assert counts[[0, 2, 3]].tolist() == [1, 1, 3] and counts[1] == pytest.approx(1.25, abs=0.1)
+    assert not (some[0] == np.sort(some[0])).all()
 
 
 def test_start_skips_batches():
@@ -156,6 +180,7 @@ def no_sample(record):
         ({"total_batch_size": 3}, ["total_batch_size=3", "2 training processes"]),
         ({"total_batch_size": 0}, ["total_batch_size=0"]),
         ({"seed": -1}, ["seed=-1"]),
+        ({"repeat_threshold": 2}, ["dataloader.train.repeat_threshold=2"]),
         ({"dataset": []}, ["empty"]),
         (
             {"dataset": [{"file_name": "a.jpg"}]},

@@ -45,6 +45,12 @@ def test_image_and_boxes_move_together(record) -> None:
     assert "annotations" in record and "annotations" not in found
 
 
+def test_a_record_without_a_size_gets_one(record) -> None:
+    bare = {key: value for key, value in record.items() if key not in ("height", "width")}
+    result = TorchvisionMapper([])(bare)
+    assert (result["height"], result["width"]) == (30, 40) and "height" not in bare
+
+
 def test_an_image_without_objects_stays(record) -> None:
     transforms = get_config("common/recipes/rt_detr.py").dataloader.train.mapper
     found = instantiate(transforms)({**record, "annotations": []})

@@ -8,8 +8,9 @@ import pytest
 import torch
 from detectron2.data import transforms as T
 from PIL import Image
+from torchvision.transforms import v2
 
-from detrex.data import DetrDatasetMapper
+from detrex.data import DetrDatasetMapper, TorchvisionMapper, Window
 from detrex.evaluation.coco_json import load_ground_truth
 from detrex.inspect import pictures
 from detrex.inspect.query_paths import query_indices, query_paths
@@ -100,6 +101,19 @@ def test_augmented_boxes_move_with_the_image(folder):
     first = next(pictures.augmented(mapper, *files, count=3))
     assert first.truth == [([30.0, 10.0, 50.0, 30.0], "cat")]  # 60 wide, mirrored
     assert np.abs(np.array(first.image.getpixel((5, 5))) - (0, 90, 120)).max() < 4  # RGB again
+
+
+def test_every_window_has_its_pictures(folder):
+    windows = [Window(2, 4, [v2.RandomHorizontalFlip(1.0)]), Window(4, 6, [v2.Resize([20, 30])])]
+    files = str(folder / "data/val.json"), str(folder / "data/val")
+    mapper = TorchvisionMapper([], windows=windows)
+    items = list(pictures.augmented(mapper, *files, count=3, max_iter=10))
+    assert [item.title.split(", ")[1] for item in items[::3]] == [
+        f"iterations {span}" for span in ("0 to 1", "2 to 3", "4 to 5", "6 to 9")
+    ]
+    boxes = [item.truth[0][0] for item in items[::3]]
+    assert boxes[0] == boxes[3] == [10.0, 10.0, 30.0, 30.0] and boxes[1] == [30.0, 10.0, 50.0, 30.0]
+    assert [item.image.size for item in items[::3]][1:3] == [(60, 40), (30, 20)]
 
 
 def test_layers_have_a_colour_for_each_query(folder, predictor):

@@ -98,18 +98,18 @@ def batch(golden: dict, key: str, train: bool) -> list[dict]:
         zip(spec["sizes"], spec["gt"], spec["out"], strict=True)
     ):
         tag = f"{golden['seed']}.{key}"
-        x = {"image": torch.from_numpy(_image(tag, i, h, w)), "height": out_h, "width": out_w}
+        x = {"image": torch.from_numpy(image(tag, i, h, w)), "height": out_h, "width": out_w}
         if train:
             x["instances"] = Instances((h, w))
-            boxes = _boxes(tag, i, count, h, w, *spec.get("side", (0.45, 0.9)))
-            x["instances"].gt_boxes = Boxes(torch.from_numpy(boxes))
+            corners = boxes(tag, i, count, h, w, *spec.get("side", (0.45, 0.9)))
+            x["instances"].gt_boxes = Boxes(torch.from_numpy(corners))
             classes = labels(tag, i, count, golden["num_classes"])
             x["instances"].gt_classes = torch.from_numpy(classes)
         result.append(x)
     return result
 
 
-def _image(tag: str, index: int, height: int, width: int) -> np.ndarray:
+def image(tag: str, index: int, height: int, width: int) -> np.ndarray:
     """uint8 (3, H, W): colour ramps and noise."""
     noise = signed(tag, f"image{index}.noise", (3, height, width))
     ramp = signed(tag, f"image{index}.ramp", (3, 3))[:, :, None, None]
@@ -119,7 +119,7 @@ def _image(tag: str, index: int, height: int, width: int) -> np.ndarray:
     return np.clip(np.rint(value), 0, 255).astype(np.uint8)
 
 
-def _boxes(
+def boxes(
     tag: str, index: int, count: int, height: int, width: int, low: float, high: float
 ) -> np.ndarray:
     """float32 (count, 4) xyxy pixels on a quarter-pixel grid."""

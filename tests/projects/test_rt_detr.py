@@ -12,6 +12,7 @@ from torch import nn
 from benchmarks.rt_detr import published_weights, randomised
 from detrex.checkpoint import compare
 from detrex.checkpoint.convert import convert, detect_layout
+from detrex.config.lengths import scheduled_modules
 from tests.models import ROOT, image, tiny
 
 transformers = pytest.importorskip("transformers")
@@ -152,3 +153,13 @@ def test_training_batches_become_squares_of_one_drawn_size() -> None:
         assert not images.mask[0].any()
         assert images.mask[1, side // 2 :].all() and not images.mask[1, : side // 2].any()
     assert model.eval().preprocess(batch).pixels.shape[2:] == (40, 80)
+
+
+def test_sizes_are_drawn_until_an_iteration() -> None:
+    model = tiny("projects/rt_detr/configs/rtdetr_r50vd_6x_coco.py", train_sizes=[32])
+    model.train().train_sizes_until = 5
+    batch = [image(40, 80, 1, seed=1)]
+    for iteration, shape in ((-1, (32, 32)), (0, (32, 32)), (4, (32, 32)), (5, (40, 80))):
+        for module in scheduled_modules(model):
+            module.iter = iteration
+        assert model.preprocess(batch).pixels.shape[2:] == shape

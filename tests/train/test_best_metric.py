@@ -10,7 +10,7 @@ import pytest
 
 from detrex.evaluation.coco_scores import SCORES
 from detrex.evaluation.figures import LOWER_IS_BETTER, check_figure
-from detrex.train.checkpoints import BestCheckpoint
+from detrex.train.best import BestCheckpoint
 from tests.refusals import refused
 from tests.report.fake_runs import alignment, calibration
 
@@ -46,7 +46,8 @@ def test_every_figure_of_an_evaluation_is_in_the_table():
 )
 def test_the_best_value_is_kept(tmp_path, figure, saved):
     names = []
-    checkpoints = SimpleNamespace(folder=tmp_path, metadata={})
+    trainer = SimpleNamespace(iter=0)
+    checkpoints = SimpleNamespace(folder=tmp_path, metadata={}, trainer=trainer)
     checkpoints.save = lambda name, resumable: names.append((name, resumable))
     best, values = BestCheckpoint(checkpoints, figure, resumed=False), []
     for iteration, value in enumerate([0.5, math.nan, 0.5, 0.7, 0.2, 0.4]):

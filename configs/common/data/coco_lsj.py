@@ -8,12 +8,7 @@ from .coco_detr import dataloader
 
 _SIDE = 1024
 
-dataloader.train.mapper.augmentation = [
-    L(T.RandomFlip)(),
-    L(T.ResizeScale)(min_scale=0.1, max_scale=2.0, target_height=_SIDE, target_width=_SIDE),
-    L(T.FixedSizeCrop)(crop_size=(_SIDE, _SIDE), pad=False),  # the model pads, and masks that
-]
-dataloader.train.mapper.augmentation_with_crop = None
+dataloader.train.mapper.large_scale_jitter = _SIDE
 dataloader.test.mapper.augmentation = [
     L(T.ResizeShortestEdge)(short_edge_length=_SIDE, max_size=_SIDE)
 ]

@@ -68,16 +68,23 @@ class RTDETR(DINO):
     """DINO without its encoder.
 
     ``train_sizes``: sides of the square that each training batch is resized to, one of them drawn
-    at a time; empty: images stay as they are.
+    at a time; empty: images stay as they are. So they do from iteration ``train_sizes_until`` on, a
+    length as any other of a config; None: never.
     """
 
-    def __init__(self, *, train_sizes: Sequence[int] = (), **dino) -> None:
+    iter = -1  # of the training loop, which sets it; -1: outside of it
+    lengths: ClassVar = ("train_sizes_until",)
+
+    def __init__(
+        self, *, train_sizes: Sequence[int] = (), train_sizes_until: int | None = None, **dino
+    ) -> None:
         super().__init__(position_embedding=None, **dino)
-        self.train_sizes = tuple(train_sizes)
+        self.train_sizes, self.train_sizes_until = tuple(train_sizes), train_sizes_until
 
     def preprocess(self, batched_inputs: list[dict]) -> Images:
         images = super().preprocess(batched_inputs)
-        if not (self.training and self.train_sizes):
+        over = self.train_sizes_until is not None and self.iter >= self.train_sizes_until
+        if over or not (self.training and self.train_sizes):
             return images
         side = self.train_sizes[torch.randint(len(self.train_sizes), ()).item()]
         return resize(images, side)

@@ -1,0 +1,3 @@
+from .deim import DEIM, DEIMTransformerDecoder
+
+__all__ = ["DEIM", "DEIMTransformerDecoder"]
