@@ -20,6 +20,7 @@ from detectron2.config import LazyConfig
 from benchmarks.attention import resident_peak
 from benchmarks.step import ROOT, images, seconds
 from detrex.checkpoint.model import build_model
+from detrex.config.schema import defaults
 from detrex.utils.errors import InputError
 
 SIZE = (320, 480)
@@ -64,6 +65,7 @@ METHODS = {  # their configs in projects/
 def measure(config: str, repeats: int) -> dict[str, float]:
     """Median seconds of a step after the first, and the MiB that the first adds to the model."""
     cfg = LazyConfig.load(config)
+    cfg.setdefault("train", defaults("train"))  # a file of configs/models has a model alone
     if "train_sizes" in cfg.model:
         cfg.model.train_sizes = []  # RT-DETR would draw one for each batch
     torch.manual_seed(0)

@@ -113,8 +113,11 @@ def test_rank_losses_has_every_loss_with_every_cost() -> None:
 
 def test_methods_differ_in_their_heads_alone() -> None:
     """Data, recipe and backbone are those of the first row, a config of the sample data."""
-    rows = []
-    for variant in load_preset("methods").resolve([], []).variants:
+    rows, names = (
+        [],
+        ["DINO", "Rel*", "Stable*", "RT-DETR"],
+    )  # of COCO's and the sample data's recipe
+    for variant in load_preset("methods").resolve([], []).select(names).variants:
         row = json_config(load_variant(variant))
         row["train"].pop("output_dir")
         model = row.pop("model")
