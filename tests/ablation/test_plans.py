@@ -113,10 +113,8 @@ def test_rank_losses_has_every_loss_with_every_cost() -> None:
 
 def test_methods_differ_in_their_heads_alone() -> None:
     """Data, recipe and backbone are those of the first row, a config of the sample data."""
-    rows, names = (
-        [],
-        ["DINO", "Rel*", "Stable*", "RT-DETR"],
-    )  # of COCO's and the sample data's recipe
+    # From configs of the sample data, of COCO and of RT-DETR.
+    rows, names = [], ["DINO", "Relation*", "Stable*", "RT-DETR"]
     for variant in load_preset("methods").resolve([], []).select(names).variants:
         row = json_config(load_variant(variant))
         row["train"].pop("output_dir")
