@@ -32,6 +32,7 @@ DINO = "projects/dino/configs/dino-resnet/dino_r50_4scale_12ep.py"
 DN = "projects/dn_detr/configs/dn_detr_r50_50ep.py"
 GROUP = "projects/group_detr/configs/group_detr_r50_50ep.py"
 MS = "projects/ms_detr/configs/ms_detr_r50_12ep.py"
+RANK_MR = "projects/rank_detr/configs/rank_mr_detr_align_r50_12ep.py"
 RANK_RT = "projects/rank_rt_detr/configs/rank_rtdetr_r50vd_6x_coco.py"
 TWO_GROUPS = [L(QueryGroup)(size=5), L(QueryGroup)(name="_x", size=5)]
 IOU = {"iou_branch": True, "criterion__weight_dict__loss_iou": 1.0}
@@ -55,6 +56,7 @@ CONFIGS = [
         {"group_nums": 3, "criterion__group_nums": 4},
         ["criterion.group_nums is 4", "3"],
     ),
+    (RANK_MR, {"mix_scores": True}, ["model.mix_scores", "False"]),
     (MS, {"groups": TWO_GROUPS, "transformer__two_stage_num_proposals": 10}, ["groups"]),
     (
         RANK_DETR,

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from detrex.ablation.grid import grid_points, label
 from detrex.ablation.jobs import config_key, load_variant, make_jobs
 from detrex.ablation.plan import Plan, Variant, load_plan, load_preset, preset_names
+from detrex.config import json_config
 from detrex.modeling.losses import CLASS_LOSS_NAMES
 from detrex.modeling.matcher import HighOrderMatcher, HungarianMatcher, PositionMatcher
 from tests.refusals import assert_refused, refused
@@ -148,6 +149,18 @@ def test_rank_losses_has_every_loss_with_every_cost() -> None:
             assert matcher.matcher_change_iter == 0.75  # which the trainer resolves
     costs = (HungarianMatcher, HighOrderMatcher, PositionMatcher)
     assert sorted(found, key=str) == sorted(product(CLASS_LOSS_NAMES, costs), key=str)
+
+
+def test_methods_differ_in_their_heads_alone() -> None:
+    """Data, recipe and backbone are those of the first row, a config of the sample data."""
+    # From configs of the sample data, of COCO and of RT-DETR.
+    rows, names = [], ["DINO", "Relation*", "Stable*", "RT-DETR"]
+    for variant in load_preset("methods").resolve([], []).select(names).variants:
+        row = json_config(load_variant(variant))
+        row["train"].pop("output_dir")
+        model = row.pop("model")
+        rows.append((row, model["backbone"], model["pixel_mean"], model["pixel_std"]))
+    assert all(row == rows[0] for row in rows)
 
 
 def test_key_says_what_is_trained_on_what() -> None:

@@ -18,6 +18,7 @@ DECODERS = {
     "dn": "projects/dn_deformable_detr/configs/dn_deformable_detr_r50_12ep.py",
     "dino": "projects/dino/configs/dino-resnet/dino_r50_4scale_12ep.py",
     "rank": models.RANK_DETR,
+    "mr": "projects/mr_detr_dino/configs/deformable_detr_r50_two_stage_12ep_plusplus.py",
 }
 
 
@@ -67,12 +68,14 @@ def test_rows_give_what_the_whole_matrix_gives() -> None:
 
 
 def test_groups_without_a_bias_keep_their_mask() -> None:
-    groups = (QueryGroup(size=3), QueryGroup("_k", 4, copies=2, sees=("",)))
-    boxes = (torch.rand(1, 7, 4), torch.rand(1, 7, 4))
-    queries = Queries(torch.rand(1, 7, 4), None, boxes[1], groups, trail=boxes)
+    copies = QueryGroup("_k", 4, copies=2, sees=("",))
+    groups = (QueryGroup(size=3), copies, QueryGroup("_sep", 2, one_to_many=True))
+    boxes = (torch.rand(1, 9, 4), torch.rand(1, 9, 4))
+    queries = Queries(torch.rand(1, 9, 4), None, boxes[1], groups, trail=boxes)
     rows = attention_rows(groups, torch.device("cpu"))
-    _, several = related_rows(rows, queries, PositionRelation(2))
-    assert several.mask is not None and several is rows[1]
+    one, *several = related_rows(rows, queries, PositionRelation(2))
+    assert one.mask.is_floating_point()
+    assert several[0].mask is not None and several[0] is rows[1] and several[1] is rows[2]
 
 
 @pytest.mark.parametrize("name", DECODERS)

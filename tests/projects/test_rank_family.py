@@ -11,6 +11,8 @@ from tests.models import image, tiny
 
 RANK_STABLE = "projects/rank_detr/configs/rank_stabledino_r50_4scale_12ep.py"
 RANK_RELATION = "projects/rank_detr/configs/rank_relation_detr_r50_12ep.py"
+RANK_MR = "projects/rank_detr/configs/rank_mr_detr_align_r50_12ep.py"
+HIGH_ORDER_MR = "projects/rank_detr/configs/high_order_mr_detr_dino_r50_12ep.py"
 ALIGN_RELATION = "projects/align_detr/configs/align_relation_detr_r50_12ep.py"
 STABLE_H = "projects/stabledino/configs/stable_h_deformable_detr_r50_two_stage_12ep.py"
 STABLE_RANK = "projects/stabledino/configs/stable_rank_detr_r50_two_stage_12ep.py"
@@ -23,6 +25,8 @@ SWITCH = {"criterion__matcher__matcher_change_iter": 2, "criterion__matcher__max
     [
         (RANK_STABLE, SWITCH),
         (RANK_RELATION, SWITCH),
+        (RANK_MR, SWITCH),
+        (HIGH_ORDER_MR, SWITCH),
         (ALIGN_RELATION, {"criterion__match_num": [2, 2, 1]}),
         (STABLE_H, {}),
         (STABLE_RANK, SWITCH),
@@ -42,6 +46,25 @@ def test_three_steps_train_every_parameter(config: str, options: dict) -> None:
         optimizer.step()
     same = [name for name, p in model.named_parameters() if torch.equal(p, before.get(name, p))]
     assert not set(same) & set(before)
+
+
+@torch.no_grad()
+def test_the_routes_of_mr_detr_are_not_ranked() -> None:
+    model = tiny(RANK_MR).train()
+    memory = model.encode(model.preprocess(BATCH))
+    queries = model.make_queries(memory, model.targets(BATCH))
+    passes = [queries, *queries.routes]
+    before = [model.decode(q, memory).logits for q in passes]
+    for table in model.rank_adaptive_classhead_emb:
+        table.weight += 1.0
+    for q, logits in zip(passes, before, strict=True):
+        shift = torch.zeros_like(logits)
+        shift[:, :, :10] = 0.0 if q.route else 1.0
+        torch.testing.assert_close(model.decode(q, memory).logits - logits, shift)
+        scores = torch.arange(logits.shape[2]).expand(2, -1)[..., None].expand_as(logits[0]).float()
+        boxes = model.transformer.decoder.after_layer(0, q, scores).boxes
+        order = q.boxes[:, :10] if q.route else q.boxes[:, :10].flip(1)
+        assert torch.equal(boxes[:, :10], order)
 
 
 def costs(matcher: HungarianMatcher) -> torch.Tensor:

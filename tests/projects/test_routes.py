@@ -159,6 +159,8 @@ def test_denoising_queries_do_not_see_the_tokens() -> None:
     rows = behind_tokens((Rows(1), Rows(2, mask=hidden)), 2)
     assert rows[0] == Rows(3) and rows[1].size == 2
     assert rows[1].mask.tolist() == [[True, True, *row] for row in hidden.tolist()]
+    _, row = behind_tokens((Rows(1), Rows(2, mask=torch.ones(1, 8, 2, 3))), 2)  # box relations
+    assert row.mask[0, 7].tolist() == [[-torch.inf, -torch.inf, 1, 1, 1]] * 2
 
 
 @torch.no_grad()

@@ -66,7 +66,8 @@ def related_rows(
     for row, group in zip(rows, groups, strict=True):
         source, target = (x[:, first : first + row.size] for x in queries.trail)
         first += row.size
-        if group.assign is None and group.copies > group.blocks:
+        several = group.one_to_many or group.copies > group.blocks
+        if group.assign is None and several:
             yield row
         elif row.mask is not None:
             yield row._replace(mask=relation(source, queries.trail[1], row.mask))

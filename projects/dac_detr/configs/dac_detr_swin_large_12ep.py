@@ -1,4 +1,4 @@
-"""DAC-DETR with IoU-aware scores, Swin-L (ImageNet-22k), 900 queries, 12 epochs.
+"""DAC-DETR with IoU-aware scores, Swin-L (384, ImageNet-22k), 900 queries, 12 epochs.
 
     python projects/dac_detr/train_net.py --num-gpus 8 \
         --config-file projects/dac_detr/configs/dac_detr_swin_large_12ep.py
@@ -10,6 +10,6 @@ from detrex.config import get_config
 
 from .dac_detr_r50_12ep import dataloader, lr_multiplier, model, optimizer, train
 
-train.init_checkpoint = "/path/to/swin_large_patch4_window7_224_22k.pth"
+train.init_checkpoint = "/path/to/swin_large_patch4_window12_384_22k.pth"
 
-model.update(get_config("common/models/multi_scale.py").swin_large)
+model.update(get_config("common/models/multi_scale.py").swin_large_384)

@@ -50,12 +50,15 @@ class RoutedAttention(MultiheadAttention):
 
 def behind_tokens(rows: tuple[Rows, ...], count: int) -> tuple[Rows, ...]:
     """The rows with ``count`` tokens in front, which the first group sees and the others do not."""
+
+    def hide(row: Rows) -> Rows:
+        if row.mask is None:
+            return row
+        hidden = -torch.inf if row.mask.is_floating_point() else True
+        return row._replace(mask=F.pad(row.mask, (count, 0), value=hidden))
+
     first, *others = rows
-    hidden = (
-        r if r.mask is None else r._replace(mask=F.pad(r.mask, (count, 0), value=True))
-        for r in others
-    )
-    return (first._replace(size=first.size + count), *hidden)
+    return (first._replace(size=first.size + count), *map(hide, others))
 
 
 class RoutedLinear(nn.Module):

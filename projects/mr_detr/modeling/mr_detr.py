@@ -55,6 +55,7 @@ class MrDETR(RoutedDETR):
             number_last=True,
             number_all=True,
             one_to_many=True,
+            ranked=False,
         )
 
     def routes(self, queries: Queries, memory: Memory) -> list[Queries]:

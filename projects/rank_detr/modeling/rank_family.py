@@ -1,10 +1,12 @@
-"""Rank-DETR's parts (Pu et al., NeurIPS 2023) on Stable-DINO and on Relation-DETR. New here.
+"""Rank-DETR's parts (Pu et al., NeurIPS 2023) on Stable-DINO, Relation-DETR and Mr. DETR. New here.
 
-Denoising and hybrid queries are not ranked. Box relations are of the sorted boxes.
+Denoising and hybrid queries and those of Mr. DETR's routes are not ranked. Box relations are of the
+sorted boxes.
 """
 
 from __future__ import annotations
 
+from projects.mr_detr.modeling import MrDETR, RoutedDecoder
 from projects.relation_detr.modeling import RelationDETR, RelationDetrTransformerDecoder
 from projects.stabledino.modeling import DINO as StableDINO
 
@@ -21,3 +23,20 @@ class RankRelationDetrTransformerDecoder(QueryRankLayer, RelationDetrTransformer
 
 class RankRelationDETR(RankAdaptiveClassHead, RelationDETR):
     """Relation-DETR whose decoder ranks; ``rank_adaptive_classhead`` adds a bias by rank."""
+
+
+class RankRoutedDecoder(QueryRankLayer, RoutedDecoder):
+    """Mr. DETR's decoder with the query rank layer over ``num_queries`` ranks."""
+
+
+class RankMrDETR(RankAdaptiveClassHead, MrDETR):
+    """Mr. DETR whose decoder ranks; ``rank_adaptive_classhead`` adds a bias by rank.
+
+    Raises:
+        ValueError: for ``mix_scores``: a rank is another query in every layer.
+    """
+
+    def __init__(self, *, mix_scores: bool = False, **ranked) -> None:
+        super().__init__(mix_scores=mix_scores, **ranked)
+        if mix_scores:
+            raise ValueError("model.mix_scores joins layers query by query: False where they rank")
