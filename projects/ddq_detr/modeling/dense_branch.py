@@ -110,7 +110,8 @@ class DDQLosses:
     :class:`DenseMatcher` assigns the group's ``copies`` queries to each target, fewer where queries
     run out. Of a pair t = m / (max(m) + 1e-7) * max(IoU) over the queries of its target, m = score *
     IoU^6, is the soft target of a quality focal loss and the factor of 1 - GIoU. Both losses are
-    divided by the sum of t; there is no L1.
+    divided by the sum of t; there is no L1. As released, dense queries of an image without objects
+    have no loss.
     """
 
     def __init__(self, *args, **criterion) -> None:
@@ -139,6 +140,10 @@ class DDQLosses:
         weight = self.pair_weights(predictions, matches, pairs.labels, pairs.iou)
         total = weight.new_zeros(len(predictions.logits)).index_add(0, matches.layer, weight)
         scale = 1 / mean_over_ranks(total, total.device).clamp(min=1)  # (L,)
+        empty = torch.ones_like(predictions.logits[0, :, :1, :1], dtype=torch.bool)  # (B, 1, 1)
+        empty = empty.index_fill(0, matches.image, False)
+        predictions = replace(predictions, logits=predictions.logits.masked_fill(empty, HIDDEN))
+        pairs = pairs._replace(predictions=predictions)
         losses = super().losses_of_pairs(pairs, kinds, scale)
         losses.pop("bbox", None)
         return losses
