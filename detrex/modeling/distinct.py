@@ -26,9 +26,9 @@ def distinct(scores: Tensor, boxes: Tensor, threshold: float, counted: Tensor) -
     The host waits for the device once: NMS says how many boxes are left. With more than 16 images
     or 20,000 boxes it is called for some images at a time, and waits each time.
     """
-    images = min(IMAGES, max(1, BOXES // scores.shape[1]))
     if torch.compiler.is_exporting():  # a graph does not depend on the number of images
-        images = len(scores)
+        return _distinct(scores, boxes, counted, threshold)
+    images = min(IMAGES, max(1, BOXES // scores.shape[1]))
     batches = zip(*(x.split(images) for x in (scores, boxes, counted)), strict=True)
     return torch.cat([_distinct(*batch, threshold) for batch in batches])
 
@@ -37,7 +37,7 @@ def _distinct(scores: Tensor, boxes: Tensor, counted: Tensor, threshold: float) 
     corners = box_cxcywh_to_xyxy(boxes.float())  # in [-0.5, 1.5]
     # Image i lies in [4^i, 3 * 4^i]: apart from the others, and rounded as they are. What does not
     # count is a box without area, which overlaps nothing.
-    scale = 4.0 ** torch.arange(len(boxes), device=boxes.device)[:, None, None]
+    scale = 4.0 ** torch.arange(boxes.shape[0], device=boxes.device)[:, None, None]
     corners = (corners + 1.5) * counted[..., None] * scale
     left = nms(corners.flatten(0, 1), scores.float().flatten(), threshold)
     alone = torch.zeros_like(counted.flatten()).index_fill(0, left, True)
