@@ -44,12 +44,32 @@ def _distinct(scores: Tensor, boxes: Tensor, counted: Tensor, threshold: float) 
     return alone.view_as(counted) & counted
 
 
-def distinct_first(scores: Tensor, boxes: Tensor, threshold: float) -> Tensor:
-    """Scores (B, S) that rank distinct proposals before the others, by scores (B, S) that are
-    logits, and boxes (B, S, 4). The host waits as for :func:`distinct`."""
-    scores = scores.detach().float()
-    every = torch.ones_like(scores, dtype=torch.bool)
-    return scores - BEHIND * ~distinct(scores, boxes.detach(), threshold, every)
+def distinct_first(scores: Tensor, boxes: Tensor, threshold: float, count: int) -> Tensor:
+    """Scores (B, S) that rank the ``count`` best distinct proposals of each image before all others,
+    by scores (B, S) that are logits, and boxes (B, S, 4).
+
+    The host waits for the device once an image, and again where too few of the best 4 ``count``
+    proposals are distinct. An exported graph compares all proposals, of up to 32 images.
+    """
+    scores, boxes = scores.detach().float(), boxes.detach().float()
+    if torch.compiler.is_exporting():
+        chosen = _distinct(scores, boxes, torch.ones_like(scores, dtype=torch.bool), threshold)
+    else:
+        images = zip(scores, boxes, strict=True)
+        chosen = torch.stack([_best_distinct(*image, threshold, count) for image in images])
+    return scores - BEHIND * ~chosen
+
+
+def _best_distinct(scores: Tensor, boxes: Tensor, threshold: float, count: int) -> Tensor:
+    """Which proposals (S,) of an image are distinct, as far as the ``count`` best of them: whether
+    one is depends on better ones alone, so the worst need not be compared."""
+    compared, corners = 4 * count, box_cxcywh_to_xyxy(boxes)
+    while True:
+        best = scores.topk(min(compared, len(scores))).indices
+        left = nms(corners[best], scores[best], threshold)
+        if len(left) >= count or compared >= len(scores):
+            return torch.zeros_like(scores, dtype=torch.bool).index_fill(0, best[left], True)
+        compared *= 4
 
 
 class Counted(NamedTuple):

@@ -49,7 +49,7 @@ def crowd(spec: dict, layer: int | None = None) -> tuple[Tensor, Tensor]:
 def test_proposals_are_those_of_the_released_code(kit: str) -> None:
     spec, selected = KITS[kit]["spec"], KITS[kit]["selected"]
     logits, boxes = crowd(spec)
-    best = distinct_first(logits.amax(-1), boxes, 0.8).topk(spec["topk"], dim=1)
+    best = distinct_first(logits.amax(-1), boxes, 0.8, spec["topk"]).topk(spec["topk"], dim=1)
     for row, scores, expected in zip(best.indices, best.values, selected, strict=True):
         assert row[: len(expected)].tolist() == expected
         assert (scores > -100).tolist() == [i < len(expected) for i in range(spec["topk"])]
@@ -62,7 +62,7 @@ def test_contents_are_those_of_the_released_code(kit: str) -> None:
     spec, selected = KITS[kit]["spec"], KITS[kit]["selected"]
     logits, boxes = crowd(spec)
     memory = torch.as_tensor(recipe.signed(spec["seed"], "memory", (*logits.shape[:2], 8))).float()
-    best = distinct_first(logits.amax(-1), boxes, 0.8)
+    best = distinct_first(logits.amax(-1), boxes, 0.8, spec["topk"])
     top = Proposals(torch.zeros_like(memory), memory, logits, boxes).top(spec["topk"], best)
     model = torch.nn.Module()
     model.query_map = torch.nn.Linear(8, 8)

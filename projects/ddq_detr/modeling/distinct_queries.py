@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from detrex.layers.attention import Rows
 from detrex.modeling.distinct import count_distinct, distinct_first
 from detrex.modeling.heads import Heads
-from detrex.modeling.queries import Queries
+from detrex.modeling.queries import Queries, query_count
 from detrex.modeling.transformer import Proposals
 from detrex.utils.arguments import keep_arguments
 
@@ -91,8 +91,8 @@ class DistinctLayers:
 
 class DistinctProposals:
     """Mixed into a two-stage detector: proposals that overlap a better one by more than
-    ``distinct_iou`` become queries only where there are no others. The host waits for the device
-    once an image or less (:func:`~detrex.modeling.distinct.distinct`)."""
+    ``distinct_iou`` become queries only where there are no others. The host waits for the device:
+    see :func:`~detrex.modeling.distinct.distinct_first`."""
 
     @keep_arguments
     def __init__(self, *, distinct_iou: float = 0.8, **detector) -> None:
@@ -103,4 +103,5 @@ class DistinctProposals:
     def proposal_scores(self, candidates: Proposals, box_head: nn.Module) -> Tensor:
         scores = super().proposal_scores(candidates, box_head)
         boxes = candidates.boxes(box_head).sigmoid()
-        return distinct_first(scores, boxes, self.distinct_iou)
+        count = query_count(self.active_groups)
+        return distinct_first(scores, boxes, self.distinct_iou, count)
