@@ -45,8 +45,8 @@ def _distinct(scores: Tensor, boxes: Tensor, counted: Tensor, threshold: float) 
 
 
 def distinct_first(scores: Tensor, boxes: Tensor, threshold: float, count: int) -> Tensor:
-    """Scores (B, S) that rank the ``count`` best distinct proposals of each image before all others,
-    by scores (B, S) that are logits, and boxes (B, S, 4).
+    """Scores (B, S) that rank the ``count`` best distinct proposals of each image first, by scores
+    (B, S) that are logits, and boxes (B, S, 4).
 
     The host waits for the device once an image, and again where too few of the best 4 ``count``
     proposals are distinct. An exported graph compares all proposals, of up to 32 images.

@@ -123,7 +123,9 @@ def test_a_head_moves_the_anchors() -> None:
     boxes = Proposals(tokens, tokens, torch.zeros(1, 3, 2), anchors).boxes(head)
     torch.testing.assert_close(boxes[:, ::2], (head(tokens) + anchors)[:, ::2])
     assert boxes[0, 1].isinf().all()
-    half = Proposals(tokens.bfloat16(), tokens, torch.zeros(1, 3, 2), anchors).boxes(head.bfloat16())
+    half = Proposals(tokens.bfloat16(), tokens, torch.zeros(1, 3, 2), anchors).boxes(
+        head.bfloat16()
+    )
     assert half.dtype == torch.float32  # positions need more than 8 bits
 
 

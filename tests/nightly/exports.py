@@ -24,7 +24,7 @@ CONFIGS = (
     RANK_DETR,
     "projects/dino/configs/dino-resnet/dino_r50_4scale_12ep.py",
     "projects/align_detr/configs/aligndetr_k=2_r50_4scale_12ep.py",
-    "projects/ddq_detr/configs/ddq_detr_r50_4scale_12ep.py",
+    "projects/ddq_detr/configs/ddq_detr_efficientnet_lite0_sample_data.py",
     "projects/rt_detr/configs/rtdetr_r50vd_6x_coco.py",
     "projects/rt_detr/configs/rtdetrv2_r50vd_dsp_1x_coco.py",
     "projects/rank_rt_detr/configs/rank_rtdetr_r50vd_6x_coco.py",

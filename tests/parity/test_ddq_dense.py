@@ -1,7 +1,7 @@
 """DDQ's dense branch against mmdetection 3.3.0's auxiliary loss.
 
-``ddq_dense.json``: of each image the losses, the class that each query answers for (-1: none) and its
-soft target; and norm and dot product of the gradients of the losses.
+``ddq_dense.json``: of each image the losses, the class that each query answers for (-1: none) and
+its soft target; and norm and dot product of the gradients of the losses.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Distinct queries against mmdetection 3.3.0's DDQ: selection, and masks between decoder layers.
 
-``distinct_queries.json``: the selected proposals of each image, norm and dot product of the contents
-of all; of each layer the queries that NMS
-leaves, as positions among those counted before, those counted afterwards, and how many cells of the
-mask are blocked and open in each row.
+``distinct_queries.json``: the selected proposals of each image, norm and dot product of all
+contents; of each layer the queries that NMS leaves, as positions among those counted before, those
+counted afterwards, and how many cells of the mask are blocked and open in each row.
 """
 
 from __future__ import annotations

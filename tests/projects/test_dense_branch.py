@@ -1,5 +1,5 @@
-"""DDQ's dense branch on DDQ and on other detectors; its losses are compared with the released code in
-tests/parity/test_ddq_dense.py."""
+"""DDQ's dense branch on DDQ and on other detectors; its losses are compared with the released code
+in tests/parity/test_ddq_dense.py."""
 
 from __future__ import annotations
 

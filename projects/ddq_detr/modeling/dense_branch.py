@@ -108,10 +108,10 @@ class DDQLosses:
     losses of the branch.
 
     :class:`DenseMatcher` assigns the group's ``copies`` queries to each target, fewer where queries
-    run out. Of a pair t = m / (max(m) + 1e-7) * max(IoU) over the queries of its target, m = score *
-    IoU^6, is the soft target of a quality focal loss and the factor of 1 - GIoU. Both losses are
-    divided by the sum of t; there is no L1. As released, dense queries of an image without objects
-    have no loss.
+    run out. Of a pair t = m / (max(m) + 1e-7) * max(IoU), m = score * IoU^6, over the queries of
+    its target, is the soft target of a quality focal loss and the factor of 1 - GIoU. Both losses
+    are divided by the sum of t; there is no L1. As released, dense queries of an image without
+    objects have no loss.
     """
 
     def __init__(self, *args, **criterion) -> None:

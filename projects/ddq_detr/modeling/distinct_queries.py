@@ -1,5 +1,5 @@
-"""Distinct queries (DDQ, Zhang et al., CVPR 2023, section 3.2) for any two-stage deformable detector
-and its decoder.
+"""Distinct queries (DDQ, Zhang et al., CVPR 2023, section 3.2) for any two-stage deformable
+detector and its decoder.
 
 Queries that mean the same place confuse one-to-one supervision: of proposals that overlap the best
 is taken, and between decoder layers queries that have come together stop to count.
