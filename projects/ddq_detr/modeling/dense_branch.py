@@ -28,6 +28,7 @@ from detrex.modeling.queries import Queries, QueryGroup
 from detrex.modeling.transformer import Memory
 from detrex.utils.arguments import keep_arguments
 from detrex.utils.dist import mean_over_ranks
+from detrex.utils.errors import InputError
 
 from .distinct_queries import HIDDEN
 
@@ -37,7 +38,11 @@ DENSE = "_dense"  # the route, its group and, before "_enc", its proposals
 class DenseBranch:
     """Mixed into a two-stage detector: ``dense_ratio`` times as many queries as the first group has
     start from the proposals of further heads, go through the decoder as a route, and answer
-    ``k_dense`` for each target (0: no branch). The criterion is one with :class:`DDQLosses`."""
+    ``k_dense`` for each target (0: no branch). The criterion is one with :class:`DDQLosses`.
+
+    Raises:
+        InputError: the detector has one stage, or a ``dense_ratio`` that leaves no query.
+    """
 
     @keep_arguments
     def __init__(
@@ -50,7 +55,11 @@ class DenseBranch:
         **detector,
     ) -> None:
         super().__init__(embed_dim=embed_dim, num_classes=num_classes, **detector)
+        if k_dense and not self.transformer.as_two_stage:
+            raise InputError(f"model.k_dense={k_dense} needs model.as_two_stage=True, or give 0")
         size = int(dense_ratio * self.groups[0].size)
+        if size < 1:
+            raise InputError(f"model.dense_ratio must leave a query, got {dense_ratio}")
         self.dense = QueryGroup(DENSE, size, copies=k_dense, ranked=False, number_last=True)
         if k_dense:
             layers = self.transformer.decoder.num_layers

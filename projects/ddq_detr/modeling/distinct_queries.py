@@ -20,6 +20,7 @@ from detrex.modeling.heads import Heads
 from detrex.modeling.queries import Queries, query_count
 from detrex.modeling.transformer import Proposals
 from detrex.utils.arguments import keep_arguments
+from detrex.utils.errors import InputError
 
 HIDDEN = -1e4  # logit of a query that does not count: its score and its class loss are 0
 
@@ -92,12 +93,23 @@ class DistinctLayers:
 class DistinctProposals:
     """Mixed into a two-stage detector: proposals that overlap a better one by more than
     ``distinct_iou`` become queries only where there are no others. The host waits for the device:
-    see :func:`~detrex.modeling.distinct.distinct_first`."""
+    see :func:`~detrex.modeling.distinct.distinct_first`.
+
+    Raises:
+        InputError: the detector has one stage, or a first group of several blocks.
+    """
 
     @keep_arguments
     def __init__(self, *, distinct_iou: float = 0.8, **detector) -> None:
         super().__init__(**detector)
         self.distinct_iou = distinct_iou
+        if not self.transformer.as_two_stage:
+            raise InputError("distinct queries are proposals: set model.as_two_stage=True")
+        if (blocks := self.groups[0].blocks) > 1:
+            raise InputError(
+                f"model.groups: distinct queries see each other, so give the first group one block,"
+                f" not {blocks}"
+            )
 
     @torch.no_grad()
     def proposal_scores(self, candidates: Proposals, box_head: nn.Module) -> Tensor:
