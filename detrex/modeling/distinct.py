@@ -64,8 +64,9 @@ def _best_distinct(scores: Tensor, boxes: Tensor, threshold: float, count: int) 
     """Which proposals (S,) of an image are distinct, as far as the ``count`` best of them: whether
     one is depends on better ones alone, so the worst need not be compared."""
     compared, corners = 4 * count, box_cxcywh_to_xyxy(boxes)
+    order = scores.sort(descending=True, stable=True).indices
     while True:
-        best = scores.topk(min(compared, len(scores))).indices
+        best = order[:compared]
         left = nms(corners[best], scores[best], threshold)
         if len(left) >= count or compared >= len(scores):
             return torch.zeros_like(scores, dtype=torch.bool).index_fill(0, best[left], True)

@@ -195,8 +195,11 @@ def test_detections_are_of_queries_that_count() -> None:
     hidden = (outputs.logits[-1] == HIDDEN).all(-1)
     counts = (~hidden).sum(1) * outputs.logits.shape[-1]
     assert hidden.any() and counts[0] != counts[1]
-    for result, count in zip(model(BATCH), counts.tolist(), strict=True):
-        assert int((result["instances"].scores > 0).sum()) <= count
+    for x, result, count in zip(BATCH, model(BATCH), counts.tolist(), strict=True):
+        scores = result["instances"].scores
+        assert int((scores > 0).sum()) <= count
+        alone = model([x])[0]["instances"].scores
+        torch.testing.assert_close(scores, alone, rtol=1e-4, atol=1e-6)
 
 
 class Chosen(torch.nn.Module):

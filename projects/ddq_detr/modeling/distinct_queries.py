@@ -114,6 +114,8 @@ class DistinctProposals:
     @torch.no_grad()
     def proposal_scores(self, candidates: Proposals, box_head: nn.Module) -> Tensor:
         scores = super().proposal_scores(candidates, box_head)
+        if candidates.padding is not None:  # it must not count as distinct
+            scores = scores.masked_fill(candidates.padding, -torch.inf)
         boxes = candidates.boxes(box_head).sigmoid()
         count = query_count(self.active_groups)
         return distinct_first(scores, boxes, self.distinct_iou, count)
