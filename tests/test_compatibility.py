@@ -17,7 +17,8 @@ from tests.models import image, tiny
 METHODS = {
     "deformable": "projects/deformable_detr/configs/deformable_detr_r50_two_stage_50ep.py",
     "h_deformable": "projects/h_deformable_detr/configs/h_deformable_detr_r50_two_stage_12ep.py",
-    "dino": "projects/dino/configs/dino-resnet/dino_r50_4scale_12ep.py",
+    # DINO with a dense branch
+    "ddq": "projects/ddq_detr/configs/models/ddq_detr_r50.py",
     "relation": "projects/relation_detr/configs/models/relation_detr_r50.py",
     "dab": "projects/dab_detr/configs/dab_detr_r50_50ep.py",
 }

@@ -19,6 +19,8 @@ from detrex.modeling import HungarianMatcher, SetCriterion
 from detrex.modeling.backbone import TorchvisionResNet, make_stage, timm_parts
 from detrex.modeling.queries import QueryGroup
 from projects.anchor_detr.modeling import AnchorDETRTransformer
+from projects.ddq_detr.modeling.dense_branch import DenseBranch
+from projects.rank_detr.modeling import RankDETR
 from tests.compat.test_forks import AnchorDecoder
 from tests.models import RANK_DETR, image, tiny
 from tests.refusals import assert_refused, refused
@@ -27,6 +29,8 @@ ANCHOR = "projects/anchor_detr/configs/anchor_detr_r50_50ep.py"
 CONDITIONAL = "projects/conditional_detr/configs/conditional_detr_r50_50ep.py"
 CO_DINO = "projects/co_detr/configs/co_dino_5scale_r50_1x_coco.py"
 DAB = "projects/dab_detr/configs/dab_detr_r50_50ep.py"
+DDQ = "projects/ddq_detr/configs/ddq_detr_r50_4scale_12ep.py"
+DDQ_RANK = "projects/ddq_detr/configs/ddq_rank_detr_r50_two_stage_12ep.py"
 DETR = "projects/detr/configs/detr_r50_300ep.py"
 DINO = "projects/dino/configs/dino-resnet/dino_r50_4scale_12ep.py"
 DN = "projects/dn_detr/configs/dn_detr_r50_50ep.py"
@@ -35,12 +39,27 @@ MS = "projects/ms_detr/configs/ms_detr_r50_12ep.py"
 RANK_MR = "projects/rank_detr/configs/rank_mr_detr_align_r50_12ep.py"
 RANK_RT = "projects/rank_rt_detr/configs/rank_rtdetr_r50vd_6x_coco.py"
 TWO_GROUPS = [L(QueryGroup)(size=5), L(QueryGroup)(name="_x", size=5)]
+
+
+class Dense(DenseBranch, RankDETR):
+    pass
+
+
+TWO_BLOCKS = [L(QueryGroup)(size=10, blocks=2)]
 IOU = {"iou_branch": True, "criterion__weight_dict__loss_iou": 1.0}
 
 CONFIGS = [
     (CONDITIONAL, {"transformer__decoder": L(AnchorDecoder)()}, ["model.transformer.decoder"]),
     (CO_DINO, {"soft_nms": -0.1}, ["model.soft_nms", "-0.1"]),
     (CO_DINO, {"soft_nms": 1.5}, ["model.soft_nms", "1.5"]),
+    (DDQ, {"groups": TWO_BLOCKS}, ["model.groups", "2"]),
+    (DDQ, {"dense_ratio": 0.05}, ["model.dense_ratio", "0.05"]),
+    (DDQ_RANK, {"as_two_stage": False}, ["model.as_two_stage=True"]),
+    (
+        RANK_DETR,
+        {"_target_": Dense, "as_two_stage": False, "k_dense": 3},
+        ["model.k_dense=3", "model.as_two_stage=True"],
+    ),
     (DETR, IOU, ["iou_branch"]),
     (
         DETR,

@@ -10,26 +10,67 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
+from torchvision.ops import nms
 
 from detrex.layers import box_cxcywh_to_xyxy
+
+# Of one call of NMS, which compares all its boxes with each other.
+BOXES, IMAGES = 20000, 16
+BEHIND = 1e4  # how far, in logits, proposals that are not distinct rank behind all others
 
 
 def distinct(scores: Tensor, boxes: Tensor, threshold: float, counted: Tensor) -> Tensor:
     """Which queries (B, N) no better one of their image overlaps by more than ``threshold``; only
-    those that are ``counted`` (B, N) are looked at. Scores (B, N), boxes (B, N, 4)."""
-    image, query = counted.nonzero(as_tuple=True)
-    corners = box_cxcywh_to_xyxy(boxes[image, query].float())
-    best = batched_nms(corners, scores[image, query].float(), image, threshold)
-    return torch.zeros_like(counted).index_put((image[best], query[best]), counted.new_ones(()))
+    those that are ``counted`` (B, N) are looked at. Scores (B, N), boxes (B, N, 4).
+
+    The host waits for the device once: NMS says how many boxes are left. With more than 16 images
+    or 20,000 boxes it is called for some images at a time, and waits each time.
+    """
+    if torch.compiler.is_exporting():  # a graph does not depend on the number of images
+        return _distinct(scores, boxes, counted, threshold)
+    images = min(IMAGES, max(1, BOXES // scores.shape[1]))
+    batches = zip(*(x.split(images) for x in (scores, boxes, counted)), strict=True)
+    return torch.cat([_distinct(*batch, threshold) for batch in batches])
 
 
-def distinct_first(logits: Tensor, boxes: Tensor, threshold: float) -> Tensor:
-    """Scores (B, S) that rank distinct proposals before the others: those are in (1, 2), these in
-    (0, 1); logits (B, S, K), boxes (B, S, 4)."""
-    scores = logits.detach().amax(-1).float().sigmoid()
-    every = torch.ones_like(scores, dtype=torch.bool)
-    return scores + distinct(scores, boxes.detach(), threshold, every)
+def _distinct(scores: Tensor, boxes: Tensor, counted: Tensor, threshold: float) -> Tensor:
+    corners = box_cxcywh_to_xyxy(boxes.float())  # in [-0.5, 1.5]
+    # Image i lies in [4^i, 3 * 4^i]: apart from the others, and rounded as they are. What does not
+    # count is a box without area, which overlaps nothing.
+    scale = 4.0 ** torch.arange(boxes.shape[0], device=boxes.device)[:, None, None]
+    corners = (corners + 1.5) * counted[..., None] * scale
+    left = nms(corners.flatten(0, 1), scores.float().flatten(), threshold)
+    alone = torch.zeros_like(counted.flatten()).index_fill(0, left, True)
+    return alone.view_as(counted) & counted
+
+
+def distinct_first(scores: Tensor, boxes: Tensor, threshold: float, count: int) -> Tensor:
+    """Scores (B, S) that rank the ``count`` best distinct proposals of each image first, by scores
+    (B, S) that are logits, and boxes (B, S, 4).
+
+    The host waits for the device once an image, and again where too few of the best 4 ``count``
+    proposals are distinct. An exported graph compares all proposals, of up to 32 images.
+    """
+    scores, boxes = scores.detach().float(), boxes.detach().float()
+    if torch.compiler.is_exporting():
+        chosen = _distinct(scores, boxes, torch.ones_like(scores, dtype=torch.bool), threshold)
+    else:
+        images = zip(scores, boxes, strict=True)
+        chosen = torch.stack([_best_distinct(*image, threshold, count) for image in images])
+    return scores - BEHIND * ~chosen
+
+
+def _best_distinct(scores: Tensor, boxes: Tensor, threshold: float, count: int) -> Tensor:
+    """Which proposals (S,) of an image are distinct, as far as the ``count`` best of them: whether
+    one is depends on better ones alone, so the worst need not be compared."""
+    compared, corners = 4 * count, box_cxcywh_to_xyxy(boxes)
+    order = scores.sort(descending=True, stable=True).indices
+    while True:
+        best = order[:compared]
+        left = nms(corners[best], scores[best], threshold)
+        if len(left) >= count or compared >= len(scores):
+            return torch.zeros_like(scores, dtype=torch.bool).index_fill(0, best[left], True)
+        compared *= 4
 
 
 class Counted(NamedTuple):
@@ -44,12 +85,12 @@ def count_distinct(
     logits: Tensor, boxes: Tensor, counted: Tensor, threshold: float, as_released: bool = False
 ) -> Counted:
     """After a layer with these logits (B, N, K) and boxes (B, N, 4) count, of the queries that were
-    ``counted`` (B, N), those that are distinct. They attend to all, the others to them alone.
+    ``counted`` (B, N), those that are distinct. They attend to all, the others to them alone. The
+    host waits as for :func:`distinct`, once a layer.
 
     ``as_released``: where an image's first query is distinct, all its queries count. That is the
     best-scored proposal, so there the filter is often off.
     """
-    scores = logits.detach().amax(-1).sigmoid()
-    left = distinct(scores, boxes.detach(), threshold, counted)
+    left = distinct(logits.detach().amax(-1), boxes.detach(), threshold, counted)
     mask = ~(left[:, :, None] | left[:, None])
     return Counted(left | (left[:, :1] & as_released), mask)

@@ -34,6 +34,7 @@ DENOISING = """
 align_detr/configs/aligndetr_k=2_r50_4scale_12ep
 co_detr/configs/co_dino_efficientnet_lite0_sample_data
 dac_detr/configs/dac_detr_r50_12ep
+ddq_detr/configs/ddq_detr_r50_4scale_12ep
 dino/configs/dino-resnet/dino_r50_4scale_12ep
 dn_deformable_detr/configs/dn_deformable_detr_r50_12ep
 dn_detr/configs/dn_detr_r50_50ep

@@ -27,6 +27,10 @@ ONE_TO_MANY = {  # and how many sets are
     "projects/dac_detr/configs/dac_detr_r50_12ep.py": 1,
     "projects/mr_detr_align/configs/deformable_detr_r50_two_stage_12ep_plusplus.py": 2,
 }
+DISTINCT = [
+    "projects/ddq_detr/configs/ddq_detr_r50_4scale_12ep.py",
+    "projects/ddq_detr/configs/ddq_rank_detr_r50_two_stage_12ep.py",
+]
 BATCH = [image(64, 96, 3, seed=3), image(96, 64, 2, seed=4)]
 
 
@@ -48,8 +52,8 @@ def files(waits: Counter) -> Counter:
     return totals
 
 
-def training_step(config: str) -> Counter:
-    model = tiny(config).to("sim").train()
+def training_step(config: str, **overrides) -> Counter:
+    model = tiny(config, **overrides).to("sim").train()
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-5, fused=True)
     with count_waits() as waits:
@@ -82,6 +86,18 @@ def test_an_evaluated_batch_waits_once(config, pinned) -> None:
         model(BATCH)
     kind = "event" if pinned else "to host"
     assert files(waits) == {(kind, "detrex/modeling/postprocess.py"): 1}
+
+
+@pytest.mark.parametrize("config", DISTINCT, ids=lambda c: Path(c).stem)
+def test_distinct_queries_wait_once_between_layers(config) -> None:
+    """And once an image for the proposals: NMS says how many boxes are left."""
+    nms = {("nms", "detrex/modeling/distinct.py"): 2 + 1}  # two images, two decoder layers
+    costs = {("to host", "detrex/modeling/matcher/assignment.py"): 1}
+    assert training_step(config, distinct_iou=1.0) == costs | nms
+    model = tiny(config, distinct_iou=1.0).to("sim").eval()
+    with count_waits() as waits, torch.no_grad():
+        model(BATCH)
+    assert files(waits) == {("to host", "detrex/modeling/postprocess.py"): 1, **nms}
 
 
 def test_co_detr_waits_for_what_detectron2_asks() -> None:

@@ -81,7 +81,7 @@ def test_costs_that_are_no_numbers_still_give_an_assignment(bad: float) -> None:
 def test_sets_solved_together_equal_sets_solved_alone() -> None:
     sets = [
         Problems([torch.rand(2, 30, 3), torch.rand(2, 30, 0)], [2, 1]),
-        Problems([torch.rand(1, 9, 4), torch.rand(1, 9, 2)], [6], fit=True),
+        Problems([torch.rand(1, 9, 4), torch.rand(1, 9, 2)], [6], share=0.5),
         Problems([torch.rand(3, 20, 1), torch.rand(3, 20, 5)], [1, 1, 1]),
     ]
     for together, problem in zip(Assignment(sets).solve(), sets, strict=True):

@@ -120,10 +120,12 @@ def test_a_head_moves_the_anchors() -> None:
     head = nn.Linear(5, 4)
     tokens, anchors = torch.randn(1, 3, 5), torch.randn(1, 3, 4)
     anchors[0, 1] = torch.inf
-    boxes = Proposals(tokens, torch.zeros(1, 3, 2), anchors).boxes(head)
+    boxes = Proposals(tokens, tokens, torch.zeros(1, 3, 2), anchors).boxes(head)
     torch.testing.assert_close(boxes[:, ::2], (head(tokens) + anchors)[:, ::2])
     assert boxes[0, 1].isinf().all()
-    half = Proposals(tokens.bfloat16(), torch.zeros(1, 3, 2), anchors).boxes(head.bfloat16())
+    half = Proposals(tokens.bfloat16(), tokens, torch.zeros(1, 3, 2), anchors).boxes(
+        head.bfloat16()
+    )
     assert half.dtype == torch.float32  # positions need more than 8 bits
 
 
@@ -131,7 +133,7 @@ def numbered(padding: Tensor | None = None) -> Proposals:
     """Two images with five tokens; everything of token i is 10 * image + i."""
     number = torch.arange(5) + 10 * torch.arange(2)[:, None]
     tokens, logits, anchors = (number[..., None].float().expand(-1, -1, n) for n in (3, 2, 4))
-    return Proposals(tokens, logits, anchors, padding)
+    return Proposals(tokens, tokens, logits, anchors, padding)
 
 
 SCORES = torch.tensor([[0.1, 0.5, 0.3, 0.9, 0.2], [0.8, 0.1, 0.9, 0.4, 0.7]])

@@ -1,4 +1,4 @@
-"""Six methods as ONNX and .pt2 files of any batch and size, against PyTorch.
+"""Seven methods as ONNX and .pt2 files of any batch and size, against PyTorch.
 
 python tests/nightly/exports.py [CONFIG...]
 
@@ -24,6 +24,7 @@ CONFIGS = (
     RANK_DETR,
     "projects/dino/configs/dino-resnet/dino_r50_4scale_12ep.py",
     "projects/align_detr/configs/aligndetr_k=2_r50_4scale_12ep.py",
+    "projects/ddq_detr/configs/ddq_detr_efficientnet_lite0_sample_data.py",
     "projects/rt_detr/configs/rtdetr_r50vd_6x_coco.py",
     "projects/rt_detr/configs/rtdetrv2_r50vd_dsp_1x_coco.py",
     "projects/rank_rt_detr/configs/rank_rtdetr_r50vd_6x_coco.py",

@@ -1,8 +1,8 @@
 """Distinct queries against mmdetection 3.3.0's DDQ: selection, and masks between decoder layers.
 
-``distinct_queries.json``: the selected proposals of each image; of each layer the queries that NMS
-leaves, as positions among those counted before, those counted afterwards, and how many cells of the
-mask are blocked and open in each row.
+``distinct_queries.json``: the selected proposals of each image, norm and dot product of all
+contents; of each layer the queries that NMS leaves, as positions among those counted before, those
+counted afterwards, and how many cells of the mask are blocked and open in each row.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from detrex.modeling.distinct import count_distinct, distinct, distinct_first
+from detrex.modeling.transformer import Proposals
+from projects.ddq_detr.modeling import DDQDETR
 
 from . import kits, recipe
 
@@ -45,10 +47,30 @@ def crowd(spec: dict, layer: int | None = None) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("kit", KITS)
 def test_proposals_are_those_of_the_released_code(kit: str) -> None:
     spec, selected = KITS[kit]["spec"], KITS[kit]["selected"]
-    best = distinct_first(*crowd(spec), 0.8).topk(spec["topk"], dim=1)
+    logits, boxes = crowd(spec)
+    best = distinct_first(logits.amax(-1), boxes, 0.8, spec["topk"]).topk(spec["topk"], dim=1)
     for row, scores, expected in zip(best.indices, best.values, selected, strict=True):
         assert row[: len(expected)].tolist() == expected
-        assert (scores > 1).tolist() == [i < len(expected) for i in range(spec["topk"])]
+        assert (scores > -100).tolist() == [i < len(expected) for i in range(spec["topk"])]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kit", KITS)
+def test_contents_are_those_of_the_released_code(kit: str) -> None:
+    """Made of the memory, not of the tokens that the proposals are predicted from."""
+    spec, selected = KITS[kit]["spec"], KITS[kit]["selected"]
+    logits, boxes = crowd(spec)
+    memory = torch.as_tensor(recipe.signed(spec["seed"], "memory", (*logits.shape[:2], 8))).float()
+    best = distinct_first(logits.amax(-1), boxes, 0.8, spec["topk"])
+    top = Proposals(torch.zeros_like(memory), memory, logits, boxes).top(spec["topk"], best)
+    model = torch.nn.Module()
+    model.query_map = torch.nn.Linear(8, 8)
+    recipe.fill(model, spec["seed"], [])
+    content = DDQDETR.proposed_content(model, top).double()
+    for row, chosen in zip(content, selected, strict=True):
+        row[len(chosen) :] = 0  # as released: nothing takes the place of proposals that lack
+    dot = (content * recipe.signed("g", "query", content.shape)).sum()
+    assert [content.norm(), dot] == pytest.approx(KITS[kit]["content"], rel=1e-6, abs=1e-5)
 
 
 @pytest.mark.parametrize("kit", KITS)

@@ -188,7 +188,7 @@ class SetCriterion(LayerLosses, nn.Module):
         k = self.queries_per_target(predictions)
         if k is None:
             return Problems(costs, [group.copies // blocks] * len(logits))
-        return Problems(costs, [n for n in k for _ in range(blocks)], fit=True)
+        return Problems(costs, [n for n in k for _ in range(blocks)], share=0.5)
 
     def queries_per_target(self, predictions: Predictions) -> Sequence[int] | None:
         """How many queries a target takes in each layer of the set (L,), fewer in crowded images;

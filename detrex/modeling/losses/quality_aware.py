@@ -49,10 +49,15 @@ def task_aligned(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Tar
     """Task-aligned loss (TOOD, Feng et al. 2021): target m / max(m) * max(IoU) over the queries of
     the target, m = s * IoU^6, weight |target - s|^gamma. With one query per target it is
     :func:`quality_focal`."""
-    metric = p.detach() * quality.iou**6
-    best = over_bag(metric, quality.bag, "amax").clamp(min=torch.finfo(metric.dtype).tiny)
-    target = metric / best * over_bag(quality.iou, quality.bag, "amax")
+    tiny = torch.finfo(p.dtype).tiny
+    target = aligned_metric(p.detach(), quality.iou, quality.bag, tiny)
     return target, (target - p).abs() ** gamma
+
+
+def aligned_metric(score: Tensor, iou: Tensor, bag: Tensor, eps: float) -> Tensor:
+    """m / (max(m) + eps) * max(IoU) over the pairs (M,) of a bag, m = score * IoU^6 (TOOD)."""
+    metric = score * iou**6
+    return metric / (over_bag(metric, bag, "amax") + eps) * over_bag(iou, bag, "amax")
 
 
 def mutual_supervision(p: Tensor, quality: Quality, alpha: float, gamma: float) -> Target:

@@ -64,19 +64,21 @@ class Problems(NamedTuple):
     """The assignments to be solved for a set: costs (L, N, G) of each image, and how many queries a
     target takes in each layer.
 
-    ``fit``: in a crowded image that number is lowered until at most half of the queries are
-    matched, but not below one. When queries run out, the targets of highest cost stay unmatched.
+    ``share``: in a crowded image that number is lowered until at most this share of the queries is
+    matched, but not below one; None: it stays. When queries run out, the targets of highest cost
+    stay unmatched.
     """
 
     costs: Sequence[Tensor]
     copies: Sequence[int]
-    fit: bool = False
+    share: float | None = None
 
     def per_image(self) -> list[list[int]]:
-        """``copies`` of every image and layer, lowered where ``fit`` says so."""
-        if not self.fit:
+        """``copies`` of every image and layer, lowered where ``share`` says so."""
+        if self.share is None:
             return [list(self.copies)] * len(self.costs)
-        most = [max(1, cost.shape[1] // (2 * max(cost.shape[2], 1))) for cost in self.costs]
+        sizes = (cost.shape[1:] for cost in self.costs)
+        most = [max(1, int(self.share * queries) // max(count, 1)) for queries, count in sizes]
         return [[min(k, limit) for k in self.copies] for limit in most]
 
 
@@ -141,7 +143,7 @@ def assign(
     """The assignment of one set: costs (L, N, G) of each image, on the device of the costs.
 
     Every target is matched to ``copies`` queries. ``per_layer`` has a number for each layer
-    instead, which is lowered in crowded images (``fit`` of :class:`Problems`).
+    instead, which is lowered until at most half of the queries are matched.
     """
-    layers = len(costs[0])
-    return Assignment([Problems(costs, per_layer or [copies] * layers, bool(per_layer))]).solve()[0]
+    layers, share = len(costs[0]), 0.5 if per_layer else None
+    return Assignment([Problems(costs, per_layer or [copies] * layers, share)]).solve()[0]

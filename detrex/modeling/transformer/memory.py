@@ -63,11 +63,13 @@ class Memory:
 class Proposals:
     """What the encoder proposes at every token (two-stage).
 
-    tokens (B, S, C); logits (B, S, K); anchors (B, S, 4) before the sigmoid, infinite where a token
-    is padding or too close to the border; padding (B, S), True = must not be chosen, or None.
+    tokens (B, S, C), from which it is predicted, and the memory (B, S, C) that these are made of;
+    logits (B, S, K); anchors (B, S, 4) before the sigmoid, infinite where a token is padding or too
+    close to the border; padding (B, S), True = must not be chosen, or None.
     """
 
     tokens: Tensor
+    memory: Tensor
     logits: Tensor
     anchors: Tensor
     padding: Tensor | None = None
@@ -89,7 +91,7 @@ class Proposals:
         best = scores.topk(min(count, tokens), dim=1).indices
         ranks = torch.arange(count, device=best.device) % usable
         best = best.gather(1, ranks.expand(best.shape[0], -1))[..., None]  # (B, N, 1)
-        columns = (self.tokens, self.logits, self.anchors)
+        columns = (self.tokens, self.memory, self.logits, self.anchors)
         return Proposals(*(x.gather(1, best.expand(-1, -1, x.shape[-1])) for x in columns))
 
 
@@ -136,4 +138,4 @@ class ProposesBoxes:
         tokens = self.enc_output_norm(self.enc_output(memory.tokens.masked_fill(~usable, 0.0)))
         # As upstream: training may choose padding. An image's detections must not depend on it.
         padding = None if self.training else memory.mask
-        return Proposals(tokens, class_head(tokens), start, padding)
+        return Proposals(tokens, memory.tokens, class_head(tokens), start, padding)

@@ -87,7 +87,7 @@ class DabDeformableDETR(Detector):
         total = query_count(groups)
         if self.as_two_stage:
             candidates = self.transformer.propose(memory, self.class_embed[-1])
-            top = candidates.top(total, self.proposal_scores(candidates))
+            top = candidates.top(total, self.proposal_scores(candidates, self.bbox_embed[-1]))
             predicted = top.boxes(self.bbox_embed[-1])
             boxes, content = predicted.detach(), self.proposed_content(top)
             binary = getattr(self.criterion, "two_stage_binary_cls", False)
@@ -100,8 +100,8 @@ class DabDeformableDETR(Detector):
         queries = Queries(content, None, boxes.sigmoid(), groups, proposals=proposals)
         return self.extend(queries, targets)
 
-    def proposal_scores(self, candidates: Proposals) -> Tensor:
-        """Scores (B, S) by which proposals are chosen, the highest first."""
+    def proposal_scores(self, candidates: Proposals, box_head: nn.Module) -> Tensor:
+        """Logits (B, S) by which proposals are chosen, the highest first."""
         return candidates.logits.amax(-1)
 
     def proposed_content(self, top: Proposals) -> Tensor:

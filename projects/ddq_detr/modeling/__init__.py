@@ -1,3 +1,13 @@
-from .ddq_detr import DDQDETR, DistinctCriterion, DistinctDecoder
+from .ddq_detr import DDQDETR, DDQCriterion, DistinctDecoder
+from .ddq_rank_detr import DDQRankCriterion, DDQRankDETR, DDQRankDetrTransformerDecoder
+from .dense_branch import DenseMatcher
 
-__all__ = ["DDQDETR", "DistinctCriterion", "DistinctDecoder"]
+__all__ = [
+    "DDQDETR",
+    "DDQCriterion",
+    "DDQRankCriterion",
+    "DDQRankDETR",
+    "DDQRankDetrTransformerDecoder",
+    "DenseMatcher",
+    "DistinctDecoder",
+]

@@ -104,7 +104,7 @@ class DeformableDETR(Detector):
         """Queries at the best proposals; ``name``: suffix of the losses of all proposals, None: no
         losses."""
         total = query_count(groups)
-        top = candidates.top(total, candidates.logits[..., 0])
+        top = candidates.top(total, self.proposal_scores(candidates, box_head))
         start = top.boxes(box_head).detach()  # (B, N, 4) before the sigmoid
         position, content = self.transformer.embed_boxes(start)
         if self.mixed_selection:
@@ -116,6 +116,10 @@ class DeformableDETR(Detector):
             supervised = Predictions.of_encoder(logits, boxes, class_agnostic=True, name=name)
             queries.proposals = (supervised,)
         return queries
+
+    def proposal_scores(self, candidates: Proposals, box_head: nn.Module) -> Tensor:
+        """Logits (B, S) by which proposals are chosen, the highest first."""
+        return candidates.logits[..., 0]
 
     def _learned(self, total: int, batch: int) -> Tensor:
         return self.query_embedding.weight[:total].expand(batch, -1, -1)
