@@ -93,7 +93,7 @@ class Predictor(Pretrained):
         if calibrated or threshold == "auto":
             maps = read_maps(metadata.get("calibration"), f"{checkpoint}: its calibration")
         self.selection = Selection(threshold, nms_iou, maps, calibrated)
-        path = str(config or _config_beside(checkpoint))
+        path = str(config or config_beside(checkpoint))
         self.config = load_config(path, trust_config=trust_config)
         if metadata.get("classes"):
             _set_num_classes(self.config, metadata["classes"], checkpoint)
@@ -218,7 +218,12 @@ class Predictor(Pretrained):
         return {**known, "image_format": self.image_format, **_resizing(self._mapper.augmentation)}
 
 
-def _config_beside(checkpoint: str | Path) -> Path:
+def config_beside(checkpoint: str | Path) -> Path:
+    """Return the ``config.yaml`` beside a checkpoint.
+
+    Raises:
+        InputError: there is none.
+    """
     beside = Path(checkpoint).parent / CONFIG_FILE
     if not beside.is_file():
         raise InputError(f"{checkpoint}: no {CONFIG_FILE} beside it: name its config file")
