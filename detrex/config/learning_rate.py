@@ -25,9 +25,7 @@ def scale_learning_rate(cfg: DictConfig) -> None:
         return
     rate, batch = cfg.optimizer.get("lr"), cfg.dataloader.train.total_batch_size
     if rate is None:
-        raise InputError(
-            f"{REFERENCE_BATCH}={reference}: optimizer.lr, which it scales, is not set"
-        )
+        raise InputError(f"{REFERENCE_BATCH}={reference} scales optimizer.lr, which is not set")
     cfg.optimizer.lr = rate * batch / reference
     logger.info(
         "learning rate %.4g: optimizer.lr=%.4g is for %d images an iteration, this run has %d",

@@ -92,16 +92,17 @@ def _data_lines(name: str, reports: Mapping[str, SplitReport]) -> Iterator[str]:
 
 
 def _recipe_lines(cfg: DictConfig, batch: int, image_count: int) -> Iterator[str]:
-    reference = cfg.optimizer.get("reference_batch_size") or cfg.dataloader.train.total_batch_size
+    loader, device = cfg.dataloader.train, _accelerator()[0]
+    reference = cfg.optimizer.get("reference_batch_size") or loader.total_batch_size
+    workers = min(4, os.cpu_count() or 1)
     epochs = max(LEAST_EPOCHS, -(-LEAST_IMAGES // image_count))
-    yield f"dataloader.train.total_batch_size = {batch}  # images an iteration; less if memory runs out"
-    yield f"dataloader.train.num_workers = {min(4, os.cpu_count() or 1)}  # processes that load images"
-    yield f"optimizer.reference_batch_size = {reference}  # that optimizer.lr is for: the run scales it"
-    yield f'train.max_iter = "{epochs}ep"  # of your data; more while scores still rise'
+    yield f"dataloader.train.total_batch_size = {batch}  # images an iteration, on all devices"
+    yield f"dataloader.train.num_workers = {workers}  # processes that load images"
+    yield f"optimizer.reference_batch_size = {reference}  # optimizer.lr is scaled from it to yours"
+    yield f'train.max_iter = "{epochs}ep"  # epochs; more while scores still rise'
     yield f'train.eval_period = train.checkpointer.period = "{max(1, epochs // 24)}ep"'
     if isinstance(OmegaConf.select(cfg, _SWITCH), int | float):
-        yield f"{_SWITCH} = 0.75  # of the run; then the high-order cost"
-    device, _ = _accelerator()
+        yield f"{_SWITCH} = 0.75  # of the run"
     if cfg.train.device not in ("auto", device):
         yield f"train.device = {_quoted(device)}"
 
