@@ -22,9 +22,9 @@ ROOT = Path(__file__).parents[1]
 KEYS_HEAD = """# Keys of a config
 
 Every key of `train`, and the others that are checked, from `detrex/config/schema.py`.
-Set them in a config file, or on the command line as `key=value`. A key without a default has none where a config
-does not set it. *Length*: a number of iterations, epochs (`12ep`), or a fraction of the run. What else a config
-has (`model`, `dataloader`, `optimizer`, `lr_multiplier`) are arguments of the classes that it names.
+Set them in a config file, or on the command line as `key=value`. *Length*: a number of iterations,
+epochs (`12ep`), or a fraction of the run. What else a config has (in `model`, `dataloader`,
+`optimizer`, `lr_multiplier`) are arguments of the classes that it names.
 
 | key | default | meaning |
 |---|---|---|

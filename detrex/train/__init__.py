@@ -1,5 +1,6 @@
 """Training and evaluation: the command line, the processes of a run, and the training loop."""
 
+import inspect
 import sys
 from importlib import import_module
 from types import ModuleType
@@ -23,6 +24,10 @@ class _Callable(ModuleType):
 
     def __call__(self, *args: object, **options: object) -> object:
         return import_module("detrex.train.api").train(*args, **options)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(import_module("detrex.train.api").train)
 
 
 sys.modules[__name__].__class__ = _Callable

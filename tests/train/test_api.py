@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
+import multiprocessing
+import os
 import signal
+import sys
+import threading
 from pathlib import Path
 
 import pytest
+import torch
+from detectron2.engine import HookBase
 
 import detrex
+from detrex.train.preemption import Interruption
 from detrex.utils.errors import InputError
 from tests.data import layouts
 from tests.models import ROOT
+from tests.refusals import refused
 
 TINY = str(ROOT / "tests/train/tiny_config.py")
 OVERRIDES = ["train.max_iter=4", "train.eval_period=2", "dataloader.train.num_workers=0"]
@@ -56,3 +65,119 @@ def test_the_config_file_stays_as_the_user_left_it(folder):
         detrex.check("bugs", TINY)
     assert config.read_text() == "mine = 1"
     assert detrex.check("bugs", TINY, overwrite=True).config_file.read_text() == written
+
+
+def test_help_shows_the_arguments():
+    assert [*inspect.signature(detrex.train).parameters][:3] == ["data", "model", "epochs"]
+
+
+def test_errors_are_exceptions_of_one_line(folder):
+    (folder / "empty").mkdir()
+    for call, names in {
+        lambda: detrex.check("empty"): ["empty"],
+        lambda: detrex.check("bugs", "r5O"): ["'r5O'", "r50"],
+        lambda: detrex.train("nowhere", TINY): ["nowhere"],
+        lambda: detrex.train(TINY, num_gpus=0): ["0"],
+        lambda: detrex.train(TINY, overrides=["train.max_itre=1"]): ["train.max_iter"],
+        lambda: detrex.evaluate("gone.pth"): ["gone.pth"],
+    }.items():
+        with refused(*names):
+            call()
+
+
+def test_a_second_run_asks_what_to_do_with_the_first(folder):
+    detrex.check("bugs", TINY)
+    run = detrex.train("bugs", TINY, overrides=OVERRIDES)
+    with refused(str(run.folder), "--resume", "--reuse-output"):
+        detrex.train("bugs", TINY, overrides=OVERRIDES)
+    first = torch.load(run.checkpoint)["model"]["norm.weight"]
+    detrex.train("bugs", TINY, overrides=["train.max_iter=6", *OVERRIDES[1:]], resume=True)
+    assert run.metrics[-1]["iteration"] == 6
+    assert not torch.equal(torch.load(run.checkpoint)["model"]["norm.weight"], first)
+    detrex.train("bugs", TINY, overrides=OVERRIDES, reuse_output=True)
+    assert (run.folder / "replaced/1/metrics.json").is_file() and run.metrics[-1]["iteration"] == 4
+    assert (run.folder / "log.txt").read_text().count("iter 6/6") == 1
+
+
+def test_the_logs_of_two_runs_are_apart(folder):
+    config = detrex.check("bugs", TINY).config_file
+    logs = []
+    for seed in (1, 2):
+        seeded = [f"train.seed={seed}", *OVERRIDES]
+        run = detrex.train(config, output_dir=folder / f"run{seed}", overrides=seeded)
+        logs.append((run.folder / "log.txt").read_text())
+    assert "seed 1" in logs[0] and "seed 2" not in logs[0]
+    assert "seed 2" in logs[1] and "seed 1" not in logs[1]
+
+
+def test_ctrl_c_saves_the_step_and_resume_goes_on(folder):
+    config = detrex.check("bugs", TINY).config_file
+    config.write_text(
+        config.read_text()
+        + "from tests.train.test_api import Press\ntrain.hooks = [dict(_target_=Press)]\n"
+    )
+    with pytest.raises(KeyboardInterrupt):
+        detrex.train("bugs", TINY, overrides=OVERRIDES)
+    folder = Path("output/bugs_tiny_config")
+    assert torch.load(folder / "model_latest.pth")["iteration"] == 0
+    run = detrex.train("bugs", TINY, overrides=[*OVERRIDES, "train.hooks=[]"], resume=True)
+    assert run.metrics[-1]["iteration"] == 4
+
+
+class Press(HookBase):
+    """Ctrl-C in the first step."""
+
+    def before_step(self) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_where_nothing_is_to_be_saved_ctrl_c_stops_at_once():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), Interruption():
+        os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), Interruption() as interruption:
+        interruption.begin_step()
+        os.kill(os.getpid(), signal.SIGINT)
+        interruption.end_step()
+        assert interruption.stopping
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_another_thread_cannot_listen_for_ctrl_c(folder):
+    raised = []
+
+    def train() -> None:
+        try:
+            detrex.train(TINY)
+        except InputError as error:
+            raised.append(str(error))
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join()
+    assert "main thread" in raised[0]
+
+
+def test_two_processes(folder, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    config, before = detrex.check("bugs", TINY).config_file, handlers()
+    run = detrex.train(config, num_gpus=2, overrides=OVERRIDES)
+    assert run.metrics[-1]["iteration"] == 4 and (run.folder / "log.txt.rank1").is_file()
+    with refused(str(run.folder), "--resume"):  # said by a process
+        detrex.train(config, num_gpus=2, overrides=OVERRIDES)
+    assert handlers() == before
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "value", "message"),
+    [
+        (multiprocessing.current_process(), "_inheriting", True, "__main__"),
+        (sys.modules["__main__"], "__file__", "<stdin>", "<stdin>"),
+    ],
+    ids=["unguarded", "stdin"],
+)
+def test_where_no_process_can_start(monkeypatch, target, name, value, message):
+    monkeypatch.setattr(target, name, value, raising=False)
+    with refused("several processes", message):
+        detrex.train(TINY, num_gpus=2)
