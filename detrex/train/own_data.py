@@ -12,16 +12,18 @@ from omegaconf import DictConfig
 from detrex.checkpoint import existing_checkpoint
 from detrex.checkpoint.efficientnet_lite0 import write_backbone_weights
 from detrex.config.load import load_config
-from detrex.config.models import model_file, model_name
+from detrex.config.models import MODELS, model_file, model_name
 from detrex.data.formats import Split, read_layout
 from detrex.inspect import dataset_check
 from detrex.inspect.training_config import training_config
+from detrex.utils.device import resolve_device
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write, check_writable
 from detrex.utils.text import printable_lines
 
 from .data import prepare_data
 
+_FOR_GPUS = MODELS.keys() - {"small"}
 SMALL_WEIGHTS = "output/efficientnet_lite0.pth"  # made here if they are not there
 
 
@@ -99,6 +101,8 @@ def check(
         show(f"wrote {weights}: weights of the backbone, from ImageNet")
     training = training_config(path, model, cfg, name, reports, weights)
     show(_write_config(path, training.text, overwrite))
+    if model_name(model) in _FOR_GPUS and resolve_device("auto") == "cpu":
+        show("! this machine has no accelerator: --model small is for a CPU")
     # Other faults that would stop the training stop this with the same message.
     prepare_data(load_config(str(path)), [], ["train", "test"])
     return DataCheck(f"{layout_line}\n{text}", path, training.command, reports)

@@ -19,6 +19,7 @@ from PIL import Image
 
 from detrex.config import config_differences, json_config
 from detrex.config.load import load_config
+from detrex.utils.device import resolve_device
 from tests.data import layouts
 from tests.models import RANK_DETR, ROOT
 
@@ -241,6 +242,7 @@ def test_a_checkpoint_that_is_not_there_is_named_at_once(tmp_path, check):
 def test_the_default_config_is_there_from_any_folder(tmp_path, check):
     layouts.write_yolo(tmp_path / "bugs")
     text = check("bugs", model="rank_detr_r50")
+    assert ("--model small is for a CPU" in text) == (resolve_device("auto") == "cpu")
     assert "val: 1 images (0 without objects)" in text and "\n  from images/val\n" in text
     _, script, *rest = shlex.split(text.split("train on it:")[1])
     assert Path(script).samefile(ROOT / "projects/rank_detr/train_net.py")
