@@ -196,11 +196,12 @@ def test_more_objects_than_the_model_looks_for(tmp_path, check):
         {**box, "id": 1000 + i, "bbox": [i % 20, i % 9, 10, 12], "area": 120} for i in range(180)
     ]
     file.write_text(json.dumps(content))
-    (line,) = [line for line in check("data").splitlines() if line.startswith("! up to")]
+    text = check("data", "-o", "out")
+    (line,) = [line for line in text.splitlines() if line.startswith("! up to")]
     most = 182
     assert line.startswith(f"! up to {most} objects in an image, {most - 1} of one class, but ")
     settings = line.rsplit(": the config file sets ", 1)[1].split()
-    cfg = load_config("output/data/data/base.py")
+    cfg = load_config("out/base.py")
     assert all(str(OmegaConf.select(cfg, k)) == n for k, n in (s.split("=") for s in settings))
     assert cfg.model.num_queries_one2one == cfg.model.select_box_nums_for_evaluation == most
     assert cfg.dataloader.evaluator.max_dets == most - 1
@@ -272,8 +273,8 @@ def test_a_config_file_that_was_changed_stays(tmp_path, check):
     assert file.read_text() == written
 
 
-@pytest.mark.parametrize("name", ["my ${data}", 'quo"ted', "back\\slash", "caf\u00e9"])
-def test_folders_of_any_name_are_named_in_the_config(tmp_path, check, name):
+def test_a_folder_of_any_name_is_named_in_the_config(tmp_path, check):
+    name = 'my ${data} "caf\u00e9" \\N'
     layouts.write_yolo(tmp_path / name / "bugs")
     check(f"{name}/bugs", "-o", f"{name}/out")
     val = load_config(f"{name}/out/base.py").dataloader.dataset.val

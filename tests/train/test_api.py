@@ -18,10 +18,14 @@ import detrex
 from detrex.train.preemption import Interruption
 from detrex.utils.errors import InputError
 from tests.data import layouts
-from tests.models import ROOT
 from tests.refusals import refused
+from tests.train.runs import CONFIG as RUNS
 
-TINY = str(ROOT / "tests/train/tiny_config.py")
+TINY = "tiny.py"
+BASE = f"""from detrex.config import model_config
+dataloader, lr_multiplier, model, optimizer, train = model_config({str(RUNS)!r})
+model.num_classes = 80  # published, so that the data say how many
+"""
 OVERRIDES = ["train.max_iter=4", "train.eval_period=2", "dataloader.train.num_workers=0"]
 
 
@@ -29,6 +33,7 @@ OVERRIDES = ["train.max_iter=4", "train.eval_period=2", "dataloader.train.num_wo
 def folder(tmp_path, monkeypatch):
     """The current folder, with a data set of three classes."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / TINY).write_text(BASE)
     layouts.write_yolo(tmp_path / "bugs")
     return tmp_path
 
@@ -42,12 +47,12 @@ def test_a_data_set_is_checked_trained_on_and_scored(folder, capsys):
     checked = detrex.check("bugs", model=TINY)
     assert str(checked).startswith("bugs: YOLO layout\ntrain: 3 images")
     assert "<pre>bugs: YOLO layout" in checked._repr_html_() and not capsys.readouterr().out
-    config = folder / "output/data/bugs/tiny_config.py"
+    config = folder / "output/data/bugs/tiny.py"
     assert checked.config_file.samefile(config)
     config.write_text(config.read_text() + "train.log_period = 1\n")
     run = detrex.train("bugs", model=TINY, epochs=3, overrides=OVERRIDES[1:])
     assert "iter 1/3" in capsys.readouterr().out  # of three images, four at a time
-    assert run.folder == Path("output/bugs_tiny_config") and run.checkpoint.is_file()
+    assert run.folder == Path("output/bugs_tiny") and run.checkpoint.is_file()
     assert [line["iteration"] for line in run.metrics if "total_loss" in line] == [0, 1, 2]
     scores = detrex.evaluate(run.checkpoint)
     assert scores["bbox"].keys() == run.scores["bbox"].keys() >= {"AP", "AP50", "APs"}
@@ -118,7 +123,7 @@ def test_ctrl_c_saves_the_step_and_resume_goes_on(folder):
     )
     with pytest.raises(KeyboardInterrupt):
         detrex.train("bugs", TINY, overrides=OVERRIDES)
-    folder = Path("output/bugs_tiny_config")
+    folder = Path("output/bugs_tiny")
     assert torch.load(folder / "model_latest.pth")["iteration"] == 0
     run = detrex.train("bugs", TINY, overrides=[*OVERRIDES, "train.hooks=[]"], resume=True)
     assert run.metrics[-1]["iteration"] == 4
@@ -177,7 +182,7 @@ def test_two_processes(folder, monkeypatch):
     ],
     ids=["unguarded", "stdin"],
 )
-def test_where_no_process_can_start(monkeypatch, target, name, value, message):
+def test_where_no_process_can_start(folder, monkeypatch, target, name, value, message):
     monkeypatch.setattr(target, name, value, raising=False)
     with refused("several processes", message):
         detrex.train(TINY, num_gpus=2)
