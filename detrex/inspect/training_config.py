@@ -69,7 +69,7 @@ def training_config(
         name=name,
         classes=len(train.classes),
         images=train.image_count,
-        command=command.replace("\\", "\\\\"),
+        command=command.replace("\\", "\\\\").replace('"', '\\"'),
         source=_quoted(_source(model)),
         lines="\n".join(
             [
