@@ -28,6 +28,7 @@ setup(
     package_data={
         "": ["*.c"],
         "detrex.ablation": ["presets/*.yaml"],
+        "detrex.checkpoint": ["zoo.yaml"],
         "detrex.report": ["page.*"],
     },
     install_requires=(ROOT / "requirements" / "base.txt").read_text(encoding="utf-8").split("\n"),

@@ -157,7 +157,8 @@ def failure(job: Job, code: int) -> str:
 
 def conclude(job: Job, error: str, report: Report) -> dict[Job, str]:
     """Report how a job ended; return it with its error, if it has one."""
-    shown = ", ".join(f"{k} {v:.1f}" for k, v in list(job.scores().items())[:3])
+    scores = sorted(job.scores().items(), key=lambda item: "/" in item[0])  # COCO's first
+    shown = ", ".join(f"{name} {value:.1f}" for name, value in scores[:3])
     report(f"FAILED {job.name}: {error}" if error else f"finished {job.name}: {shown}")
     return {job: error} if error else {}
 

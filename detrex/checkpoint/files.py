@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import logging
 import mmap
@@ -12,12 +11,9 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import torch
 from detectron2.utils.file_io import PathManager
-from iopath.common.download import download
-from iopath.common.file_io import get_cache_dir
 
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
@@ -27,6 +23,7 @@ from detrex.utils.text import first_line
 from .content import checked_content
 from .pickles import MORE_THAN_DATA, RECORDS, check_nesting, plain, read_pickle
 from .weights import read_safetensors
+from .zoo import download
 
 logger = logging.getLogger(__name__)
 LAST = "last_checkpoint"
@@ -81,8 +78,9 @@ def read_checkpoint(path: str | Path, trusted: bool = False) -> dict:
     """Read a checkpoint onto the CPU.
 
     Args:
-        path: a file, or an address that detectron2 knows: ``.pth`` of torch, ``.pkl`` of
-            detectron2's zoo (numpy arrays in plain containers), ``.safetensors``.
+        path: a file, or an address (zoo://NAME, https://, another of detectron2's): ``.pth`` of
+            torch, ``.pkl`` of detectron2's zoo (numpy arrays in plain containers),
+            ``.safetensors``.
         trusted: unpickle it without checks, which runs the code that it holds.
 
     Returns:
@@ -105,7 +103,9 @@ def read_checkpoint(path: str | Path, trusted: bool = False) -> dict:
 def _local_path(path: str) -> Path:
     web = path.lower().startswith(("http://", "https://", "ftp://"))
     try:
-        local = Path(_download(path) if web else PathManager.get_local_path(path))
+        local = download(path) if web else Path(PathManager.get_local_path(path))
+    except InputError:
+        raise
     except Exception as error:  # whatever the network or the handler raises
         raise InputError(
             f"checkpoint {path} cannot be fetched ({first_line(error)}): name a file that is here "
@@ -113,16 +113,6 @@ def _local_path(path: str) -> Path:
             "(train.init_checkpoint=)"
         ) from error
     return existing_checkpoint(local)
-
-
-def _download(address: str) -> str:
-    """Download a file into the cache, whose key is the whole address; return its path.
-
-    iopath's own cache takes equal paths on two servers for one file, and follows ".." in them.
-    """
-    folder = Path(get_cache_dir(), "detrex", hashlib.sha256(address.encode()).hexdigest()[:16])
-    name = Path(urlsplit(address).path).name or "checkpoint"
-    return download(address, str(folder), filename=name)
 
 
 def existing_checkpoint(path: str | Path) -> Path:

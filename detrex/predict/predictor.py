@@ -22,6 +22,7 @@ from PIL import Image
 
 from detrex.checkpoint.files import read_checkpoint
 from detrex.checkpoint.model import trained_model
+from detrex.checkpoint.zoo import PREFIX, zoo_entry
 from detrex.config import CONFIG_FILE
 from detrex.config.load import load_config
 from detrex.data.custom import PUBLISHED_CLASSES
@@ -54,9 +55,11 @@ class Predictor(Pretrained):
         instances = predictor("street.jpg")  # pred_boxes, scores, pred_classes
 
     Args:
-        config: the model's config file; None takes the ``config.yaml`` beside the checkpoint.
-        checkpoint: file of weights. It also says the names of the classes; where it does not
-            (upstream's), they are those of the data set that the config names.
+        config: the model's config file; None takes the ``config.yaml`` beside the checkpoint, or
+            the one of a published checkpoint.
+        checkpoint: file of weights, or an address, such as "zoo://rank_detr_r50_12ep". It also
+            says the names of the classes; where it does not (upstream's), they are those of the
+            data set that the config names.
         device: None takes the accelerator if there is one, else the CPU.
         threshold: least score of a detection, from 0 to 1; "auto" takes each class's best one (by
             LRP) from the checkpoint, where tools/calibrate.py has written it.
@@ -219,11 +222,13 @@ class Predictor(Pretrained):
 
 
 def config_beside(checkpoint: str | Path) -> Path:
-    """Return the ``config.yaml`` beside a checkpoint.
+    """Return the ``config.yaml`` beside a checkpoint, or the config of a published one.
 
     Raises:
         InputError: there is none.
     """
+    if str(checkpoint).startswith(PREFIX):
+        return zoo_entry(str(checkpoint)).config_file
     beside = Path(checkpoint).parent / CONFIG_FILE
     if not beside.is_file():
         raise InputError(f"{checkpoint}: no {CONFIG_FILE} beside it: name its config file")

@@ -149,16 +149,17 @@ def evaluate(
     """Score a checkpoint on the validation data of its config.
 
     Args:
-        checkpoint: file of weights.
+        checkpoint: file of weights, or an address, such as "zoo://rank_detr_r50_12ep".
         config: the model's config file; None takes the ``config.yaml`` beside the checkpoint.
         overrides: keys as on the command line: "dataloader.evaluator.per_class=True".
 
     Raises:
         InputError: files are missing or do not belong together.
     """
-    path = existing_checkpoint(checkpoint)
-    words = ["--eval-only", "--config-file", str(config or config_beside(path))]
-    _, scores = _run([*words, f"train.init_checkpoint={path}", *overrides])
+    if "://" not in str(checkpoint):
+        existing_checkpoint(checkpoint)
+    words = ["--eval-only", "--config-file", str(config or config_beside(checkpoint))]
+    _, scores = _run([*words, f"train.init_checkpoint={checkpoint}", *overrides])
     return Scores(scores)
 
 

@@ -97,6 +97,16 @@ def tiny(tmp_path_factory: pytest.TempPathFactory):
     return make
 
 
+def test_a_finished_run_shows_coco_scores_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = {"alignment/AP_layer1": 1.0, "AP": 2.0, "AP50": 3.0, "calibration/D-ECE": 4.0}
+    monkeypatch.setattr(Job, "scores", lambda job: scores)
+    lines: list[str] = []
+    schedule.conclude(python(tmp_path / "a", ""), "", lines.append)
+    assert lines == ["finished a, seed 0: AP 2.0, AP50 3.0, alignment/AP_layer1 1.0"]
+
+
 def test_a_failure_does_not_stop_the_others_and_nothing_runs_twice(tiny) -> None:
     bad, good, same = jobs = tiny("model.fail_at=6", "model.width=4", "model={width:4}")
     assert good.folder == same.folder and missing(jobs) == [bad, good]

@@ -200,5 +200,5 @@ def test_addresses_are_told_apart_by_the_whole_of_them(tmp_path, monkeypatch):
         server.shutdown()
         server.server_close()
     assert content == {1.0: 1.0, 2.0: 2.0}
-    cached = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
-    assert sorted(path.name for path in cached) == ["a.pth", "a.pth"]
+    cached = [path for path in (tmp_path / "cache").rglob("*.pth") if path.is_file()]
+    assert [path.name for path in cached] == ["a.pth", "a.pth"]
