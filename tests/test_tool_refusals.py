@@ -36,6 +36,7 @@ REFUSED = {
     "benchmark.py fps --sizes 480": ["--sizes", "'480'"],
     "check_dataset.py data --model smal": ["'smal'", "small"],
     "check_dataset.py data --model my.py": ["my.py"],
+    "check_dataset.py data --init-checkpoint zoo://rank_detr": ["rank_detr_r50_12ep"],
     "check_dataset.py data --model swin_tiny": ["swin_tiny", "--init-checkpoint"],
     "demo.py config.yaml model.pth": ["pip install 'detrex[demo-web]'"],
     f"{EXPORT} model.engine": [".onnx", ".pt2", ".safetensors"],

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from detrex.checkpoint import existing_checkpoint
 from detrex.checkpoint.efficientnet_lite0 import write_backbone_weights
+from detrex.checkpoint.zoo import PREFIX, zoo_entry
 from detrex.config.load import load_config
 from detrex.config.models import MODELS, model_file, model_name
 from detrex.data.formats import Split, read_layout
@@ -120,6 +121,8 @@ def checked_before(data: str | Path, model: str) -> Path | None:
 def _checked_weights(model: str, chosen: str | None, of_model: str) -> str:
     """The weights to start from, which are there, or can be fetched or made."""
     path = chosen or of_model
+    if path.startswith(PREFIX):
+        zoo_entry(path)  # raises for an unknown name
     if not path or "://" in path or path == SMALL_WEIGHTS:
         return path
     if not chosen and not Path(path).exists():
