@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from detectron2.utils.logger import setup_logger
+from detectron2.utils.logger import _cached_log_stream, setup_logger
 from omegaconf import DictConfig
 
 from detrex.checkpoint import existing_checkpoint
@@ -215,7 +215,7 @@ def _as_before() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in LOGGERS]
     handlers = [[*logger.handlers] for logger in loggers]
     obeyed = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    setup_logger.cache_clear()  # it adds the handlers of a folder only once
+    _forget_logs()
     try:
         yield
     finally:
@@ -223,7 +223,13 @@ def _as_before() -> Iterator[None]:
             logger.handlers[:] = before
         for number, handler in obeyed.items():
             signal.signal(number, handler)
-        setup_logger.cache_clear()
+        _forget_logs()
+
+
+def _forget_logs() -> None:
+    """Let detectron2 open a run's log anew: it knows files by name, whatever became of them."""
+    setup_logger.cache_clear()
+    _cached_log_stream.cache_clear()
 
 
 def _table(head: Sequence[str], rows: Sequence) -> str:

@@ -169,9 +169,18 @@ def test_two_processes(folder, monkeypatch):
     config, before = detrex.check("bugs", TINY).config_file, handlers()
     run = detrex.train(config, num_gpus=2, overrides=OVERRIDES)
     assert run.metrics[-1]["iteration"] == 4 and (run.folder / "log.txt.rank1").is_file()
-    with refused(str(run.folder), "--resume"):  # said by a process
-        detrex.train(config, num_gpus=2, overrides=OVERRIDES)
     assert handlers() == before
+
+
+@pytest.mark.parametrize(("status", "error"), [(2, InputError), (1, RuntimeError)])
+def test_what_a_process_says_is_raised(folder, monkeypatch, status, error):
+    def launch(*_: object) -> None:
+        print("error: no data", file=sys.stderr)
+        raise SystemExit(status)
+
+    monkeypatch.setattr("detrex.train.api.launch", launch)
+    with pytest.raises(error, match="^no data$"):
+        detrex.train(TINY, num_gpus=2)
 
 
 @pytest.mark.parametrize(
