@@ -12,6 +12,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from detrex.config.models import MODELS, ROOT, model_file, model_name
+from detrex.utils.device import device_count, resolve_device
 from detrex.utils.text import literal
 
 from .dataset_check import SplitReport, most_objects
@@ -23,7 +24,7 @@ ONE_DEVICE = 4  # a recipe of at most so many images an iteration is for one dev
 _SWITCH = "model.criterion.matcher.matcher_change_iter"
 _TEXT = '''"""{model} on {name}: {classes} classes, {images} images. Every key: docs/training.md.
 
-    {command}
+    {commands}
 """
 
 from detrex.config import model_config
@@ -60,16 +61,18 @@ def training_config(
         reports: of its splits.
         init_checkpoint: weights to start from: a local file, an address, or empty.
     """
-    batch, processes = _batch(cfg.dataloader.train.total_batch_size)
-    words = ["python", os.path.relpath(_script(model)), "--config-file", str(path)]
-    words += ["--num-gpus", str(processes)] if processes > 1 else []
-    command, train = shlex.join(words), reports["train"]
+    batch, devices = _batch(cfg.dataloader.train.total_batch_size)
+    train, run = reports["train"], f"output/{name}_{model_name(model)}"
+    processes = ["--num-gpus", str(devices)] if devices > 1 else []
+    command = _command(_script(model), "--config-file", str(path), *processes)
+    trained = f"{run}/config.yaml", f"{run}/model_final.pth"
+    predict = _command(ROOT / "tools/predict.py", *trained, "PHOTOS", "-o", "found")
     text = _TEXT.format(
-        model=model_name(model),
+        model=_in_docstring(model_name(model)),
         name=name,
         classes=len(train.classes),
         images=train.image_count,
-        command=command.replace("\\", "\\\\").replace('"', '\\"'),
+        commands="\n    ".join(map(_in_docstring, (command, predict))),
         source=_quoted(_source(model)),
         lines="\n".join(
             [
@@ -77,7 +80,7 @@ def training_config(
                 *_recipe_lines(cfg, batch, train.image_count),
                 *(f"{k} = {n}" for k, n in room_settings(cfg, *most_objects(reports)).items()),
                 f"train.init_checkpoint = {_quoted(_anywhere(init_checkpoint))}",
-                f"train.output_dir = {_quoted(f'output/{name}_{model_name(model)}')}",
+                f"train.output_dir = {_quoted(run)}",
             ]
         ),
     )
@@ -94,10 +97,10 @@ def _data_lines(name: str, reports: Mapping[str, SplitReport]) -> Iterator[str]:
 def _recipe_lines(cfg: DictConfig, batch: int, image_count: int) -> Iterator[str]:
     loader, device = cfg.dataloader.train, _accelerator()[0]
     reference = cfg.optimizer.get("reference_batch_size") or loader.total_batch_size
-    workers = min(4, os.cpu_count() or 1)
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     epochs = max(LEAST_EPOCHS, -(-LEAST_IMAGES // image_count))
     yield f"dataloader.train.total_batch_size = {batch}  # images an iteration, on all devices"
-    yield f"dataloader.train.num_workers = {workers}  # processes that load images"
+    yield f"dataloader.train.num_workers = dataloader.test.num_workers = {min(4, cpus or 1)}"
     yield f"optimizer.reference_batch_size = {reference}  # optimizer.lr is scaled from it to yours"
     yield f'train.max_iter = "{epochs}ep"  # epochs; more while scores still rise'
     yield f'train.eval_period = train.checkpointer.period = "{max(1, epochs // 24)}ep"'
@@ -117,11 +120,6 @@ def _batch(published: int) -> tuple[int, int]:
 
 def _accelerator() -> tuple[str, int]:
     """The device that trains here by default, and how many of it there are."""
-    from detrex.utils.device import (  # a command's --help needs no torch
-        device_count,
-        resolve_device,
-    )
-
     device = resolve_device("auto")
     return device, device_count(device)
 
@@ -132,6 +130,14 @@ def _script(model: str) -> Path:
     if file.is_relative_to(projects):
         return projects / file.relative_to(projects).parts[0] / "train_net.py"
     return ROOT / "tools/train_net.py"
+
+
+def _command(script: Path, *arguments: str) -> str:
+    return shlex.join(["python", os.path.relpath(script), *arguments])
+
+
+def _in_docstring(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _source(model: str) -> str:
