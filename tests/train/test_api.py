@@ -62,16 +62,6 @@ def test_a_data_set_is_checked_trained_on_and_scored(folder, capsys):
     assert handlers() == before
 
 
-def test_the_config_file_stays_as_the_user_left_it(folder):
-    config = detrex.check("bugs", TINY).config_file
-    written = config.read_text()
-    config.write_text("mine = 1")
-    with pytest.raises(InputError, match="does not define"):
-        detrex.check("bugs", TINY)
-    assert config.read_text() == "mine = 1"
-    assert detrex.check("bugs", TINY, overwrite=True).config_file.read_text() == written
-
-
 def test_help_shows_the_arguments():
     assert [*inspect.signature(detrex.train).parameters][:3] == ["data", "model", "epochs"]
 
