@@ -136,10 +136,9 @@ def train(
         "train.output_dir": output_dir,
         "train.init_checkpoint": init_checkpoint,
     }
-    words = ["--config-file", str(config), "--num-gpus", str(num_gpus)]
-    words += ["--resume"] * resume + ["--reuse-output"] * reuse_output
-    words += [f"{key}={value}" for key, value in settings.items() if value is not None]
-    cfg, _ = _run([*words, *overrides])
+    opts = [f"{key}={value}" for key, value in settings.items() if value is not None]
+    flags = dict(num_gpus=num_gpus, resume=resume, reuse_output=reuse_output)
+    cfg, _ = _run(config, [*opts, *overrides], **flags)
     return Run(Path(cfg.train.output_dir))
 
 
@@ -158,16 +157,19 @@ def evaluate(
     """
     if "://" not in str(checkpoint):
         existing_checkpoint(checkpoint)
-    words = ["--eval-only", "--config-file", str(config or config_beside(checkpoint))]
-    _, scores = _run([*words, f"train.init_checkpoint={checkpoint}", *overrides])
+    opts = [f"train.init_checkpoint={checkpoint}", *overrides]
+    _, scores = _run(config or config_beside(checkpoint), opts, eval_only=True)
     return Scores(scores)
 
 
-def _run(words: Sequence[str]) -> tuple[DictConfig, Mapping]:
-    """Run a command line of ``train_net.py``; return its config, and what :func:`run` returns."""
+def _run(
+    config: str | Path, opts: Sequence[str], **flags: bool | int
+) -> tuple[DictConfig, Mapping]:
+    """Run what ``train_net.py`` would run; return its config, and what :func:`run` returns."""
     if threading.current_thread() is not threading.main_thread():
         raise InputError("a run listens for Ctrl-C: start it in the main thread")
-    args = default_argument_parser().parse_intermixed_args(words)
+    args = default_argument_parser().parse_args([])  # the defaults
+    vars(args).update(config_file=str(config), opts=[*opts], **flags)
     cfg = load_config(args.config_file, args.opts)
     results: dict = {}
     with _as_before():
