@@ -1,5 +1,6 @@
 """Detection transformers whose scores rank well."""
 
+import importlib
 import os
 import sys
 import warnings
@@ -16,12 +17,18 @@ sys.warnoptions.append("ignore:`torch.jit.script`:FutureWarning")  # in started 
 
 sys.meta_path.insert(0, UpstreamModules())
 
-__all__ = ["Predictor"]
+__all__ = ["Predictor", "check", "evaluate", "train"]
+# Imported at first use: they import everything. detrex.train is a package that can be called.
+_HOMES = {
+    "Predictor": "detrex.predict.predictor",
+    "check": "detrex.train.own_data",
+    "evaluate": "detrex.train.api",
+}
 
 
 def __getattr__(name: str) -> object:
-    if name != "Predictor":
+    if name == "train":
+        return importlib.import_module("detrex.train")
+    if name not in _HOMES:
         raise AttributeError(f"module 'detrex' has no attribute {name!r}")
-    from detrex.predict.predictor import Predictor  # at first use: it imports everything
-
-    return Predictor
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -9,13 +9,26 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+from detrex.config import schema
+
 ROOT = Path(__file__).parents[1]
+KEYS_HEAD = """# Keys of a config
+
+Every key of `train`, and the others that are checked, from `detrex/config/schema.py`.
+Set them in a config file, or on the command line as `key=value`. *Length*: a number of iterations,
+epochs (`12ep`), or a fraction of the run. What else a config has (in `model`, `dataloader`,
+`optimizer`, `lr_multiplier`) are arguments of the classes that it names.
+
+| key | default | meaning |
+|---|---|---|
+"""
 ZOO = re.compile(r"\n## Models\n.*?(?=\n## |\Z)", re.S)
 LINK = re.compile(r"\[([^\]\n]*)\]\(([^)\s]+)\)")
 ROLE = re.compile(r":(?:class|func|meth|mod):<code>[~!]?")
@@ -26,6 +39,7 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "SECURITY.md": "security.md",
     "detrex/modeling/losses/README.md": "losses.md",
+    "detrex/config/schema.py": "keys.md",
     **{
         str(path.relative_to(ROOT)): f"projects/{path.parent.name}.md"
         for path in sorted(ROOT.glob("projects/*/README.md"))
@@ -36,16 +50,28 @@ logger = logging.getLogger("mkdocs.hooks")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the files of PAGES, the README's table of models, and the API reference."""
+    """Add the files of PAGES, the README's table of models, the keys, and the API reference."""
     texts = {page: (ROOT / source).read_text(encoding="utf-8") for source, page in PAGES.items()}
     texts["models.md"] = ZOO.search(texts["index.md"])[0].replace("## Models", "# Model zoo")
     texts["index.md"] = ZOO.sub("", texts["index.md"])
+    texts["keys.md"] = KEYS_HEAD + "".join(key_rows())
     for package in ROOT.glob("detrex/*/__init__.py"):
         name = package.parent.name
         texts[f"api/{name}.md"] = f"::: detrex.{name}\n"
     for page, text in texts.items():
         files.append(File.generated(config, page, content=text))
     return files
+
+
+def key_rows() -> Iterator[str]:
+    """The rows of the table of keys."""
+    for name, key in schema.KEYS.items():
+        default = "" if key.default is None else f"`{key.default!r}`"
+        limits = [f"from {key.least}"] * (key.least is not None)
+        limits += [f"to {key.most}"] * (key.most is not None)
+        notes = [*["length"] * key.is_length, *["may be None"] * key.optional, *limits]
+        note = f" ({', '.join(notes)})" if notes else ""
+        yield f"| `{name}` | {default} | {key.meaning}{note} |\n"
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:

@@ -19,6 +19,8 @@ from detrex.utils.text import first_line, literal
 from . import schema
 from .config import existing_file
 from .instantiation import accepts, arguments, target_of
+from .learning_rate import REFERENCE_BATCH
+from .models import model_file
 from .trust import load_yaml
 from .values import check_values
 
@@ -45,10 +47,7 @@ def load_config(
     if is_address(config_file):
         raise InputError(f"{config_file}: configs are read from files: download it and look at it")
     path = existing_file(Path(config_file).expanduser())
-    cfg = _load(path, trust_config)
-    for key in _GROUPS:
-        if not isinstance(cfg.get(key), DictConfig):
-            raise InputError(f"config file {path} does not define {key!r}, a group of keys")
+    cfg = _load_groups(path, trust_config)
     _name_output_dir(cfg, path)
     if cfg.dataloader.get("dataset") is None:  # also of a config from elsewhere
         cfg.dataloader.dataset = {}
@@ -59,6 +58,24 @@ def load_config(
     _expand_home(cfg)
     check_values(cfg)
     return cfg
+
+
+def model_config(model: str) -> tuple[DictConfig, ...]:
+    """Load a model's config, for a config that changes what it trains on.
+
+    Args:
+        model: a name of ``detrex.config.MODELS``, e.g. "r50", or the path of a config file.
+
+    Returns:
+        ``dataloader, lr_multiplier, model, optimizer, train``, in this order; a fresh copy on every
+        call.
+
+    Raises:
+        InputError: there is no such model or file, or it is no config.
+    """
+    path = existing_file(model_file(model))
+    cfg = _load_groups(path, False)
+    return tuple(cfg[key] for key in sorted(_GROUPS))
 
 
 def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -73,7 +90,8 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
         if not equals or not key:
             raise InputError(f"override {text!r}: write key=value, e.g. train.max_iter=1000")
         if not _has(cfg, key):
-            near = difflib.get_close_matches(key, list(_keys(cfg)), n=1, cutoff=0.4)
+            known = [*_keys(cfg), REFERENCE_BATCH]
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise InputError(f"override {text!r}: the config has no key {key!r}{hint}")
         _apply(cfg, text)
@@ -106,6 +124,14 @@ def _apply(cfg: DictConfig, text: str) -> None:
 def _unquoted(text: str) -> str:
     quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
     return text[1:-1] if quoted else text
+
+
+def _load_groups(path: Path, trust_config: bool) -> DictConfig:
+    cfg = _load(path, trust_config)
+    for key in _GROUPS:
+        if not isinstance(cfg.get(key), DictConfig):
+            raise InputError(f"config file {path} does not define {key!r}, a group of keys")
+    return cfg
 
 
 def _load(path: Path, trust_config: bool) -> DictConfig:
@@ -164,7 +190,9 @@ def _has(cfg: DictConfig, key: str) -> bool:
             return False
     if isinstance(node, ListConfig):
         return last.isdigit() and int(last) < len(node)
-    return isinstance(node, DictConfig) and (last in node or accepts(node, last))
+    return isinstance(node, DictConfig) and (
+        last in node or key == REFERENCE_BATCH or accepts(node, last)
+    )
 
 
 def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:

@@ -1,7 +1,8 @@
 """Every key of ``train``, and the few others that are checked: default, meaning and limits.
 
-Configs are loaded, checked, resolved and compared by this table, and ``configs/common/train.py``
-takes its defaults from it. A config may have further keys, which are not checked.
+Configs are loaded, checked, resolved and compared by this table, ``configs/common/train.py`` takes
+its defaults from it, and the documentation's page of keys is made of it. A config may have further
+keys, which are not checked.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ class Key:
 
     Attributes:
         default: what a config without the key gets, in ``train`` and ``dataloader.dataset``.
+        meaning: what a user reads about it.
         type: of its values; by default that of ``default``. None: it is not checked here.
         least: lowest number.
         most: highest number.
@@ -30,6 +32,7 @@ class Key:
     """
 
     default: object = None
+    meaning: str = ""
     _: KW_ONLY
     type: type | None = None
     least: float | None = None
@@ -49,76 +52,135 @@ class Key:
 
 
 _OUTPUT = dict(is_path=True, is_output=True, volatile=True)
-_SWITCH = Key(False)
 
 KEYS: dict[str, Key] = {
-    # "./output" stands for ./output/<name of the config file>.
-    "train.output_dir": Key("./output", **_OUTPUT),
-    "train.init_checkpoint": Key("", optional=True, is_path=True, volatile=True),
-    # Parts of parameter names that stay as loaded, e.g. ["backbone.stem"].
-    "train.freeze": Key([]),
-    "train.max_iter": Key(90000, is_length=True, volatile=True),  # no fraction
-    "train.amp.enabled": _SWITCH,
-    "train.amp.dtype": Key("bfloat16"),  # or "float16", with loss scaling
-    "train.ddp.broadcast_buffers": _SWITCH,
-    "train.ddp.find_unused_parameters": _SWITCH,
-    "train.ddp.fp16_compression": _SWITCH,
-    "train.ddp.gradient_as_bucket_view": Key(True),
-    "train.clip_grad.enabled": _SWITCH,
-    "train.clip_grad.params": Key(dict(max_norm=0.1, norm_type=2)),
-    "train.channels_last": Key(True, volatile=True),  # memory layout of convolutions
-    "train.float32_matmul_precision": Key("highest"),  # "high": TF32 on GPUs that have it
-    # Tries algorithms for every image size: pays with few sizes.
-    "train.cudnn_benchmark": Key(False, volatile=True),
-    "train.deterministic": _SWITCH,  # same seed, same bits, also on a GPU; slower
-    # torch.compile of the backbone and of encoder and decoder layers.
-    "train.compile": Key(False, volatile=True),
-    # Of encoder and decoder layers: less memory, more time.
-    "train.activation_checkpointing": Key(False, volatile=True),
-    # Forward and backward passes per iteration, each on its share of images.
-    "train.accumulation_steps": Key(1, least=1),
-    # Negative: a random one, logged and saved with the run. The highest is numpy's.
-    "train.seed": Key(-1, most=2**32 - 1),
-    # 20 iterations, to see whether everything works.
-    "train.fast_dev_run.enabled": Key(False, volatile=True),
-    "train.checkpointer.period": Key(5000, is_length=True, volatile=True),
-    # None keeps all.
-    "train.checkpointer.max_to_keep": Key(100, least=1, optional=True, volatile=True),
-    "train.eval_period": Key(5000, is_length=True, volatile=True),
-    # By which model_best.pth is chosen: any figure of an evaluation that is better when higher, or
-    # when lower ("calibration/D-ECE"); of the averaged weights, if there are any.
-    "train.best_metric": Key("bbox/AP", volatile=True),
-    # Goes on from the weights with the best score; None: never.
-    "train.reload_best": Key(optional=True, is_length=True),
-    "train.log_period": Key(20, least=1, volatile=True),
-    "train.wandb.enabled": Key(False, volatile=True),
-    "train.wandb.params": Key(
-        dict(dir="./wandb_output", project="detrex", name="detrex_experiment"), volatile=True
+    "train.output_dir": Key(
+        "./output",
+        'folder of the run; "./output" stands for ./output/ and the name of the config file',
+        **_OUTPUT,
     ),
-    "train.hooks": Key([]),  # detectron2's or your own: docs/training.md
-    "train.model_ema.enabled": _SWITCH,
-    "train.model_ema.decay": Key(0.999, least=0, most=1),
-    "train.model_ema.warmup": Key(0, least=0),  # iterations over which the decay grows
-    "train.model_ema.device": Key("", optional=True),
-    "train.model_ema.use_ema_weights_for_eval_only": _SWITCH,
-    # "auto": the accelerator of this machine, else the CPU.
-    "train.device": Key("auto", volatile=True),
-    # 0.75 means matcher_change_iter=0.75 in every part of the model that takes it.
-    "train.matcher_change_fraction": Key(),
-    # Registers <name>_train and <name>_val when a JSON is given.
-    "dataloader.dataset.name": Key(),
-    "dataloader.dataset.train.json": Key(is_path=True),
-    "dataloader.dataset.train.images": Key(is_path=True),
-    "dataloader.dataset.val.json": Key(is_path=True),
-    "dataloader.dataset.val.images": Key(is_path=True),
-    # True: replace images that do not decode, and count them.
-    "dataloader.dataset.skip_broken_images": Key(False),
-    "dataloader.train.total_batch_size": Key(type=int, least=1),
-    "dataloader.train.num_workers": Key(type=int, least=0, volatile=True),
-    "dataloader.test.num_workers": Key(type=int, least=0, volatile=True),
-    "dataloader.evaluator": Key(volatile=True),
-    "dataloader.evaluator.output_dir": Key(**_OUTPUT),
-    "optimizer.lr": Key(type=float),
+    "train.init_checkpoint": Key(
+        "",
+        "weights to start from, or with --eval-only to score",
+        optional=True,
+        is_path=True,
+        volatile=True,
+    ),
+    "train.freeze": Key(
+        [], 'what stays as loaded: parts of parameter names, e.g. ["backbone.stem"]'
+    ),
+    "train.max_iter": Key(
+        90000, "length of the run, no fraction of it", is_length=True, volatile=True
+    ),
+    "train.amp.enabled": Key(False, "mixed precision, by autocast"),
+    "train.amp.dtype": Key("bfloat16", 'or "float16", with loss scaling'),
+    "train.ddp.broadcast_buffers": Key(False, "as DistributedDataParallel's"),
+    "train.ddp.find_unused_parameters": Key(False, "as DistributedDataParallel's"),
+    "train.ddp.fp16_compression": Key(False, "gradients travel between processes in fp16"),
+    "train.ddp.gradient_as_bucket_view": Key(True, "as DistributedDataParallel's"),
+    "train.clip_grad.enabled": Key(False, "limit the gradient's norm"),
+    "train.clip_grad.params": Key(
+        dict(max_norm=0.1, norm_type=2), "arguments of torch's clip_grad_norm_"
+    ),
+    "train.channels_last": Key(True, "memory layout of convolutions", volatile=True),
+    "train.float32_matmul_precision": Key("highest", '"high": TF32 on GPUs that have it'),
+    "train.cudnn_benchmark": Key(
+        False, "try algorithms for every image size: pays with few sizes", volatile=True
+    ),
+    "train.deterministic": Key(False, "same seed, same bits, also on a GPU; slower"),
+    "train.compile": Key(
+        False, "torch.compile of the backbone and of encoder and decoder layers", volatile=True
+    ),
+    "train.activation_checkpointing": Key(
+        False, "of encoder and decoder layers: less memory, more time", volatile=True
+    ),
+    "train.accumulation_steps": Key(
+        1, "forward and backward passes per iteration, each on its share of images", least=1
+    ),
+    "train.seed": Key(
+        -1,
+        "negative: a random one, logged and saved with the run",
+        most=2**32 - 1,  # numpy's highest
+    ),
+    "train.fast_dev_run.enabled": Key(
+        False, "20 iterations, to see whether everything works", volatile=True
+    ),
+    "train.checkpointer.period": Key(
+        5000, "between two checkpoints", is_length=True, volatile=True
+    ),
+    "train.checkpointer.max_to_keep": Key(
+        100, "checkpoints of the run; None keeps all", least=1, optional=True, volatile=True
+    ),
+    "train.eval_period": Key(
+        5000, "between two evaluations; 0: at the end only", is_length=True, volatile=True
+    ),
+    "train.best_metric": Key(
+        "bbox/AP",
+        "by which model_best.pth is chosen: any figure of an evaluation that is better when higher,"
+        ' or when lower ("calibration/D-ECE"); of the averaged weights, if there are any',
+        volatile=True,
+    ),
+    "train.reload_best": Key(
+        None,
+        "when to go on from the weights with the best score; None: never",
+        optional=True,
+        is_length=True,
+    ),
+    "train.log_period": Key(
+        20, "iterations between two lines of the log, which are means", least=1, volatile=True
+    ),
+    "train.wandb.enabled": Key(False, "send losses and scores to Weights & Biases", volatile=True),
+    "train.wandb.params": Key(
+        dict(dir="./wandb_output", project="detrex", name="detrex_experiment"),
+        "arguments of wandb.init",
+        volatile=True,
+    ),
+    "train.hooks": Key([], "detectron2's hooks or your own, called around every step"),
+    "train.model_ema.enabled": Key(False, "average the weights over iterations, and score them"),
+    "train.model_ema.decay": Key(0.999, "of the average, at every iteration", least=0, most=1),
+    "train.model_ema.warmup": Key(0, "iterations over which the decay grows", least=0),
+    "train.model_ema.device": Key("", "of the averages; empty: the model's", optional=True),
+    "train.model_ema.use_ema_weights_for_eval_only": Key(
+        False, "--eval-only scores the checkpoint's averaged weights"
+    ),
+    "train.device": Key(
+        "auto", "auto: the accelerator of this machine, else the CPU", volatile=True
+    ),
+    "train.matcher_change_fraction": Key(
+        None, "0.75 means matcher_change_iter=0.75 in every part of the model that takes it"
+    ),
+    "dataloader.dataset.name": Key(
+        None, "of your own data: NAME_train and NAME_val are registered when a JSON is set"
+    ),
+    "dataloader.dataset.train.json": Key(None, "training data in COCO's format", is_path=True),
+    "dataloader.dataset.train.images": Key(None, "folder of its images", is_path=True),
+    "dataloader.dataset.val.json": Key(None, "validation data in COCO's format", is_path=True),
+    "dataloader.dataset.val.images": Key(None, "folder of its images", is_path=True),
+    "dataloader.dataset.skip_broken_images": Key(
+        False, "replace images that do not decode, and count them"
+    ),
+    "dataloader.train.total_batch_size": Key(
+        None, "images of an iteration, on all processes together", type=int, least=1
+    ),
+    "dataloader.train.num_workers": Key(
+        None, "processes that load training images; 0: none", type=int, least=0, volatile=True
+    ),
+    "dataloader.test.num_workers": Key(
+        None, "processes that load validation images", type=int, least=0, volatile=True
+    ),
+    "dataloader.evaluator": Key(
+        None, "what scores detections; null: nothing is evaluated", volatile=True
+    ),
+    "dataloader.evaluator.output_dir": Key(None, "folder of the detections", **_OUTPUT),
+    "optimizer.lr": Key(None, "highest learning rate of the schedule", type=float),
+    "optimizer.reference_batch_size": Key(
+        None,
+        "images of an iteration that optimizer.lr is for: it is scaled to total_batch_size in "
+        "proportion, and the log says so; None: it is taken as it is",
+        type=int,
+        least=1,
+        optional=True,
+    ),
 }
 
 

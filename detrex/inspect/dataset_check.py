@@ -1,20 +1,18 @@
-"""The report on a data set: counts, oddities, pictures, and the command that trains on it."""
+"""The report on a data set: counts, oddities, pictures."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import shlex
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from detrex.data.coco import distinct_names, read_entries
 from detrex.data.coco_rules import image_file, is_trained_on, object_area
@@ -34,7 +32,6 @@ EXAMPLES, BARS = 3, 60  # of an oddity in the text; classes in the picture
 WRITTEN = "report.json train.json val.json train.png val.png classes.png".split()
 # Names that files and folders of many data sets have: the folder above them names the data set.
 GENERIC = r"_?(annotations(\.coco)?|instances_\w+|data(set)?|images|train|val(id)?|test)(20\d\d)?"
-LEAST_ITERATIONS, IMAGES_PER_GPU = 5000, 2  # of the training that is proposed
 
 
 @dataclass(frozen=True)
@@ -87,13 +84,18 @@ def claim_folder(folder: Path, data: Path) -> None:
         InputError: files of other data would be replaced.
     """
     if file := next((name for name in WRITTEN if (folder / name).exists()), None):
-        source = None
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            source = json.loads((folder / WRITTEN[0]).read_text(encoding="utf-8"))["data"]
+        source = described_data(folder)
         if source != str(data):
             what = f"what was made of {source}" if source else f"a {file} of other origin"
             raise InputError(f"{folder}: holds {what}: choose another folder with -o")
     write_report(folder, {"data": str(data)})
+
+
+def described_data(folder: Path) -> str | None:
+    """Return the data that the folder's ``report.json`` describes; None if there is none."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        return json.loads((folder / WRITTEN[0]).read_text(encoding="utf-8"))["data"]
+    return None
 
 
 def write_report(folder: Path, content: dict) -> None:
@@ -170,9 +172,14 @@ def as_text(reports: Mapping[str, SplitReport], shared: Oddities, cfg: DictConfi
     lines += [f"{len(counts)} classes, boxes in {', '.join(reports)}:"]
     lines += [f"  {c:<{width}}" + "".join(f"{n:>9}" for n in row) for c, row in counts.items()]
     odd = _oddity_lines({**{f"{s}: ": r.oddities for s, r in reports.items()}, "": shared})
-    most = max(r.most for r in reports.values())
-    odd += limit_lines(cfg, most, max(r.most_of_a_class for r in reports.values()))
+    odd += limit_lines(cfg, *most_objects(reports))
     return "\n".join([*lines, *(odd or ["nothing odd"])])
+
+
+def most_objects(reports: Mapping[str, SplitReport]) -> tuple[int, int]:
+    """Return the most objects of an image, and the most of one class."""
+    values = reports.values()
+    return max(r.most for r in values), max(r.most_of_a_class for r in values)
 
 
 def _oddity_lines(oddities: Mapping[str, Oddities]) -> list[str]:
@@ -239,57 +246,6 @@ def need_images(reports: Mapping[str, SplitReport]) -> None:
                     f"{r.json_file}: {len(names)} of {r.image_count} images {todo}: "
                     f"{first_few(names)}"
                 )
-
-
-def training_settings(
-    reports: Mapping[str, SplitReport], name: str, cfg: DictConfig, init_checkpoint: str | None
-) -> list[str]:
-    """Overrides of a config that train its model on a data set on this machine.
-
-    Args:
-        reports: of the splits.
-        name: of the data set; the output folder's name begins with it.
-        cfg: of ``load_config``.
-        init_checkpoint: weights to start from; None takes the config's.
-    """
-    device, devices = _accelerator()
-    epochs = max(24, -(-LEAST_ITERATIONS * IMAGES_PER_GPU // reports["train"].image_count))
-    published = cfg.dataloader.train.total_batch_size
-    batch = min(published, IMAGES_PER_GPU * max(1, devices))
-    # Adam's step and the gradient's noise: the square-root rule (Malladi et al. 2022).
-    lr = float(f"{cfg.optimizer.lr * (batch / published) ** 0.5:.1g}")
-    settings = [f"dataloader.dataset.name={name}"]
-    for split, report in reports.items():
-        settings += [f"dataloader.dataset.{split}.json={report.json_file}"]
-        settings += [f"dataloader.dataset.{split}.images={report.images}"]
-    settings += [f"dataloader.train.total_batch_size={batch}", f"optimizer.lr={lr}"]
-    settings += [f"dataloader.train.num_workers={min(4, os.cpu_count() or 1)}"]
-    settings += [f"train.max_iter={epochs}ep", f"train.eval_period={max(1, epochs // 24)}ep"]
-    switch = "model.criterion.matcher.matcher_change_iter"
-    if isinstance(OmegaConf.select(cfg, switch), int):  # for the published number of iterations
-        settings += [f"{switch}=0.75"]
-    settings += [f"train.init_checkpoint={init_checkpoint}"] if init_checkpoint else []
-    settings += [] if cfg.train.device in ("auto", device) else [f"train.device={device}"]
-    return [*settings, f"train.output_dir=output/{name}_run"]
-
-
-def training_command(script: str, config_file: str, settings: Sequence[str]) -> str:
-    """The shell command that trains with these overrides."""
-    words = ["python", script, "--config-file", config_file]
-    _, devices = _accelerator()
-    words += ["--num-gpus", str(devices)] if devices > 1 else []
-    return " \\\n    ".join([shlex.join(words), *map(shlex.quote, settings)])
-
-
-def _accelerator() -> tuple[str, int]:
-    """The device that trains here by default, and how many of it there are."""
-    from detrex.utils.device import (  # a command's --help needs no torch
-        device_count,
-        resolve_device,
-    )
-
-    device = resolve_device("auto")
-    return device, device_count(device)
 
 
 def as_json(reports: Mapping[str, SplitReport], shared: Oddities) -> dict:

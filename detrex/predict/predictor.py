@@ -99,7 +99,7 @@ class Predictor(Pretrained):
             self.selection = Selection(threshold, self.maps, calibrated)
         except InputError as error:
             raise InputError(f"{checkpoint}: {error}") from None
-        path = str(config or _config_beside(checkpoint))
+        path = str(config or config_beside(checkpoint))
         self.config = load_config(path, overrides, trust_config)
         if metadata.get("classes"):
             _set_num_classes(self.config, metadata["classes"], checkpoint)
@@ -227,7 +227,12 @@ class Predictor(Pretrained):
         return {**known, "image_format": self.image_format, **_resizing(self._mapper.augmentation)}
 
 
-def _config_beside(checkpoint: str | Path) -> Path:
+def config_beside(checkpoint: str | Path) -> Path:
+    """Return the ``config.yaml`` beside a checkpoint, or the config of a published one.
+
+    Raises:
+        InputError: there is none.
+    """
     if str(checkpoint).startswith(PREFIX):
         return zoo_entry(str(checkpoint)).config_file
     beside = Path(checkpoint).parent / CONFIG_FILE

@@ -58,14 +58,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         machines = Machines(args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
         # A started process loads the config itself: functions in it may not be picklable.
         alone = machines.processes * machines.count == 1
-        launch(_run, (args, cfg if alone else None), machines, cfg.train.device)
+        launch(run_process, (args, cfg if alone else None), machines, cfg.train.device)
     except Exception as error:
         code, text = describe_failure(error)
         print(text, file=sys.stderr)
         raise SystemExit(code) from None
 
 
-def _run(args: argparse.Namespace, cfg: DictConfig | None) -> None:
+def run_process(args: argparse.Namespace, cfg: DictConfig | None) -> None:
+    """Run as one process of the command line's."""
     end_at_signals()
     logging.raiseExceptions = False  # on a full disk no traceback for every line of log.txt
     run(args, cfg)

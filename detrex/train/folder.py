@@ -278,6 +278,13 @@ def rewind_metrics(folder: Path, step: int, evaluation: int) -> None:
                 stream.write(line)
 
 
+def read_metrics(folder: Path) -> list[dict]:
+    """Return the lines of the metrics file, without damaged ones; none if there is no file."""
+    path = folder / METRICS
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    return [numbers for line in lines if (numbers := _numbers(line)) is not None]
+
+
 def _numbers(line: str) -> dict | None:
     """Return a line of metrics; None for a damaged one, such as half a line of a killed process."""
     try:

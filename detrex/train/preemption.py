@@ -98,6 +98,34 @@ class Preemption:
         os.close(self._pipe)
 
 
+class Interruption(Preemption):
+    """Listens for Ctrl-C, a notebook's stop button, alone, and never ends the interpreter.
+
+    During a step it sets ``stopping`` at the step's end. While there is nothing to save, and the
+    second time, it raises ``KeyboardInterrupt``. It is for a run of one process.
+    """
+
+    def __enter__(self) -> Interruption:
+        """Start listening, in the main thread."""
+        self._old_handler = signal.signal(signal.SIGINT, self._interrupt)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Restore the earlier handler."""
+        signal.signal(signal.SIGINT, self._old_handler)
+
+    def saved(self) -> None:
+        """Note that a checkpoint of the last step is on disk; leave if Ctrl-C has come since."""
+        self._on_disk = True
+        if self._asked is not None and not self.stopping:
+            raise KeyboardInterrupt
+
+    def _interrupt(self, *_: object) -> None:
+        if self._on_disk or self._asked is not None:
+            raise KeyboardInterrupt
+        self._asked = time.monotonic()
+
+
 def _leave() -> None:
     logger.warning("ended by a signal; --resume continues from the last checkpoint")
     os._exit(PREEMPTED)  # not SystemExit: the main thread may be stuck

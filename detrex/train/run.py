@@ -19,6 +19,7 @@ from torch import nn
 from detrex.checkpoint import load_weights, read_checkpoint
 from detrex.checkpoint.model import build_model, trained_model
 from detrex.config import config_yaml, json_config
+from detrex.config.learning_rate import scale_learning_rate
 from detrex.config.lengths import keep_matcher_switch, resolve_schedule, switch_values
 from detrex.config.load import load_config
 from detrex.data import DatasetInfo
@@ -44,15 +45,20 @@ from .trained_on import (
 )
 
 logger = logging.getLogger(__name__)
-_LOGGERS = ("detrex", "projects", "detectron2", "fvcore")
+LOGGERS = ("detrex", "projects", "detectron2", "fvcore")
 
 
-def run(args: argparse.Namespace, cfg: DictConfig | None = None) -> dict:
+def run(
+    args: argparse.Namespace,
+    cfg: DictConfig | None = None,
+    listener: type[Preemption] = Preemption,
+) -> dict:
     """Train or evaluate as the command line says; every process of the run calls this.
 
     Args:
         args: of the command line.
         cfg: its config if it is loaded already.
+        listener: for what ends a training early.
 
     Returns:
         The scores of an evaluation; empty after training.
@@ -70,7 +76,9 @@ def run(args: argparse.Namespace, cfg: DictConfig | None = None) -> dict:
     if device == "cpu" and cfg.train.device == "auto" and comm.is_main_process():
         logger.warning("train.device=auto: this machine has no accelerator, computing on the CPU")
     cfg.train.device = device
-    return evaluate_run(cfg, args) if args.eval_only else train_run(cfg, args)
+    if args.eval_only:
+        return evaluate_run(cfg, args)
+    return train_run(cfg, args, listener)
 
 
 def evaluate_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
@@ -92,13 +100,15 @@ def evaluate_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
     return evaluate(cfg, model.to(cfg.train.device), eval_subfolder(cfg, path), weights)
 
 
-def train_run(cfg: DictConfig, args: argparse.Namespace) -> dict:
+def train_run(
+    cfg: DictConfig, args: argparse.Namespace, listener: type[Preemption] = Preemption
+) -> dict:
     """Train, from the start or from the output folder's last checkpoint.
 
     Raises:
         SystemExit: a signal has ended the run; the status is ``PREEMPTED``.
     """
-    with Preemption() as preemption:
+    with listener() as preemption:
         loaders = ["train", "test"] if is_evaluated(cfg) else ["train"]
         info = on_all_processes(lambda: prepare_data(cfg, args.opts, loaders))
         folder, is_main = Path(cfg.train.output_dir), comm.is_main_process()
@@ -162,6 +172,7 @@ def _resolve(
     """Resolve in the config what depends on the data, on the resumed run, or on chance."""
     resolve_schedule(cfg, epoch_length, args.opts)
     check_windows(cfg)
+    scale_learning_rate(cfg)
     keep_matcher_switch(cfg, saved.get("matcher_change_iter", []))
     if cfg.train.seed < 0:
         cfg.train.seed = saved.get("seed", comm.shared_random_seed())
@@ -209,7 +220,7 @@ def _check_classes(
 
 def _log_to(folder: Path | None) -> None:
     """Log to the console (main process, INFO) or to the run's folder (every process, DEBUG)."""
-    for name in _LOGGERS:
+    for name in LOGGERS:
         output = None if folder is None else str(folder)
         log = setup_logger(output, comm.get_rank(), name=name, configure_stdout=folder is None)
         for handler in log.handlers:

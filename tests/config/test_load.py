@@ -208,6 +208,8 @@ def test_saved_config_keeps_the_output_folder_of_its_run(tmp_path):
         ("train.model_ema.decay=x", "a number"),
         ("train.model_ema.decay=nan", "a number"),
         ("optimizer.lr=inf", "a number"),
+        ("optimizer.reference_batch_size=0", "1 or more"),
+        ("optimizer.reference_batch_size=16.5", "a whole number"),
         ("train.amp=null", "a group of keys"),
         ("train.ddp=null", "a group of keys"),
         ("train.amp.enabled=yes", "True or False"),
@@ -244,6 +246,7 @@ def test_a_reference_to_nothing_and_an_empty_folder_are_one_line():
         "train.clip_grad.params.norm_type=inf",
         "train.eval_period=1ep",
         "optimizer.lr=1",
+        "optimizer.reference_batch_size=null",
     ],
 )
 def test_values_of_other_types_that_mean_something(override):

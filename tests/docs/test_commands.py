@@ -22,7 +22,7 @@ from tests.docs import pages
 from tests.docs.shell import Shell
 from tests.docs.workspace import make_workspace
 
-OWN_DATA = next(words for words in pages.commands("docs/own_data.md") if "train_net" in words[1])
+CHECK, OWN_DATA = pages.commands("docs/own_data.md")[:2]  # what pages say of birds is of this run
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +33,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_files_of_pages(folder)
     with pytest.MonkeyPatch.context() as patch:
         shell = Shell(patch, folder)
-        shell.run(OWN_DATA)
         with redirect_stdout(io.StringIO()) as printed:
-            shell.run(["python", "tools/check_dataset.py", "birds"])
-        command = printed.getvalue().partition("train on it:")[2].replace("\\\n", " ")
-        shell.run(shlex.split(command))
+            shell.run(CHECK)
+        command = shlex.split(printed.getvalue().partition("train on it:")[2])
+        assert Path(command[1]).samefile(OWN_DATA[1]) and command[2:] == OWN_DATA[2:]
+        shell.run(OWN_DATA)
+        shell.run([*OWN_DATA, "train.output_dir=output/birds"])
         demo = "projects/rank_detr/configs/rank_detr_efficientnet_lite0_sample_data.py"
         shell.run(["python", "projects/rank_detr/train_net.py", "--config-file", demo])
         nan = ["model.criterion.weight_dict.loss_bbox=nan", "train.output_dir=output/run"]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from detrex.config import schema
 from tests.models import ROOT
 from tests.report.browser import needs_browser, open_browser
 
@@ -52,6 +53,33 @@ def test_docstrings_are_the_reference(site: Path) -> None:
     text = (site / "api/modeling.html").read_text()
     assert 'id="detrex.modeling.queries.QueryGroup"' in text
     assert "query group {self.name!r}" not in text and ":class:<code>" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        ("wandb", "training.html"),
+        ("TensorBoard", "training.html"),
+        ("test-time augmentation", "training.html"),
+        ("crowded queries detections", "own_data.html"),
+        ("masks", "own_data.html"),
+        ("notebooks", "python.html"),
+        ("keys", "keys.html"),
+        ("learning rate batch", "own_data.html"),
+    ],
+)
+def test_the_search_has_a_heading_for(site: Path, words: str, page: str) -> None:
+    """Headings count most in its ranking."""
+    entries = json.loads((site / "search/search_index.json").read_text())["docs"]
+    titles = [e["title"].lower() for e in entries if e["location"].partition("#")[0] == page]
+    assert any(all(word in title for word in words.lower().split()) for title in titles)
+
+
+def test_every_key_is_on_its_page(site: Path) -> None:
+    text = (site / "keys.html").read_text()
+    assert all(key.meaning for key in schema.KEYS.values())
+    assert not [name for name in schema.KEYS if f"<td><code>{name}</code></td>" not in text]
+    assert 'href="keys.html"' in (site / "training.html").read_text()
 
 
 @needs_browser

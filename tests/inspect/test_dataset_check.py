@@ -14,23 +14,31 @@ from pathlib import Path
 
 import pytest
 from detectron2.config import instantiate
+from omegaconf import OmegaConf
 from PIL import Image
 
+from detrex.config import config_differences, json_config
 from detrex.config.load import load_config
+from detrex.utils.device import resolve_device
 from tests.data import layouts
-from tests.models import ROOT
+from tests.models import RANK_DETR, ROOT
 
 SMALL = "projects/rank_detr/configs/rank_detr_efficientnet_lite0_sample_data.py"
+PATHS = [f"{split}.{key}" for split in ("train", "val") for key in ("json", "images")]
+BASE = f"""from detrex.config import model_config
+dataloader, lr_multiplier, model, optimizer, train = model_config({SMALL!r})
+train.init_checkpoint = ""
+"""
 
 
 @pytest.fixture
 def check(tmp_path, monkeypatch, capsys):
     """Runs the tool in an empty folder; returns what it printed, on stderr if it must fail."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "base.py").write_text(BASE)
 
-    def call(*arguments: str, fails: bool = False, config: str | Path | None = ROOT / SMALL) -> str:
-        words = ["check_dataset.py", *arguments]
-        words += ["--config-file", str(config)] if config else []
+    def call(*arguments: str, fails: bool = False, model: str = "base.py") -> str:
+        words = ["check_dataset.py", *arguments, "--model", model]
         monkeypatch.setattr(sys, "argv", words)
         if fails:
             with pytest.raises(SystemExit, match="2"):
@@ -65,28 +73,30 @@ def test_a_yolo_folder_is_reported_converted_and_trained_on(tmp_path, check):
     assert report["train"]["sizes"] == [3, 0, 0] and report["val"]["image_count"] == 2
     names = {path.name for path in output.iterdir()}
     pictures = {"train.png", "val.png", "classes.png"}
-    assert names == {"train.json", "val.json", "report.json", *pictures}
+    assert names == {"train.json", "val.json", "report.json", "base.py", *pictures}
     assert all(Image.open(output / name).size[0] > 300 for name in pictures)
-    train_on_it(tmp_path, text)
+    train_on_it(tmp_path, text, (output / "base.py").read_text())
 
 
-def train_on_it(folder: Path, text: str) -> None:
+def train_on_it(folder: Path, text: str, config: str) -> None:
     """Paste the command, shortened, into a shell."""
     command = text.split("train on it:\n\n")[1].strip()
-    assert "train.max_iter=3334ep" in command
-    assert shlex.split(command.replace("\\\n", " "))[0] == "python"
+    assert f"    {command}\n" in config and 'train.max_iter = "3334ep"' in config
+    assert command.endswith("/tools/train_net.py --config-file output/data/bugs/base.py")
     command = command.replace("python", sys.executable, 1)  # the path is as seen from here
     tiny = "model.num_queries_one2one=8 model.num_queries_one2many=8"
     tiny += " model.transformer.encoder.num_layers=1 model.transformer.decoder.num_layers=1"
     tiny += " model.transformer.two_stage_num_proposals=16"
-    tiny += " train.init_checkpoint= train.max_iter=1 train.eval_period=1"
+    tiny += " train.max_iter=1 train.eval_period=1 dataloader.train.total_batch_size=1"
     tiny += " dataloader.train.num_workers=0 dataloader.test.num_workers=0"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         ["bash", "-c", f"{command} {tiny}"], cwd=folder, env=environment, capture_output=True
     )
     assert done.returncode == 0, done.stderr.decode()
-    run_folder = folder / "output/bugs_run"
+    rate = "learning rate 0.00025: optimizer.lr=0.001 is for 4 images an iteration, this run has 1"
+    assert rate in done.stdout.decode()
+    run_folder = folder / "output/bugs_base"
     assert (run_folder / "model_final.pth").is_file()
     scores = (run_folder / "metrics.json").read_text()
     assert re.search(r'"bbox/AP50": ', scores)
@@ -186,11 +196,13 @@ def test_more_objects_than_the_model_looks_for(tmp_path, check):
         {**box, "id": 1000 + i, "bbox": [i % 20, i % 9, 10, 12], "area": 120} for i in range(180)
     ]
     file.write_text(json.dumps(content))
-    (line,) = [line for line in check("data").splitlines() if line.startswith("! up to")]
+    text = check("data", "-o", "out")
+    (line,) = [line for line in text.splitlines() if line.startswith("! up to")]
     most = 182
     assert line.startswith(f"! up to {most} objects in an image, {most - 1} of one class, but ")
-    settings = line.rsplit(": set ", 1)[1].split()
-    cfg = load_config(str(ROOT / SMALL), settings)
+    settings = line.rsplit(": the config file sets ", 1)[1].split()
+    cfg = load_config("out/base.py")
+    assert all(str(OmegaConf.select(cfg, k)) == n for k, n in (s.split("=") for s in settings))
     assert cfg.model.num_queries_one2one == cfg.model.select_box_nums_for_evaluation == most
     assert cfg.dataloader.evaluator.max_dets == most - 1
     assert cfg.model.transformer.two_stage_num_proposals == 120 + most
@@ -230,10 +242,42 @@ def test_a_checkpoint_that_is_not_there_is_named_at_once(tmp_path, check):
 
 def test_the_default_config_is_there_from_any_folder(tmp_path, check):
     layouts.write_yolo(tmp_path / "bugs")
-    text = check("bugs", config=None)
+    text = check("bugs", model="rank_detr_r50")
+    assert ("--model small is for a CPU" in text) == (resolve_device("auto") == "cpu")
     assert "val: 1 images (0 without objects)" in text and "\n  from images/val\n" in text
-    script, _, config = shlex.split(text.split("train on it:")[1].replace("\\\n", " "))[1:4]
-    assert Path(script).samefile(ROOT / "tools/train_net.py") and Path(config).is_file()
+    _, script, *rest = shlex.split(text.split("train on it:")[1])
+    assert Path(script).samefile(ROOT / "projects/rank_detr/train_net.py")
+    assert rest == ["--config-file", "output/data/bugs/r50.py"]
+    cfg, base = load_config(rest[1]), load_config(str(ROOT / RANK_DETR))
+    assert len(Path(rest[1]).read_text().splitlines()) <= 25
+    changed = {line.split(":")[0] for line in config_differences(*map(json_config, (cfg, base)))}
+    assert changed - {"dataloader.test.num_workers"} == {
+        *(f"dataloader.dataset.{key}" for key in ("name", *PATHS)),
+        *("dataloader.train.num_workers", "dataloader.train.total_batch_size"),
+        *("optimizer.reference_batch_size", "train.output_dir", "train.max_iter"),
+        *("train.eval_period", "train.checkpointer.period"),
+    }
+    assert cfg.optimizer.reference_batch_size == 16 and cfg.optimizer.lr == 2e-4
+
+
+def test_a_config_file_that_was_changed_stays(tmp_path, check):
+    layouts.write_yolo(tmp_path / "bugs")
+    check("bugs")
+    file = tmp_path / "output/data/bugs/base.py"
+    written = file.read_text()
+    file.write_text(written + "train.log_period = 1\n")
+    assert "output/data/bugs/base.py was there and stays" in check("bugs")
+    assert file.read_text() == written + "train.log_period = 1\n"
+    assert "wrote output/data/bugs/base.py" in check("bugs", "--overwrite")
+    assert file.read_text() == written
+
+
+def test_a_folder_of_any_name_is_named_in_the_config(tmp_path, check):
+    name = 'my ${data} "caf\u00e9" \\N'
+    layouts.write_yolo(tmp_path / name / "bugs")
+    check(f"{name}/bugs", "-o", f"{name}/out")
+    val = load_config(f"{name}/out/base.py").dataloader.dataset.val
+    assert val.images == str(tmp_path / name / "bugs/images/val") and Path(val.json).is_file()
 
 
 def test_one_image_is_converted_before_it_is_too_few(tmp_path, check):
