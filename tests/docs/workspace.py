@@ -87,7 +87,8 @@ def shrink(cfg: DictConfig) -> DictConfig:
     small = [L(T.ResizeShortestEdge)(short_edge_length=64, max_size=96)]
     for part in (cfg.dataloader.train, cfg.dataloader.test):
         part.num_workers = 0
-        part.mapper.update(augmentation=small, augmentation_with_crop=None)
+        if "windows" not in part.mapper:
+            part.mapper.update(augmentation=small, augmentation_with_crop=None)
     cfg.train.device = "cpu"
     if str(cfg.train.init_checkpoint).startswith("detectron2://"):
         cfg.train.init_checkpoint = ""
