@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -186,4 +185,6 @@ def _duplicates(named: Named) -> dict:
         for run, name, report in named
     ]
     note = "Detections that lie at IoU 0.7 or more on a better one of their class, by threshold."
-    return from_zero(figure_of("One object, one box?", note, "threshold", "% of detections", traces))
+    return from_zero(
+        figure_of("One object, one box?", note, "threshold", "% of detections", traces)
+    )

@@ -14,6 +14,7 @@ from detrex.evaluation.coco_scores import SCORES
 from .groups import Group, leaves
 from .runs import Run
 
+
 def facts(run: Run) -> dict[str, str]:
     """What a reader asks first of a run; "–" for what it did not note."""
     backbone = _at(run.config, "model", "backbone") or {}
@@ -37,6 +38,11 @@ def facts(run: Run) -> dict[str, str]:
         "hardware": run.record.get("hardware", "–"),
         "date": run.started or "–",
     }
+
+
+def common_facts(rows: Sequence[dict[str, str]]) -> dict[str, str]:
+    """Those of the runs' facts that are the same for all."""
+    return {k: value for k, value in rows[0].items() if all(row[k] == value for row in rows)}
 
 
 def duration(seconds: float) -> str:

@@ -117,9 +117,11 @@ def _recall(named: Named) -> dict:
     ]
     note = "Share of the best-localised boxes among the N, 2N, ... most confident ones (N objects)."
     falling = [(name, report) for _, name, report in named if report.recall_falls]
-    for name, report in falling:
+    for name, report in falling[:2]:
         by_layer = ", ".join(f"{layer.br_recall['1']:.1f}" for layer in report.layers)
         note += f" {name} at N, by layer: {by_layer} %."
+    if len(falling) > 2:
+        note += f" It falls in {len(falling) - 2} more."
     if falling:
         note += " " + WHY_RECALL_FALLS
     title = "Are the best boxes the confident ones?"

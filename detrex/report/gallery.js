@@ -4,10 +4,12 @@ const TRUTH = "#2ecc40", RIGHT = "#4aa8ff"; // colours of boxes on photographs
 const PAGE = 24; // images until "Show more"
 const BACKGROUND = data.classes?.length;
 const SVG = "http://www.w3.org/2000/svg";
-const nameOf = (label) => (label === BACKGROUND ? "background" : data.classes[label]);
-const kindName = (kind) => data.kinds[kind]?.[0] ?? (kind === "truth" ? "objects" : kind);
-const kindColor = (kind) =>
-  data.kinds[kind]?.[1] ?? { truth: TRUTH, right: RIGHT, mistakes: "#808080" }[kind];
+const nameOf = (label) => (label === BACKGROUND ? "nothing" : data.classes[label]);
+const detectedAs = (label) => (label === BACKGROUND ? "missed" : nameOf(label));
+const LOOKS = { truth: ["objects", TRUTH], right: ["right", RIGHT], mistakes: ["all mistakes", "#808080"] };
+for (const [kind, ...look] of data.kinds ?? []) LOOKS[kind] = look;
+const kindName = (kind) => LOOKS[kind][0];
+const kindColor = (kind) => LOOKS[kind][1];
 
 /** Detections from the threshold on, best score first, and numbers of the objects missed. */
 function verdict(run, image) {
@@ -102,11 +104,11 @@ function picture(run, image, large) {
     ...[...detections].reverse().map((d) => ({
       ...d, focus: focus.has(`d${d.box}${d.label}`),
       text: `${nameOf(d.label)} ${d.score.toFixed(2)}`
-        + (d.kind === "right" ? "" : `, ${kindName(d.kind)}`),
+        + (d.kind === "right" || !large ? "" : `, ${kindName(d.kind)}`),
     })),
     ...missed.map((i) => ({
       box: objects[i], kind: "missed", focus: focus.has(`m${i}`),
-      text: `${nameOf(objects[i][4])}, missed`,
+      text: nameOf(objects[i][4]) + (large ? ", missed" : ""),
     })),
   ].filter((b) => !state.hidden.has(b.kind));
   const rank = (b) => (b.kind === "truth" ? 0 : b.kind === "right" ? 1 : 2) + (b.focus ? 3 : 0);
@@ -150,7 +152,7 @@ function summary(run, image) {
 }
 
 function figureOf(run, image, large) {
-  const name = chosen().length > 1 || large ? `${data.runs[run].name}: ` : "";
+  const name = large ? `${data.runs[run].name}: ` : ""; // else the bar says it
   const caption = element("figcaption", {}, name + summary(run, image));
   return element("figure", {}, picture(run, image, large), caption);
 }
@@ -174,10 +176,10 @@ function drawGallery() {
   const of = here < data.all_images ? `the ${here} of ${all} images that are on this page` : `all ${all} images`;
   const run = data.runs[state.cell?.run ?? state.left].name;
   const what = state.cell
-    ? `${nameOf(state.cell.truth)} taken for ${nameOf(state.cell.label)}`
+    ? describe(state.cell)
     : state.kind === "mistakes" ? "mistakes" : `“${kindName(state.kind)}”`;
   const note = one("#gallery-note");
-  note.textContent = `${order.length} with ${what} of ${run}, among ${of}. `
+  note.textContent = `${order.length} image${order.length === 1 ? "" : "s"} with ${what} in ${run}, among ${of}. `
     + (state.cell ? "" : "Click to enlarge, then ← and → for the next.");
   if (state.cell) {
     const back = element("button", { type: "button" }, "All mistakes again");
@@ -189,8 +191,7 @@ function drawGallery() {
 function makeToggles() {
   const kinds = ["mistakes", ...KINDS];
   one("#gallery-kinds").append(...kinds.map((kind) => {
-    const text = kind === "mistakes" ? "all mistakes" : kindName(kind);
-    const button = element("button", { type: "button", "data-gallery": kind }, text);
+    const button = element("button", { type: "button", "data-gallery": kind }, kindName(kind));
     button.style.setProperty("--kind", kindColor(kind));
     button.onclick = () => update({ kind, cell: null });
     return button;
@@ -272,6 +273,7 @@ function saveViews(format) {
 for (const button of all("[data-format]", zoom)) button.onclick = () => saveViews(button.dataset.format);
 
 // --- confusion
+const describe = ({ truth, label }) => `${nameOf(truth)} ${label === BACKGROUND ? "" : "taken for "}${detectedAs(label)}`;
 function matrix(run) {
   const title = element("h3", {}, data.runs[run].name);
   const cells = data.confusion[run][one("#confusion-threshold").value];
@@ -285,30 +287,26 @@ function matrix(run) {
     update({ cell: { run, truth, label }, left: run, right: -1, threshold });
     one("#images").scrollIntoView();
   };
-  const describe = (truth, label) =>
-    label === BACKGROUND ? `${nameOf(truth)}, missed`
-      : truth === BACKGROUND ? `nothing, taken for ${nameOf(label)}`
-        : `${nameOf(truth)}, taken for ${nameOf(label)}`;
   const labels = [...data.classes.keys(), BACKGROUND];
   const rows = labels.map((truth) => element("tr", {}, element("th", {}, nameOf(truth)),
     ...labels.map((label) => {
       const count = counts[`${truth},${label}`];
       if (!count) return element("td");
       const button = element("button", { type: "button", tabIndex: -1 }, String(count));
-      button.title = `${describe(truth, label)}: ${count}, ${(100 * count / sums[truth]).toFixed(1)} %`;
+      button.title = `${describe({ truth, label })}: ${count}, ${(100 * count / sums[truth]).toFixed(1)} %`;
       button.style.setProperty("--share", `${Math.round(100 * count / sums[truth])}%`);
       button.onclick = open(truth, label);
       return element("td", {}, button);
     })));
-  const head = labels.map((label) => element("th", {}, element("span", {}, nameOf(label))));
+  const head = labels.map((label) => element("th", {}, element("span", {}, detectedAs(label))));
   const table = element("table", { className: "matrix" },
-    element("thead", {}, element("tr", {}, element("td"), ...head)), element("tbody", {}, ...rows));
+    element("thead", {}, element("tr", {}, element("th"), ...head)), element("tbody", {}, ...rows));
   const first = one("button", table);
   if (first) first.tabIndex = 0;
   table.onkeydown = walk;
   const often = cells.filter(([truth, label]) => truth !== label && truth < BACKGROUND && label < BACKGROUND)
     .sort((a, b) => b[2] - a[2]).slice(0, 6).map(([truth, label, count]) => {
-      const button = element("button", { type: "button" }, `${nameOf(truth)} → ${nameOf(label)} ${count}`);
+      const button = element("button", { type: "button" }, `${nameOf(truth)} → ${nameOf(label)} (${count})`);
       button.onclick = open(truth, label);
       return button;
     });

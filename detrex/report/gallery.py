@@ -17,7 +17,7 @@ from detrex.evaluation.matching import Truth
 from detrex.utils.images import open_image
 
 LEAST_SCORE = 0.05  # of a detection on the page
-MOST_WRONG = 50  # detections of a run on an image, besides the right ones
+MOST_WRONG = 30  # detections of a run on an image, besides the right ones
 SIDE = 512  # pixels of an image on the page
 # Columns of judged detections. Target and confused are numbers of the image's objects, -1 for none:
 # of the one that is detected, and of the one that lies there whatever its class.

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-
 from detrex.data.annotation_files import annotation_files
 from detrex.data.coco import distinct_names
 from detrex.data.coco_rules import image_file
@@ -86,6 +85,7 @@ def write_report(
     import jinja2
     from plotly.offline import get_plotlyjs
 
+    runs = [runs[i] for group in group_by_config(runs) for i in group.runs]
     groups = group_by_config(runs)
     names = run_names(runs, groups)
     evaluated = read_evaluated(runs, names)
@@ -104,9 +104,11 @@ def write_report(
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     page = environment.get_template("page.html").render(
         runs=entries,
         groups=groups,
+        common=compare.common_facts([entry["facts"] for entry in entries]),
         title=_title(groups),
         scores=scores,
         means=compare.group_rows(scores, groups),
@@ -115,13 +117,17 @@ def write_report(
         judged=any(rows is not None for rows in evaluated.judged),
         classes=_classes(evaluated, groups),
         config=compare.config_rows([runs[group.runs[0]] for group in groups]),
-        only_config=yaml.safe_dump(runs[0].config, allow_unicode=True, width=110) if len(groups) == 1 else "",
+        only_config=yaml.safe_dump(runs[0].config, allow_unicode=True, width=110)
+        if len(groups) == 1
+        else "",
         versions=compare.version_rows(runs),
         sections=sections,
         calibration_errors=calibration_figures.error_rows(_with(runs, names, "calibration")),
         data=finite(data),
         notes=notes,
         threshold=threshold,
+        kind_names=calibration_figures.KIND_NAMES,
+        kind_colors=calibration_figures.KIND_COLORS,
         plotly=get_plotlyjs(),
         scripts=[(HERE / name).read_text(encoding="utf-8") for name in SCRIPTS],
         style=(HERE / "page.css").read_text(encoding="utf-8"),
@@ -205,10 +211,8 @@ def _detections(evaluated: Evaluated, count: int, threshold: float) -> dict:
         for number in numbers
         for image in [evaluated.truth["images"][number]]
     ]
-    kinds = {
-        kind: [calibration_figures.KIND_NAMES[kind], calibration_figures.KIND_COLORS[kind]]
-        for kind in (*KINDS, "missed")
-    }
+    names_of_kinds, colors = calibration_figures.KIND_NAMES, calibration_figures.KIND_COLORS
+    kinds = [(kind, names_of_kinds[kind], colors[kind]) for kind in (*KINDS, "missed")]
     return {
         "classes": [names[id_] for id_ in evaluated.category_ids],
         "kinds": kinds,

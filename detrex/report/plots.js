@@ -1,6 +1,6 @@
 "use strict";
 // Curves and charts, by Plotly.
-const KINDS = Object.keys(data.kinds ?? {});
+const KINDS = (data.kinds ?? []).map(([kind]) => kind); // those of detections, then missed
 const THRESHOLDS = Array.from({ length: 96 }, (_, i) => (i + 5) / 100);
 const axis = one("#axis");
 const DASHED = { solid: "dash", dash: "dot", dot: "dashdot", dashdot: "solid" };
@@ -26,7 +26,6 @@ function draw(id, traces, layout) {
     font: { color: text, family: "system-ui, sans-serif", size: 12 },
     margin: { l: 48, r: 12, t: 12, b: 40 },
     showlegend: false,
-    legend: { orientation: "h", y: 1, yanchor: "bottom", traceorder: "normal" },
     hovermode: "closest", dragmode: "zoom",
     ...layout,
     xaxis: { ...axisStyle, ...layout.xaxis },
@@ -85,6 +84,7 @@ function drawCurves(kind) {
   const curves = data.curves[kind][metric] ?? [];
   const traces = data.groups.flatMap((group) => curvesOfGroup(group, curves, line));
   const layout = { xaxis: { title: { text: axis.value } }, yaxis: { title: { text: metric } } };
+  layout.xaxis.rangemode = "tozero";
   if (kind === "evaluation") layout.yaxis.rangemode = "tozero";
   draw(`plot-${kind}`, traces, layout);
 }
@@ -138,19 +138,21 @@ function drawThresholds() {
   draw("plot-pr", pairs, layout("precision, recall"));
 }
 
+/** A long name on several lines. */
+const wrapped = (name) => name.replace(/(.{12,24}?)[ /_](?=.)/g, "$1<br>");
+
 function drawErrors() {
   const missed = (run) => data.objects - ratesOf[run].right[step()];
   const traces = KINDS.map((kind, i) => ({
-    type: "bar", orientation: "h", name: data.kinds[kind][0],
-    marker: { color: data.kinds[kind][1] },
-    y: judged.map((run) => data.runs[run].name),
+    type: "bar", orientation: "h", name: data.kinds[i][1], marker: { color: data.kinds[i][2] },
+    y: judged.map((run) => wrapped(data.runs[run].name)),
     x: judged.map((run) =>
       (kind === "missed" ? missed(run) : data.counts[run][i][step()]) / data.all_images),
   }));
   draw("plot-errors", traces, barLayout("errors for each image"));
 }
 const barLayout = (title) => ({
-  barmode: "stack", showlegend: true,
+  barmode: "stack",
   xaxis: { title: { text: title } }, yaxis: { autorange: "reversed" },
 });
 
@@ -201,6 +203,8 @@ function drawFigures() {
       && !chosen().includes(figure.run);
     const layout = figure.bars ? { ...barLayout(), ...figure.layout,
       yaxis: { autorange: "reversed" } } : figure.layout;
-    if (!box.parentNode.hidden) draw(`figure-${i}`, figure.traces, layout);
+    const traces = figure.bars
+      ? figure.traces.map((trace) => ({ ...trace, y: trace.y.map(wrapped) })) : figure.traces;
+    if (!box.parentNode.hidden) draw(`figure-${i}`, traces, layout);
   });
 }
