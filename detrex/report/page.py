@@ -229,19 +229,21 @@ def _detections(evaluated: Evaluated, count: int, threshold: float) -> dict:
 
 def _notes(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
     """What of the runs is not of their best evaluation, or not there at all."""
+
+    def who(chosen: Sequence[bool]) -> str:
+        chosen_names = [name for name, is_chosen in zip(names, chosen, strict=True) if is_chosen]
+        return ", ".join(chosen_names) if len(chosen_names) < 4 else f"{len(chosen_names)} runs"
+
     notes = []
-    for run, name in zip(runs, names, strict=True):
-        if run.best() != run.last:
-            notes.append(
-                f"{name}: its best AP is of iteration {run.best():,}; classes, errors, images and "
-                f"diagnosis are of its last evaluation, iteration {run.last:,}"
-            )
+    if early := who([run.best() != run.last for run in runs]):
+        notes.append(
+            f"{early}: the best AP is of an earlier evaluation than the last; classes, errors, "
+            "images and diagnosis are of the last"
+        )
     for kind, what in (("alignment", "ranking"), ("calibration", "calibration")):
-        without = [name for run, name in zip(runs, names, strict=True) if not getattr(run, kind)]
-        if without:
-            who = ", ".join(without) if len(without) < len(runs) or len(runs) == 1 else "all runs"
+        if without := who([not getattr(run, kind) for run in runs]):
             notes.append(
-                f"{who}: no {kind}.json, left out of {what}: train with "
+                f"{without}: no {kind}.json, left out of {what}: train with "
                 "dataloader.evaluator.diagnose=True, or run tools/analyze_alignment.py"
             )
     return notes

@@ -238,28 +238,26 @@ def test_demo(folder, address):
         const pixels = context.getImageData(0, 0, canvas.width, canvas.height).data;
         const counts = {};
         for (let i = 0; i < pixels.length; i += 4) {
-            const color = '#' + [0, 1, 2].map(k => pixels[i + k].toString(16).padStart(2, '0')).join('');
+            const [r, g, b] = [0, 1, 2].map(k => pixels[i + k].toString(16).padStart(2, '0'));
+            const color = `#${r}${g}${b}`;
             counts[color] = (counts[color] ?? 0) + 1;
         }
         return [img.src, img.naturalWidth, arguments[0].map(color => counts[color] ?? 0)];
     """
-    colors = COLORS[:2]  # of the two classes
+
+    def look(page):
+        return page.execute_script(picture, COLORS[:2])  # of the two classes
+
     with open_browser(address) as page:
         find = "return document.querySelector('input[type=file]')"
         until(lambda: page.execute_script(find)).send_keys(str(folder / "val/1.jpg"))
-        shown = [until(lambda: page.execute_script(picture, colors))]
+        shown = [until(lambda: look(page))]
         for slider, value in (("layer", 1), ("threshold", 0.6), ("threshold", 1)):
             box = page.find_element("css selector", f"#{slider} input[type=number]")
             box.clear()
             box.send_keys(f"{value}\n")
             old = shown[-1][0]
-            shown.append(
-                until(
-                    lambda old=old: (
-                        (s := page.execute_script(picture, colors)) and s[0] != old and s
-                    )
-                )
-            )
+            shown.append(until(lambda old=old: (s := look(page)) and s[0] != old and s))
         assert all(width == 480 for _, width, _ in shown)
         *boxes, none = [counts for _, _, counts in shown]
         assert all(sum(counts) > 100 for counts in boxes) and none == [0, 0]
