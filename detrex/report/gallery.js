@@ -127,10 +127,11 @@ function picture(run, image, large) {
     rect.append(shape("title", {}, b.text));
     view.append(rect);
   }
+  const crowded = boxes.filter((b) => b.focus).length > 8;
   const font = Math.max(...size) * (large ? 0.026 : 0.05), taken = [];
   for (const b of boxes.reverse()) {
-    if (!large && !b.focus) continue;
-    const place = labelPlace(b.box, 0.56 * font * b.text.length, 1.2 * font, size, taken);
+    if (!large && (!b.focus || crowded)) continue;
+    const place = labelPlace(b.box, 0.62 * font * b.text.length, 1.2 * font, size, taken);
     if (!place) continue;
     taken.push(place);
     view.append(shape("text", {

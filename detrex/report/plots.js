@@ -139,7 +139,8 @@ function drawThresholds() {
 }
 
 /** A long name on several lines. */
-const wrapped = (name) => name.replace(/(.{12,24}?)[ /_](?=.)/g, "$1<br>");
+const wrapped = (name) =>
+  name.length > 24 ? name.replace(/(.{16,30}?)[ /_](?=.{6})/g, "$1<br>") : name;
 
 function drawErrors() {
   const missed = (run) => data.objects - ratesOf[run].right[step()];

@@ -54,7 +54,9 @@ def package_versions() -> dict[str, str]:
 def hardware(device: str, processes: int) -> str:
     """Return what a run computes on, e.g. "2 × NVIDIA H200"."""
     kind = device.partition(":")[0]
-    chip = f"{_cpu()}, {torch.get_num_threads()} threads" if kind == "cpu" else _accelerator(device)
+    threads = torch.get_num_threads()
+    cpu = f"{_cpu()}, {threads} thread{'s' * (threads > 1)}"
+    chip = cpu if kind == "cpu" else _accelerator(device)
     return f"{processes} × {chip}" if processes > 1 else chip
 
 
