@@ -41,9 +41,8 @@ def page(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def start(request):
+def start(page):
     """Every test begins with the first run alone, at 0.3, nothing hidden or enlarged."""
-    page = request.getfixturevalue("page")
     page.execute_script(
         "zoom.close(); state.hidden.clear(); update({kind: 'mistakes', cell: null,"
         "left: judged[0], right: -1, threshold: 0.3})"
@@ -79,6 +78,20 @@ def test_no_error_and_no_request(page):
     events = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
     sent = [e["params"]["request"]["url"] for e in events if e["method"].endswith("WillBeSent")]
     assert sent and all(url.startswith(("file:", "data:")) for url in sent)
+
+
+def test_a_run_that_has_only_begun(page, tmp_path):
+    write_data(tmp_path / "data")
+    run = write_run(tmp_path / "run", tmp_path / "data", None)
+    (run / "metrics.json").unlink()
+    write_report([read_run(run)], tmp_path / "report.html")
+    page.switch_to.new_window("tab")
+    page.get((tmp_path / "report.html").as_uri())
+    assert texts(page, "h1") == ["run"] and "no detections yet" in texts(page, ".notes")[0]
+    assert texts(page, "h2")[1:] == ["Training", "Config", "Commands and versions"]
+    assert page.get_log("browser") == []
+    page.close()
+    page.switch_to.window(page.window_handles[0])
 
 
 def test_plots_are_drawn(page):
