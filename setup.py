@@ -28,7 +28,7 @@ setup(
     package_data={
         "": ["*.c"],
         "detrex.ablation": ["presets/*.yaml"],
-        "detrex.report": ["page.*"],
+        "detrex.report": ["page.*", "*.js"],
     },
     install_requires=(ROOT / "requirements" / "base.txt").read_text(encoding="utf-8").split("\n"),
     extras_require={

@@ -24,8 +24,8 @@ from detrex.report import (
     tallies,
     write_report,
 )
+from detrex.report.evaluated import read_evaluated
 from detrex.report.figures import COLORS, thinned
-from detrex.report.page import read_evaluated
 from detrex.report.runs import read_run
 from detrex.utils.errors import InputError
 from tests.models import ROOT

@@ -226,7 +226,7 @@ def test_an_address_opens_its_image(page):
 
 def test_a_cell_of_the_confusion_matrix_opens_its_images(page):
     cells = page.execute_script("return all('.matrix button').map(b => b.title)")
-    assert cells[0] == "cat taken for cat: 1, 50.0 %" and cells[1].startswith("cat missed: 1")
+    assert cells[0] == "cat detected as cat: 1, 50.0 %" and cells[1].startswith("cat missed: 1")
     focus = "return document.activeElement.title"
     page.execute_script("one('.matrix button').focus()")
     page.execute_script(
