@@ -161,7 +161,7 @@ function fillThresholdTable() {
   const percent = (value) => (value === null ? "–" : `${(100 * value).toFixed(1)} %`);
   const rows = chosen().map((run) => {
     const r = ratesOf[run];
-    const best = THRESHOLDS[r.f1.indexOf(Math.max(...r.f1))];
+    const best = THRESHOLDS[r.f1.lastIndexOf(Math.max(...r.f1))];
     const use = element("button", { type: "button" }, best.toFixed(2));
     use.title = "use this threshold";
     use.onclick = () => update({ threshold: best });
