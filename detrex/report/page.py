@@ -122,11 +122,11 @@ def _notes(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
 
 
 def _entries(runs: Sequence[Run], names: Sequence[str], groups: Sequence[Group]) -> list[dict]:
-    places = {i: (g, m) for g, group in enumerate(groups) for m, i in enumerate(group.runs)}
+    members = {i: (g, m) for g, group in enumerate(groups) for m, i in enumerate(group.runs)}
     return [
         {
             "name": name,
-            "style": figures.line_style(*places[i]),
+            "style": figures.line_style(*members[i]),
             "epoch": run.epoch_length,
             "facts": compare.facts(run),
             "run": run,
