@@ -146,6 +146,7 @@ def _label(
     width, height = font.getlength(label) + 4, text + text // 4
     x0, y0, x1, y1 = box
     rows = [y0 - height, y1, y0, y1 - height] if above else [y1, y0 - height, y1 - height, y0]
+    rows += [y for n in range(1, 5) for y in (y0 - (n + 1) * height, y1 + n * height)]
     limits = draw.im.size[0] - width, draw.im.size[1] - height
     corners = [(x, y) for x in (x0, x1 - width, x1) for y in rows]
     inside = [tuple(max(0, min(*pair)) for pair in zip(c, limits, strict=True)) for c in corners]

@@ -278,7 +278,10 @@ def test_demo(folder, address):
 def test_labels_do_not_hide_each_other():
     image = Image.new("RGB", (400, 400))
     colors = [f"#0000{i:02x}" for i in range(40, 46)]
-    boxes = [([100 + i, 100 + i, 200, 200], "a long name 0.55", c) for i, c in enumerate(colors)]
+    boxes = [
+        ([x, x, x + 99, x + 99], "a long name 0.5", color)
+        for x, color in zip(range(100, 154, 9), colors, strict=True)
+    ]
     together = draw_item(SheetItem(image, others=boxes), 400)
     for entry in boxes:  # a plate that another one lies on would have fewer pixels
         alone = draw_item(SheetItem(image, others=[entry]), 400)
