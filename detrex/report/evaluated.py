@@ -113,14 +113,14 @@ def page_data(evaluated: Evaluated, count: int, threshold: float) -> dict:
     objects = np.array([len(truth.labels) for truth in truths])
     labels = np.concatenate([truth.labels for truth in truths])
     by_class = np.bincount(labels, minlength=len(names))
-    numbers = sorted(gallery.choose_images(runs, objects, threshold, count))
+    chosen = gallery.choose_images(runs, objects, threshold, count)
+    addresses = _images(evaluated, chosen)
+    numbers = sorted(addresses)
     images = [
         {
             "name": image["file_name"],
             "size": [image["width"], image["height"]],
-            "uri": gallery.data_uri(
-                Path(image_file(evaluated.json_file, evaluated.images, image["file_name"]))
-            ),
+            "uri": addresses[number],
             **gallery.packed_truth(truths[number]),
         }
         for number in numbers
@@ -139,3 +139,18 @@ def page_data(evaluated: Evaluated, count: int, threshold: float) -> dict:
             r if r is None else tallies.confused_classes(r, by_class) for r in evaluated.judged
         ],
     }
+
+
+def _images(evaluated: Evaluated, numbers: Sequence[int]) -> dict[int, str]:
+    """The chosen images by number, the first ones as far as there is room on the page."""
+    addresses: dict[int, str] = {}
+    room = gallery.MOST_BYTES
+    for number in numbers:
+        name = evaluated.truth["images"][number]["file_name"]
+        path = image_file(evaluated.json_file, evaluated.images, name)
+        address = gallery.data_uri(Path(path))
+        room -= len(address)
+        if room < 0:
+            break
+        addresses[number] = address
+    return addresses

@@ -19,6 +19,7 @@ from detrex.utils.images import open_image
 LEAST_SCORE = 0.05  # of a detection on the page
 MOST_WRONG = 30  # detections of a run on an image, besides the right ones
 SIDE = 512  # pixels of an image on the page
+MOST_BYTES = 4_000_000  # of all images; twenty runs then fit into 15 MB
 # Columns of judged detections. Target and confused are numbers of the image's objects, -1 for none:
 # of the one that is detected, and of the one that lies there whatever its class.
 IMAGE, X, Y, W, H, LABEL, SCORE, KIND, TARGET, CONFUSED, TRUE_LABEL = range(11)

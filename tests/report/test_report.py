@@ -24,7 +24,7 @@ from detrex.report import (
     tallies,
     write_report,
 )
-from detrex.report.evaluated import read_evaluated
+from detrex.report.evaluated import page_data, read_evaluated
 from detrex.report.figures import COLORS, thinned
 from detrex.report.runs import read_run
 from detrex.utils.errors import InputError
@@ -131,6 +131,16 @@ def test_what_the_page_computes_with(judged):
     matrix = tallies.confused_classes(judged[1], np.array([2, 1]))
     assert matrix["0.1"] == [[0, 0, 1], [0, 2, 1], [1, 0, 1]]
     assert matrix["0.3"] == [[0, 2, 2], [1, 0, 1]]
+
+
+def test_images_stop_where_the_page_is_full(runs, monkeypatch):
+    evaluated = read_evaluated(runs, ["a", "b", "c"])
+    images = page_data(evaluated, 5, 0.3)["images"]
+    assert [image["name"] for image in images] == ["0.jpg", "1.jpg"]
+    monkeypatch.setattr(gallery, "MOST_BYTES", sum(len(image["uri"]) for image in images) - 1)
+    data = page_data(evaluated, 5, 0.3)
+    assert [image["name"] for image in data["images"]] == ["1.jpg"]  # the worst
+    assert [boxes and len(boxes) for boxes in data["boxes"]] == [1, 1, None]
 
 
 def test_wrong_boxes_are_limited_and_right_ones_are_not():
