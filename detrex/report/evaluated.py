@@ -14,7 +14,7 @@ from detrex.data.coco import distinct_names
 from detrex.data.coco_rules import image_file
 from detrex.evaluation.alignment.collector import read_truths
 from detrex.evaluation.calibration.image import KINDS
-from detrex.evaluation.coco_json import load_detection_rows, load_ground_truth
+from detrex.evaluation.coco_json import has_objects, load_detection_rows, load_ground_truth
 from detrex.evaluation.coco_scores import score_detections
 from detrex.evaluation.matching import Truth
 from detrex.evaluation.origin import foreign
@@ -83,10 +83,13 @@ def read_evaluated(runs: Sequence[Run], names: Sequence[str]) -> Evaluated:
             left_out = f"other data ({files[0]}), left out of classes and images"
             evaluated.notes.append(f"{name}: {left_out}")
             continue
+        if not evaluated.truths:
+            left_out = f"no objects in {files[0]}, left out of classes and images"
+            evaluated.notes.append(f"{name}: {left_out}")
+            continue
         rows = load_detection_rows(run.detections, evaluated.truth)
         evaluated.scores[-1] = score_detections(evaluated.truth, rows, per_class=True)
-        judged = gallery.judge_run(rows, evaluated.truths, evaluated.category_ids)
-        evaluated.judged[-1] = judged
+        evaluated.judged[-1] = gallery.judge_run(rows, evaluated.truths, evaluated.category_ids)
     return evaluated
 
 
@@ -98,10 +101,8 @@ def _read_truth(evaluated: Evaluated, json_file: str, images: str) -> None:
                 raise InputError(f"{json_file}: {section}: {entry!r:.80}: needs {', '.join(kinds)}")
     evaluated.json_file, evaluated.images, evaluated.truth = json_file, images, truth
     evaluated.category_ids = sorted(category["id"] for category in truth["categories"])
-    try:
+    if has_objects(truth):
         evaluated.truths = read_truths(truth, evaluated.category_ids)
-    except InputError as error:
-        raise InputError(f"{json_file}: {error}") from None
 
 
 def page_data(evaluated: Evaluated, count: int, threshold: float) -> dict:

@@ -162,6 +162,6 @@ def _class_rows(run: Run) -> list[list]:
 
 
 def _classes(evaluated: Evaluated, groups: Sequence[Group]) -> list[dict]:
-    if evaluated.truth is None:
+    if not any(evaluated.scores):
         return []
     return compare.class_rows(evaluated.truth, evaluated.scores, groups)

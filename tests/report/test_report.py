@@ -356,6 +356,13 @@ def test_runs_on_other_data_are_not_compared(runs, tmp_path):
     assert "d: other data" in notes[0]
 
 
+def test_data_without_objects_is_a_note(runs, tmp_path):
+    truth = json.loads((tmp_path / "data/val.json").read_text())
+    (tmp_path / "data/val.json").write_text(json.dumps({**truth, "annotations": []}))
+    notes = write_report(runs[:1], tmp_path / "report.html")
+    assert notes[0].startswith("a: no objects in") and "val.json" in notes[0]
+
+
 def test_detections_that_are_not_the_runs_are_left_out(runs, tmp_path):
     data = tmp_path / "data/val.json"
     weights = {"checkpoint": None, "iteration": 20, "averaged": False}
