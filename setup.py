@@ -29,7 +29,7 @@ setup(
         "": ["*.c"],
         "detrex.ablation": ["presets/*.yaml"],
         "detrex.checkpoint": ["zoo.yaml"],
-        "detrex.report": ["page.*"],
+        "detrex.report": ["page.*", "*.js"],
     },
     install_requires=(ROOT / "requirements" / "base.txt").read_text(encoding="utf-8").split("\n"),
     extras_require={

@@ -4,18 +4,23 @@
     python tools/demo.py CONFIG CHECKPOINT
 
 The model runs once for an image; the sliders only draw anew. Unless --host says otherwise, only
-this computer can open the page. It serves only images that were uploaded, for an hour.
+this computer can open the page. It serves images that were uploaded, for an hour, and as examples
+the first of the config's validation data, if they are on this machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import html
+import itertools
+import os
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from detrex.report.figures import COLORS
 from detrex.utils.cli import add_overrides, add_selection, add_trust_config, run_command
 from detrex.utils.errors import InputError
 from detrex.utils.optional import need_package
@@ -26,6 +31,8 @@ if TYPE_CHECKING:
 MAX_UPLOAD = "20mb"
 MAX_PIXELS = 40_000_000  # of an uploaded image; cameras have fewer
 AGE = 3600  # seconds for which an image is kept
+EXAMPLES = 6  # images of the validation data that are offered
+NAMED = 30  # classes in the title
 
 
 def parse() -> argparse.Namespace:
@@ -45,41 +52,94 @@ def parse() -> argparse.Namespace:
 def draw(detected: tuple | None, layer: int, threshold: float) -> Image.Image | None:
     """Draw the detections of a layer, counted from 1.
 
-    ``detected``: the image, and each layer's detections (box, class, score).
+    ``detected``: the image, and each layer's detections (box, class, score, number of the class).
     """
     if detected is None:
         return None
-    from detrex.inspect.contact_sheet import draw_found
+    from detrex.inspect.contact_sheet import MIN_SIDE, SheetItem, draw_item
 
     image, layers = detected
-    detections = layers[min(int(layer), len(layers)) - 1]
-    return draw_found(image, [d for d in detections if d[2] >= threshold])
+    detections = sorted(layers[min(int(layer), len(layers)) - 1], key=lambda d: d[2])
+    boxes = [
+        (box, f"{name} {score:.2f}", COLORS[label % len(COLORS)])
+        for box, name, score, label in detections
+        if score >= threshold
+    ]
+    return draw_item(SheetItem(image, others=boxes), max(MIN_SIDE, *image.size))
 
 
-def page(gradio: ModuleType, predictor: Predictor, least: float = 0.3) -> object:
-    """The page, as ``gradio.Blocks``; ``least`` is the score at which the slider begins."""
+def title(predictor: Predictor, checkpoint: str) -> str:
+    """What the page shows, as HTML: model, checkpoint and classes."""
+    model = str(predictor.config.model.get("_target_", "detector")).rpartition(".")[2]
+    names = predictor.classes or []
+    text = f"{len(names)} classes: {', '.join(names[:NAMED])}" if names else "classes without names"
+    text += ", …" if len(names) > NAMED else ""
+    heading = f"{model}, {os.path.basename(checkpoint)}"
+    return f"<h1>{html.escape(heading)}</h1><p>{html.escape(text)}</p>"
+
+
+def examples(predictor: Predictor) -> list[str]:
+    """The first images of the config's validation data that are here."""
+    from detrex.data.annotation_files import annotation_files
+    from detrex.utils.images import is_image
+
+    try:
+        _, folder = annotation_files(predictor.config)
+        paths = (os.path.join(folder, name) for name in sorted(os.listdir(folder)))
+    except (InputError, OSError):
+        return []
+    return [*itertools.islice(filter(is_image, filter(os.path.isfile, paths)), EXAMPLES)]
+
+
+def read(path: str) -> np.ndarray:
+    """Return an image's pixels.
+
+    Raises:
+        InputError: it is no image or a very large one; says what it is instead.
+    """
     from detrex.data.image import as_pixels
+    from detrex.utils.images import image_fault, image_size
 
+    name = os.path.basename(path)
+    width, height = image_size(path) or (0, 0)
+    if width * height > MAX_PIXELS:
+        raise InputError(f"{name}: {width} x {height} pixels are too many")
+    if fault := image_fault(path):
+        raise InputError(f"{name}: {fault}")
+    return as_pixels(path)
+
+
+def page(gradio: ModuleType, predictor: Predictor, checkpoint: str, least: float = 0.3) -> object:
+    """The page, as ``gradio.Blocks``; ``least`` is the score at which the slider begins."""
     count = len(predictor.layers(np.zeros((64, 64, 3), np.uint8)))
 
-    def detect(image: Image.Image | None) -> tuple | None:
-        if image is None:
+    def detect(path: str | None) -> tuple | None:
+        if path is None:
             return None
         try:
-            if image.width * image.height > MAX_PIXELS:
-                raise InputError(f"{image.width} x {image.height} pixels are too many")
-            pixels = as_pixels(image)
+            pixels = read(path)
         except InputError as error:
             raise gradio.Error(str(error), print_exception=False) from error
-        layers = [predictor.labelled(instances) for instances in predictor.layers(pixels)]
+        layers = [
+            [
+                (*row, label)
+                for row, label in zip(
+                    predictor.labelled(instances), instances.pred_classes.tolist(), strict=True
+                )
+            ]
+            for instances in predictor.layers(pixels)
+        ]
         return Image.fromarray(pixels), layers
 
     private = dict(analytics_enabled=False, delete_cache=(AGE // 4, AGE))  # how often, older than
+    # `read` opens what is uploaded; gradio's errors do not say what is wrong with a file.
+    gradio.Image.preprocess = lambda self, payload: payload and payload.path
     with gradio.Blocks(title="detrex", **private) as blocks:
+        gradio.HTML(title(predictor, checkpoint))
         detected = gradio.State(time_to_live=AGE)
         with gradio.Row():
             sources = ["upload", "clipboard"]
-            image = gradio.Image(type="pil", image_mode=None, label="image", sources=sources)
+            image = gradio.Image(label="image", sources=sources)
             shown = dict(interactive=False, format="png", buttons=["download", "fullscreen"])
             picture = gradio.Image(label="detections", elem_id="picture", **shown)
         threshold = gradio.Slider(0, 1, least, step=0.01, label="least score", elem_id="threshold")
@@ -87,6 +147,8 @@ def page(gradio: ModuleType, predictor: Predictor, least: float = 0.3) -> object
         layer = gradio.Slider(
             *limits, step=1, label="decoder layer", elem_id="layer", visible=count > 1
         )
+        if paths := examples(predictor):
+            gradio.Examples(paths, image, label="images of the validation data")
         drawing = draw, [detected, layer, threshold], picture
         image.change(detect, image, detected).then(*drawing)
         for slider in (threshold, layer):
@@ -108,7 +170,7 @@ def main() -> None:
     least = 0.0
     if args.threshold != "auto":  # what "auto" leaves out is not on the page
         least, predictor.selection.threshold = args.threshold, 0.0
-    blocks = page(gradio, predictor, least)
+    blocks = page(gradio, predictor, args.checkpoint, least)
     # Fonts of the system: the default ones would be fetched from the internet.
     theme = gradio.themes.Default(font="system-ui", font_mono="monospace")
     look = dict(theme=theme, footer_links=[], ssr_mode=False, max_file_size=MAX_UPLOAD)

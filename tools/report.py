@@ -16,8 +16,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", metavar="OUTPUT_DIR", help="output folder of a run")
     parser.add_argument("-o", "--output", required=True, help="HTML file to write")
-    parser.add_argument("--images", type=whole(0), default=12, help="hardest images to show")
-    parser.add_argument("--threshold", type=score, default=0.3, help="least score shown on them")
+    parser.add_argument("--images", type=whole(0), default=96, help="images to show at most")
+    text = "least score that counts in choosing them; the page's slider begins with it"
+    parser.add_argument("--threshold", type=score, default=0.3, help=text)
     args = parser.parse_args()
     check_writable(args.output)
     from detrex.report import write_report  # takes seconds: not before --help

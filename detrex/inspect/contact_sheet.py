@@ -105,34 +105,57 @@ def draw_found(
 def draw_item(item: SheetItem, side: int) -> Image.Image:
     """Return the image with its boxes, its longer side ``side`` pixels.
 
-    Truth is green with the label under the box, predictions are orange with label and score above.
-    Boxes are drawn after resizing, so that lines are sharp; lines and letters grow with ``side``.
+    Truth is green with the label under the box, predictions are orange with label and score above,
+    where no other label is in the way. Boxes are drawn after resizing, so that lines are sharp;
+    lines and letters grow with ``side``.
     """
     text = max(FONT_SIZE, side // 50)
     scale = side / max(item.image.size)
     tile = item.image.convert("RGB").resize([max(1, round(n * scale)) for n in item.image.size])
-    for box, label in item.truth:
-        _box(tile, [v * scale for v in box], TRUTH, label, text, above=False)
-    for box, label, score in sorted(item.predictions, key=lambda p: p[2]):
-        _box(tile, [v * scale for v in box], PREDICTION, f"{label} {score:.2f}", text)
-    for box, label, color in item.others:
-        _box(tile, [v * scale for v in box], color, label, text)
+    predictions = sorted(item.predictions, key=lambda p: p[2])
+    boxes = [
+        *((box, label, TRUTH, False) for box, label in item.truth),
+        *((box, f"{label} {score:.2f}", PREDICTION, True) for box, label, score in predictions),
+        *((box, label, color, True) for box, label, color in item.others),
+    ]
+    scaled = [([v * scale for v in box], *rest) for box, *rest in boxes]
+    draw = ImageDraw.Draw(tile)
+    for (x0, y0, x1, y1), _, color, _ in scaled:
+        draw.rectangle((x0, y0, max(x0, x1), max(y0, y1)), outline=color, width=text // 6)
+    taken: list[tuple[float, ...]] = []
+    for box, label, color, above in reversed(scaled):
+        _label(draw, box, printable(label), color, text, above, taken)
     return tile
 
 
-def _box(
-    tile: Image.Image, box: list[float], color: str, label: str, text: int, above: bool = True
+def _label(
+    draw: ImageDraw.ImageDraw,
+    box: list[float],
+    label: str,
+    color: str,
+    text: int,
+    above: bool,
+    taken: list[tuple[float, ...]],
 ) -> None:
-    """Draw a box and its label on a coloured plate, which is shifted into the tile.
+    """Draw a label on a coloured plate at its box, inside the image, where no plate in ``taken`` is
+    if there is such a place, and add the plate to them.
 
     ``text``: height of the letters in pixels.
     """
-    draw = ImageDraw.Draw(tile)
-    x0, y0, x1, y1 = box
-    draw.rectangle((x0, y0, max(x0, x1), max(y0, y1)), outline=color, width=text // 6)
-    font, label = letters(text), printable(label)  # PIL measures single lines only
+    font = letters(text)  # PIL measures single lines only
     width, height = font.getlength(label) + 4, text + text // 4
-    left = max(0, min(x0, tile.width - width))
-    top = max(0, min(y0 - height if above else y1, tile.height - height))
-    draw.rectangle((left, top, left + width, top + height), fill=color)
-    draw.text((left + 2, top + height / 2), label, TEXT, font, anchor="lm")
+    x0, y0, x1, y1 = box
+    rows = [y0 - height, y1, y0, y1 - height] if above else [y1, y0 - height, y1 - height, y0]
+    rows += [y for n in range(1, 5) for y in (y0 - (n + 1) * height, y1 + n * height)]
+    limits = draw.im.size[0] - width, draw.im.size[1] - height
+    corners = [(x, y) for x in (x0, x1 - width, x1) for y in rows]
+    inside = [tuple(max(0, min(*pair)) for pair in zip(c, limits, strict=True)) for c in corners]
+    plates = [(x, y, x + width, y + height) for x, y in inside]
+    plate = next((p for p in plates if not any(_overlap(p, q) for q in taken)), plates[0])
+    taken.append(plate)
+    draw.rectangle(plate, fill=color)
+    draw.text((plate[0] + 2, plate[1] + height / 2), label, TEXT, font, anchor="lm")
+
+
+def _overlap(first: tuple[float, ...], second: tuple[float, ...]) -> bool:
+    return all(first[i] < second[i + 2] and second[i] < first[i + 2] for i in (0, 1))

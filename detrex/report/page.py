@@ -5,62 +5,35 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from detrex.data.annotation_files import annotation_files
-from detrex.data.coco_rules import image_file
-from detrex.evaluation.coco_json import load_detections, load_ground_truth
-from detrex.evaluation.coco_scores import SCORES, evaluate_detections
-from detrex.evaluation.origin import foreign
-from detrex.utils.errors import InputError
+import yaml
+
+from detrex.evaluation.coco_scores import SCORES
 from detrex.utils.files import atomic_write
 from detrex.utils.misc import finite
 from detrex.utils.optional import need_package
-from detrex.utils.small_files import is_a
 
 from . import calibration_figures, compare, figures
-from .hardest import data_uri, hardest_images
+from .evaluated import Evaluated, page_data, read_evaluated
+from .groups import Group, group_by_config, run_names
 from .runs import Run
 
 HERE = Path(__file__).parent
-_SHOWN = {
-    "images": {"file_name": str, "width": int, "height": int},
-    "categories": {"id": int, "name": str},
-}
-
-
-@dataclass
-class Evaluated:
-    """Ground truth of the first run that has it on this machine, and all runs' results on it.
-
-    Attributes:
-        json_file: the ground truth's file.
-        images: folder of its images.
-        truth: its content.
-        scores: of each run, by class; {} without detections on this data.
-        confident: detections of each run above the threshold; None without.
-        notes: why runs are left out.
-    """
-
-    json_file: str = ""
-    images: str = ""
-    truth: dict | None = None
-    scores: list[dict[str, float]] = field(default_factory=list)
-    confident: list[list[dict] | None] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+SCRIPTS = ("page.js", "plots.js", "boxes.js", "gallery.js", "confusion.js", "choices.js")
 
 
 def write_report(
-    runs: Sequence[Run], path: str | os.PathLike, images: int = 12, threshold: float = 0.3
+    runs: Sequence[Run], path: str | os.PathLike, images: int = 96, threshold: float = 0.3
 ) -> list[str]:
     """Write runs side by side as a page.
 
     Args:
         runs: at least one.
         path: HTML file to write.
-        images: the most of the hardest images that are shown.
-        threshold: least score of a detection that is shown and judged on them.
+        images: the most images that are shown.
+        threshold: least score of a detection that counts in choosing them; the page's slider begins
+            with it.
 
     Returns:
         Notes on what was left out and why, which are on the page, too.
@@ -73,115 +46,122 @@ def write_report(
     import jinja2
     from plotly.offline import get_plotlyjs
 
-    names = compare.unique_names(runs)
-    evaluated = read_evaluated(runs, names, threshold)
-    scores, drawn = compare.score_rows(runs, names), _figures(runs, names)
-    honest = _calibration(runs, names)
-    entries = [
-        {"name": name, "style": figures.line_style(i), "epoch": run.epoch_length, "run": run}
-        for i, (name, run) in enumerate(zip(names, runs, strict=True))
-    ]
-    lines = [{key: entry[key] for key in ("name", "style", "epoch")} for entry in entries]
-    data = {"runs": lines, "curves": figures.curves(runs), "figures": drawn + honest["honest"]}
+    runs = [runs[i] for group in group_by_config(runs) for i in group.runs]
+    groups = group_by_config(runs)
+    names = run_names(runs, groups)
+    evaluated = read_evaluated(runs, names)
+    notes = evaluated.notes + _notes(runs, names)
+    sections = _figures(runs, names)
+    scores = compare.score_rows(runs, names)
+    entries = _entries(runs, names, groups)
+    data = {
+        "runs": [{key: entry[key] for key in ("name", "style", "epoch")} for entry in entries],
+        "groups": [{"name": group.name, "runs": group.runs} for group in groups],
+        "curves": figures.curves(runs),
+        "figures": [figure for section in sections.values() for figure in section],
+        "thresholds": [run.calibration and _class_rows(run) for run in runs],
+        **page_data(evaluated, images, threshold),
+    }
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     page = environment.get_template("page.html").render(
         runs=entries,
+        groups=groups,
+        common=compare.common_facts([entry["facts"] for entry in entries]),
+        title=_title(groups),
         scores=scores,
+        means=compare.group_rows(scores, groups),
         best=compare.best_scores(scores),
         metrics=[*SCORES],
-        **_images(evaluated, names, images, threshold),
-        classes=compare.class_rows(evaluated.truth, evaluated.scores) if evaluated.truth else [],
-        config=compare.config_rows(runs),
+        judged=any(rows is not None for rows in evaluated.judged),
+        classes=_classes(evaluated, groups),
+        config=compare.config_rows([runs[group.runs[0]] for group in groups]),
+        only_config=yaml.safe_dump(runs[0].config, allow_unicode=True, width=110)
+        if len(groups) == 1
+        else "",
         versions=compare.version_rows(runs),
-        figures=drawn,
-        **honest,
+        sections=sections,
+        calibration_errors=calibration_figures.error_rows(_with(runs, names, "calibration")),
         data=finite(data),
-        notes=evaluated.notes,
+        notes=notes,
+        threshold=threshold,
+        kind_names=calibration_figures.KIND_NAMES,
+        kind_colors=calibration_figures.KIND_COLORS,
         plotly=get_plotlyjs(),
-        script=(HERE / "page.js").read_text(encoding="utf-8"),
+        scripts=[(HERE / name).read_text(encoding="utf-8") for name in SCRIPTS],
         style=(HERE / "page.css").read_text(encoding="utf-8"),
         date=datetime.date.today().isoformat(),
     )
     with atomic_write(path) as stream:
         stream.write(page)
-    return evaluated.notes
+    return notes
 
 
-def read_evaluated(runs: Sequence[Run], names: Sequence[str], threshold: float) -> Evaluated:
-    """Read the runs' detections; a run that cannot be compared becomes a note.
+def _notes(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
+    """What of the runs is not of their best evaluation, or not there at all."""
 
-    Raises:
-        InputError: detections that do not fit the ground truth that their run names.
-    """
-    evaluated = Evaluated()
-    for run, name in zip(runs, names, strict=True):
-        evaluated.scores.append({})
-        evaluated.confident.append(None)
-        if run.detections is None:
-            evaluated.notes.append(f"{name}: no detections yet, left out of classes and images")
-            continue
-        try:
-            files = annotation_files(run.config)
-        except InputError as error:
-            evaluated.notes.append(f"{name}: left out of classes and images: {error}")
-            continue
-        if fault := foreign(run.folder, files[0], next(reversed(run.evaluations), None)):
-            evaluated.notes.append(f"{name}: left out of classes and images: {fault}")
-            continue
-        if evaluated.truth is None:
-            evaluated.json_file, evaluated.images = files
-            evaluated.truth = _shown_truth(evaluated.json_file)
-        if not os.path.samefile(files[0], evaluated.json_file):
-            left_out = f"other data ({files[0]}), left out of classes and images"
-            evaluated.notes.append(f"{name}: {left_out}")
-            continue
-        detections = load_detections(run.detections, evaluated.truth)
-        evaluated.scores[-1] = evaluate_detections(evaluated.truth, detections, per_class=True)
-        evaluated.confident[-1] = [d for d in detections if d["score"] >= threshold]
-    return evaluated
+    def who(chosen: Sequence[bool]) -> str:
+        chosen_names = [name for name, is_chosen in zip(names, chosen, strict=True) if is_chosen]
+        return ", ".join(chosen_names) if len(chosen_names) < 4 else f"{len(chosen_names)} runs"
+
+    notes = []
+    if early := who([run.best() != run.last for run in runs]):
+        notes.append(
+            f"{early}: the best AP is of an earlier evaluation than the last; classes, errors, "
+            "images and diagnosis are of the last"
+        )
+    for kind, what in (("alignment", "ranking"), ("calibration", "calibration")):
+        if without := who([not getattr(run, kind) for run in runs]):
+            notes.append(
+                f"{without}: no {kind}.json, left out of {what}: train with "
+                "dataloader.evaluator.diagnose=True, or run tools/analyze_alignment.py"
+            )
+    return notes
 
 
-def _shown_truth(json_file: str) -> dict:
-    truth = load_ground_truth(json_file)
-    for section, kinds in _SHOWN.items():
-        for entry in truth[section]:
-            if not is_a(entry, kinds):
-                raise InputError(f"{json_file}: {section}: {entry!r:.80}: needs {', '.join(kinds)}")
-    return truth
+def _entries(runs: Sequence[Run], names: Sequence[str], groups: Sequence[Group]) -> list[dict]:
+    members = {i: (g, m) for g, group in enumerate(groups) for m, i in enumerate(group.runs)}
+    return [
+        {
+            "name": name,
+            "style": figures.line_style(*members[i]),
+            "epoch": run.epoch_length,
+            "facts": compare.facts(run),
+            "run": run,
+        }
+        for i, (name, run) in enumerate(zip(names, runs, strict=True))
+    ]
 
 
-def _images(evaluated: Evaluated, names: Sequence[str], count: int, threshold: float) -> dict:
-    """Values for the page's section of hardest images."""
-    if evaluated.truth is None:
-        return dict(hardest=[], judged=[], threshold=threshold, labels={})
-    pairs = zip(names, evaluated.confident, strict=True)
-    judged = [(name, detections) for name, detections in pairs if detections is not None]
-    hardest = []
-    for entry in hardest_images(evaluated.truth, [detections for _, detections in judged], count):
-        path = image_file(evaluated.json_file, evaluated.images, entry[0]["file_name"])
-        hardest.append((*entry, data_uri(Path(path))))
-    labels = {c["id"]: c["name"] for c in evaluated.truth["categories"]}
-    judged_names = [name for name, _ in judged]
-    return dict(hardest=hardest, judged=judged_names, threshold=threshold, labels=labels)
+def _title(groups: Sequence[Group]) -> str:
+    names = [group.name for group in groups]
+    return " · ".join(names) if len(names) < 4 else f"{len(names)} variants"
 
 
-def _figures(runs: Sequence[Run], names: Sequence[str]) -> list[dict]:
-    reports = enumerate(zip(names, (run.alignment for run in runs), strict=True))
-    named = [(i, name, report) for i, (name, report) in reports if report and report.layers]
-    return figures.alignment_figures(named) if named else []
+def _with(runs: Sequence[Run], names: Sequence[str], kind: str) -> figures.Named:
+    """The runs that have a report of their diagnosis."""
+    rows = ((i, name, getattr(runs[i], kind)) for i, name in enumerate(names))
+    return [row for row in rows if row[2]]
 
 
-def _calibration(runs: Sequence[Run], names: Sequence[str]) -> dict:
-    """Values for the page's section of scores."""
-    pairs = enumerate(zip(names, (run.calibration for run in runs), strict=True))
-    named = [(i, name, report) for i, (name, report) in pairs if report]
-    if not named:
-        return dict(honest=[], honest_runs=[], calibration_errors=[], thresholds=[])
-    return dict(
-        honest=calibration_figures.calibration_figures(named),
-        honest_runs=[name for _, name, _ in named],
-        calibration_errors=calibration_figures.error_rows(named),
-        thresholds=calibration_figures.threshold_rows(named),
-    )
+def _figures(runs: Sequence[Run], names: Sequence[str]) -> dict[str, list[dict]]:
+    """The figures of each section."""
+    aligned = [row for row in _with(runs, names, "alignment") if row[2].layers]
+    calibrated = _with(runs, names, "calibration")
+    return {
+        "ranking": figures.alignment_figures(aligned) if aligned else [],
+        "calibration": calibration_figures.calibration_figures(calibrated) if calibrated else [],
+        "errors": calibration_figures.error_figures(calibrated) if calibrated else [],
+    }
+
+
+def _class_rows(run: Run) -> list[list]:
+    return calibration_figures.class_rows(run.calibration)
+
+
+def _classes(evaluated: Evaluated, groups: Sequence[Group]) -> list[dict]:
+    if not any(evaluated.scores):
+        return []
+    return compare.class_rows(evaluated.truth, evaluated.scores, groups)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ from detrex.utils.safe_yaml import read_yaml
 from detrex.utils.small_files import MEBIBYTE, is_a, read_text
 
 LARGEST_METRICS = 512 * MEBIBYTE
+_EVENTS = "events.out.tfevents."
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,39 @@ class Run:
     calibration: CalibrationReport | None
 
     @property
-    def scores(self) -> dict[str, float]:
-        """The last evaluation's scores; empty before the first."""
-        return next(reversed(self.evaluations.values()), {})
+    def last(self) -> int | None:
+        """Iteration of the last evaluation; None before the first."""
+        return next(reversed(self.evaluations), None)
+
+    def best(self, prefix: str = "") -> int | None:
+        """Iteration of the evaluation with the highest AP, the last one if none has an AP; None
+        before the first. ``prefix``: "ema_bbox/" for the averaged weights."""
+        known = {i: s.get(f"{prefix}AP", math.nan) for i, s in self.evaluations.items()}
+        known = {i: ap for i, ap in known.items() if not math.isnan(ap)}
+        return max(known, key=known.__getitem__) if known else self.last
+
+    @property
+    def iterations(self) -> int:
+        """Iterations done."""
+        ends = [int(x[-1]) + 1 for x, _ in self.curves.values()]
+        return max(ends, default=self.last or 0)
+
+    @property
+    def seconds(self) -> float | None:
+        """Time of its iterations, without evaluations; None if it is not logged."""
+        if "time" not in self.curves:
+            return None
+        return float(np.nanmean(self.curves["time"][1])) * self.iterations
+
+    @property
+    def started(self) -> str:
+        """Day on which it started, as 2026-01-31; of TensorBoard's file for runs that did not
+        note it, "" without one."""
+        if day := self.record.get("started", "")[:10]:
+            return day
+        names = (path.name.removeprefix(_EVENTS) for path in self.folder.glob(f"{_EVENTS}*"))
+        seconds = [int(name.split(".")[0]) for name in names if name.split(".")[0].isdigit()]
+        return datetime.date.fromtimestamp(min(seconds)).isoformat() if seconds else ""
 
 
 def read_run(folder: str | os.PathLike) -> Run:

@@ -54,6 +54,9 @@ _KINDS = {
     "epoch_length": int | None,
     "data": dict,
     "versions": dict[str, str],
+    "parameters": int,
+    "hardware": str,
+    "started": str,
     "git": (_GIT, None),
     "config_git": (_GIT, None),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import functools
 import logging
 import math
@@ -25,6 +26,7 @@ from detrex.config.load import load_config
 from detrex.data import DatasetInfo
 from detrex.data.windows import check_windows
 from detrex.utils.cli import write_out
+from detrex.utils.collect_env import hardware
 from detrex.utils.device import resolve_device
 from detrex.utils.errors import InputError
 
@@ -149,7 +151,10 @@ def _train(
             set_aside(folder)
         record = dict(config=config, seed=cfg.train.seed, overrides=list(args.opts))
         record |= dict(matcher_change_iter=switch_values(cfg), epoch_length=epoch_length)
-        record["data"] = data
+        record |= dict(data=data, parameters=sum(p.numel() for p in model.parameters()))
+        record["hardware"] = hardware(cfg.train.device, comm.get_world_size())
+        now = datetime.datetime.now(datetime.timezone.utc)
+        record["started"] = saved.get("started", now.isoformat(timespec="seconds"))
         write = functools.partial(write_record, folder, cfg, record, args.config_file)
         if checkpoint:  # the earlier start's files stay if this one fails in its first step
             trainer.first_step_made = write

@@ -51,6 +51,15 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
+def hardware(device: str, processes: int) -> str:
+    """Return what a run computes on, e.g. "2 × NVIDIA H200"."""
+    kind = device.partition(":")[0]
+    threads = torch.get_num_threads()
+    cpu = f"{_cpu()}, {threads} thread{'s' * (threads > 1)}"
+    chip = cpu if kind == "cpu" else _accelerator(device)
+    return f"{processes} × {chip}" if processes > 1 else chip
+
+
 def _cpu() -> str:
     info = Path("/proc/cpuinfo")
     text = info.read_text(encoding="utf-8") if info.exists() else ""

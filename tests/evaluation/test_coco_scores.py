@@ -18,6 +18,7 @@ from detrex.evaluation.coco_scores import (
     precision_and_recall,
 )
 from detrex.report.compare import class_rows
+from detrex.report.groups import Group
 from detrex.utils.errors import InputError
 from tests.evaluation.random_coco import CATEGORY_IDS, random_detections, random_ground_truth
 from tests.refusals import assert_refused
@@ -149,10 +150,10 @@ def test_classes_of_one_name_have_a_score_each():
     scores = evaluate_detections(gt, detections, per_class=True)
     assert list(scores)[12:] == ["AP-class2", "AP-bird (5)", "AP-bird (11)", "AP-class40"]
     assert list(scores.values()) == list(named.values())
-    rows = class_rows(load_ground_truth(gt), [scores])
+    rows = class_rows(load_ground_truth(gt), [scores], [Group("a", (0,))])
     assert [(row["name"], row["ap"]) for row in rows[1:3]] == [
-        ("bird (5)", [named["AP-class5"]]),
-        ("bird (11)", [named["AP-class11"]]),
+        ("bird (5)", [(named["AP-class5"], None)]),
+        ("bird (11)", [(named["AP-class11"], None)]),
     ]
 
 

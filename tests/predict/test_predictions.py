@@ -15,10 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageColor
 
 import detrex
 from detrex.evaluation.coco_json import load_detections, load_ground_truth
+from detrex.inspect.contact_sheet import SheetItem, draw_item
+from detrex.report.figures import COLORS
 from detrex.utils import images
 from tests.models import ROOT
 from tests.predict.clips import write_clip
@@ -234,29 +236,60 @@ def test_demo(folder, address):
         const context = canvas.getContext('2d');
         context.drawImage(img, 0, 0);
         const pixels = context.getImageData(0, 0, canvas.width, canvas.height).data;
-        let orange = 0;
-        for (let i = 0; i < pixels.length; i += 4)
-            orange += pixels[i] == 255 && pixels[i + 1] == 133 && pixels[i + 2] == 27;
-        return [img.src, img.naturalWidth, orange];
+        const counts = {};
+        for (let i = 0; i < pixels.length; i += 4) {
+            const [r, g, b] = [0, 1, 2].map(k => pixels[i + k].toString(16).padStart(2, '0'));
+            const color = `#${r}${g}${b}`;
+            counts[color] = (counts[color] ?? 0) + 1;
+        }
+        return [img.src, img.naturalWidth, arguments[0].map(color => counts[color] ?? 0)];
     """
+
+    def look(page):
+        return page.execute_script(picture, COLORS[:2])  # of the two classes
+
     with open_browser(address) as page:
         find = "return document.querySelector('input[type=file]')"
         until(lambda: page.execute_script(find)).send_keys(str(folder / "val/1.jpg"))
-        shown = [until(lambda: page.execute_script(picture))]
+        shown = [until(lambda: look(page))]
         for slider, value in (("layer", 1), ("threshold", 0.6), ("threshold", 1)):
             box = page.find_element("css selector", f"#{slider} input[type=number]")
             box.clear()
             box.send_keys(f"{value}\n")
             old = shown[-1][0]
-            shown.append(
-                until(lambda old=old: (s := page.execute_script(picture)) and s[0] != old and s)
-            )
+            shown.append(until(lambda old=old: (s := look(page)) and s[0] != old and s))
         assert all(width == 480 for _, width, _ in shown)
-        *boxes, none = [orange for _, _, orange in shown]
-        assert min(boxes) > 100 and none == 0
+        *boxes, none = [counts for _, _, counts in shown]
+        assert all(sum(counts) > 100 for counts in boxes) and none == [0, 0]
+        heading = page.find_element("css selector", "h1").text
+        assert heading == "RankDETR, model.pth" and "2 classes: cat" in page.page_source
+        assert len(page.find_elements("css selector", ".gallery-item")) == 3  # of the data
+        (folder / "text.jpg").write_text("no image")
+        page.find_element(
+            "css selector", "button[aria-label='Remove Image'], button[aria-label='Clear']"
+        ).click()
+        until(lambda: page.execute_script(find)).send_keys(str(folder / "text.jpg"))
+        until(lambda: "text.jpg: not a readable image (no format" in page.page_source)
         logged = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
         sent = [e["params"]["request"]["url"] for e in logged if e["method"].endswith("WillBeSent")]
         assert all(url.startswith((address, "data:", "blob:")) for url in sent)
+
+
+def test_labels_do_not_hide_each_other():
+    image = Image.new("RGB", (400, 400))
+    colors = [f"#0000{i:02x}" for i in range(40, 46)]
+    boxes = [
+        ([x, x, x + 99, x + 99], "a long name 0.5", color)
+        for x, color in zip(range(100, 154, 9), colors, strict=True)
+    ]
+    together = draw_item(SheetItem(image, others=boxes), 400)
+    for entry in boxes:  # a plate that another one lies on would have fewer pixels
+        alone = draw_item(SheetItem(image, others=[entry]), 400)
+        plates = [
+            (np.asarray(picture) == ImageColor.getrgb(entry[2])).all(-1).sum()
+            for picture in (alone, together)
+        ]
+        assert plates[1] > 0.75 * plates[0]
 
 
 def test_a_page_for_a_model_of_one_layer(folder):
@@ -264,7 +297,7 @@ def test_a_page_for_a_model_of_one_layer(folder):
     page = runpy.run_path(str(ROOT / "tools/demo.py"))["page"]
     predictor = detrex.Predictor(folder / "config.yaml", folder / "model.pth", threshold=0)
     predictor.layers = lambda image: [predictor(image)]
-    blocks = page(gradio, predictor)
+    blocks = page(gradio, predictor, "a/model.pth")
     sliders = [block for block in blocks.blocks.values() if isinstance(block, gradio.Slider)]
     assert [slider.visible for slider in sliders] == [True, False]
     assert blocks.delete_cache == (900, 3600)

@@ -32,7 +32,8 @@ def test_a_run_is_read(folder):
     iterations, values = run.curves["total_loss"]
     assert iterations.tolist() == [9, 19, 29] and values.tolist() == [4.0, 2.5, 9.0]
     assert run.evaluations[19] == {"AP": 10.0, "ema_bbox/AP": 12.0}
-    assert run.scores["AP"] == 30.0 and run.detections is None and run.alignment is None
+    assert run.last == run.best() == 40 and run.iterations == 30 and run.seconds is None
+    assert run.best("ema_bbox/") == 19 and run.detections is None and run.alignment is None
 
 
 def test_classes_in_a_config_are_read_as_names(folder):
@@ -46,7 +47,7 @@ def test_a_run_that_is_still_going_on(folder):
         stream.write('{"iteration": 49, "tot')
     assert read_run(folder).curves["total_loss"][0].tolist() == [9, 19, 29]
     (folder / "metrics.json").unlink()
-    assert read_run(folder).curves == {} and read_run(folder).scores == {}
+    assert read_run(folder).curves == {} and read_run(folder).best() is None
 
 
 def test_what_later_commands_add_is_found(folder):

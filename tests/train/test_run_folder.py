@@ -123,8 +123,11 @@ def test_resumed_start_that_fails_at_once_leaves_the_record(tiny_run):
     with pytest.raises(NonFiniteLoss):
         tiny_run("a", "--resume", "optimizer.lr=0.5", "model.fail_at=4")
     assert {name: (folder / name).read_bytes() for name in before} == before
+    earlier = read_record(folder) | {"started": "2000-01-01T00:00:00+00:00"}
+    (folder / "run.json").write_text(json.dumps(earlier))
     tiny_run("a", "--resume", "optimizer.lr=0.5")
-    assert read_record(folder)["config"]["optimizer"]["lr"] == 0.5
+    record = read_record(folder)
+    assert record["config"]["optimizer"]["lr"] == 0.5 and record["started"] == earlier["started"]
 
 
 def test_no_replaced_run_is_lost(tiny_run):

@@ -11,6 +11,7 @@ from detrex.checkpoint.model import trained_model
 from detrex.config.load import apply_overrides, load_config
 from detrex.train.failures import describe_failure
 from detrex.train.nan_guard import NonFiniteLoss
+from detrex.utils.collect_env import hardware
 from detrex.utils.errors import InputError
 from tests.train.runs import CONFIG, assert_equal
 from tests.train.tiny import TinyDetector
@@ -57,10 +58,14 @@ def test_files_of_a_run(tiny_run):
     assert record["seed"] >= 0 and record["matcher_change_iter"] == [6]
     assert record["epoch_length"] == 3  # 12 images in batches of 4
     assert "train.seed=-1" in record["overrides"] and record["versions"]["torch"]
+    assert record["hardware"] == hardware("cpu", 1) and hardware("cpu", 4).startswith("4 × ")
     cfg = yaml.unsafe_load((folder / "config.yaml").read_text())
     assert cfg["train"]["seed"] == record["seed"]
     assert cfg["model"]["matcher_change_iter"] == 6
     checkpoint = tiny_run.checkpoint("a")
+    sizes = {name: value.numel() for name, value in checkpoint["model"].items()}
+    # without the buffer and the second name of the head
+    assert record["parameters"] == sum(sizes.values()) - sizes["batches"] - 18
     assert checkpoint["metadata"]["format"] == 1
     assert checkpoint["metadata"]["classes"] == ["dark", "bright"]
     assert checkpoint["metadata"]["category_ids"] == [7, 8]
