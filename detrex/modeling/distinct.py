@@ -26,7 +26,7 @@ def distinct(scores: Tensor, boxes: Tensor, threshold: float, counted: Tensor) -
     The host waits for the device once: NMS says how many boxes are left. With more than 16 images
     or 20,000 boxes it is called for some images at a time, and waits each time.
     """
-    if torch.compiler.is_exporting():  # a graph does not depend on the number of images
+    if torch.compiler.is_compiling():  # a graph does not depend on the number of images
         return _distinct(scores, boxes, counted, threshold)
     images = min(IMAGES, max(1, BOXES // scores.shape[1]))
     batches = zip(*(x.split(images) for x in (scores, boxes, counted)), strict=True)
@@ -49,10 +49,10 @@ def distinct_first(scores: Tensor, boxes: Tensor, threshold: float, count: int) 
     (B, S) that are logits, and boxes (B, S, 4).
 
     The host waits for the device once an image, and again where too few of the best 4 ``count``
-    proposals are distinct. An exported graph compares all proposals, of up to 32 images.
+    proposals are distinct. A compiled or exported graph compares all proposals, of up to 32 images.
     """
     scores, boxes = scores.detach().float(), boxes.detach().float()
-    if torch.compiler.is_exporting():
+    if torch.compiler.is_compiling():
         chosen = _distinct(scores, boxes, torch.ones_like(scores, dtype=torch.bool), threshold)
     else:
         images = zip(scores, boxes, strict=True)
