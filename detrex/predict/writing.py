@@ -31,10 +31,14 @@ def trace(detector: Detector, size: tuple[int, int] | None = None) -> ExportedPr
     least as many tokens as there are proposals), unless ``size`` (height, width) fixes it.
 
     Raises:
-        InputError: the model is no :class:`Detector`.
+        InputError: the model is no :class:`Detector`; without ``size``, one on a plain ViT of timm.
     """
     if not isinstance(detector, Detector):
         raise InputError(f"a {type(detector).__name__} cannot be exported: only detrex's detectors")
+    if not size and any(getattr(m, "dynamic_img_size", False) for m in detector.modules()):
+        raise InputError(
+            "the graph of a plain ViT has one image size: give it by --height and --width"
+        )
     height, width = size or EXAMPLE
     pixels = torch.zeros(2, 3, height, width, dtype=torch.uint8)
     sizes = torch.tensor([[height, width]] * 2)

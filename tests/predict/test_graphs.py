@@ -7,6 +7,7 @@ from torch import nn
 from detrex.predict import DetectorGraph, trace, write_onnx, write_program
 from detrex.predict.graph import padding
 from detrex.utils.errors import InputError
+from tests.models import tiny
 from tests.predict.graphs import assert_agrees, inputs, onnx_runner
 
 ABOUT = {"classes": ["cat", "dog", "emu", "fox", "gnu"], "image_format": "RGB"}
@@ -78,6 +79,9 @@ def test_program_uses_standard_operators_only(program):
 def test_only_detectors_are_traced():
     with pytest.raises(InputError, match="a Linear cannot be exported"):
         trace(nn.Linear(1, 1))
+    vit = tiny("projects/dino/configs/dino-vit/dino_dinov3_small_4scale_12ep.py")
+    with pytest.raises(InputError, match="--height and --width"):
+        trace(vit)
 
 
 def test_onnx_without_onnxscript_says_what_to_install(monkeypatch, tmp_path):
