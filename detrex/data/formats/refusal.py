@@ -17,6 +17,7 @@ from .json_kinds import JsonKind
 from .text import is_number, read_lines
 
 _ARCHIVES = ".zip", ".gz", ".tgz", ".tar", ".7z", ".rar", ".bz2", ".xz"
+_ANNOTATIONS = ".json", ".xml", ".csv", ".tsv", ".txt", ".yaml", ".yml", ".data", ".names"
 _DATUM = "convert it with Datumaro: datum convert -if {} -i DATA -f coco -o OUT"
 _EXPORT = "export it from there as COCO"
 ADVICE = {
@@ -52,6 +53,9 @@ def refusal(files: Files, layouts: Collection[str]) -> InputError:
     endings = Counter(os.path.splitext(path)[1].lower() or "without ending" for path in files.paths)
     holds = ", ".join(f"{n} {ending}" for ending, n in endings.most_common(5)) or "no files"
     files.reasons += [f"{files.root / path}: unpack it" for path in files.ending(*_ARCHIVES)]
+    if endings and not files.ending(*_ANNOTATIONS, *_ARCHIVES):
+        elsewhere = f"give their JSON or CSV, and --images {files.root}"
+        files.reasons.append(f"if the annotations are elsewhere, {elsewhere}")
     reasons = [kind.reason for kind in files.jsons.values()] + files.reasons
     why = f": {first_few(reasons, separator='; ')}" if reasons else ""
     return InputError(f"{files.root}: none of {', '.join(layouts)}; it holds {holds}{why}")
