@@ -103,7 +103,7 @@ def change(**fields):
     [
         (change(image_id=99), "results.json: detections of another data set: .*image_id.*99"),
         (change(category_id=2), "results.json: detections of another data set: .*category_id.*2"),
-        (change(score=7), r"results.json: image 1 has scores outside \[0, 1\]"),
+        (change(score=7), r"results.json: scores from 0.9 to 7, some outside \[0, 1\]"),
         (lambda gt, found: found.clear(), "results.json: no detections at all"),
         (lambda gt, found: gt["annotations"].clear(), "val.json: .*no objects"),
         (lambda gt, found: gt["images"][1].pop("width"), "val.json: image 2 .*no height and width"),
