@@ -100,13 +100,11 @@ def of_model(arguments: list[str], output: str, definitions: Definitions) -> Dia
 
 def compare_reliability(folders: list[str], output: str) -> None:
     """Draw the reliability diagrams of folders side by side; titles are the folders' names, without
-    the key that ablate.py adds."""
-    reports = {}
-    for folder in map(Path, folders):
-        title = re.sub(r"_[0-9a-f]{12}$", "", folder.resolve().name).replace("_", " ")
-        if title in reports:
-            raise InputError(f"--reliability {folder}: another folder has this name")
-        reports[title] = load_calibration(folder / CALIBRATION)
+    the key that ablate.py adds, or whole paths where names are equal."""
+    names = [re.sub(r"_[0-9a-f]{12}$", "", Path(x).resolve().name) for x in folders]
+    titles = [x.replace("_", " ") for x in names] if len({*names}) == len(names) else folders
+    pairs = zip(titles, folders, strict=True)
+    reports = {title: load_calibration(Path(folder, CALIBRATION)) for title, folder in pairs}
     print(f"wrote {save_reliability(reports, output)}")
 
 
