@@ -92,7 +92,7 @@ def test_proposals_take_the_first_entry_and_other_groups_their_own() -> None:
     assert losses["loss_class_enc"].item() == pytest.approx(cls, rel=1e-5)
     assert losses["loss_bbox_enc"].item() == pytest.approx(l1, rel=1e-5)
     hybrid, _ = predictions(2, 12, group=QueryGroup("_one2many", size=12, copies=2))
-    assert crit.problems(hybrid, targets)[1:] == ([2, 2], False)
+    assert crit.problems(hybrid, targets)[1:] == ([2, 2], None)
 
 
 def test_each_layer_has_its_k() -> None:
