@@ -91,7 +91,7 @@ def narrow(model: DictConfig) -> None:
         backbone.update(embed_dim=12, depths=(2, 2, 2, 2), num_heads=(1, 2, 3, 6))
         backbone.drop_path_rate = 0.0
         channels = {f"p{i}": 12 * 2**i for i in range(4)}
-    elif "depths" in backbone:  # ConvNeXt, FocalNet
+    elif "depths" in backbone and "num_heads" not in backbone:  # ConvNeXt, FocalNet
         wide = dict(dims=(8, 16, 32, 64)) if "dims" in backbone else dict(embed_dim=8)
         backbone.update(depths=(1, 1, 1, 1), drop_path_rate=0.0, **wide)
         channels = {f"p{i}": 8 << i for i in range(4)}

@@ -39,10 +39,10 @@ def test_optimizers() -> None:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_our_recipes_clip_gradients_and_decay_by_1e_4(path) -> None:
+def test_our_recipes_clip_gradients_and_decay_weights(path) -> None:
     recipe = LazyConfig.load(str(path))
     assert recipe.train.clip_grad.enabled and recipe.train.clip_grad.params.max_norm == 0.1
-    assert recipe.optimizer.weight_decay == 1e-4
+    assert recipe.optimizer.weight_decay == (1.25e-4 if path.stem == "d_fine" else 1e-4)
 
 
 def rates(lr_multiplier, iterations: list[int], total: int) -> list[float]:

@@ -93,7 +93,7 @@ def test_methods_train_and_rank_with_it(config: str) -> None:
 
 
 def test_without_fusing_it_does_not_touch_the_detections() -> None:
-    config = METHODS["dino"]
+    config = METHODS["ddq"]
     plain, model = tiny(config).eval(), tiny(config, **ON, iou_weight=0.0).eval()
     model.load_state_dict(plain.state_dict(), strict=False)
     with torch.no_grad():
