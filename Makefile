@@ -35,8 +35,10 @@ demo: $(READY)
 		train.init_checkpoint=output/demo/model_final.pth -o output/demo/alignment
 	$(BIN)/python tools/report.py output/demo -o output/demo/report.html
 
+# The simulated accelerator first, alone: PyTorch takes no device after its first backward pass.
 test: $(READY) lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests/accelerator
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/accelerator
 
 gpu-check: $(READY)
 	$(BIN)/python tools/gpu_check.py
