@@ -33,3 +33,21 @@ small = dict(
     ),
     select_box_nums_for_evaluation=100,
 )
+
+# The same for a hybrid encoder's model (RT-DETR, D-FINE).
+small_hybrid = dict(
+    **{key: small[key] for key in ("backbone", "pixel_mean", "pixel_std")},
+    neck=dict(
+        in_features=small["neck"]["in_features"],
+        input_shapes=small["neck"]["input_shapes"],
+        embed_dim=128,
+        feedforward_dim=512,
+        expansion=0.5,
+        norm="BN",
+    ),
+    transformer=dict(decoder=small["transformer"]["decoder"]),
+    num_queries=40,
+    dn_number=20,
+    train_sizes=[],
+    select_box_nums_for_evaluation=100,
+)

@@ -35,15 +35,5 @@ lr_multiplier = L(FlatCosine)(
     max_iter="${train.max_iter}", warmup=0.05, flat=0.57, final=0.03, lowest=0.05
 )
 
-_small = get_config("common/models/efficientnet_lite0.py").small
-model.update({key: _small[key] for key in ("backbone", "pixel_mean", "pixel_std")})
-model.neck.update(
-    in_features=_small.neck.in_features,
-    input_shapes=_small.neck.input_shapes,
-    embed_dim=128,
-    feedforward_dim=512,
-    expansion=0.5,
-    norm="BN",
-)
-model.transformer.decoder.update(num_layers=3, feedforward_dim=512)
-model.update(num_queries=40, dn_number=20, train_sizes=[], select_box_nums_for_evaluation=100)
+model.backbone = model.neck.input_shapes = None
+model.merge_with(get_config("common/models/efficientnet_lite0.py").small_hybrid)
