@@ -10,12 +10,12 @@ from pathlib import Path
 
 import yaml
 
+from detrex.config.models import ROOT
 from detrex.utils.errors import InputError
 
 from .grid import grid_points, label
 
 PRESETS = Path(__file__).parent / "presets"
-ROOT = Path(__file__).resolve().parents[2]
 _PLAN_KEYS = {"title", "source", "config", "set", "variants"}
 _VARIANT_KEYS = {"name", "config", "set", "published"}
 

@@ -34,8 +34,7 @@ _TRANSFORMERS_RULES = (
     (r"\blqe_layers\.(\d+)\.reg_conf\.", r"quality_embed.\1.mlp."),
 )
 _RULES = (
-    (r"^backbone\.stages\.(\d)\.", r"backbone.timm_model.stages_\1."),
-    (r"^backbone\.stem\.", "backbone.timm_model.stem."),
+    *_BACKBONE_RULES,
     (
         r"^encoder\.encoder\.0\.(.*)norm([12])\.",
         lambda m: f"neck.aifi.{m[1]}norms.{int(m[2]) - 1}.",

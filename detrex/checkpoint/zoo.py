@@ -16,6 +16,7 @@ import yaml
 from detectron2.utils.file_io import PathHandler, PathManager
 from iopath.common.file_io import get_cache_dir
 
+from detrex.config.models import ROOT
 from detrex.utils.download import fetch
 from detrex.utils.errors import InputError
 
@@ -41,7 +42,7 @@ class ZooEntry:
     @property
     def config_file(self) -> Path:
         """The config's path, which is there in a checkout of the repository."""
-        return Path(__file__).resolve().parents[2] / self.config
+        return ROOT / self.config
 
 
 @cache
