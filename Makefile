@@ -34,6 +34,11 @@ demo: $(READY)
 	$(BIN)/python tools/analyze_alignment.py --config-file $(CONFIG) \
 		train.init_checkpoint=output/demo/model_final.pth -o output/demo/alignment
 	$(BIN)/python tools/report.py output/demo -o output/demo/report.html
+	@echo "what next? (the report: output/demo/report.html)"
+	@echo "  source $(BIN)/activate"
+	@echo "  python tools/predict.py output/demo/config.yaml output/demo/model_final.pth $(DATA)/val -o output/demo/pictures"
+	@echo "  python tools/check_dataset.py FOLDER --model small   # your images with boxes, in any usual layout"
+	@echo "  python projects/rank_detr/train_net.py --config-file output/data/FOLDER/small.py   # as it prints"
 
 # The simulated accelerator first, alone: PyTorch takes no device after its first backward pass.
 test: $(READY) lint
