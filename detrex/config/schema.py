@@ -126,6 +126,24 @@ KEYS: dict[str, Key] = {
         optional=True,
         is_length=True,
     ),
+    "train.early_stopping.patience": Key(
+        None,
+        "how long a score may stand still until the run ends, looked at after every evaluation; "
+        "None: the run has its full length",
+        optional=True,
+        is_length=True,
+        volatile=True,
+    ),
+    "train.early_stopping.min_gain": Key(
+        0.0, "what a better score must be better by, in its unit", least=0, volatile=True
+    ),
+    "train.early_stopping.metric": Key(
+        None,
+        "the score: any number of metrics.json, losses too; None: train.best_metric",
+        type=str,
+        optional=True,
+        volatile=True,
+    ),
     "train.log_period": Key(
         20, "iterations between two lines of the log, which are means", least=1, volatile=True
     ),

@@ -23,7 +23,7 @@ from detrex.utils.device import AMP_TYPES, check_amp_type
 from detrex.utils.errors import InputError
 from detrex.utils.events import ConsoleWriter, WandbWriter, wandb_installed
 
-from .best import BestCheckpoint
+from .best import BestCheckpoint, EarlyStopping
 from .checkpoints import TrainingCheckpoints
 from .evaluate import best_metric, evaluate_both, is_evaluated
 from .folder import METRICS, put_events_in_order, rewind_metrics
@@ -70,6 +70,12 @@ def build_trainer(
     trainer.keep_best = best.keep
     if is_evaluated(cfg):
         trainer.evaluate = functools.partial(evaluate_both, cfg)
+    stopping = cfg.train.early_stopping
+    if stopping.patience is not None:
+        metric = best_metric(cfg, stopping.metric)
+        early = EarlyStopping(metric, stopping.patience, stopping.min_gain)
+        trainer.register_hooks([early])
+        trainer.is_over = early.is_over
     # The timer comes first, so that it does not measure users' hooks.
     trainer.register_hooks([IterationTimer(), *_users_hooks(cfg)])
     return trainer

@@ -40,10 +40,10 @@ class ConsoleWriter(EventWriter):
         self.max_iter = max_iter
 
     def write(self) -> None:
-        """Log the line, unless there are no numbers yet or the run is over."""
+        """Log the line, unless the losses of this iteration have not been read."""
         storage = get_event_storage()
         latest = {name: value for name, (value, _) in storage.latest().items()}
-        if storage.iter >= self.max_iter or "total_loss" not in latest:
+        if storage.latest().get("total_loss", (0, -1))[1] != storage.iter:
             return
         losses = [f"{k} {v:.4g}" for k, v in latest.items() if _MAIN_LOSS.fullmatch(k)]
         fields = [f"iter {storage.iter + 1}/{self.max_iter}", self._time_left(storage), *losses]
