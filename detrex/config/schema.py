@@ -153,6 +153,24 @@ KEYS: dict[str, Key] = {
         "arguments of wandb.init",
         volatile=True,
     ),
+    "train.mlflow.enabled": Key(False, "send losses and scores to MLflow", volatile=True),
+    "train.mlflow.params": Key(
+        dict(run_name="detrex_experiment"),
+        "arguments of mlflow.start_run; MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME name server "
+        "and experiment",
+        volatile=True,
+    ),
+    "train.clearml.enabled": Key(False, "send losses and scores to ClearML", volatile=True),
+    "train.clearml.params": Key(
+        dict(
+            project_name="detrex",
+            task_name="detrex_experiment",
+            # Else it would send TensorBoard's numbers again, and every checkpoint.
+            auto_connect_frameworks=False,
+        ),
+        "arguments of clearml.Task.init",
+        volatile=True,
+    ),
     "train.hooks": Key([], "detectron2's hooks or your own, called around every step"),
     "train.model_ema.enabled": Key(False, "average the weights over iterations, and score them"),
     "train.model_ema.decay": Key(0.999, "of the average, at every iteration", least=0, most=1),

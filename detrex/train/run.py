@@ -25,10 +25,12 @@ from detrex.config.lengths import keep_matcher_switch, resolve_schedule, switch_
 from detrex.config.load import load_config
 from detrex.data import DatasetInfo
 from detrex.data.windows import check_windows
-from detrex.utils.cli import write_out
+from detrex.utils import events
+from detrex.utils.cli import LOGGERS, write_out
 from detrex.utils.collect_env import hardware
 from detrex.utils.device import resolve_device
 from detrex.utils.errors import InputError
+from detrex.utils.progress import terminal_bar
 
 from .build import build_trainer, open_writers
 from .checkpoints import newest_checkpoint, next_iteration, restore
@@ -49,7 +51,6 @@ from .trained_on import (
 from .trainer import Trainer
 
 logger = logging.getLogger(__name__)
-LOGGERS = ("detrex", "projects", "detectron2", "fvcore")
 
 
 def run(
@@ -139,7 +140,7 @@ def _train(
     if args.dry_run:
         rehearse(cfg, trainer, start, record["epoch_length"])
         return
-    if comm.is_main_process():
+    if is_main := comm.is_main_process():
         if args.reuse_output:
             set_aside(folder)
         now = datetime.datetime.now(datetime.timezone.utc)
@@ -151,8 +152,10 @@ def _train(
             trainer.first_step_made = write
         else:
             write()
-        trainer.writers = open_writers(cfg, start)
-    trainer.train(start, cfg.train.max_iter)
+    with terminal_bar(LOGGERS, events.__name__) if is_main else nullcontext() as bar:
+        if is_main:
+            trainer.writers = open_writers(cfg, start, bar)
+        trainer.train(start, cfg.train.max_iter)
 
 
 def _build(
