@@ -43,5 +43,8 @@ setup(
         "forks": ["einops", "fairscale", "opencv-python-headless", "wandb"],
         "slurm": ["submitit"],
         "wandb": ["wandb"],
+        "mlflow": ["mlflow"],
+        "clearml": ["clearml"],
+        "heic": ["pillow-heif"],
     },
 )

@@ -41,6 +41,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", "--config-file", default="r50", help=names)
     text = "weights to start from, e.g. rank_detr.pth (default: the model's)"
     parser.add_argument("--init-checkpoint", metavar="FILE", help=text)
+    text = "those to train on; objects of others are left out (default: all)"
+    parser.add_argument("--classes", nargs="+", default=[], metavar="NAME", help=text)
     text = "replace a config file of an earlier check that you have changed"
     parser.add_argument("--overwrite", action="store_true", help=text)
     return parser.parse_args()

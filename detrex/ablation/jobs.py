@@ -53,7 +53,9 @@ class Job:
         train = run.config.get("train")
         if not is_a(train, {"max_iter": int}):
             raise InputError(f"{self.folder / CONFIG_FILE}: train.max_iter is missing or damaged")
-        return run.evaluations.get(train["max_iter"], {})
+        ended_early = schema.parent(run.config, "train.early_stopping.patience").get("patience")
+        last = run.last if ended_early else train["max_iter"]
+        return run.evaluations.get(last, {})
 
 
 def make_jobs(plan: Plan, seeds: Sequence[int], num_gpus: int, root: Path) -> list[Job]:

@@ -7,6 +7,7 @@ signs, points, plus signs and emoji are part of a name. A name that fits two cla
 
 from __future__ import annotations
 
+import difflib
 import logging
 import re
 import unicodedata
@@ -15,6 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from detectron2.data import MetadataCatalog
 from torch import Tensor, nn
+
+from detrex.utils.errors import InputError
+from detrex.utils.text import first_few
 
 logger = logging.getLogger(__name__)
 # A class is a row of heads and label embeddings, and a column of Rank-DETR's biases.
@@ -81,6 +85,25 @@ def matching(trained: Sequence[str], classes: Sequence[str]) -> list[int | None]
                     source[to] = index
                     taken.add(index)
     return [source.get(to) for to in range(len(classes))]
+
+
+def indices_of(names: Sequence[str], classes: Sequence[str], where: str) -> list[int]:
+    """Return the index of each class by its name, as :func:`matching` compares them.
+
+    Args:
+        names: of some of the classes.
+        classes: all of them.
+        where: the key or option that has the names, for messages.
+
+    Raises:
+        InputError: a name that is none of the classes'; the nearest ones are named.
+    """
+    indices = matching(classes, names)
+    if None in indices:
+        name = names[indices.index(None)]
+        near = difflib.get_close_matches(name, classes, cutoff=0.4) or classes
+        raise InputError(f"{where}: no class is called {name!r}: there are {first_few(near)}")
+    return indices
 
 
 def _by_spelling(names: Sequence[str], spell: Callable[[str], list[str]]) -> dict[str, set[int]]:

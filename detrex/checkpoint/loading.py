@@ -17,6 +17,7 @@ from detrex.utils.text import first_few
 
 from .classes import carry_classes
 from .files import read_checkpoint
+from .queries import carry_queries
 
 logger = logging.getLogger(__name__)
 # Constants of the loss, and counters that nothing reads; many files lack them.
@@ -85,7 +86,8 @@ def load_weights(
     Args:
         model: changed in place; untouched if an error is raised.
         path: file or URL.
-        strict: require that file and model agree; else load what fits.
+        strict: require that file and model agree; else load what fits, and of queries those that
+            both have.
         averaged: load the averaged weights; a file without them gives, with a warning, the model's.
         trusted: unpickle the file without checks, which runs the code that it holds.
         classes: the model's class names; the file's class weights are carried over by name.
@@ -107,6 +109,8 @@ def load_weights(
         weights = _renamed(model, content.pop(key), content)
     except InputError as error:
         raise InputError(f"checkpoint {path} {error}") from None
+    if not strict:
+        weights = carry_queries(model, weights)
     if classes is not None:
         trained = (content.get("metadata") or {}).get("classes")
         weights = carry_classes(model, weights, trained, classes)

@@ -67,9 +67,10 @@ NAMES: dict[str, dict[str, str]] = {
     "detrex.modeling.neck": {"projects.rt_detr.modeling.hybrid_encoder": "HybridEncoder"},
     "detrex.utils": {
         "detectron2.utils.comm": "get_rank",
-        "detrex.utils.events": "WandbWriter",
+        "detrex.utils.trackers": "WandbWriter",
         "torch.nn.functional": "interpolate",
     },
+    "detrex.utils.events": {"detrex.utils.trackers": "WandbWriter"},
     "detrex.utils.dist": {"detectron2.utils.comm": "get_rank"},
     "detrex.utils.misc": {"torch.nn.functional": "interpolate"},
 }
@@ -143,7 +144,6 @@ SHARED = {
     "detrex.modeling.backbone.torchvision_resnet",
     "detrex.modeling.matcher.matcher",
     "detrex.modeling.neck.channel_mapper",
-    "detrex.utils.events",
 }
 
 # beginnings of names that are not offered: what to use. The longest one counts.

@@ -126,6 +126,24 @@ KEYS: dict[str, Key] = {
         optional=True,
         is_length=True,
     ),
+    "train.early_stopping.patience": Key(
+        None,
+        "how long a score may stand still until the run ends, looked at after every evaluation; "
+        "None: the run has its full length",
+        optional=True,
+        is_length=True,
+        volatile=True,
+    ),
+    "train.early_stopping.min_gain": Key(
+        0.0, "what a better score must be better by, in its unit", least=0, volatile=True
+    ),
+    "train.early_stopping.metric": Key(
+        None,
+        "the score: any number of metrics.json, losses too; None: train.best_metric",
+        type=str,
+        optional=True,
+        volatile=True,
+    ),
     "train.log_period": Key(
         20, "iterations between two lines of the log, which are means", least=1, volatile=True
     ),
@@ -133,6 +151,24 @@ KEYS: dict[str, Key] = {
     "train.wandb.params": Key(
         dict(dir="./wandb_output", project="detrex", name="detrex_experiment"),
         "arguments of wandb.init",
+        volatile=True,
+    ),
+    "train.mlflow.enabled": Key(False, "send losses and scores to MLflow", volatile=True),
+    "train.mlflow.params": Key(
+        dict(run_name="detrex_experiment"),
+        "arguments of mlflow.start_run; MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME name server "
+        "and experiment",
+        volatile=True,
+    ),
+    "train.clearml.enabled": Key(False, "send losses and scores to ClearML", volatile=True),
+    "train.clearml.params": Key(
+        dict(
+            project_name="detrex",
+            task_name="detrex_experiment",
+            # Else it would send TensorBoard's numbers again, and every checkpoint.
+            auto_connect_frameworks=False,
+        ),
+        "arguments of clearml.Task.init",
         volatile=True,
     ),
     "train.hooks": Key([], "detectron2's hooks or your own, called around every step"),

@@ -7,7 +7,7 @@ import json
 import re
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -69,26 +69,26 @@ class SplitReport:
     oddities: Oddities
 
 
-def data_name(data: Path) -> str:
-    """A name for the data of a file or folder, of letters and digits."""
+def data_name(data: Path, classes: Sequence[str] = ()) -> str:
+    """A name for the data of a file or folder, or for some of its classes; letters and digits."""
     path = data.with_suffix("") if data.is_file() else data
     while re.fullmatch(GENERIC, path.name) and path.parent.name:
         path = path.parent
-    return re.sub(r"\W+", "_", path.name)
+    return re.sub(r"\W+", "_", "_".join([path.name, *classes])[:100])
 
 
-def claim_folder(folder: Path, data: Path) -> None:
-    """Begin the folder's ``report.json``, which names the data it describes.
+def claim_folder(folder: Path, data: str) -> None:
+    """Begin the folder's ``report.json``, which names the data it describes, and which classes.
 
     Raises:
         InputError: files of other data would be replaced.
     """
     if file := next((name for name in WRITTEN if (folder / name).exists()), None):
         source = described_data(folder)
-        if source != str(data):
+        if source != data:
             what = f"what was made of {source}" if source else f"a {file} of other origin"
             raise InputError(f"{folder}: holds {what}: choose another folder with -o")
-    write_report(folder, {"data": str(data)})
+    write_report(folder, {"data": data})
 
 
 def described_data(folder: Path) -> str | None:

@@ -8,6 +8,7 @@ __all__, __getattr__ = lazy_names(
         "graph": "DetectorGraph",
         "hub": "Pretrained portable_config",
         "predictor": "Predictor",
+        "tiles": "Tiles",
         "writing": "trace write_onnx write_program",
     },
 )

@@ -39,15 +39,15 @@ def found_path(source: Path | str, folder: Path) -> Path:
 
 def found_clip(source: str, folder: Path) -> Path:
     """The file of a video's pictures: "clip.avi" becomes "clip_found.mp4"."""
-    return folder / f"{Path(source).stem}_found.mp4"
+    return folder / f"{_file_name(source, 'stream').stem}_found.mp4"
 
 
-def _file_name(source: Path | str) -> Path:
+def _file_name(source: Path | str, unnamed: str = "image") -> Path:
     """The name of a file; of an address, the end of its path without unusual characters."""
     if not is_address(str(source)):
         return Path(source)
     last = unquote(urlsplit(str(source)).path).rpartition("/")[2]
-    return Path(re.sub(r"[^\w.-]|^\.+", "_", last)[-100:] or "image")
+    return Path(re.sub(r"[^\w.-]|^\.+", "_", last)[-100:] or unnamed)
 
 
 def found_paths(sources: Sequence[Path | str], folder: Path) -> dict[Path | str, Path]:
@@ -110,8 +110,11 @@ def _read(
     return images
 
 
-def predict_video(predictor: Predictor, source: str, target: Path) -> list[dict]:
-    """Return the detections in a video, a record for each frame, and draw them to ``target``."""
+def predict_video(
+    predictor: Predictor, source: str, target: Path, count: int | None = None
+) -> list[dict]:
+    """Return the detections in a video or stream, a record for each of its frames, or for the first
+    ``count``; draw them to ``target``."""
     records: list[dict] = []
 
     def detect(sample: Sample, image: Image.Image) -> list:
@@ -119,5 +122,5 @@ def predict_video(predictor: Predictor, source: str, target: Path) -> list[dict]
         records.append({"file": source, "frame": len(records), **predictor.to_dict(instances)})
         return predictor.labelled(instances)
 
-    draw_video(source, target, [("", detect)])
+    draw_video(source, target, [("", detect)], count)
     return records

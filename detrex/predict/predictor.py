@@ -5,7 +5,6 @@ Boxes are x0, y0, x1, y1 in pixels of the image that was passed.
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,13 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from detectron2.config import instantiate
-from detectron2.data import transforms as T
 from detectron2.data.detection_utils import convert_PIL_to_numpy
 from detectron2.structures import Instances
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
+from detrex.checkpoint.classes import indices_of
 from detrex.checkpoint.files import read_checkpoint
 from detrex.checkpoint.model import trained_model
 from detrex.checkpoint.zoo import PREFIX, zoo_entry
@@ -33,7 +31,6 @@ from detrex.data.dataset_info import (
     num_classes_fields,
 )
 from detrex.data.image import as_pixels
-from detrex.data.mapper import DetrDatasetMapper
 from detrex.evaluation.alignment.evaluator import with_layers
 from detrex.evaluation.calibration.maps import ScoreMaps, read_maps
 from detrex.utils.device import resolve_device
@@ -42,7 +39,9 @@ from detrex.utils.optional import need_package
 from detrex.utils.text import first_few, first_line
 
 from .hub import Pretrained
+from .resizing import resizing, test_mapper
 from .selection import Selection
+from .tiles import Tiles
 
 if TYPE_CHECKING:
     import supervision
@@ -71,6 +70,7 @@ class Predictor(Pretrained):
         config: the resolved config.
         model: in evaluation mode.
         selection: which detections are returned, with which scores.
+        tiles: how large images are cut; None, unless you set it: they are not.
         classes: name of each class, or None.
         category_ids: number of each class in the data set's JSON, or None.
         maps: of scores, with thresholds, which the checkpoint has from tools/calibrate.py, or None.
@@ -79,6 +79,8 @@ class Predictor(Pretrained):
         InputError: files are missing, unreadable or do not belong together; there is no such
             device.
     """
+
+    tiles: Tiles | None = None
 
     def __init__(
         self,
@@ -110,7 +112,7 @@ class Predictor(Pretrained):
             self.category_ids = data_set.category_ids
         if self.maps and self.classes and len(self.maps.maps) != len(self.classes):
             raise InputError(f"{checkpoint}: its calibration is of {len(self.maps.maps)} classes")
-        self._mapper = _test_mapper(self.config)
+        self._mapper = test_mapper(self.config)
         model = trained_model(self.config, str(checkpoint), content)
         self.model = _moved(model.eval(), device)
 
@@ -130,9 +132,20 @@ class Predictor(Pretrained):
             InputError: an image that cannot be read, or a batch of none.
         """
         if not isinstance(images, list | tuple):
-            return self([images])[0]
+            return self([images], batch_size)[0]
         if batch_size < 1:
             raise InputError(f"batch_size {batch_size}: give 1 or more")
+        if self.tiles:
+            return [self._in_tiles(x, f"image {i}", batch_size) for i, x in enumerate(images)]
+        return self._each(images, batch_size)
+
+    def _in_tiles(self, image: object, name: str, batch_size: int) -> Instances:
+        pixels = as_pixels(image, name)
+        windows = self.tiles.windows(*pixels.shape[:2])
+        views = [pixels[y.start : y.stop, x.start : x.stop] for x, y in windows]
+        return self.tiles.merge(pixels.shape[:2], windows, self._each(views, batch_size))
+
+    def _each(self, images: Sequence[object], batch_size: int) -> list[Instances]:
         instances: dict[int, Instances] = {}
         batches = defaultdict(list)  # size of the model's input -> [(index of the image, input)]
         for i, image in enumerate(images):
@@ -166,6 +179,16 @@ class Predictor(Pretrained):
         output = with_layers(self.model)([self.inputs(image)])[0]
         layers = output["queries"].detections if "queries" in output else [output["instances"]]
         return [self.selection(instances) for instances in layers]
+
+    def only(self, names: Sequence[str]) -> None:
+        """Return detections of these classes alone from now on.
+
+        Raises:
+            InputError: a name that is none of the classes'; the nearest ones are named.
+        """
+        if not self.classes:
+            raise InputError("the checkpoint does not say the names of its classes")
+        self.selection.labels = indices_of(names, self.classes, "classes")
 
     def name(self, label: int) -> str:
         """The name of a class; its number if the name is not known."""
@@ -224,7 +247,7 @@ class Predictor(Pretrained):
         """
         known = {"classes": self.classes, "category_ids": self.category_ids}
         known |= {"nms_iou": self.model.nms_iou, **self.selection.about()}
-        return {**known, "image_format": self.image_format, **_resizing(self._mapper.augmentation)}
+        return {**known, "image_format": self.image_format, **resizing(self._mapper.augmentation)}
 
 
 def config_beside(checkpoint: str | Path) -> Path:
@@ -262,34 +285,6 @@ def registered_data_set(config: DictConfig) -> DatasetInfo | None:
     classes = metadata and metadata.get("thing_classes")
     counts = {count for _, count, _ in num_classes_fields(config.model, "model")}
     return dataset_info(metadata.name) if classes and counts == {len(classes)} else None
-
-
-def _test_mapper(config: DictConfig) -> DetrDatasetMapper:
-    """The mapper that resizes images for evaluation."""
-    node = OmegaConf.select(config, "dataloader.test.mapper")
-    mapper = node and instantiate(node)
-    if not isinstance(mapper, DetrDatasetMapper):
-        raise InputError(
-            "dataloader.test.mapper, which says how images are resized, must be a "
-            f"DetrDatasetMapper: it is a {type(mapper).__name__}"
-        )
-    return mapper
-
-
-def _resizing(augmentation: Sequence[T.Augmentation]) -> dict:
-    """How images are resized, by the names of :meth:`Predictor.about`."""
-    kinds = [type(step) for step in augmentation]
-    if kinds == [T.Resize]:
-        return {"size": list(augmentation[0].shape)}
-    if kinds == [T.ResizeShortestEdge] and len(set(augmentation[0].short_edge_length)) == 1:
-        longest = augmentation[0].max_size
-        limit = None if longest == sys.maxsize else longest
-        return {"short_edge": augmentation[0].short_edge_length[0], "longest_side": limit}
-    names = ", ".join(kind.__name__ for kind in kinds) or "nothing"
-    raise InputError(
-        f"dataloader.test.mapper.augmentation is {names}: a file can say how images are resized "
-        "for one Resize, or one ResizeShortestEdge of one length"
-    )
 
 
 def _moved(model: torch.nn.Module, device: str | torch.device | None) -> torch.nn.Module:

@@ -18,6 +18,9 @@ class Selection:
         calibrated: return the scores that ``maps`` give. A number as threshold is then compared
             with these.
 
+    Attributes:
+        labels: of the classes that are returned, or None: of all.
+
     Raises:
         InputError: ``threshold`` is no number between 0 and 1, or ``maps`` lack what is asked for.
     """
@@ -39,10 +42,13 @@ class Selection:
             raise InputError("threshold auto: the calibration has no LRP thresholds")
         self.threshold, self.maps = threshold, maps
         self.calibrated = calibrated
+        self.labels: list[int] | None = None
 
     def __call__(self, instances: Instances) -> Instances:
         """Return the detections that stay, on the CPU; models with a softmax do not sort."""
         instances = _sorted(instances.to("cpu"))
+        if self.labels is not None:
+            instances = instances[torch.isin(instances.pred_classes, torch.tensor(self.labels))]
         if self.threshold == "auto":
             least = torch.tensor(self.maps.thresholds["LRP"], dtype=torch.float64)
             instances = instances[instances.scores >= least[instances.pred_classes]]

@@ -27,6 +27,7 @@ from omegaconf import DictConfig
 from detrex.checkpoint import existing_checkpoint
 from detrex.config import load_config
 from detrex.predict.predictor import config_beside
+from detrex.utils.cli import LOGGERS
 from detrex.utils.errors import InputError
 from detrex.utils.signals import STOP_SIGNALS
 
@@ -35,7 +36,7 @@ from .folder import FINAL, read_metrics
 from .launch import Machines, launch
 from .own_data import check, checked_before
 from .preemption import PREEMPTED, Interruption
-from .run import LOGGERS, run
+from .run import run
 
 
 class Scores(dict[str, dict[str, float]]):

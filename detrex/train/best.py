@@ -1,15 +1,16 @@
-"""The weights with the best score of a run."""
+"""The weights with the best score of a run, and its end when the score improves no more."""
 
 from __future__ import annotations
 
 import json
 import logging
 
+from detectron2.engine import HookBase
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 
 from detrex.checkpoint import load_weights, read_checkpoint
-from detrex.evaluation.figures import LOWER_IS_BETTER
+from detrex.evaluation.figures import lower_is_better, unknown_figure
 from detrex.utils.files import atomic_write
 
 from .checkpoints import TrainingCheckpoints
@@ -43,7 +44,7 @@ class BestCheckpoint:
     ) -> None:
         self._checkpoints, self._metric, self._reload = checkpoints, metric, reload
         self._val = checkpoints.metadata.get("val")  # fingerprint of the validation data
-        self._sign = -1 if LOWER_IS_BETTER.get(metric.removeprefix("ema_")) else 1
+        self._sign = -1 if lower_is_better(metric) else 1
         saved = read_best(checkpoints.folder) if resumed else {}
         now = {"metric": metric, "val": self._val}
         comparable = saved and all(saved.get(key, value) == value for key, value in now.items())
@@ -82,3 +83,55 @@ class BestCheckpoint:
             trainer.ema.load_state_dict(content["ema_state"])
         load_optimizer(trainer.optimizer, content["trainer"]["optimizer"])
         logger.info("going on from %s, of iteration %d", path, content["iteration"])
+
+
+class EarlyStopping(HookBase):
+    """Says after an evaluation whether a logged number has not improved for too long.
+
+    It is a hook so that its state is saved with every checkpoint: a resumed run ends where the
+    whole one does.
+
+    Args:
+        metric: the number's name, e.g. "bbox/AP", or "total_loss".
+        patience: iterations after the best value until the run ends.
+        min_gain: what a value must be better by to be the best one.
+    """
+
+    def __init__(self, metric: str, patience: int, min_gain: float) -> None:
+        self._metric, self._patience, self._min_gain = metric, patience, min_gain
+        self._sign = -1 if lower_is_better(metric) else 1
+        self._best, self._best_iter = -float("inf"), 0  # the higher the better
+        self._value: float | None = None  # of the checkpoint that the run goes on from
+
+    def is_over(self) -> bool:
+        """Whether the run should end; every process must call this after every evaluation.
+
+        Raises:
+            InputError: there is no such number.
+        """
+        return comm.all_gather(comm.is_main_process() and self._is_over())[0]
+
+    def _is_over(self) -> bool:
+        value = self._latest()
+        if value is None:
+            names = [
+                name for name in self.trainer.storage.latest() if "/" in name or "loss" in name
+            ]
+            raise unknown_figure(self._metric, names, "train.early_stopping.metric")
+        if self._sign * value > self._best + self._min_gain:
+            self._best, self._best_iter = self._sign * value, self.trainer.iter
+        return self.trainer.iter - self._best_iter >= self._patience
+
+    def _latest(self) -> float | None:
+        return self.trainer.storage.latest().get(self._metric, (self._value,))[0]
+
+    def state_dict(self) -> dict:
+        """The best value so far, and the newest, which the log of a resumed run lacks."""
+        best = {"metric": self._metric, "best": self._best, "best_iter": self._best_iter}
+        return {**best, "value": self._latest()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from ``state``, unless it is of another number."""
+        if state["metric"] == self._metric:
+            self._best, self._best_iter = state["best"], state["best_iter"]
+            self._value = state["value"]

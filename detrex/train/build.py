@@ -21,9 +21,12 @@ from detrex.config.lengths import is_due
 from detrex.modeling.ema import ModelEma
 from detrex.utils.device import AMP_TYPES, check_amp_type
 from detrex.utils.errors import InputError
-from detrex.utils.events import ConsoleWriter, WandbWriter, wandb_installed
+from detrex.utils.events import ConsoleWriter
+from detrex.utils.optional import need_package
+from detrex.utils.progress import Bar
+from detrex.utils.trackers import enabled_trackers
 
-from .best import BestCheckpoint
+from .best import BestCheckpoint, EarlyStopping
 from .checkpoints import TrainingCheckpoints
 from .evaluate import best_metric, evaluate_both, is_evaluated
 from .folder import METRICS, put_events_in_order, rewind_metrics
@@ -49,10 +52,10 @@ def build_trainer(
 
     Raises:
         InputError: an unknown ``amp.dtype``, an optimizer rule that matches nothing, an entry of
-            ``train.hooks`` that is no hook, or wandb is enabled but not installed.
+            ``train.hooks`` that is no hook, or a tracker that is not installed.
     """
-    if cfg.train.wandb.enabled and not wandb_installed():
-        raise InputError("train.wandb.enabled is set, but wandb is missing: pip install wandb")
+    for tracker in enabled_trackers(cfg):
+        need_package(tracker.name, tracker.name, f"train.{tracker.name}.enabled")
     optimizer = build_optimizer(cfg, model)
     ema = None
     average = cfg.train.model_ema
@@ -70,6 +73,12 @@ def build_trainer(
     trainer.keep_best = best.keep
     if is_evaluated(cfg):
         trainer.evaluate = functools.partial(evaluate_both, cfg)
+    stopping = cfg.train.early_stopping
+    if stopping.patience is not None:
+        metric = best_metric(cfg, stopping.metric)
+        early = EarlyStopping(metric, stopping.patience, stopping.min_gain)
+        trainer.register_hooks([early])
+        trainer.is_over = early.is_over
     # The timer comes first, so that it does not measure users' hooks.
     trainer.register_hooks([IterationTimer(), *_users_hooks(cfg)])
     return trainer
@@ -114,12 +123,16 @@ def _step_options(cfg: DictConfig, kind: str) -> StepOptions:
     )
 
 
-def open_writers(cfg: DictConfig, start: int) -> list[EventWriter]:
+def open_writers(cfg: DictConfig, start: int, bar: Bar | None = None) -> list[EventWriter]:
     """Open the writers of losses and scores; remove what a resumed run will write again.
 
     Args:
         cfg: as :func:`build_trainer` takes it.
         start: the first iteration.
+        bar: of a terminal.
+
+    Raises:
+        InputError: a tracker that cannot be reached.
     """
     folder = Path(cfg.train.output_dir)
     # Scores have the number of iterations done, which is the number of the step that follows.
@@ -127,8 +140,8 @@ def open_writers(cfg: DictConfig, start: int) -> list[EventWriter]:
     rewind_metrics(folder, start, start if again else start + 1)
     put_events_in_order(folder, int(time.time()))
     writers = [
-        ConsoleWriter(cfg.train.max_iter),
+        ConsoleWriter(cfg.train.max_iter, bar),
         JSONWriter(str(folder / METRICS)),
         TensorboardXWriter(str(folder), purge_step=start if again else start + 1),
     ]
-    return writers + ([WandbWriter(cfg)] if cfg.train.wandb.enabled else [])
+    return writers + [tracker(cfg) for tracker in enabled_trackers(cfg)]

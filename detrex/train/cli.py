@@ -23,7 +23,7 @@ from .run import run
 
 
 def default_argument_parser() -> argparse.ArgumentParser:
-    """Return the parser of ``train_net.py``: upstream's flags and five more."""
+    """Return the parser of ``train_net.py``: upstream's flags and six more."""
     parser = argparse.ArgumentParser(
         description="Train or evaluate a detection transformer.",
         epilog="Overrides may stand anywhere: train.max_iter=12ep dataloader.train.num_workers=4",
@@ -35,6 +35,8 @@ def default_argument_parser() -> argparse.ArgumentParser:
     add("--machine-rank", type=int, default=0, metavar="R", help="number of this machine, from 0")
     add("--dist-url", default="auto", metavar="URL", help="tcp://HOST:PORT of machine 0")
     add("--resume", action="store_true", help="continue from the output folder's last checkpoint")
+    text = "run a few batches, print memory and time; write nothing"
+    add("--dry-run", action="store_true", help=text)
     add("--eval-only", action="store_true", help="score train.init_checkpoint; no training")
     add("--allow-partial", action="store_true", help="score a model that is loaded only partly")
     add("--trust-checkpoint", action="store_true", help="run code that init_checkpoint holds")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from detectron2.config import instantiate
 from detectron2.utils import comm
@@ -105,3 +105,17 @@ def build_loader(cfg: DictConfig, records: Sequence[dict] | None, start_iteratio
         logger.warning("dataloader.train has no start_iteration: its images come in a new order")
         seed_all_rng(cfg.train.seed + start_iteration)  # else it would repeat the run's beginning
     return guard_workers(call_with(node, **arguments))
+
+
+def endless(loader: Iterable[list[dict]]) -> Iterator[list[dict]]:
+    """Yield a loader's batches; start it again when it ends.
+
+    Raises:
+        InputError: it yields none.
+    """
+    while True:
+        batch = None
+        for batch in loader:
+            yield batch
+        if batch is None:
+            raise InputError("dataloader.train yields no batch")

@@ -40,14 +40,19 @@ def check_evaluation(cfg: DictConfig) -> None:
     """Build, before training, the evaluator and the mapper; no data is read.
 
     Raises:
-        InputError: an argument that one of them refuses, or an unknown ``train.best_metric``.
+        InputError: an argument that one of them refuses, or an unknown ``train.best_metric`` or
+            ``train.early_stopping.metric``.
     """
     if not is_evaluated(cfg):
         logger.info("no validation data or no dataloader.evaluator: nothing is evaluated")
         return
     evaluator = instantiate(cfg.dataloader.evaluator)
     if isinstance(evaluator, COCOEvaluator):  # of others only an evaluation tells
-        check_figure(cfg.train.best_metric, evaluator.per_class, evaluator.diagnose)
+        options = evaluator.per_class, evaluator.diagnose
+        check_figure(cfg.train.best_metric, *options)
+        stopping = cfg.train.early_stopping
+        if stopping.patience is not None and "/" in (stopping.metric or ""):
+            check_figure(stopping.metric, *options, "train.early_stopping.metric")
     instantiate(OmegaConf.select(cfg, "dataloader.test.mapper"))
 
 
@@ -131,9 +136,11 @@ def evaluate_both(cfg: DictConfig, trainer: Trainer) -> dict[str, float]:
     return {name: _number(name, score) for name, score in scores.items()}
 
 
-def best_metric(cfg: DictConfig) -> str:
-    """Return the name among :func:`evaluate_both`'s of the figure that chooses the best weights."""
-    return f"{'ema_' if cfg.train.model_ema.enabled else ''}{cfg.train.best_metric}"
+def best_metric(cfg: DictConfig, figure: str | None = None) -> str:
+    """Return the name among :func:`evaluate_both`'s of a figure, by default of the one that chooses
+    the best weights; a name that is none of an evaluation's, as "total_loss", stays."""
+    figure = figure or cfg.train.best_metric
+    return f"{'ema_' if cfg.train.model_ema.enabled and '/' in figure else ''}{figure}"
 
 
 def _number(name: str, score: object) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,6 +59,7 @@ def check(
     output: str | Path | None = None,
     init_checkpoint: str | None = None,
     overwrite: bool = False,
+    classes: Sequence[str] = (),
     show: Callable[[str], None] = lambda text: None,
 ) -> DataCheck:
     """Check a data set, convert it, and write pictures of it and a config that trains on it.
@@ -70,13 +71,14 @@ def check(
         output: folder for what is written; None: output/data/NAME of the data.
         init_checkpoint: weights to start from; None takes the model's.
         overwrite: replace a config file of an earlier check that has been changed since.
+        classes: names of those to train on; boxes of others are left out. Empty: all.
         show: called with each part of the report as soon as it is known.
 
     Raises:
         InputError: no such data, model or weights, or a fault that would stop the training.
     """
     data, source = Path(data), Path(data).resolve()
-    name = dataset_check.data_name(source)
+    name = dataset_check.data_name(source, classes)
     folder = Path(output or Path("output/data") / name)
     target = folder.resolve()
     if target.is_relative_to(source) or (source.is_file() and target == source.parent):
@@ -85,10 +87,14 @@ def check(
     cfg = load_config(str(model_file(model)))
     weights = _checked_weights(model, init_checkpoint, cfg.train.init_checkpoint or "")
     layout, splits = read_layout(data, images and Path(images))
-    layout_line = f"{data}: {layout} layout"
+    layout_line, described = f"{data}: {layout} layout", str(source)
+    if classes:
+        described += f", classes {', '.join(classes)}"
+        for split in splits.values():
+            split.restrict(classes, "--classes")
     show(layout_line)
-    dataset_check.claim_folder(folder, source)
-    reports, text = _report(splits, folder, source, cfg)
+    dataset_check.claim_folder(folder, described)
+    reports, text = _report(splits, folder, described, cfg)
     show(text)
     dataset_check.write_pictures(reports, folder)
     pictures = ", ".join(f"{picture}.png" for picture in [*reports, "classes"])
@@ -134,7 +140,7 @@ def _checked_weights(model: str, chosen: str | None, of_model: str) -> str:
 
 
 def _report(
-    splits: Mapping[str, Split], folder: Path, source: Path, cfg: DictConfig
+    splits: Mapping[str, Split], folder: Path, described: str, cfg: DictConfig
 ) -> tuple[dict[str, dataset_check.SplitReport], str]:
     """Count and check the splits, which are written to the folder with the report."""
     reports = {
@@ -145,7 +151,7 @@ def _report(
     }
     shared = dataset_check.shared_images(reports)
     content = dataset_check.as_json(reports, shared)
-    dataset_check.write_report(folder, {"data": str(source), **content})
+    dataset_check.write_report(folder, {"data": described, **content})
     return reports, printable_lines(dataset_check.as_text(reports, shared, cfg))
 
 

@@ -25,14 +25,17 @@ from detrex.config.lengths import keep_matcher_switch, resolve_schedule, switch_
 from detrex.config.load import load_config
 from detrex.data import DatasetInfo
 from detrex.data.windows import check_windows
-from detrex.utils.cli import write_out
+from detrex.utils import events
+from detrex.utils.cli import LOGGERS, write_out
 from detrex.utils.collect_env import hardware
 from detrex.utils.device import resolve_device
 from detrex.utils.errors import InputError
+from detrex.utils.progress import terminal_bar
 
 from .build import build_trainer, open_writers
 from .checkpoints import newest_checkpoint, next_iteration, restore
 from .data import build_loader, prepare_data, read_train_set
+from .dry_run import rehearse
 from .evaluate import check_evaluation, eval_subfolder, evaluate, is_evaluated
 from .folder import check_output_folder, read_record, set_aside, write_record
 from .folder_lock import lock_folder
@@ -45,9 +48,9 @@ from .trained_on import (
     describe_data,
     on_all_processes,
 )
+from .trainer import Trainer
 
 logger = logging.getLogger(__name__)
-LOGGERS = ("detrex", "projects", "detectron2", "fvcore")
 
 
 def run(
@@ -71,6 +74,8 @@ def run(
     """
     if args.resume and args.reuse_output:
         raise InputError("--resume continues a run, --reuse-output starts a new one: give one")
+    if args.dry_run and args.eval_only:
+        raise InputError("--dry-run is of a training, --eval-only makes none: give one")
     _log_to(None)
     if cfg is None:
         cfg = load_config(args.config_file, args.opts, args.trust_config)
@@ -114,7 +119,8 @@ def train_run(
         loaders = ["train", "test"] if is_evaluated(cfg) else ["train"]
         info = on_all_processes(lambda: prepare_data(cfg, args.opts, loaders))
         folder, is_main = Path(cfg.train.output_dir), comm.is_main_process()
-        with on_all_processes(lambda: lock_folder(folder) if is_main else nullcontext()):
+        locks = is_main and not args.dry_run
+        with on_all_processes(lambda: lock_folder(folder) if locks else nullcontext()):
             _train(cfg, args, info, preemption)
     return {}
 
@@ -126,42 +132,58 @@ def _train(
     config = json_config(cfg)  # before lengths, seed and the like are resolved
     # No process writes before all have checked the folder.
     on_all_processes(lambda: check_output_folder(folder, config, args.resume, args.reuse_output))
-    _log_to(folder)
+    if not args.dry_run:
+        _log_to(folder)
+    saved = read_record(folder) if args.resume else {}
+    trainer, start, record = _build(cfg, args, info, saved)
+    trainer.preemption = preemption
+    if args.dry_run:
+        rehearse(cfg, trainer, start, record["epoch_length"])
+        return
+    if is_main := comm.is_main_process():
+        if args.reuse_output:
+            set_aside(folder)
+        now = datetime.datetime.now(datetime.timezone.utc)
+        record |= dict(
+            config=config, started=saved.get("started", now.isoformat(timespec="seconds"))
+        )
+        write = functools.partial(write_record, folder, cfg, record, args.config_file)
+        if start:  # the earlier start's files stay if this one fails in its first step
+            trainer.first_step_made = write
+        else:
+            write()
+    with terminal_bar(LOGGERS, events.__name__) if is_main else nullcontext() as bar:
+        if is_main:
+            trainer.writers = open_writers(cfg, start, bar)
+        trainer.train(start, cfg.train.max_iter)
+
+
+def _build(
+    cfg: DictConfig, args: argparse.Namespace, info: DatasetInfo | None, saved: dict
+) -> tuple[Trainer, int, dict]:
+    """Return the trainer, ready to go on, its first iteration, and what is noted of the run."""
     records, data = on_all_processes(lambda: _read_data(cfg, info))
     check_processes_agree(data)
-    saved = read_record(folder) if args.resume else {}
     batch = cfg.dataloader.train.total_batch_size
     epoch_length = None if records is None else math.ceil(len(records) / batch)
     _resolve(cfg, args, epoch_length, saved)
     model = build_model(cfg).to(cfg.train.device)
     freeze(model, cfg.train.freeze)
+    folder = Path(cfg.train.output_dir)
     checkpoint, content = newest_checkpoint(folder) if args.resume else (None, {})
     data = on_all_processes(lambda: _load(cfg, args, model, data, checkpoint, content))
     start = next_iteration(content, checkpoint, cfg.train.max_iter) if checkpoint else 0
     loader = build_loader(cfg, records, start)
     metadata = {"format": 1, "config": config_yaml(cfg), **data}
     trainer = build_trainer(cfg, model, loader, metadata, start)
-    trainer.preemption = preemption
     if checkpoint:
         restore(trainer, content, checkpoint)
-    content.clear()  # large, like the records, and not needed while training
-    del records
-    if comm.is_main_process():
-        if args.reuse_output:
-            set_aside(folder)
-        record = dict(config=config, seed=cfg.train.seed, overrides=list(args.opts))
-        record |= dict(matcher_change_iter=switch_values(cfg), epoch_length=epoch_length)
-        record |= dict(data=data, parameters=sum(p.numel() for p in model.parameters()))
-        record["hardware"] = hardware(cfg.train.device, comm.get_world_size())
-        now = datetime.datetime.now(datetime.timezone.utc)
-        record["started"] = saved.get("started", now.isoformat(timespec="seconds"))
-        write = functools.partial(write_record, folder, cfg, record, args.config_file)
-        if checkpoint:  # the earlier start's files stay if this one fails in its first step
-            trainer.first_step_made = write
-        else:
-            write()
-        trainer.writers = open_writers(cfg, start)
-    trainer.train(start, cfg.train.max_iter)
+    content.clear()  # large, and not needed while training
+    record = dict(seed=cfg.train.seed, overrides=list(args.opts), epoch_length=epoch_length)
+    record |= dict(data=data, parameters=sum(p.numel() for p in model.parameters()))
+    record["matcher_change_iter"] = switch_values(cfg)
+    record["hardware"] = hardware(cfg.train.device, comm.get_world_size())
+    return trainer, start, record
 
 
 def _read_data(cfg: DictConfig, info: DatasetInfo | None) -> tuple[Sequence[dict] | None, dict]:

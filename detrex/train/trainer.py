@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -20,9 +20,9 @@ from torch.nn.parallel import DistributedDataParallel
 from detrex.config.lengths import is_due, scheduled_modules
 from detrex.modeling.ema import ModelEma
 from detrex.utils.device import foreach, pins_memory, seed_device
-from detrex.utils.errors import InputError
 from detrex.utils.events import BoundedStorage
 
+from .data import endless
 from .folder import FINAL, LATEST
 from .metrics import MetricsWindow, StepNumbers
 from .nan_guard import NanGuard
@@ -76,6 +76,7 @@ class Trainer(TrainerBase):
         save: writes a checkpoint of this name; None: nothing is saved.
         evaluate: returns a trainer's scores by name; None: nothing is evaluated.
         keep_best: saves the weights if the newest score is the best; None: it does not.
+        is_over: whether to end the run after an evaluation; None: it never does.
         writers: open writers of losses and scores; only the main process has any.
         preemption: listens for signals that end the run early.
         first_step_made: called after the first step of this start and its checkpoint, if due.
@@ -85,6 +86,7 @@ class Trainer(TrainerBase):
     save: Callable[[str], None] | None = None
     evaluate: Callable[[Trainer], dict[str, float]] | None = None
     keep_best: Callable[[EventStorage], None] | None = None
+    is_over: Callable[[], bool] | None = None
     writers: Iterable[EventWriter] = ()
     first_step_made: Callable[[], None] | None = None
 
@@ -124,7 +126,7 @@ class Trainer(TrainerBase):
             self.before_train()
             self._evaluate_if_due()
             self._keep_best()
-            while self.iter < max_iter:
+            while self.iter < max_iter and not self._ends_early():
                 for module in scheduled:
                     module.iter = self.iter
                 self.preemption.begin_step()
@@ -246,6 +248,18 @@ class Trainer(TrainerBase):
         if self.keep_best is not None:
             self.keep_best(self.storage)
 
+    def _ends_early(self) -> bool:
+        """After an evaluation, ask whether the run is over; if so save ``model_final.pth``."""
+        if self.is_over is None or not is_due(self.iter, self.options.eval_period):
+            return False
+        if over := self.is_over():
+            logger.info("the score has not improved: the run ends after %d iterations", self.iter)
+            if self.save is not None:
+                self.iter -= 1  # checkpoints name the last step
+                self.save(FINAL)
+                self.iter += 1
+        return over
+
     def state_dict(self) -> dict:
         """Return what training continues from besides the weights."""
         state = super().state_dict()
@@ -277,20 +291,6 @@ class Trainer(TrainerBase):
             if not all(isinstance(value, int | float) for value in scaler.values()):
                 raise TypeError("grad_scaler is not of numbers")
             self.grad_scaler.load_state_dict(scaler)
-
-
-def endless(loader: Iterable[list[dict]]) -> Iterator[list[dict]]:
-    """Yield a loader's batches; start it again when it ends.
-
-    Raises:
-        InputError: it yields none.
-    """
-    while True:
-        batch = None
-        for batch in loader:
-            yield batch
-        if batch is None:
-            raise InputError("dataloader.train yields no batch")
 
 
 def seed_step(seed: int, iteration: int, rank: int, kind: str = "cpu") -> None:

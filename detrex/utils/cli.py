@@ -13,6 +13,8 @@ from detrex.utils.errors import InputError
 from detrex.utils.streams import outlive_readers
 from detrex.utils.text import printable, printable_lines
 
+LOGGERS = ("detrex", "projects", "detectron2", "fvcore")  # whose messages a run logs
+
 
 def write_out(record: logging.LogRecord) -> bool:
     """Filter a log record: it may hold names from untrusted files, see ``printable``."""

@@ -31,7 +31,7 @@ ENDINGS = set(
 MAX_BYTES = 2**29  # of a file; no intact image of as many pixels as PIL allows has more
 WAITS = (0.1, 1.0, 5.0)  # seconds before the next try, after storage failed
 TIMEOUT = 30  # seconds without an answer of a server
-_FORMATS = "JPEG PNG BMP DIB GIF WEBP TIFF PPM JPEG2000 AVIF".split()
+_FORMATS = "JPEG PNG BMP DIB GIF WEBP TIFF PPM JPEG2000 AVIF HEIF".split()
 _TRANSIENT = {
     getattr(errno, name)
     for name in (
@@ -58,7 +58,8 @@ _OTHERS = {
     b"version https://git-lfs": "a pointer of Git LFS, for which git lfs pull fetches the image",
 }
 _BRANDS = {b"avif": "an AVIF file", b"avis": "an AVIF file"} | dict.fromkeys(
-    (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "a HEIC file"
+    (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"),
+    "a HEIC file (pip install pillow-heif)",
 )
 _DECODERS_RAISE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 T = TypeVar("T")
@@ -162,6 +163,10 @@ def opened(stream: BinaryIO) -> Image.Image:
 @functools.cache
 def _formats() -> list[str]:
     Image.init()
+    with contextlib.suppress(ImportError):  # HEIC photographs, where it is installed
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
     return [name for name in _FORMATS if name in Image.OPEN]  # AVIF: since Pillow 11.3
 
 

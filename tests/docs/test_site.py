@@ -60,6 +60,12 @@ def test_docstrings_are_the_reference(site: Path) -> None:
     [
         ("wandb", "training.html"),
         ("TensorBoard", "training.html"),
+        ("MLflow ClearML", "training.html"),
+        ("early stopping", "training.html"),
+        ("dry run", "training.html"),
+        ("tiles large images small objects", "predict.html"),
+        ("cameras streams", "predict.html"),
+        ("some classes", "own_data.html"),
         ("test-time augmentation", "training.html"),
         ("crowded queries detections", "own_data.html"),
         ("masks", "own_data.html"),

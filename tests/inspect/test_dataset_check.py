@@ -302,3 +302,27 @@ def test_boxes_without_a_size_have_no_size_class(tmp_path, check):
     text = check("data")
     assert "3 boxes (at most 1 in an image); small 2, medium 0, large 0" in " ".join(text.split())
     assert "1 boxes are not trained on, 0 are crowd regions" in text
+
+
+@pytest.mark.parametrize("write", [layouts.write_yolo, layouts.write_coco])
+def test_some_of_the_classes(tmp_path, check, write):
+    write(tmp_path / "bugs")
+    everything = check("bugs")
+    whole = json.loads((tmp_path / "output/data/bugs/report.json").read_text())
+    text = check("bugs", "--classes", "Bee")
+    assert "1 classes, boxes in train, val:\n  bee" in text and "ant" in everything
+    folder = tmp_path / "output/data/bugs_Bee"
+    report = json.loads((folder / "report.json").read_text())
+    for split in ("train", "val"):
+        full = json.loads(Path(whole[split]["json_file"]).read_text())
+        part = json.loads((folder / f"{split}.json").read_text())
+        (bee,) = [c for c in full["categories"] if c["name"] == "bee"]
+        assert part["categories"] == [bee] and len(part["images"]) == len(full["images"])
+        boxes = [a for a in full["annotations"] if a["category_id"] == bee["id"]]
+        assert [a["id"] for a in part["annotations"]] == [a["id"] for a in boxes]
+        assert report[split]["boxes"] == len(boxes)
+    cfg = load_config(str(folder / "base.py"))
+    assert cfg.dataloader.dataset.train.json.endswith("bugs_Bee/train.json")
+    assert "'beetle'" in check("bugs", "--classes", "beetle", fails=True)
+    other = check("bugs", "--classes", "ant", "-o", "output/data/bugs_Bee", fails=True)
+    assert "output/data/bugs_Bee" in other and "Bee" in other

@@ -1,5 +1,6 @@
 """The tools that show detections: predict.py, and demo.py in a real browser."""
 
+import functools
 import importlib.util
 import json
 import os
@@ -9,7 +10,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +23,12 @@ from PIL import Image, ImageColor
 import detrex
 from detrex.evaluation.coco_json import load_detections, load_ground_truth
 from detrex.inspect.contact_sheet import SheetItem, draw_item
+from detrex.predict.video import draw_video
 from detrex.report.figures import COLORS
 from detrex.utils import images
 from tests.models import ROOT
 from tests.predict.clips import write_clip
+from tests.refusals import refused
 from tests.report.browser import needs_browser, open_browser
 from tests.report.fake_runs import CLASSES, write_data, write_model
 
@@ -88,6 +93,70 @@ def test_video(folder, tmp_path, monkeypatch, capsys):
         assert len(list(reader.decode(video=0))) == 2
 
 
+@pytest.fixture
+def server(tmp_path):
+    """The address of a server of this folder's files."""
+    (tmp_path / "served").mkdir()
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=tmp_path / "served")
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_stream(folder, tmp_path, server, monkeypatch, capsys):
+    av = pytest.importorskip("av")
+    write_clip(tmp_path / "served/cam.mp4", [0, 60, 120, 200])
+    (tmp_path / "served/list.m3u8").write_text("#EXTM3U\n#EXTINF:1,\ncam.mp4\n#EXT-X-ENDLIST\n")
+    found = tmp_path / "found.json"
+    options = "-o", tmp_path, "--json", found
+    predict(monkeypatch, folder, "--video", f"{server}/cam.mp4?a=b", "--frames", 3, *options)
+    records = json.loads(found.read_text())
+    assert [(r["file"], r["frame"]) for r in records] == [
+        (f"{server}/cam.mp4?a=b", i) for i in range(3)
+    ]
+    with av.open(str(tmp_path / "cam_found.mp4")) as reader:
+        assert len(list(reader.decode(video=0))) == 3
+    with pytest.raises(SystemExit, match="2"):
+        predict(monkeypatch, folder, "--video", f"{server}/list.m3u8", *options)
+    assert "list.m3u8: cannot be read as a video" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_a_stream_and_what_is_drawn_stays(tmp_path, server):
+    av = pytest.importorskip("av")
+    write_clip(tmp_path / "served/cam.mp4", [0, 60, 120, 200])
+    seen = []
+
+    def detect(sample, image):
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.append(image.size)
+        return []
+
+    assert draw_video(f"{server}/cam.mp4", tmp_path / "out.mp4", [("", detect)]) == 2
+    with av.open(str(tmp_path / "out.mp4")) as reader:
+        assert len(list(reader.decode(video=0))) == 2
+    with pytest.raises(KeyboardInterrupt):  # of a file the rest is still there
+        draw_video(tmp_path / "served/cam.mp4", tmp_path / "file.mp4", [("", detect)])
+    assert not (tmp_path / "file.mp4").exists()
+
+
+def test_a_camera_is_opened_as_one(monkeypatch):
+    av = pytest.importorskip("av")
+    opened = []
+
+    def camera(name, **options):
+        opened.append((name, options))
+        raise av.FFmpegError(1, "busy")
+
+    monkeypatch.setattr(av, "open", camera)
+    with refused("/dev/null", "busy"):
+        draw_video("/dev/null", "out.mp4", [])
+    assert opened == [("/dev/null", {"format": "v4l2"})]
+
+
 def test_unreadable_images_are_left_out_with_a_warning(folder, tmp_path, monkeypatch, capsys):
     photos = tmp_path / "photos"
     shutil.copytree(folder / "val", photos)
@@ -121,7 +190,7 @@ def test_every_file_of_a_folder_is_predicted_or_named(folder, tmp_path, monkeypa
     drawn = {path.name for path in (tmp_path / "out").iterdir()}
     assert drawn == {"a_found.JPG", "a.gif_found.png", "b_found.jfif", "c_found.png"}
     out, error = capfd.readouterr()
-    for words in ("2 left out, no images: f.txt, more", "d.heic: not a readable image (a HEIC",
+    for words in ("2 left out, no images: f.txt, more", "d.heic: not a readable image (a ",
                   "e\\x1b[31m.jpg: not a readable image (an EPS", "g.jpg: a FIFO"):  # fmt: skip
         assert words in error
     assert "\x1b" not in out + error
@@ -177,7 +246,13 @@ def test_records_are_coco_results_of_the_data(folder, tmp_path):
         ("{f}/val/0.jpg --threshold 2", "threshold 2.0"),
         ("{f}/val/0.jpg -o {f}/text.jpg", "text.jpg is not a folder"),
         ("{f}/val/0.jpg --json {f}/empty", "empty is a folder: name a file"),
-        ("--video http://a/b.mp4", "http://a/b.mp4: videos are read from files: download it first"),
+        ("--video http://127.0.0.1:9/b.mp4", "http://127.0.0.1:9/b.mp4: cannot be read as a video"),
+        ("--video file:///etc/passwd", "file:///etc/passwd: cannot be read as a video"),
+        ("--video {f}/gone.mp4", "gone.mp4: cannot be read as a video"),
+        ("--video /dev/null", "/dev/null: cannot be read as a video"),
+        ("{f}/val/0.jpg --overlap 0.5", "--tile"),
+        ("{f}/val/0.jpg --tile 64 --overlap 1", "overlap 1.0"),
+        ("{f}/val/0.jpg --classes dog", "'dog'"),
         ("--video {f}/text.jpg", "text.jpg: cannot be read as a video"),
     ],
 )

@@ -1,12 +1,13 @@
+import io
 import logging
+import re
 import sys
-from types import SimpleNamespace
 
+import pytest
 from detectron2.utils.events import EventStorage
 
-from detrex.config import get_config
-from detrex.utils import WandbWriter
 from detrex.utils.events import BoundedStorage, ConsoleWriter
+from detrex.utils.progress import terminal_bar
 
 
 def test_console_line_has_progress_time_left_and_main_losses(caplog):
@@ -43,26 +44,51 @@ def test_storage_keeps_the_last_values_only():
     assert storage.history("loss").global_avg() == 4.5
 
 
-def test_wandb_gets_new_scalars_once(monkeypatch):
-    calls = []
-    run = SimpleNamespace(
-        log=lambda values, step: calls.append((step, values)), finish=lambda: calls.append("end")
-    )
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
 
-    def init(**arguments):
-        calls.append(arguments)
-        return run
 
-    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
-    cfg = get_config("common/train.py")
-    writer = WandbWriter(cfg)
-    assert calls.pop()["config"]["max_iter"] == 90000
-    with EventStorage(5) as storage:
-        storage.put_scalar("loss", 2.0)
+def on_a_terminal(monkeypatch):
+    """A terminal as standard output, and a log that goes there and into a file."""
+    terminal, file = Terminal(), io.StringIO()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    log = logging.getLogger("detrex")
+    monkeypatch.setattr(log, "handlers", [logging.StreamHandler(s) for s in (terminal, file)])
+    monkeypatch.setattr(log, "level", logging.INFO)
+    return terminal, file
+
+
+def test_a_terminal_has_a_bar_and_the_file_lines(monkeypatch):
+    screen, file = on_a_terminal(monkeypatch)
+    handler, other = logging.getLogger("detrex").handlers
+    with terminal_bar(["detrex"], "detrex.utils.events") as bar, EventStorage(0) as storage:
+        writer = ConsoleWriter(max_iter=100, bar=bar)
+        storage.put_scalars(smoothing_hint=False, total_loss=3.25, data_time=0.25)
         writer.write()
-        writer.write()
-        storage.iter = 6
-        storage.put_scalar("lr", 0.5, smoothing_hint=False)
-        writer.write()
-    writer.close()
-    assert calls == [(5, {"loss": 2.0}), (6, {"lr": 0.5}), "end"]
+        logging.getLogger("detrex.train").info("saved [bold]x[/bold]")
+    assert file.getvalue() == ("iter 1/100  total_loss 3.25  data 0.250 s\nsaved [bold]x[/bold]\n")
+    shown = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", screen.getvalue())
+    assert "1/100 total_loss 3.25  data 0.250 s" in shown and "iter 1/100" not in shown
+    assert "saved [bold]x[/bold]\n" in shown
+    assert screen.getvalue().count("\x1b[?25h") >= screen.getvalue().count("\x1b[?25l")  # cursor
+    assert handler.stream is screen and not handler.filters and other.stream is file
+
+
+def test_no_bar_where_nobody_sees_it(monkeypatch):
+    on_a_terminal(monkeypatch)
+    monkeypatch.setenv("TERM", "dumb")
+    with terminal_bar(["detrex"], "detrex.utils.events") as bar:
+        assert bar is None
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    with terminal_bar(["detrex"], "detrex.utils.events") as bar:
+        assert bar is None
+
+
+def test_the_log_goes_on_when_a_run_fails(monkeypatch):
+    screen, _ = on_a_terminal(monkeypatch)
+    with pytest.raises(KeyError), terminal_bar(["detrex"], "detrex.utils.events"):
+        raise KeyError
+    assert logging.getLogger("detrex").handlers[0].stream is screen

@@ -10,7 +10,7 @@ import threading
 
 import numpy as np
 import pytest
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from detrex.data.image import as_pixels, read_image
 from detrex.utils import images
@@ -44,6 +44,22 @@ def test_formats_of_every_reader(tmp_path, kind):
         assert pixels.shape == (8, 12, 3) and abs(pixels - (200, 90, 20)).max() < 8
 
 
+def test_heic_where_its_package_is(tmp_path):
+    """EXIF's orientation does not count in HEIC: the decoder has turned the pixels already."""
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    image = Image.new("RGB", (64, 48), (200, 90, 20))
+    image.paste((20, 90, 200), (0, 0, 32, 48))
+    image.save(tmp_path / "a.heic", exif=exif)
+    assert is_image(tmp_path / "a.heic") and images.image_size(tmp_path / "a.heic") == (64, 48)
+    for read in READERS:
+        pixels = np.asarray(read(tmp_path / "a.heic")).astype(int)
+        assert pixels.shape == (48, 64, 3)
+        assert abs(pixels[24, 8] - (20, 90, 200)).max() < 12
+        assert abs(pixels[24, 56] - (200, 90, 20)).max() < 12
+
+
 def test_moving_images_give_their_first_frame(tmp_path):
     frames = [Image.new("RGB", (12, 8), color) for color in ("red", "blue")]
     for kind in ("GIF", "WEBP", "PNG"):
@@ -56,7 +72,7 @@ def test_moving_images_give_their_first_frame(tmp_path):
     [
         (EPS, "an EPS file, which is not decoded here"),
         (b"%PDF-1.7\n", "a PDF file"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1", "a HEIC file"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1", "a HEIC file|a damaged HEIF file"),
         (b"\0\0\0\x18ftypavif\0\0\0\0mif1", "a.jpg"),  # PIL's own word where it has the decoder
         (b"<!DOCTYPE html><html>", "a web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull fetches the image"),

@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from detrex.data.coco import CocoEntries, read_entries
+from detrex.checkpoint.classes import indices_of
+from detrex.data.coco import CocoEntries, distinct_names, read_entries
 from detrex.utils.files import atomic_write
 from detrex.utils.images import image_fault, image_size
 
@@ -132,6 +133,23 @@ class Split:
         split.image_entries = [image for image in self.image_entries if image["id"] in ids]
         split.annotations = [a for a in self.annotations if a["image_id"] in ids]
         return split
+
+    def restrict(self, names: Sequence[str], option: str) -> None:
+        """Keep the boxes of some classes alone, by name; their order and numbers stay.
+
+        Args:
+            names: of the classes.
+            option: that gives them, for messages.
+
+        Raises:
+            InputError: no class is called so, or the split's JSON cannot be read.
+        """
+        content = self.content()
+        classes = distinct_names(content["categories"])
+        chosen = {list(classes)[i] for i in indices_of(names, list(classes.values()), option)}
+        self.categories = [c for c in content["categories"] if c["id"] in chosen]
+        self.annotations = [a for a in content["annotations"] if a["category_id"] in chosen]
+        self.image_entries, self.json_file = content["images"], None
 
     def content(self) -> dict:
         """Return the content of the split's COCO JSON. Raises InputError for a damaged JSON."""

@@ -61,15 +61,16 @@ def compose(
     photographs: Sequence[np.ndarray],
     digits: tuple[np.ndarray, np.ndarray],
     size: int,
+    most: int = MAX_OBJECTS,
 ) -> Scene:
-    """One picture: a crop of a photograph, 1-6 digits, now and then a patch over one of them.
+    """One picture: a crop of a photograph, 1 to ``most`` digits, now and then a patch over one.
 
     ``photographs`` are (H, W, 3) in [0, 1]; ``digits`` are scans (N, 8, 8) in [0, 1] and labels
     (N,), drawn from with every class as likely; ``size`` is the picture's side in pixels.
     """
     scans, labels = digits
     scene = Scene(_background(rng, photographs, size))
-    for _ in range(rng.integers(1, MAX_OBJECTS + 1)):
+    for _ in range(rng.integers(1, most + 1)):
         label = rng.integers(10)
         scan = scans[rng.choice(np.flatnonzero(labels == label))]
         side = round(rng.triangular(SIDES[0] + 1, SIDES[1], SIDES[2]))
