@@ -78,6 +78,12 @@ KEYS: dict[str, Key] = {
     "train.ddp.find_unused_parameters": Key(False, "as DistributedDataParallel's"),
     "train.ddp.fp16_compression": Key(False, "gradients travel between processes in fp16"),
     "train.ddp.gradient_as_bucket_view": Key(True, "as DistributedDataParallel's"),
+    "train.sharding": Key(
+        "none",
+        '"full": each process holds a share of weights, gradients and optimizer state (FSDP), not '
+        "all of them (DistributedDataParallel)",
+        volatile=True,
+    ),
     "train.clip_grad.enabled": Key(False, "limit the gradient's norm"),
     "train.clip_grad.params": Key(
         dict(max_norm=0.1, norm_type=2), "arguments of torch's clip_grad_norm_"

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from detrex.utils.shares import share_of
+
 
 class ModelEma:
     """``average <- decay * average + (1 - decay) * weight`` after every optimizer step.
@@ -49,13 +51,13 @@ class ModelEma:
         return dict(self.averages)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from saved averages.
+        """Continue from saved averages, whole tensors.
 
         Raises:
             KeyError: an average is not in ``state``.
         """
         for name, average in self.averages.items():
-            average.copy_(state[name])
+            average.copy_(share_of(state[name], average))
 
     def _place(self, tensor: Tensor) -> Tensor:
         tensor = tensor.detach()

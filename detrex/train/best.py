@@ -45,7 +45,8 @@ class BestCheckpoint:
         self._checkpoints, self._metric, self._reload = checkpoints, metric, reload
         self._val = checkpoints.metadata.get("val")  # fingerprint of the validation data
         self._sign = -1 if lower_is_better(metric) else 1
-        saved = read_best(checkpoints.folder) if resumed else {}
+        saved = on_all_processes(lambda: read_best(checkpoints.folder) if resumed else {})
+        saved = comm.all_gather(saved)[0]
         now = {"metric": metric, "val": self._val}
         comparable = saved and all(saved.get(key, value) == value for key, value in now.items())
         self._best = saved["value"] if comparable else -self._sign * float("inf")
@@ -60,13 +61,15 @@ class BestCheckpoint:
 
     def _save(self, storage: EventStorage) -> None:
         value, iteration = storage.latest().get(self._metric, (float("nan"), -1))
-        if not comm.is_main_process() or iteration <= self._seen:
+        if iteration <= self._seen:
             return
         self._seen = iteration
         if self._sign * value > self._sign * self._best:
             self._best = value
             self._checkpoints.save(BEST_WEIGHTS, resumable=False)
             best = {"metric": self._metric, "value": value, "iteration": iteration}
+            if not comm.is_main_process():
+                return
             with atomic_write(self._checkpoints.folder / BEST) as stream:
                 json.dump({**best, "val": self._val}, stream)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import time
 import warnings
 from collections.abc import Iterable, Iterator
@@ -31,7 +32,10 @@ from .checkpoints import TrainingCheckpoints
 from .evaluate import best_metric, evaluate_both, is_evaluated
 from .folder import METRICS, put_events_in_order, rewind_metrics
 from .optim import LearningRates, build_optimizer
+from .sharding import shard
 from .trainer import StepOptions, Trainer
+
+logger = logging.getLogger(__name__)
 
 
 def build_trainer(
@@ -56,13 +60,14 @@ def build_trainer(
     """
     for tracker in enabled_trackers(cfg):
         need_package(tracker.name, tracker.name, f"train.{tracker.name}.enabled")
+    average = cfg.train.model_ema
+    distributed = _distributed(cfg, model)
     optimizer = build_optimizer(cfg, model)
     ema = None
-    average = cfg.train.model_ema
     if average.enabled:
         ema = ModelEma(model, average.decay, average.device, average.warmup)
     options = _step_options(cfg, next(model.parameters()).device.type)
-    trainer = Trainer(_distributed(cfg, model), loader, optimizer, options, ema)
+    trainer = Trainer(distributed, loader, optimizer, options, ema)
     schedule = instantiate(cfg.lr_multiplier)
     trainer.learning_rates = LearningRates(optimizer, schedule, cfg.train.max_iter)
     checkpoints = TrainingCheckpoints(
@@ -100,11 +105,33 @@ def _distributed(cfg: DictConfig, model: nn.Module) -> nn.Module:
     synchronised = any(isinstance(m, nn.SyncBatchNorm) for m in model.modules())
     if synchronised and device.type == "cpu" and comm.get_world_size() > 1:
         raise InputError("SyncBN needs GPUs: on several CPU processes set the model's norms to BN")
+    if _is_to_shard(cfg):
+        shard(model)
+        return model
     ids = None if device.type == "cpu" else [device.index]
     with warnings.catch_warnings():
         # torch renames broadcast_buffers, which is a key of upstream's configs.
         warnings.simplefilter("ignore", FutureWarning)
         return create_ddp_model(model, device_ids=ids, **cfg.train.ddp)
+
+
+def _is_to_shard(cfg: DictConfig) -> bool:
+    """Whether the model is to be sharded.
+
+    Raises:
+        InputError: ``train.sharding`` is unknown, or goes with another key that is set.
+    """
+    if cfg.train.sharding not in ("none", "full"):
+        raise InputError(f"train.sharding={cfg.train.sharding}: give none or full")
+    if cfg.train.sharding == "none":
+        return False
+    for key in ("ddp.fp16_compression", "ddp.broadcast_buffers", "model_ema.device"):
+        if OmegaConf.select(cfg.train, key):
+            raise InputError(f"train.sharding=full goes without train.{key}: leave that out")
+    if comm.get_world_size() == 1:
+        logger.info("train.sharding=full: one process has nothing to share, it trains as without")
+        return False
+    return True
 
 
 def _step_options(cfg: DictConfig, kind: str) -> StepOptions:

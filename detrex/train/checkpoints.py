@@ -17,10 +17,12 @@ from detrex.checkpoint.files import LAST, tag_last_checkpoint
 from detrex.checkpoint.loading import refuse_non_finite
 from detrex.modeling.ema import ModelEma
 from detrex.utils.errors import InputError
+from detrex.utils.shares import whole_state
 from detrex.utils.small_files import is_a
 from detrex.utils.text import first_line
 
 from .folder import BEST_WEIGHTS, LATEST, saved_checkpoints
+from .sharding import is_sharded
 from .trained_on import on_all_processes
 from .trainer import Trainer
 
@@ -47,7 +49,7 @@ class TrainingCheckpoints:
 
     def save(self, name: str, resumable: bool = True) -> None:
         """Write ``<name>.pth``. A resumable one becomes the folder's last checkpoint, and old ones
-        are deleted; every process must call this for a resumable one.
+        are deleted. Every process must call this for a resumable one, and of a sharded model.
 
         Raises:
             NonFiniteLoss: the last step had one; nothing is written.
@@ -56,17 +58,22 @@ class TrainingCheckpoints:
         if resumable:  # before an evaluation, too
             share_buffers(self.trainer.network, self.trainer.ema)
         metrics = self.trainer.window.state() if resumable else []
-        if not comm.is_main_process():
+        is_main, sharded = comm.is_main_process(), is_sharded(self.trainer.network)
+        if not (is_main or sharded):
             return
         data = {
             "metrics": metrics,
-            "model": self.trainer.network.state_dict(),
+            "model": self.trainer.network.state_dict(keep_vars=sharded),
             "trainer": self.trainer.state_dict(),
             "iteration": self.trainer.iter,
             "metadata": self.metadata,
         }
         if self.trainer.ema is not None:
             data["ema_state"] = self.trainer.ema.state_dict()
+        if sharded:
+            data = whole_state(data, here=is_main)
+        if not is_main:
+            return
         path = self.folder / f"{name}.pth"
         save_checkpoint(data, path)
         if resumable:

@@ -25,6 +25,7 @@ from detrex.evaluation.origin import write_origin
 from detrex.utils.errors import InputError
 
 from .folder import holds_run
+from .sharding import whole_weights
 from .trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ def evaluate(
     if node is None:
         raise InputError("dataloader.evaluator is not set: nothing can be evaluated")
     loader = build_test_loader(cfg) if loader is None else loader
+    measured = model
     if subfolder and (folder := node.get("output_dir")) is not None:
         evaluator = call_with(node, output_dir=os.path.join(folder, subfolder))
     else:
@@ -90,8 +92,9 @@ def evaluate(
     if getattr(evaluator, "diagnose", False):
         from detrex.evaluation.alignment import with_layers  # with scipy, which others do not need
 
-        model = with_layers(model)
-    results = inference_on_dataset(model, loader, evaluator)
+        measured = with_layers(model)
+    with whole_weights(model):
+        results = inference_on_dataset(measured, loader, evaluator)
     if comm.is_main_process():
         _log_for_spreadsheets(results)
         if weights and isinstance(evaluator, COCOEvaluator) and evaluator.output_dir:

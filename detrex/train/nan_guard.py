@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+import torch.distributed as dist
 from detectron2.utils import comm
 from torch import Tensor
 
 from detrex.checkpoint import save_checkpoint
 from detrex.utils.device import HostCopy
+from detrex.utils.shares import whole_state
 
 from .failures import NonFiniteLoss, reason_of
 from .metrics import StepNumbers
+from .sharding import is_sharded
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -49,6 +52,7 @@ class NanGuard:
         self._trainer, self.deferred = trainer, deferred
         self._last: _WatchedStep | None = None
         self._skipped = 0  # steps in a row
+        self._sharded = is_sharded(trainer.network)
 
     def watch(self, numbers: StepNumbers, batches: Sequence[list[dict]]) -> None:
         """Check a step's numbers after its backward passes and before the optimizer.
@@ -65,6 +69,9 @@ class NanGuard:
         scaled = self._trainer.grad_scaler.is_enabled()
         finite = numbers.values.isfinite()
         bad = torch.stack([~finite[: -1 if scaled else None].all(), ~finite[-1]])
+        if self._sharded:  # the snapshot takes all processes
+            bad = bad.int()
+            dist.all_reduce(bad, dist.ReduceOp.MAX)
         self._last = _WatchedStep(self._trainer.iter, numbers, batches, bad)
         if not self.deferred:
             self.settle()
@@ -102,12 +109,14 @@ class NanGuard:
 
     def _failure(self, step: _WatchedStep, norm_counts: bool) -> NonFiniteLoss:
         """Save the step; return the error about its first number that is not finite."""
-        number, losses, name = next(
+        passes = [*enumerate(step.by_pass())]
+        bad = (
             (number, losses, name)
-            for number, losses in enumerate(step.by_pass())
+            for number, losses in passes
             for name, value in losses.items()
             if not math.isfinite(value) and (norm_counts or name != "grad_norm")
         )
+        number, losses, name = next(bad, (*passes[-1], "grad_norm"))  # else another process's
         rank = comm.get_rank()
         file = f"nan_state.rank{rank}.pth" if rank else "nan_state.pth"
         path = Path(self._trainer.options.output_dir) / file
@@ -132,8 +141,9 @@ class NanGuard:
         losses: dict[str, float],
         batches: Sequence[list[dict]],
     ) -> None:
+        weights = self._trainer.network.state_dict(keep_vars=self._sharded)
         state = {
-            "model": self._trainer.network.state_dict(),
+            "model": whole_state(weights) if self._sharded else weights,
             "iteration": step.iteration,
             "rank": comm.get_rank(),
             "losses": losses,

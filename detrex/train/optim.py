@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from detrex.config.instantiation import call_with, is_about_arguments, target_of
 from detrex.utils.errors import InputError
+from detrex.utils.shares import share_of
 
 logger = logging.getLogger(__name__)
 _FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
@@ -183,7 +184,7 @@ class LearningRates:
 
 
 def load_optimizer(optimizer: Optimizer, state: dict) -> None:
-    """Load a saved state; hyperparameters stay this optimizer's.
+    """Load a saved state of whole tensors; hyperparameters stay this optimizer's.
 
     Other values in the groups (step counts, estimates) come from the state.
 
@@ -194,8 +195,23 @@ def load_optimizer(optimizer: Optimizer, state: dict) -> None:
     groups = list(state["param_groups"])
     for i, group in enumerate(optimizer.param_groups[: len(groups)]):
         groups[i] = {**groups[i], **{key: group[key] for key in settings & group.keys()}}
-    optimizer.load_state_dict({**state, "param_groups": groups})
+    optimizer.load_state_dict({**state, "state": _shares(optimizer, state), "param_groups": groups})
     match_layout(optimizer)
+
+
+def _shares(optimizer: Optimizer, state: dict) -> dict:
+    """Return a saved state's averages by number of the parameter, divided as the parameters are."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    numbers = [number for group in state["param_groups"] for number in group["params"]]
+    shares = dict(state["state"])
+    for number, parameter in zip(numbers, parameters, strict=False):  # torch refuses other counts
+        shares[number] = {
+            name: share_of(value, parameter)
+            if getattr(value, "shape", None) == parameter.shape
+            else value
+            for name, value in shares.get(number, {}).items()
+        }
+    return shares
 
 
 def match_layout(optimizer: Optimizer) -> None:

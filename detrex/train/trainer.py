@@ -21,6 +21,7 @@ from detrex.config.lengths import is_due, scheduled_modules
 from detrex.modeling.ema import ModelEma
 from detrex.utils.device import foreach, pins_memory, seed_device
 from detrex.utils.events import BoundedStorage
+from detrex.utils.shares import whole
 
 from .data import endless
 from .folder import FINAL, LATEST
@@ -64,7 +65,7 @@ class Trainer(TrainerBase):
     iteration, the optimizer, its learning rates, the loss scaler and the hooks' states.
 
     Args:
-        model: on its device; it may be wrapped for distributed training.
+        model: on its device; it may be wrapped or sharded for distributed training.
         loader: yields batches; it is started again when it ends.
         optimizer: of the model's parameters.
         options: how a step is made.
@@ -194,9 +195,9 @@ class Trainer(TrainerBase):
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         if self.options.clip is None:
             gradients = [p.grad for p in parameters if p.grad is not None]
-            return nn.utils.get_total_norm(gradients, foreach=foreach(self.device))
+            return whole(nn.utils.get_total_norm(gradients, foreach=foreach(self.device)))
         options = {"foreach": foreach(self.device), **self.options.clip}
-        return nn.utils.clip_grad_norm_(parameters, **options)
+        return whole(nn.utils.clip_grad_norm_(parameters, **options))
 
     def _schedule(self) -> None:
         """Record the step's learning rate, and set those of the next step."""
@@ -241,8 +242,8 @@ class Trainer(TrainerBase):
         done = self.iter
         if self.evaluate and (done == self.max_iter or is_due(done, self.options.eval_period)):
             self.storage.iter = done  # scores are stored under the number of iterations done
-            self.storage.put_scalars(smoothing_hint=False, **self.evaluate(self))
-            comm.synchronize()  # it may take the processes different times
+            scores = comm.all_gather(self.evaluate(self))[0]  # waits for all processes
+            self.storage.put_scalars(smoothing_hint=False, **scores)
 
     def _keep_best(self) -> None:
         if self.keep_best is not None:
