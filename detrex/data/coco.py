@@ -145,9 +145,7 @@ def list_error(name: str | os.PathLike, section: str, keys: Collection[str]) -> 
     return InputError(f"{name}: not a COCO file, the list {section!r} {what}")
 
 
-def normalise_entries(
-    name: str | os.PathLike, section: str, entries: list, first: int = 0
-) -> None:
+def normalise_entries(name: str | os.PathLike, section: str, entries: list, first: int = 0) -> None:
     """Rewrite the entries of a list, from number ``first`` on, as :func:`normalise` does."""
     keys = {key for key, kind in FIELDS[section].items() if kind is int}
     for number, entry in enumerate(entries, first):

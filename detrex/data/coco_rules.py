@@ -55,7 +55,9 @@ def area_is_odd(annotation: dict) -> bool:
     width, height = annotation["bbox"][2:]
     if "area" not in annotation or not (width > 0 and height > 0):
         return False
-    return bool(differs(annotation["area"], width, height, mask_area(annotation.get("segmentation"))))
+    return bool(
+        differs(annotation["area"], width, height, mask_area(annotation.get("segmentation")))
+    )
 
 
 def differs(area: Numbers, width: Numbers, height: Numbers, mask: float | None = None) -> Numbers:

@@ -26,8 +26,12 @@ _SPACE = re.compile(rb"[ \t\r\n]*")
 _STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 _TOKEN = re.compile(_STRING + rb'|["\[\]{}]', re.DOTALL)  # a lone " begins a string that is cut off
 _SCALAR = re.compile(_STRING + rb"|[^\s,:\[\]{}\"]+", re.DOTALL)
-_LAST = re.compile(rb"\}[ \t\r\n]*,")
+_BETWEEN = re.compile(rb"\}[ \t\r\n]*,")  # two entries
+_LIST_END = re.compile(rb"\}[ \t\r\n]*\]")
 _NEAR_END = 16  # bytes: no number, true, false or null is longer to no purpose
+
+
+NO_MASK = msgspec.Raw(b"null")
 
 
 class Image(msgspec.Struct, gc=False):
@@ -48,11 +52,11 @@ class Annotation(msgspec.Struct, gc=False):
     bbox: tuple[float, float, float, float]
     iscrowd: int = 0
     area: float | None = None
-    segmentation: msgspec.Raw = msgspec.Raw()
+    segmentation: msgspec.Raw = NO_MASK
 
     def mask_area(self) -> float | None:
         """Return the area of the segmentation; None without a valid one."""
-        return mask_area(json.loads(bytes(self.segmentation) or b"null"))
+        return mask_area(json.loads(bytes(self.segmentation)))
 
 
 class Category(msgspec.Struct, gc=False):
@@ -78,7 +82,8 @@ def as_entries(
         if section == "annotations":
             if fault := annotation_fault(entry):
                 raise InputError(f"{json_file}: annotation {entry['id']}: {fault}")
-            mask = msgspec.Raw(json.dumps(entry.get("segmentation")).encode())
+            mask = entry.get("segmentation")
+            mask = msgspec.Raw(json.dumps(mask).encode()) if mask else NO_MASK
             crowd, box = int(entry.get("iscrowd", 0)), tuple(map(float, entry["bbox"]))
             keys = (entry[key] for key in ("id", "image_id", "category_id"))
             yield Annotation(*keys, box, crowd, entry.get("area"), mask)
@@ -205,30 +210,30 @@ class _Stream:
         is_last = False
         while not is_last:
             self._fill(PIECE)
-            end = self._guess()
-            entries = self._decode(end) if end else None
-            if entries is None:
-                end, is_last = self._scan()
-                entries = self._decode(end)
-                if entries is None:
-                    entries = self._read_plainly(end)
-            yield entries
-            self.position = end
+            decoded = ((place, self._decode(place.end)) for place in self._guesses())
+            place, entries = next((pair for pair in decoded if pair[1] is not None), (None, None))
+            if place is None:
+                place = self._scan()
+                entries = self._decode(place.end)
+            yield self._read_plainly(place.end) if entries is None else entries
+            is_last, self.position = place.is_last, place.end
             self._expect(b"]" if is_last else b",")
 
-    def _guess(self) -> int:
-        """Return where the last whole entry of the buffer probably ends; 0 if none is seen.
+    def _guesses(self) -> Iterator[_Place]:
+        """Yield where the entries in the buffer may end: the last whole one, or the list's.
 
-        It is right if what lies before it can be decoded: no beginning of an entry can.
+        A guess is right if what lies before it can be decoded: no beginning of an entry can.
         """
         end = len(self.buffer)
         for _ in range(8):
             end = self.buffer.rfind(b"}", self.position, end)
             if end < 0:
-                return 0
-            if _LAST.match(self.buffer, end):
-                return end + 1
-        return 0
+                break
+            if _BETWEEN.match(self.buffer, end):
+                yield _Place(end + 1, is_last=False)
+                break
+        if match := _LIST_END.search(self.buffer, self.position):
+            yield _Place(match.start() + 1, is_last=True)
 
     def _text(self, end: int) -> bytes:
         return b"[%b]" % memoryview(self.buffer)[self.position : end]
@@ -239,9 +244,10 @@ class _Stream:
             entries = _DECODERS[self.section].decode(self._text(end))
         except msgspec.DecodeError:
             return None
-        is_usual = all(0 <= e.id <= LARGEST_ID for e in entries)
+        ids = [entry.id for entry in entries] or [0]
+        is_usual = 0 <= min(ids) and max(ids) <= LARGEST_ID
         if self.section == "annotations":
-            is_usual = is_usual and all(e.iscrowd in (0, 1) for e in entries)
+            is_usual = is_usual and {entry.iscrowd for entry in entries} <= {0, 1}
         return entries if is_usual else None
 
     def _read_plainly(self, end: int) -> list:
