@@ -71,9 +71,8 @@ def read_records(json_file: str, image_root: str, training: bool = False) -> Rec
     check_images(json_file, image_root, columns)
     _check_conventions(json_file, columns)
     names = class_names(columns)
-    if doubles := [
-        n for n, name in zip(names, columns.categories.values(), strict=True) if n != name
-    ]:
+    pairs = zip(names, columns.categories.values(), strict=True)
+    if doubles := [name for name, in_json in pairs if name != in_json]:
         logger.warning("%s: classes of one name: %s", json_file, first_few(doubles))
     _check_objects(json_file, columns, names, training)
     return Records(columns, json_file, image_root)
