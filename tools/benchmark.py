@@ -22,7 +22,7 @@ from detrex.utils.cli import run_command, whole
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write, check_writable
 
-OPTIONS = ("repeats", "config_file", "batch_sizes", "sizes")
+OPTIONS = ("repeats", "config_file", "batch_sizes", "sizes", "boxes")
 
 
 def size(text: str) -> tuple[int, int]:
@@ -41,6 +41,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--config-file", metavar="FILE", help="fps: whose model")
     parser.add_argument("--batch-sizes", nargs="+", type=int, metavar="B", help="fps")
     parser.add_argument("--sizes", nargs="+", type=size, metavar="HxW", help="fps: images")
+    parser.add_argument("--boxes", type=whole(), metavar="N", help="large_data: of the made-up set")
     parser.add_argument("--json", help="file to write the rows, versions and hardware to")
     args = parser.parse_args()
     for option, values in {"repeats": [args.repeats], "batch-sizes": args.batch_sizes}.items():

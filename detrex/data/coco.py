@@ -19,7 +19,7 @@ from detrex.utils.text import first_few
 from .coco_masks import mask_box
 
 LARGEST_ID = 2**53  # ids travel through float64 arrays in COCO evaluators
-_FIELDS = {  # list -> what its entries need for training
+FIELDS = {  # list -> what its entries need for training
     "images": {"id": int, "file_name": str, "width": int, "height": int},
     "annotations": {"id": int, "image_id": int, "category_id": int, "bbox": list},
     "categories": {"id": int, "name": str},
@@ -48,19 +48,27 @@ def read_entries(json_file: str | os.PathLike) -> CocoEntries:
         InputError: naming the file and the first entry that is wrong.
     """
     content = read_json(json_file)
-    lists = {section: by_id(json_file, content, section, f) for section, f in _FIELDS.items()}
+    lists = {section: by_id(json_file, content, section, f) for section, f in FIELDS.items()}
     entries = CocoEntries(**lists)
     if not entries.categories or not entries.images:
         empty = "images" if entries.categories else "categories"
         raise InputError(f"{json_file}: the list {empty!r} is empty")
     for image_id, image in entries.images.items():
-        width, height = image["width"], image["height"]
-        if min(width, height) <= 0:
-            raise InputError(
-                f"{json_file}: images: id {image_id}: width and height must be positive, "
-                f"got {width} and {height}"
-            )
+        check_size(json_file, image_id, image["width"], image["height"])
     return entries
+
+
+def check_size(json_file: str | os.PathLike, image_id: int, width: int, height: int) -> None:
+    """Check that an image has an area.
+
+    Raises:
+        InputError: naming the image.
+    """
+    if min(width, height) <= 0:
+        raise InputError(
+            f"{json_file}: images: id {image_id}: width and height must be positive, "
+            f"got {width} and {height}"
+        )
 
 
 def read_json(json_file: str | os.PathLike) -> dict:
@@ -70,7 +78,7 @@ def read_json(json_file: str | os.PathLike) -> dict:
         InputError: with the reason why the file cannot be read or is not in COCO format.
     """
     content = _parse(json_file)
-    needed = f"it needs the lists {', '.join(_FIELDS)}"
+    needed = f"it needs the lists {', '.join(FIELDS)}"
     if isinstance(content, list):
         results = content and isinstance(content[0], dict) and "score" in content[0]
         what = "detections, not annotations" if results else f"a list of {len(content)} entries"
@@ -123,20 +131,31 @@ def normalise(name: str | os.PathLike, content: dict) -> dict:
         InputError: a list is missing, or is not a list; the message begins with ``name``.
     """
     content.setdefault("annotations", [])
-    for section, fields in _FIELDS.items():
+    for section in FIELDS:
         if not isinstance(content.get(section), list):
-            there = first_few([repr(key) for key in content], 6) or "nothing"
-            what = "is not a list" if section in content else f"is missing, it has {there}"
-            raise InputError(f"{name}: not a COCO file, the list {section!r} {what}")
-        keys = {key for key, kind in fields.items() if kind is int}
-        for entry in content[section]:
-            for key in keys & entry.keys() if isinstance(entry, dict) else ():
-                if type(entry[key]) is not int:
-                    entry[key] = whole(entry[key])
-    for number, entry in enumerate(content["annotations"]):
-        if isinstance(entry, dict):
-            _normalise_annotation(f"{name}: annotations: entry {number}", entry)
+            raise list_error(name, section, content)
+        normalise_entries(name, section, content[section])
     return content
+
+
+def list_error(name: str | os.PathLike, section: str, keys: Collection[str]) -> InputError:
+    """Return the error for a list that a JSON with these keys does not have."""
+    there = first_few([repr(key) for key in keys], 6) or "nothing"
+    what = "is not a list" if section in keys else f"is missing, it has {there}"
+    return InputError(f"{name}: not a COCO file, the list {section!r} {what}")
+
+
+def normalise_entries(name: str | os.PathLike, section: str, entries: list, first: int = 0) -> None:
+    """Rewrite the entries of a list, from number ``first`` on, as :func:`normalise` does."""
+    keys = {key for key, kind in FIELDS[section].items() if kind is int}
+    for number, entry in enumerate(entries, first):
+        if not isinstance(entry, dict):
+            continue
+        for key in keys & entry.keys():
+            if type(entry[key]) is not int:
+                entry[key] = whole(entry[key])
+        if section == "annotations":
+            _normalise_annotation(f"{name}: annotations: entry {number}", entry)
 
 
 def _normalise_annotation(where: str, entry: dict) -> None:
@@ -181,16 +200,28 @@ def by_id(
     """
     entries: dict[int, dict] = {}
     for number, entry in enumerate(content[section]):
-        check_entry(name, section, number, entry, {"id": int, **fields})
-        if not is_id(entry["id"]):
-            raise InputError(
-                f"{name}: {section}: entry {number}: the id must be 0 to {LARGEST_ID}, "
-                f"got {entry['id']!r:.80}"
-            )
+        check_numbered(name, section, number, entry, fields)
         if entry["id"] in entries:
-            raise InputError(f"{name}: {section}: id {entry['id']} appears more than once")
+            raise double_id(name, section, entry["id"])
         entries[entry["id"]] = entry
     return dict(sorted(entries.items()))
+
+
+def double_id(name: str | os.PathLike, section: str, number: int) -> InputError:
+    """Return the error for an id that two entries have."""
+    return InputError(f"{name}: {section}: id {number} appears more than once")
+
+
+def check_numbered(
+    name: str | os.PathLike, section: str, number: int, entry: object, fields: dict[str, type]
+) -> None:
+    """Check that entry ``number`` of a list has an id and these fields; see :func:`by_id`."""
+    check_entry(name, section, number, entry, {"id": int, **fields})
+    if not is_id(entry["id"]):
+        raise InputError(
+            f"{name}: {section}: entry {number}: the id must be 0 to {LARGEST_ID}, "
+            f"got {entry['id']!r:.80}"
+        )
 
 
 def check_entry(

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import logging
 import os
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from detectron2.structures import BoxMode
+import numpy as np
 
 from detrex.utils.errors import InputError
+from detrex.utils.files import atomic_write
+from detrex.utils.small_files import read_json_object
 from detrex.utils.text import first_few
 
-from .coco import CocoEntries, distinct_names, read_entries
-from .coco_rules import (
-    annotation_fault,
-    are_fractions,
-    clip_box,
-    image_file,
-    look_like_corners,
-    shared_files,
-    untrained_classes,
-)
+from .coco_columns import LARGE, Columns, class_names
+from .coco_index import read_columns
+from .coco_rules import image_file, shared_files, untrained_classes
+from .records import Records
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +29,11 @@ logger = logging.getLogger(__name__)
 class CocoData(NamedTuple):
     """A data set: what :func:`read_coco` returns."""
 
-    records: list[dict]  # detectron2 dataset dicts, by image id
+    records: Sequence[dict]  # detectron2 dataset dicts, by image id
     categories: dict[int, str]  # id -> name, by id; the i-th one is class i
 
 
-def load_coco(json_file: str, image_root: str, training: bool = False) -> list[dict]:
+def load_coco(json_file: str, image_root: str, training: bool = False) -> Sequence[dict]:
     """Return detectron2 dataset dicts; see :func:`read_coco`."""
     return read_coco(json_file, image_root, training).records
 
@@ -50,6 +48,9 @@ def read_coco(json_file: str, image_root: str, training: bool = False) -> CocoDa
     and ids of the same image file, which stay apart, classes that are never trained on, and
     validation data without objects.
 
+    The records are a list, or, of 100,000 annotations and more, made when they are looked at
+    (:class:`detrex.data.records.Records`).
+
     Args:
         json_file: the annotations.
         image_root: folder of the images; file names may contain sub-folders, files may be links.
@@ -58,131 +59,138 @@ def read_coco(json_file: str, image_root: str, training: bool = False) -> CocoDa
     Raises:
         InputError: naming the file and the first entry that is wrong.
     """
-    entries = read_entries(json_file)
-    files = _image_files(json_file, image_root, entries.images)
-    _check_conventions(json_file, entries, files)
-    records = {
-        image_id: {
-            "file_name": files[image_id],
-            "image_id": image_id,
-            "height": image["height"],
-            "width": image["width"],
-            "annotations": [],
-        }
-        for image_id, image in entries.images.items()
-    }
-    dropped = _add_annotations(json_file, records, entries.annotations, list(entries.categories))
-    names = {i: c["name"] for i, c in entries.categories.items()}
-    distinct = distinct_names(entries.categories.values())
-    if doubles := [name for i, name in distinct.items() if name != names[i]]:
+    records = read_records(json_file, image_root, training)
+    columns = records.columns
+    is_large = len(columns.id) >= LARGE
+    return CocoData(records if is_large else list(records), columns.categories)
+
+
+def read_records(json_file: str, image_root: str, training: bool = False) -> Records:
+    """As :func:`read_coco`, with records that are made when they are looked at."""
+    columns = read_columns(json_file)
+    check_images(json_file, image_root, columns)
+    _check_conventions(json_file, columns)
+    names = class_names(columns)
+    pairs = zip(names, columns.categories.values(), strict=True)
+    if doubles := [name for name, in_json in pairs if name != in_json]:
         logger.warning("%s: classes of one name: %s", json_file, first_few(doubles))
-    _check_objects(json_file, records.values(), list(distinct.values()), dropped, training)
-    return CocoData(list(records.values()), names)
+    _check_objects(json_file, columns, names, training)
+    return Records(columns, json_file, image_root)
 
 
-def _image_files(json_file: str, image_root: str, images: Mapping[int, dict]) -> dict[int, str]:
-    """Return image id -> path of the file."""
+def check_images(json_file: str, image_root: str, columns: Columns) -> None:
+    """Check that all images are there, and warn of files with several ids.
+
+    A folder of an index's images is listed again only when it has changed.
+
+    Raises:
+        InputError: names the first images that are missing.
+    """
     if not os.path.isdir(image_root):
         raise InputError(f"{image_root}: image folder of {json_file} not found")
-    files = {
-        key: image_file(json_file, image_root, image["file_name"]) for key, image in images.items()
-    }
-    folders = {os.path.dirname(path) for path in files.values()}
-    present = {path for folder in folders for path in _files_in(folder)}
-    missing = [images[key]["file_name"] for key, path in files.items() if path not in present]
+    root = hashlib.sha256(os.fsencode(os.path.realpath(image_root))).hexdigest()[:12]
+    path = columns.folder and columns.folder / f"images_{root}.json"
+    checked = read_json_object(path, {}) if path and path.exists() else None
+    if checked is None or _times(checked["folders"]) != checked["folders"]:
+        checked = _look_for_images(json_file, image_root, columns)
+        if path:
+            with atomic_write(path) as stream:
+                json.dump(checked, stream)
+    if checked["shared"]:
+        logger.warning(checked["shared"])
+
+
+def _times(folders: Sequence[str]) -> dict[str, int]:
+    """Return folder -> when its list of files changed; -1 if it is not there."""
+    times = {}
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            times[folder] = os.stat(folder).st_mtime_ns
+    return {folder: times.get(folder, -1) for folder in folders}
+
+
+def _look_for_images(json_file: str, image_root: str, columns: Columns) -> dict:
+    """Return the folders of the images with their times, and the warning about shared files."""
+    present: dict[str, set[str]] = {}  # folder -> names of its files
+    missing: list[str] = []
+    hashes = np.empty(len(columns.image_id), np.int64)
+    for images, _ in columns.blocks():
+        names = columns.names(images.start, images.stop)
+        for number, name in enumerate(names, images.start):
+            file = image_file(json_file, image_root, name)
+            hashes[number] = hash(file)
+            folder, base = os.path.split(file)
+            if folder not in present:
+                present[folder] = set(_files_in(folder))
+            if base not in present[folder]:
+                missing.append(name)
     if missing:
         raise InputError(
-            f"{json_file}: {len(missing)} of {len(images)} images are missing in {image_root}: "
+            f"{json_file}: {len(missing)} of {len(hashes)} images are missing in {image_root}: "
             f"{first_few([*map(repr, missing)])}"
         )
-    return files
-
-
-def _files_in(folder: str) -> Iterator[str]:
-    """Yield the paths of a folder's files; none if it cannot be listed."""
-    # One listing: a stat per file takes minutes on a network drive.
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            with contextlib.suppress(OSError):  # a broken link
-                if entry.is_file():
-                    yield os.path.join(folder, entry.name)
-
-
-def _check_conventions(json_file: str, entries: CocoEntries, files: Mapping[int, str]) -> None:
-    """Refuse boxes in fractions; warn of boxes that look like corners, and of shared files."""
-    if are_fractions(entries):
-        raise InputError(
-            f"{json_file}: all {len(entries.annotations)} boxes lie within 0 to 1, as fractions of "
-            "the image: a COCO bbox is x, y, width, height in pixels"
-        )
-    if corners := look_like_corners(entries):
-        logger.warning(
-            f"{json_file}: {len(corners)} boxes leave their image, and all would fit as corners "
-            "x0, y0, x1, y1: a COCO bbox is x, y, width, height"
-        )
+    order = np.argsort(hashes, kind="stable")
+    equal = np.diff(hashes[order]) == 0
+    twice = np.sort(order[np.append(equal, False) | np.append(False, equal)]).tolist()
+    files = {
+        int(columns.image_id[k]): image_file(json_file, image_root, *columns.names(k, k + 1))
+        for k in twice
+    }
+    warning = ""
     if shared := shared_files(files):
         shown = first_few(
             [f"{path!r}: {first_few([*map(str, ids)])}" for path, ids in shared.items()],
             separator="; ",
         )
-        logger.warning(f"{json_file}: {len(shared)} image files have several image ids: {shown}")
+        warning = f"{json_file}: {len(shared)} image files have several image ids: {shown}"
+    return {"folders": _times(list(present)), "shared": warning}
 
 
-def _add_annotations(
-    json_file: str, records: dict[int, dict], annotations: dict[int, dict], category_ids: list[int]
-) -> int:
-    """Move the usable annotations to their images' records; return the number of dropped ones.
+def _files_in(folder: str) -> Iterator[str]:
+    """Yield the names of a folder's files; none if it cannot be listed."""
+    # One listing: a stat per file takes minutes on a network drive.
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):  # a broken link
+                if entry.is_file():
+                    yield entry.name
 
-    ``annotations`` is empty afterwards: there may be millions, too many for two copies.
-    """
-    classes = {category_id: index for index, category_id in enumerate(category_ids)}
-    dropped: dict[str, list[int]] = defaultdict(list)
-    for key in list(annotations):
-        annotation = annotations.pop(key)
-        category_id, image_id = annotation["category_id"], annotation["image_id"]
-        if category_id not in classes:
-            raise InputError(f"{json_file}: annotation {key} has unknown category id {category_id}")
-        if image_id not in records:
-            raise InputError(f"{json_file}: annotation {key} has unknown image id {image_id}")
-        if fault := annotation_fault(annotation):
-            raise InputError(f"{json_file}: annotation {key}: {fault}")
-        record = records[image_id]
-        fault, box = clip_box(annotation["bbox"], record["width"], record["height"])
-        if fault:
-            dropped[fault].append(key)
-            continue
-        record["annotations"].append(
-            {
-                "bbox": box,
-                "bbox_mode": BoxMode.XYXY_ABS,
-                "category_id": classes[category_id],
-                "iscrowd": int(annotation.get("iscrowd", 0)),
-            }
+
+def _check_conventions(json_file: str, columns: Columns) -> None:
+    """Refuse boxes in fractions; warn of boxes that look like corners, and of dropped ones."""
+    summary = columns.summary
+    if summary.fractions:
+        raise InputError(
+            f"{json_file}: all {len(columns.id)} boxes lie within 0 to 1, as fractions of "
+            "the image: a COCO bbox is x, y, width, height in pixels"
         )
-    total = sum(map(len, dropped.values()))
-    if total:
+    if summary.corners:
+        logger.warning(
+            f"{json_file}: {summary.corners} boxes leave their image, and all would fit as corners "
+            "x0, y0, x1, y1: a COCO bbox is x, y, width, height"
+        )
+    if summary.dropped:
         reasons = "; ".join(
-            f"{len(ids)} {fault} (annotations {first_few([*map(str, ids)], 5)})"
-            for fault, ids in dropped.items()
+            f"{count} {fault} (annotations {first_few([*map(str, ids)], 5)})"
+            for fault, (count, ids) in summary.dropped.items()
         )
+        total = sum(count for count, _ in summary.dropped.values())
         logger.warning("%s: dropped %d boxes: %s", json_file, total, reasons)
-    return total
 
 
-def _check_objects(
-    json_file: str, records: Iterable[dict], names: list[str], dropped: int, training: bool
-) -> None:
+def _check_objects(json_file: str, columns: Columns, names: list[str], training: bool) -> None:
     """Refuse to train on nothing; warn of classes, or validation data, without a box."""
-    trained, crowds = Counter(), Counter()  # by class
-    for record in records:
-        for box in record["annotations"]:
-            (crowds if box["iscrowd"] else trained)[box["category_id"]] += 1
-    if not trained:
-        reasons = [f"{crowds.total()} crowd regions (iscrowd 1)"] if crowds else []
+    summary = columns.summary
+    if not any(summary.trained):
+        crowds, dropped = sum(summary.crowds), len(columns.id) - sum(summary.crowds)
+        reasons = [f"{crowds} crowd regions (iscrowd 1)"] if crowds else []
         reasons += [f"{dropped} boxes that are dropped"] if dropped else []
         reason = f"it has {' and '.join(reasons) or 'no annotations'}"
         if training:
             raise InputError(f"{json_file}: no usable annotation to train on: {reason}")
         logger.warning(f"{json_file}: no objects, so that nothing can be scored: {reason}")
-    elif training and (classes := untrained_classes(dict(enumerate(names)), trained, crowds)):
+        return
+    trained = Counter(dict(enumerate(summary.trained)))
+    crowds = {k: count for k, count in enumerate(summary.crowds) if count}
+    if training and (classes := untrained_classes(dict(enumerate(names)), trained, crowds)):
         logger.warning(f"{json_file}: classes that are never trained on: {first_few(classes)}")

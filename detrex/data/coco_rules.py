@@ -8,15 +8,19 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from numbers import Real
+from typing import NamedTuple
+
+import numpy as np
 
 from detrex.utils.errors import InputError
 
 from .coco import CocoEntries
 from .coco_masks import mask_area
 
+Numbers = float | np.ndarray
 MIN_SIDE = 1e-3  # pixels; in a large image float32 cannot represent a smaller side
 ROUNDING = 1  # pixels by which a box may leave its image without a warning
 CORNERS = 0.1  # share of boxes that leave their image if corners are read as x, y, w, h
@@ -51,9 +55,18 @@ def area_is_odd(annotation: dict) -> bool:
     width, height = annotation["bbox"][2:]
     if "area" not in annotation or not (width > 0 and height > 0):
         return False
-    area, mask = annotation["area"], mask_area(annotation.get("segmentation"))
-    least = 0.5 * mask - 1 if mask else 0.9 * max(width - 1, 0) * max(height - 1, 0)
-    return area <= 0 or not least <= area <= 1.1 * (width + 1) * (height + 1)
+    return bool(
+        differs(annotation["area"], width, height, mask_area(annotation.get("segmentation")))
+    )
+
+
+def differs(area: Numbers, width: Numbers, height: Numbers, mask: float | None = None) -> Numbers:
+    """Whether an area is not that of a box, or of its mask, as :func:`area_is_odd` says; of
+    numbers or of arrays (N,)."""
+    least = 0.9 * (width - 1) * (width > 1) * (height - 1) * (height > 1)
+    least = 0.5 * mask - 1 if mask else least
+    most = 1.1 * (width + 1) * (height + 1)
+    return (area <= 0) | (area < least) | (area > most)
 
 
 def object_area(annotation: dict) -> float:
@@ -85,6 +98,27 @@ def clip_box(box: list[float], width: int, height: int) -> tuple[BoxFault | None
     return None, [x0, y0, x1, y1]
 
 
+def clip_boxes(boxes: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As :func:`clip_box`, of many boxes.
+
+    Args:
+        boxes: (N, 4) x, y, w, h.
+        sizes: (N, 2) width and height of their images.
+
+    Returns:
+        Faults (N,): 0 for none, k for the k-th :class:`BoxFault`; and corners (N, 4), which mean
+        nothing where there is a fault.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+        corners[:, :2] = np.maximum(corners[:, :2], 0)
+        corners[:, 2:] = np.minimum(corners[:, 2:], sizes)
+        outside = (corners[:, 2:] - corners[:, :2] < MIN_SIDE).any(1)
+    no_size = (boxes[:, 2:] < MIN_SIDE).any(1)
+    finite = np.isfinite(boxes).all(1)
+    return np.select([~finite, no_size, outside], [1, 2, 3]).astype(np.int8), corners
+
+
 def is_trained_on(annotation: dict, entries: CocoEntries) -> bool:
     """Whether an annotation is trained on: a usable box, no crowd region, and its image and class
     are listed."""
@@ -114,40 +148,51 @@ def untrained_classes(
     ]
 
 
-def are_fractions(entries: CocoEntries) -> bool:
-    """Whether the boxes are fractions of the image's size instead of pixels: all of them lie in the
-    first pixel, and not only because the images are that small."""
-    large_image = False
-    for _, (x, y, w, h), width, height in _boxes(entries):
-        if max(x + w, y + h) > 1.01:
-            return False
-        large_image |= min(w, h) > 0 and min(width, height) > 2
-    return large_image
+class Boxes(NamedTuple):
+    """Boxes with finite numbers."""
+
+    ids: np.ndarray  # (N,) of their annotations
+    boxes: np.ndarray  # (N, 4) x, y, w, h
+    sizes: np.ndarray  # (N, 2) width and height of their images
 
 
-def look_like_corners(entries: CocoEntries) -> list[int]:
-    """Return ids of boxes that leave their image as x, y, w, h while all fit as x0, y0, x1, y1.
-
-    Returns [] if they are less than a tenth of the boxes.
-    """
-    count, leaving = 0, []
-    for key, (x, y, w, h), width, height in _boxes(entries):
-        if not (x < w <= width + ROUNDING and y < h <= height + ROUNDING):
-            return []
-        count += 1
-        if x + w > width + ROUNDING or y + h > height + ROUNDING:
-            leaving.append(key)
-    return leaving if len(leaving) >= CORNERS * count else []
-
-
-def _boxes(entries: CocoEntries) -> Iterator[tuple[int, list[float], int, int]]:
-    """Yield (id, box, image width, image height) of the boxes with finite numbers."""
+def finite_boxes(entries: CocoEntries) -> Boxes:
+    """Return the boxes of listed images."""
+    rows = []
     for key, annotation in entries.annotations.items():
         image = entries.images.get(annotation["image_id"])
         if image is None or annotation_fault(annotation) is not None:
             continue
         if all(map(math.isfinite, annotation["bbox"])):
-            yield key, annotation["bbox"], image["width"], image["height"]
+            rows.append((key, *annotation["bbox"], image["width"], image["height"]))
+    table = np.array(rows, np.float64).reshape(-1, 7)
+    return Boxes(table[:, 0].astype(np.int64), table[:, 1:5], table[:, 5:])
+
+
+def are_fractions(blocks: Iterable[Boxes]) -> bool:
+    """Whether the boxes are fractions of the image's size instead of pixels: all of them lie in the
+    first pixel, and not only because the images are that small."""
+    large_image = False
+    for _, boxes, sizes in blocks:
+        if (boxes[:, :2] + boxes[:, 2:] > 1.01).any():
+            return False
+        large_image |= bool(((boxes[:, 2:].min(1) > 0) & (sizes.min(1) > 2)).any())
+    return large_image
+
+
+def look_like_corners(blocks: Iterable[Boxes]) -> list[int]:
+    """Return ids of boxes that leave their image as x, y, w, h while all fit as x0, y0, x1, y1.
+
+    Returns [] if they are less than a tenth of the boxes.
+    """
+    count, leaving = 0, []
+    for ids, boxes, sizes in blocks:
+        low, high = boxes[:, :2], boxes[:, 2:]
+        if not ((low < high) & (high <= sizes + ROUNDING)).all():
+            return []
+        count += len(ids)
+        leaving += ids[(low + high > sizes + ROUNDING).any(1)].tolist()
+    return leaving if len(leaving) >= CORNERS * count else []
 
 
 def image_file(json_file: str | os.PathLike, image_root: str | os.PathLike, name: str) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from omegaconf import DictConfig, OmegaConf
+from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from detrex.config.instantiation import target_of
 from detrex.utils.errors import InputError
 from detrex.utils.text import literal
 
-from .coco_format import CocoData, load_coco, read_coco
+from .coco_format import load_coco, read_coco
 from .dataset_info import SPLITS, DatasetInfo, class_count_error, num_classes_fields
+from .datasets import Source, class_ids, joint_classes, load_joined
 
 PUBLISHED_CLASSES = 80  # num_classes in published configs; a user chose any other value
 
@@ -45,6 +48,8 @@ def apply_custom_dataset(
         node = OmegaConf.select(cfg, f"dataloader.{loader}.dataset")
         if node is not None:
             node.names = literal(_dataset_name(dataset_cfg, split))
+            if MetadataCatalog.get(node.names).get("lazy"):
+                _make_lazily(node)
         elif split in splits:
             raise InputError(f"dataloader.dataset is given, but dataloader.{loader} has no dataset")
     if cfg.dataloader.get("evaluator") is not None:
@@ -52,14 +57,31 @@ def apply_custom_dataset(
     return info
 
 
+def _make_lazily(node: DictConfig) -> None:
+    """Have records made when they are looked at, where detectron2 would make all of them."""
+    if target_of(node) is get_detection_dataset_dicts:
+        node._target_ = "detrex.data.datasets.registered_records"
+        for key in node.keys() - {"_target_", "names", "filter_empty"}:
+            del node[key]
+
+
 def given_splits(dataset_cfg: DictConfig) -> list[str]:
     """Return which of "train" and "val" the config names data for."""
-    return [split for split in SPLITS if any(_paths(dataset_cfg, split).values())]
+    return [split for split in SPLITS if any(any(n.values()) for n in _nodes(dataset_cfg, split))]
 
 
-def _paths(dataset_cfg: DictConfig, split: str) -> dict[str, str | None]:
+def _nodes(dataset_cfg: DictConfig, split: str) -> list[dict]:
+    """Return what the config says of each data set of a split."""
     # select: other people's configs may have only the keys that the command line added.
-    return {key: OmegaConf.select(dataset_cfg, f"{split}.{key}") for key in ("json", "images")}
+    node = OmegaConf.select(dataset_cfg, split)
+    entries = list(node) if isinstance(node, ListConfig) else [node]
+    if not all(entry is None or isinstance(entry, DictConfig) for entry in entries):
+        raise InputError(
+            f"dataloader.dataset.{split}={node}: give json and images, or a list of them: "
+            "[{json: a.json, images: a}, {json: b.json, images: b, weight: 0.5}]"
+        )
+    keys = ("json", "images", "weight") if isinstance(node, ListConfig) else ("json", "images")
+    return [{key: entry.get(key) for key in keys} if entry else {} for entry in entries]
 
 
 def register_custom_coco(
@@ -67,71 +89,113 @@ def register_custom_coco(
 ) -> DatasetInfo:
     """Register ``<name>_train`` and ``<name>_val``, those that the config has, with detectron2.
 
-    A second call replaces the registration.
+    Several data sets to train on are joined: classes of one name are one class. A second call
+    replaces the registration.
 
     Raises:
         InputError: the first of ``splits`` is not in the config; a JSON without an image folder or
             the reverse; unusable data; the name of a built-in data set; different categories in
             the splits.
     """
-    pairs = {split: pair for split in splits if (pair := _path_pair(dataset_cfg, split))}
-    if splits[0] not in pairs:
+    sources = {split: given for split in splits if (given := _sources(dataset_cfg, split))}
+    if splits[0] not in sources:
         raise InputError(f"dataloader.dataset.{splits[0]}.{{json,images}} are not set: give both")
-    data = {split: read_coco(*pair, training=split == "train") for split, pair in pairs.items()}
+    if len(sources.get("val", ())) > 1:
+        raise InputError("dataloader.dataset.val is a list: scores are of one data set, name one")
+    if len(joined := _sources(dataset_cfg, "train")) > 1:
+        return _register_joined(dataset_cfg, sources, joined)
+    data = {
+        split: read_coco(source.json_file, source.images, training=split == "train")
+        for split, (source,) in sources.items()
+    }
     categories = [content.categories for content in data.values()]
     if categories[0] != categories[-1]:
         only = sorted(categories[0].items() ^ categories[-1].items())
         raise InputError(
-            f"{' and '.join(pair[0] for pair in pairs.values())} have different categories, "
+            f"{' and '.join(s.json_file for (s,) in sources.values())} have different categories, "
             f"not in both: {', '.join(f'{key} {name!r}' for key, name in only[:4])}"
         )
-    for split, (json_file, image_root) in pairs.items():
+    info = DatasetInfo(list(categories[0].values()), list(categories[0]))
+    class_of = {id_: i for i, id_ in enumerate(info.category_ids)}
+    for split, (source,) in sources.items():
+        reload = partial(load_coco, source.json_file, source.images, split == "train")
         name = _dataset_name(dataset_cfg, split)
-        _register(name, json_file, image_root, data[split], split == "train")
-    return DatasetInfo(list(categories[0].values()), list(categories[0]))
+        _register(name, source, data[split].records, reload, info, class_of)
+    return info
 
 
-def _path_pair(dataset_cfg: DictConfig, split: str) -> tuple[str, str] | None:
-    """Return (JSON, image folder), or None if the config has neither."""
-    paths = _paths(dataset_cfg, split)
-    for key, path in paths.items():
-        if path and not isinstance(path, str):
+def _register_joined(
+    dataset_cfg: DictConfig, sources: dict[str, list[Source]], joined: list[Source]
+) -> DatasetInfo:
+    """Register splits with the classes of several training sets."""
+    classes = joint_classes([source.json_file for source in joined])
+    info = DatasetInfo(list(classes), list(range(1, len(classes) + 1)))  # ids of no JSON
+    for split, of_split in sources.items():
+        class_of = {i + 1: i for i in range(len(classes))}
+        if len(of_split) == 1:
+            class_of = class_ids(of_split[0].json_file, classes)
+        reload = partial(load_joined, of_split, classes, split == "train")
+        _register(_dataset_name(dataset_cfg, split), of_split[0], reload(), reload, info, class_of)
+    return info
+
+
+def _sources(dataset_cfg: DictConfig, split: str) -> list[Source]:
+    """Return the data sets of a split; [] if the config has none."""
+    sources = []
+    nodes = _nodes(dataset_cfg, split)
+    for number, node in enumerate(nodes):
+        where = f"dataloader.dataset.{split}" + (f"[{number}]" if len(nodes) > 1 else "")
+        paths = {key: node.get(key) for key in ("json", "images")}
+        for key, path in paths.items():
+            if path and not isinstance(path, str):
+                raise InputError(
+                    f"{where}.{key}={path} is not one path: of several data sets make a list, "
+                    f"dataloader.dataset.{split}=[{{json: a.json, images: a}}, ...]"
+                )
+        missing = [key for key, path in paths.items() if not path]
+        if len(missing) == 1 or (missing and len(nodes) > 1):
+            raise InputError(f"{where}.{missing[0]} is not set: json and images go together")
+        weight = 1 if node.get("weight") is None else node["weight"]
+        if not isinstance(weight, int | float) or not 0 < weight < 1000:
             raise InputError(
-                f"dataloader.dataset.{split}.{key}={path} is not one path: join the files into one "
-                "JSON, with one image folder"
+                f"{where}.weight={weight}: how often an image comes in an epoch, above 0"
             )
-    missing = [key for key, path in paths.items() if not path]
-    if len(missing) == 1:
-        raise InputError(
-            f"dataloader.dataset.{split}.{missing[0]} is not set: json and images go together"
-        )
-    return None if missing else tuple(paths.values())
+        sources += [] if missing else [Source(*paths.values(), weight)]
+    return sources
 
 
 def _dataset_name(dataset_cfg: DictConfig, split: str) -> str:
     return f"{dataset_cfg.get('name') or 'custom'}_{split}"
 
 
-def _register(name: str, json_file: str, image_root: str, data: CocoData, training: bool) -> None:
+def _register(
+    name: str,
+    source: Source,
+    records: Sequence[dict],
+    reload: Callable[[], Sequence[dict]],
+    info: DatasetInfo,
+    class_of: dict[int, int],
+) -> None:
     if name in DatasetCatalog:
         if not MetadataCatalog.get(name).get("from_config"):
             raise InputError(f"dataloader.dataset.name: {name!r} is a built-in data set's name")
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
-    DatasetCatalog.register(
-        name, _hand_over(data.records, lambda: load_coco(json_file, image_root, training))
-    )
+    DatasetCatalog.register(name, _hand_over(records, reload))
     MetadataCatalog.get(name).set(
-        json_file=json_file,
-        image_root=image_root,
+        json_file=source.json_file,
+        image_root=source.images,
         evaluator_type="coco",
-        thing_classes=list(data.categories.values()),
-        thing_dataset_id_to_contiguous_id={key: i for i, key in enumerate(data.categories)},
+        thing_classes=info.classes,
+        thing_dataset_id_to_contiguous_id=class_of,
         from_config=True,
+        lazy=not isinstance(records, list),
     )
 
 
-def _hand_over(records: list[dict], reload: Callable[[], list[dict]]) -> Callable[[], list[dict]]:
+def _hand_over(
+    records: Sequence[dict], reload: Callable[[], Sequence[dict]]
+) -> Callable[[], Sequence[dict]]:
     """Return a function that gives the records once, then reads them anew: the catalog, which lives
     as long as the process, must not hold them."""
     first = [records]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from array import array
 from collections.abc import Iterable
+
+from .records import JoinedRecords, Records, record_bytes
 
 
 def fingerprint(records: Iterable[dict]) -> dict:
@@ -17,14 +18,17 @@ def fingerprint(records: Iterable[dict]) -> dict:
     Returns:
         {"images": n, "boxes": n, "hash": 16 hexadecimal digits}
     """
+    if isinstance(records, Records | JoinedRecords):
+        return records.fingerprint()
     digest, images, boxes = hashlib.blake2b(digest_size=8), 0, 0
     for record in records:
         annotations = record.get("annotations") or []
-        numbers = array("d", (record.get("height") or 0, record.get("width") or 0))
+        numbers = array("d")
         for annotation in annotations:
             numbers.extend((annotation["category_id"], annotation.get("iscrowd", 0)))
             numbers.extend(annotation["bbox"])
-        name = f"{record.get('image_id')}\0{os.path.basename(record['file_name'])}\0"
-        digest.update(name.encode(errors="surrogateescape") + numbers.tobytes())
+        height, width = (record.get(key) or 0 for key in ("height", "width"))
+        digest.update(record_bytes(record.get("image_id"), record["file_name"], height, width))
+        digest.update(numbers.tobytes())
         images, boxes = images + 1, boxes + len(annotations)
     return {"images": images, "boxes": boxes, "hash": digest.hexdigest()}

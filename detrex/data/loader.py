@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from detrex.utils.errors import InputError, StorageError
 
+from .records import JoinedRecords, Records, repeat_factors
 from .sampler import GlobalBatches, Share, seed_words
 from .workers import guard_workers
 
@@ -240,7 +241,9 @@ def build_train_loader(
     return TrainLoader(samples, batches, num_workers, pin_memory)
 
 
-def _is_wide(dataset: Sequence[dict]) -> list[bool]:
+def _is_wide(dataset: Sequence[dict]) -> Sequence[bool]:
+    if isinstance(dataset, Records | JoinedRecords):
+        return dataset.wide()
     try:
         return [record["width"] > record["height"] for record in dataset]
     except KeyError as error:
@@ -251,10 +254,16 @@ def _is_wide(dataset: Sequence[dict]) -> list[bool]:
 
 
 def _repeats(dataset: Sequence[dict], threshold: float) -> np.ndarray | None:
+    """Return how often each image comes in an epoch, (N,); None: once."""
+    weights = dataset.repeats() if isinstance(dataset, JoinedRecords) else None
     if not threshold:
-        return None
-    factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(dataset, threshold)
-    return factors.double().numpy()
+        return weights
+    if isinstance(dataset, Records | JoinedRecords):
+        factors = repeat_factors(dataset, threshold)
+    else:
+        by_frequency = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency
+        factors = by_frequency(dataset, threshold).double().numpy()
+    return factors if weights is None else factors * weights
 
 
 def _identity(batch: list) -> list:

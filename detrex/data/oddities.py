@@ -20,6 +20,7 @@ from .coco_rules import (
     are_fractions,
     area_is_odd,
     clip_box,
+    finite_boxes,
     image_file,
     is_trained_on,
     look_like_corners,
@@ -124,8 +125,9 @@ _MAPPER = DetrDatasetMapper(augmentation=[], augmentation_with_crop=None)
 
 def _box_oddities(entries: CocoEntries) -> Iterator[tuple[Oddity, int]]:
     """Yield (oddity, annotation id) for every odd box."""
-    fractions = are_fractions(entries)
-    yield from ((Oddity.CORNERS, number) for number in look_like_corners(entries))
+    boxes = [finite_boxes(entries)]
+    fractions = are_fractions(boxes)
+    yield from ((Oddity.CORNERS, number) for number in look_like_corners(boxes))
     seen = set()
     for number, annotation in entries.annotations.items():
         if (kind := _box_oddity(annotation, entries)) is not None:

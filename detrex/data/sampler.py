@@ -76,7 +76,7 @@ class GlobalBatches(Sampler[Share]):
         repeats: np.ndarray | None = None,
     ) -> None:
         self.size, self.batch_size, self.seed, self.start = size, batch_size, seed, start
-        self.groups = groups if groups is not None else [0] * size
+        self.groups = groups if groups is not None else np.zeros(size, bool)
         self.repeats = repeats
         self.share = batch_size // world_size
         self.first = rank * self.share
@@ -91,7 +91,7 @@ class GlobalBatches(Sampler[Share]):
         waiting = defaultdict(list)
         for epoch in itertools.count():
             order = epoch_order(self.size, self.seed, epoch, self.repeats)
-            for position, index in enumerate(order.tolist()):
+            for position, index in enumerate(map(int, order)):  # a list takes 36 bytes an image
                 bucket = waiting[self.groups[index]]
                 bucket.append((epoch, position, index))
                 if len(bucket) == self.batch_size:

@@ -159,6 +159,10 @@ class COCOEvaluator(DatasetEvaluator):
         """Return predictions in COCO's results format, with the JSON's category ids."""
         category_id, detections = self._category_ids(), []
         for image_id, (boxes, scores, classes) in predictions.items():
+            if self.metadata.get("from_config"):  # a model of several data sets has more classes
+                scored = np.isin(classes, list(category_id))
+                of_others = classes < len(self.metadata.thing_classes)
+                boxes, scores, classes = (v[scored | ~of_others] for v in (boxes, scores, classes))
             unknown = set(classes.tolist()) - category_id.keys()
             if unknown:
                 raise InputError(

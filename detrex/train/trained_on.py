@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from detrex.data import DatasetInfo
 from detrex.data.dataset_info import SPLITS
 from detrex.data.fingerprint import fingerprint
+from detrex.data.records import JoinedRecords, Records
 from detrex.utils.errors import InputError
 from detrex.utils.small_files import is_a
 from detrex.utils.text import first_few
@@ -78,8 +79,8 @@ def describe_data(
 
 
 def _fingerprint(records: object) -> dict | None:
-    is_plain = isinstance(records, list) and records and isinstance(records[0], dict)
-    return fingerprint(records) if is_plain else None
+    is_known = isinstance(records, list | Records | JoinedRecords)
+    return fingerprint(records) if is_known and records and isinstance(records[0], dict) else None
 
 
 def check_processes_agree(data: dict) -> None:
