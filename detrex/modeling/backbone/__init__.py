@@ -3,6 +3,7 @@
 from .adapter import SpatialAdapter
 from .convnext import ConvNeXt
 from .focalnet import FocalNet
+from .internimage import InternImage
 from .resnet import BasicStem, ResNet, make_stage
 from .timm import TimmBackbone, adapter_parts, timm_parts
 from .torchvision_resnet import TorchvisionResNet
@@ -12,6 +13,7 @@ __all__ = [
     "BasicStem",
     "ConvNeXt",
     "FocalNet",
+    "InternImage",
     "ResNet",
     "SimpleFeaturePyramid",
     "SpatialAdapter",
