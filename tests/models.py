@@ -96,9 +96,12 @@ def narrow(model: DictConfig) -> None:
         backbone.update(depths=(1, 1, 1, 1), drop_path_rate=0.0, **wide)
         channels = {f"p{i}": 8 << i for i in range(4)}
     elif "model_name" in backbone.get("net", {}):  # a plain ViT of timm's
-        small = dict(embed_dim=32, depth=2, num_heads=2, drop_path_rate=0.0)
-        backbone.in_feature, backbone.net.out_indices = "p1", [1]
+        layers = len(backbone.net.out_indices)
+        small = dict(embed_dim=32, depth=max(layers, 2), num_heads=2, drop_path_rate=0.0)
         backbone.net.model_options.update(small)
+        backbone.net.out_indices = [0, 1, 2] if layers == 3 else [1]
+        if "in_feature" in backbone:  # a simple feature pyramid, not an adapter
+            backbone.in_feature = "p1"
         return
     elif "dilation" in backbone:  # torchvision's BasicBlock cannot be dilated
         small = ("resnet50", 2048) if backbone.dilation else ("resnet18", 512)

@@ -6,6 +6,7 @@ imports nothing else of this package.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -141,10 +142,15 @@ SHARED = {
     "detrex.layers.transformer",
     "detrex.modeling.backbone.convnext",
     "detrex.modeling.backbone.focalnet",
+    "detrex.modeling.backbone.internimage",
     "detrex.modeling.backbone.torchvision_resnet",
     "detrex.modeling.matcher.matcher",
     "detrex.modeling.neck.channel_mapper",
 }
+
+# Files beside upstream's configs: in a config that it saved, a class is "<name>.py.FocalNet" in a
+# package with a random name. The module that stands in for the file.
+BESIDE_CONFIGS = {"focalnet": "detrex.modeling.backbone.focalnet"}
 
 # beginnings of names that are not offered: what to use. The longest one counts.
 TIMM = 'timm may have such a model: model.update(timm_parts("convnext_tiny"))'
@@ -172,6 +178,8 @@ class UpstreamModules(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        if fullname.startswith("detectron2._cfg_loader"):
+            return beside_config(fullname)
         if not fullname.startswith(("detrex.", "aligndetr.")):
             return None
         if home := MODULES.get(fullname) or moved(fullname):
@@ -188,6 +196,16 @@ def moved(name: str) -> str | None:
     """The present name of a module that an earlier version had elsewhere; None for others."""
     old = max((o for o in MOVED if f"{name}.".startswith(f"{o}.")), key=len, default=None)
     return None if old is None else MOVED[old] + name.removeprefix(old)
+
+
+def beside_config(name: str) -> ModuleSpec | None:
+    """The spec of "detectron2._cfg_loader12ab.focalnet.py", and of the packages it is in."""
+    file = re.fullmatch(r"detectron2\._cfg_loader\w*(?:\.(\w+))?(\.py)?", name)
+    if not file or file[1] not in (None, *BESIDE_CONFIGS):
+        return None
+    if file[2]:
+        return ModuleSpec(name, _StandIn(BESIDE_CONFIGS[file[1]]))
+    return ModuleSpec(name, None, is_package=True)  # a package without a file
 
 
 class _StandIn(Loader):

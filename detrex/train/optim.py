@@ -251,12 +251,15 @@ def _layer_decay(model: nn.Module, decay: float) -> dict[nn.Parameter, float]:
     """Return the learning rate's factor of each parameter of the backbone.
 
     The parameters of a layer share their name up to the first number, e.g. ``backbone.res4.2``;
-    those between two such layers (a stem) are a layer as well.
+    those between two such layers (a stem) are a layer as well. Norms after the last layer learn at
+    the full rate, as in ViTDet and BEiT.
     """
     if decay == 1.0:
         return {}
     named = [(n, p) for n, p in model.named_parameters() if n.startswith("backbone.")]
     named = [(n, p) for n, p in named if n.startswith("backbone.net.")] or named
+    while named and _layer_name(named[-1][0]) is None:
+        named.pop()
     layers = [list(layer) for _, layer in groupby(named, key=lambda item: _layer_name(item[0]))]
     return {p: decay ** (len(layers) - i) for i, layer in enumerate(layers) for _, p in layer}
 

@@ -49,7 +49,6 @@ REFUSED = [
     ("detrex.modeling", "SwinTransformerV2"),
     ("detrex.modeling.backbone", "EVA02_ViT"),
     ("detrex.modeling.backbone", "EVAViT"),
-    ("detrex.modeling.backbone", "InternImage"),
     ("detrex.modeling.backbone", "SwinTransformerV2"),
     ("detrex.modeling.backbone.eva", "EVAViT"),
     ("detrex.modeling.criterion", "BaseCriterion"),
@@ -70,7 +69,7 @@ detrex._C detrex.data.datasets detrex.data.mot_build
 detrex.data.dataset_mappers.coco_instance_new_baseline_dataset_mapper detrex.data.transforms
 detrex.evaluation.dancetrack_evaluation
 detrex.layers.dcn_v3 detrex.modeling.backbone.eva_02 detrex.modeling.backbone.eva_02_utils
-detrex.modeling.backbone.internimage detrex.modeling.backbone.swin_transformer_v2
+detrex.modeling.backbone.swin_transformer_v2
 detrex.modeling.backbone.utils detrex.modeling.criterion.base_criterion
 detrex.modeling.criterion.two_stage_criterion detrex.modeling.losses.dice_loss
 detrex.modeling.losses.giou_loss detrex.modeling.matcher.modified_matcher
@@ -130,8 +129,8 @@ def test_modules_that_are_not_offered_are_one_clear_error(module: str) -> None:
         ("import detrex.modeling.losses.giou_loss", ["from detrex.modeling.losses"]),
         ("import detrex.data.datasets", ["detrex.data.DetrDatasetMapper"]),
         (
-            "from detrex.modeling.backbone import InternImage",
-            ["detrex.modeling.backbone.InternImage", "timm_parts("],
+            "from detrex.modeling.backbone import EVAViT",
+            ["detrex.modeling.backbone.EVAViT", "timm_parts("],
         ),
     ],
 )

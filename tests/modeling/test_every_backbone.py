@@ -10,7 +10,7 @@ from detectron2.config import LazyConfig, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from detrex.config import get_config
-from detrex.modeling.backbone import timm_parts
+from detrex.modeling.backbone import adapter_parts, timm_parts
 from tests.models import ROOT, image, narrow, shrink
 
 CONFIG = "projects/deformable_detr/configs/deformable_detr_r50_two_stage_50ep.py"
@@ -96,6 +96,15 @@ def test_timm_by_one_line(name: str) -> None:
     model = detector(parts)
     trains(model)
     levels_fit(model, *((64, 96) if "convnext" in name else ()))  # see TimmBackbone
+
+
+@pytest.mark.parametrize("name", ["vit_small_patch14_dinov2", "vit_small_patch16_dinov3"])
+def test_plain_vit_under_an_adapter(name: str) -> None:
+    parts = DictConfig(adapter_parts(name), flags={"allow_objects": True})
+    narrow(parts)
+    model = detector(parts)
+    trains(model)
+    levels_fit(model)
 
 
 @pytest.mark.parametrize("name", ["r50", "r101", "r50_dilated", "r50_dc5", "swin_tiny"])

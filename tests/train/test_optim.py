@@ -131,7 +131,7 @@ def test_learning_rates_fall_from_layer_to_layer_of_the_backbone():
     groups = param_groups(model, 2.0, rules, backbone_layer_decay=0.5)
     found = {n: lr for n, (lr, _) in by_name(model, torch.optim.SGD(groups, lr=9)).items()}
     assert found.pop("head.weight") == found.pop("head.bias") == 2.0
-    depth = {"stem": 5, "res2.0": 4, "res2.1": 3, "res3.0": 2, "norm": 1}
+    depth = {"stem": 4, "res2.0": 3, "res2.1": 2, "res3.0": 1, "norm": 0}
     for name, lr in found.items():
         (layer,) = (d for part, d in depth.items() if name.startswith(f"backbone.{part}."))
         assert lr == pytest.approx(2.0 * 0.1 * 0.5**layer), name

@@ -1,9 +1,11 @@
 """Backbones that detectron2 does not have."""
 
+from .adapter import SpatialAdapter
 from .convnext import ConvNeXt
 from .focalnet import FocalNet
+from .internimage import InternImage
 from .resnet import BasicStem, ResNet, make_stage
-from .timm import TimmBackbone, timm_parts
+from .timm import TimmBackbone, adapter_parts, timm_parts
 from .torchvision_resnet import TorchvisionResNet
 from .vit import SimpleFeaturePyramid
 
@@ -11,10 +13,13 @@ __all__ = [
     "BasicStem",
     "ConvNeXt",
     "FocalNet",
+    "InternImage",
     "ResNet",
     "SimpleFeaturePyramid",
+    "SpatialAdapter",
     "TimmBackbone",
     "TorchvisionResNet",
+    "adapter_parts",
     "make_stage",
     "timm_parts",
 ]

@@ -11,13 +11,23 @@ import torch
 from detectron2.config import LazyCall as L
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone import Backbone
+from omegaconf import DictConfig
 from timm.layers import convert_sync_batchnorm
+from timm.models._features import FeatureGetterNet, FeatureInfo  # public names lack the first
 from torch import Tensor, nn
 
 from detrex.modeling.neck import with_channel_mapper
 from detrex.utils.errors import InputError
 
+from .adapter import STRIDES, SpatialAdapter
 from .vit import SimpleFeaturePyramid, on_whole_patches
+
+
+class NormalisedLayers(FeatureGetterNet):
+    """timm's layers of a ViT, each after the ViT's last norm."""
+
+    def __init__(self, model: nn.Module, **options) -> None:
+        super().__init__(model, norm=True, **options)
 
 
 class TimmBackbone(Backbone):
@@ -27,7 +37,8 @@ class TimmBackbone(Backbone):
     trained; ``frozen_norm`` keeps every batch norm at its loaded statistics, as detection with
     few images per batch needs; ``sync_norm`` has them computed over the images of all processes.
     ``pretrained`` downloads timm's weights, ``checkpoint_path`` reads a file. ``use_checkpoint``
-    computes blocks again in the backward pass instead of keeping them. ``model_options`` are
+    computes blocks again in the backward pass instead of keeping them. ``last_norm`` gives each
+    level of a ViT the norm after its last layer, which is left out else. ``model_options`` are
     further arguments of timm's model; a transformer needs what frees it from one image size:
     ``strict_img_size=False`` (Swin), ``dynamic_img_size=True`` (ViT).
 
@@ -51,11 +62,13 @@ class TimmBackbone(Backbone):
         frozen_norm: bool = False,
         use_checkpoint: bool = False,
         sync_norm: bool = False,
+        last_norm: bool = False,
         model_options: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__()
         _check_known(model_name)
         options = {} if norm_layer is None else {"norm_layer": norm_layer}
+        options |= {"feature_cls": NormalisedLayers} if last_norm else {}
         self.timm_model = timm.create_model(
             model_name,
             features_only=features_only,
@@ -131,15 +144,10 @@ def timm_parts(model_name: str, num_channels: int = 256, **options) -> dict:
         InputError: a model that timm does not know, that has not these levels, or that takes
             images of one size only.
     """
-    _check_known(model_name)
-    with torch.device("meta"):  # no weights
-        network = timm.create_model(model_name, features_only=True)
-    info = network.feature_info
+    info, is_plain_vit = _features(model_name)
+    if is_plain_vit:
+        return _pyramid_parts(model_name, num_channels, info.info[-1], **options)
     strides = info.reduction()
-    if len(strides) > 1 and len(set(strides)) == 1:
-        if "dynamic_img_size" not in inspect.signature(type(network.model)).parameters:
-            raise InputError(f"timm's {model_name} takes images of one size only: take another ViT")
-        return _plain_parts(model_name, num_channels, info.info[-1], **options)
     if not {8, 16, 32} <= set(strides):
         raise InputError(f"timm's {model_name} has levels of strides {strides}, not 8, 16 and 32")
     levels = [strides.index(stride) for stride in (8, 16, 32)]
@@ -149,26 +157,65 @@ def timm_parts(model_name: str, num_channels: int = 256, **options) -> dict:
     )
 
 
-def _plain_parts(
-    model_name: str,
-    num_channels: int,
-    last_layer: Mapping[str, int],
-    model_options: Mapping[str, object] | None = None,
-    **options,
+def adapter_parts(model_name: str, num_channels: int = 256, width: int = 16, **options) -> dict:
+    """As :func:`timm_parts` for a plain ViT under a :class:`SpatialAdapter` of ``width``.
+
+    Levels of strides 8, 16 and 32 stand on the layers at half, three quarters and the end of the
+    depth. ``options`` go to ``TimmBackbone``.
+
+    Raises:
+        InputError: a model that timm does not know, that is no plain ViT, or that takes images of
+            one size only.
+    """
+    info, is_plain_vit = _features(model_name)
+    if not is_plain_vit:
+        raise InputError(f"timm's {model_name} is no plain ViT: use timm_parts without an adapter")
+    depth = len(info)
+    layers = [depth // 2 - 1, depth * 3 // 4 - 1, depth - 1]
+    net = _plain_vit(model_name, layers, last_norm=True, **options)
+    adapter = L(SpatialAdapter)(net=net, width=width, out_channels=num_channels)
+    return with_channel_mapper(adapter, dict.fromkeys(STRIDES, num_channels), num_channels)
+
+
+def _pyramid_parts(
+    model_name: str, num_channels: int, last_layer: Mapping[str, int], **options
 ) -> dict:
     index, stride = last_layer["index"], last_layer["reduction"]
-    net = L(TimmBackbone)(
-        model_name=model_name,
-        out_indices=[index],
-        model_options=dict(dynamic_img_size=True, **(model_options or {})),
-        **options,
-    )
+    net = _plain_vit(model_name, [index], **options)
     scales = (2.0, 1.0, 0.5)
     pyramid = L(SimpleFeaturePyramid)(
         net=net, in_feature=f"p{index}", out_channels=num_channels, scale_factors=scales
     )
     names = [f"p{int(math.log2(stride / scale))}" for scale in scales]  # detectron2's
     return with_channel_mapper(pyramid, dict.fromkeys(names, num_channels), num_channels)
+
+
+def _plain_vit(
+    model_name: str,
+    layers: Sequence[int],
+    model_options: Mapping[str, object] | None = None,
+    **options,
+) -> DictConfig:
+    any_size = dict(dynamic_img_size=True, **(model_options or {}))
+    return L(TimmBackbone)(
+        model_name=model_name, out_indices=layers, model_options=any_size, **options
+    )
+
+
+def _features(model_name: str) -> tuple[FeatureInfo, bool]:
+    """timm's account of the model's levels; whether it is a plain ViT, of one stride.
+
+    Raises:
+        InputError: a model that timm does not know; a ViT that takes images of one size only.
+    """
+    _check_known(model_name)
+    with torch.device("meta"):  # no weights
+        network = timm.create_model(model_name, features_only=True)
+    strides = network.feature_info.reduction()
+    is_plain_vit = len(strides) > 1 and len(set(strides)) == 1
+    if is_plain_vit and "dynamic_img_size" not in inspect.signature(type(network.model)).parameters:
+        raise InputError(f"timm's {model_name} takes images of one size only: take another ViT")
+    return network.feature_info, is_plain_vit
 
 
 def _check_known(model_name: str) -> None:
