@@ -6,6 +6,7 @@ from .resnet import BasicStem, ResNet, make_stage
 from .timm import TimmBackbone, timm_parts
 from .torchvision_resnet import TorchvisionResNet
 from .vit import SimpleFeaturePyramid
+from .windowed_vit import WindowedViT
 
 __all__ = [
     "BasicStem",
@@ -15,6 +16,7 @@ __all__ = [
     "SimpleFeaturePyramid",
     "TimmBackbone",
     "TorchvisionResNet",
+    "WindowedViT",
     "make_stage",
     "timm_parts",
 ]
