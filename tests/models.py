@@ -100,6 +100,11 @@ def narrow(model: DictConfig) -> None:
         backbone.in_feature, backbone.net.out_indices = "p1", [1]
         backbone.net.model_options.update(small)
         return
+    elif "global_indices" in backbone:  # a plain ViT with windows
+        small = dict(embed_dim=32, depth=2, num_heads=2, drop_path_rate=0.0)
+        backbone.update(out_indices=[0, 1], global_indices=[1])
+        backbone.model_options.update(small)
+        channels = {"p0": 32, "p1": 32}
     elif "dilation" in backbone:  # torchvision's BasicBlock cannot be dilated
         small = ("resnet50", 2048) if backbone.dilation else ("resnet18", 512)
         backbone.name, channels = small[0], {"res5": small[1]}

@@ -37,18 +37,19 @@ class C2f(nn.Module):
         return self.conv2(torch.cat(outputs, 1))
 
 
-def resampler(channels: int, scale: float, norm: str) -> tuple[nn.Module, int]:
+def resampler(channels: int, scale: float, norm: str) -> tuple[nn.Sequential, int]:
     """What makes a feature map ``scale`` times as large, and the channels of its output."""
     if scale == 1:
-        return nn.Identity(), channels
+        return nn.Sequential(), channels
     if scale == 0.5:
-        return conv_norm(channels, channels, 3, 2, norm=norm, activation=F.relu), channels
-    if channels <= 512:
-        return nn.ConvTranspose2d(channels, channels // 2, 2, 2), channels // 2
-    narrow = conv_norm(channels, channels // 2, norm=norm, activation=F.relu)
-    return nn.Sequential(narrow, nn.ConvTranspose2d(channels // 2, channels // 4, 2, 2)), (
-        channels // 4
-    )
+        smaller = conv_norm(channels, channels, 3, 2, norm=norm, activation=F.relu)
+        return nn.Sequential(smaller), channels
+    narrow = []
+    if channels > 512:
+        narrow.append(conv_norm(channels, channels // 2, norm=norm, activation=F.relu))
+        channels //= 2
+    larger = nn.ConvTranspose2d(channels, channels // 2, 2, 2)
+    return nn.Sequential(*narrow, larger), channels // 2
 
 
 class Projector(nn.Module):
