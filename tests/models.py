@@ -103,6 +103,11 @@ def narrow(model: DictConfig) -> None:
         if "in_feature" in backbone:  # a simple feature pyramid, not an adapter
             backbone.in_feature = "p1"
         return
+    elif "global_indices" in backbone:  # a plain ViT with windows
+        small = dict(embed_dim=32, depth=2, num_heads=2, drop_path_rate=0.0)
+        backbone.update(out_indices=[0, 1], global_indices=[1])
+        backbone.model_options.update(small)
+        channels = {"p0": 32, "p1": 32}
     elif "dilation" in backbone:  # torchvision's BasicBlock cannot be dilated
         small = ("resnet50", 2048) if backbone.dilation else ("resnet18", 512)
         backbone.name, channels = small[0], {"res5": small[1]}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from detrex.utils.errors import InputError
 
-from . import d_fine, rt_detr
+from . import d_fine, lw_detr, rt_detr
 from .classes import CLASS_ROWS
 from .layouts import LAYOUTS, Layout, Rules
 
@@ -19,19 +19,34 @@ RESNET = "torchvision"  # and timm's ResNets, which have the same names
 RT_DETR = "rt_detr"  # of the transformers library, also v2
 D_FINE = "d_fine"  # of its repository, and of DEIM's
 D_FINE_TRANSFORMERS = "d_fine_transformers"
+LW_DETR = "lw_detr"  # of its repository, and of RF-DETR's
+LW_DETR_TRANSFORMERS = "lw_detr_transformers"  # and RF-DETR's
 HGNETV2 = "hgnetv2"  # timm's, and what D-FINE's repository starts from
 BACKBONES = (RESNET, HGNETV2)
-NAMES = (*LAYOUTS, RESNET, RT_DETR, D_FINE, D_FINE_TRANSFORMERS, HGNETV2)
+NAMES = (
+    *LAYOUTS,
+    RESNET,
+    RT_DETR,
+    D_FINE,
+    D_FINE_TRANSFORMERS,
+    LW_DETR,
+    LW_DETR_TRANSFORMERS,
+    HGNETV2,
+)
 _MARKS = {  # the first one counts
     d_fine.MARK: D_FINE,
     d_fine.TRANSFORMERS_MARK: D_FINE_TRANSFORMERS,
     rt_detr.MARK: RT_DETR,
+    lw_detr.MARK: LW_DETR,
+    lw_detr.TRANSFORMERS_MARK: LW_DETR_TRANSFORMERS,
     d_fine.BACKBONE_MARK: HGNETV2,
 }
 _BY_RULES = {
     RT_DETR: rt_detr.from_transformers,
     D_FINE: d_fine.from_repository,
     D_FINE_TRANSFORMERS: d_fine.from_library,
+    LW_DETR: lw_detr.from_repository,
+    LW_DETR_TRANSFORMERS: lw_detr.from_library,
     HGNETV2: d_fine.from_imagenet,
 }
 COCO_IDS = 91  # the official models have a row for every number up to COCO's largest category id
@@ -94,6 +109,9 @@ def convert(
         converted = _BY_RULES[layout_name](weights)
         unknown = ("model.", "encoder.", "decoder.")
         _refuse([name for name in converted if name.startswith(unknown)], layout_name)
+        if layout_name in (LW_DETR, LW_DETR_TRANSFORMERS):
+            plain = Layout((), {})
+            return {name: _coco_rows(name, value, plain, 0) for name, value in converted.items()}
         return converted
     if layout_name == RESNET and rt_detr.VD_MARK in weights:
         return rt_detr.from_timm(weights)

@@ -216,8 +216,13 @@ class Detector(IouBranch, UpstreamMethods, nn.Module):
         return self.transformer.decoder(queries, memory, self.heads())
 
     def heads(self) -> Heads:
-        """The heads of all decoder layers."""
-        return Heads(self.class_embed, self.bbox_embed, self.heads_refine, self.iou_embed)
+        """The heads of all decoder layers; a single one is shared by all."""
+        layers = self.transformer.decoder.num_layers
+        class_embed, bbox_embed = (
+            head if isinstance(head, nn.ModuleList) else [head] * layers
+            for head in (self.class_embed, self.bbox_embed)
+        )
+        return Heads(class_embed, bbox_embed, self.heads_refine, self.iou_embed)
 
     def supervised_sets(self, outputs: Outputs, groups: Sequence[QueryGroup]) -> list[Predictions]:
         """The outputs cut into groups; without ``aux_loss`` only the last layer counts."""

@@ -188,13 +188,16 @@ def attention_rows(groups: Sequence[QueryGroup], device: torch.device) -> tuple[
 
 
 def rank_order(logits: Tensor, groups: Sequence[QueryGroup]) -> Tensor:
-    """Query indices (B, N), best class score first inside each ranked group; logits (B, N, K)."""
+    """Query indices (B, N), best class score first inside each block of a ranked group; logits
+    (B, N, K)."""
     scores = logits.detach().amax(-1)
     order = []
     for group, span in zip(groups, spans(groups), strict=True):
         if group.ranked:
-            ranking = scores[:, span].argsort(dim=1, descending=True, stable=True)
-            order.append(ranking + span.start if span.start else ranking)
+            of_blocks = scores[:, span].unflatten(1, (group.blocks, -1))
+            ranking = of_blocks.argsort(dim=-1, descending=True, stable=True)
+            first = torch.arange(span.start, span.stop, ranking.shape[-1], device=scores.device)
+            order.append((ranking + first[:, None]).flatten(1))
         else:
             unranked = torch.arange(span.start, span.stop, device=scores.device)
             order.append(unranked.expand(scores.shape[0], -1))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from detrex.modeling.detector import Detector, Images
-from detrex.modeling.heads import Heads, build_head
+from detrex.modeling.heads import build_head
 from detrex.modeling.queries import Queries, QueryGroup, as_groups, query_count
 from detrex.modeling.transformer import DenseMemory, DenseTransformer
 from detrex.utils.arguments import keep_arguments
@@ -80,11 +80,6 @@ class SingleScaleDetector(Detector):
         memory = super().encode(images)
         hide = self.trains_with_mask or not self.training
         return memory if hide else replace(memory, mask=None)
-
-    def heads(self) -> Heads:
-        layers = self.transformer.decoder.num_layers
-        shared = [self.class_embed] * layers, [self.bbox_embed] * layers
-        return Heads(*shared, self.heads_refine, self.iou_embed)
 
 
 class LearnedQueryDetector(SingleScaleDetector):

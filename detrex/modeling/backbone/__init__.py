@@ -8,6 +8,7 @@ from .resnet import BasicStem, ResNet, make_stage
 from .timm import TimmBackbone, adapter_parts, timm_parts
 from .torchvision_resnet import TorchvisionResNet
 from .vit import SimpleFeaturePyramid
+from .windowed_vit import WindowedViT
 
 __all__ = [
     "BasicStem",
@@ -19,6 +20,7 @@ __all__ = [
     "SpatialAdapter",
     "TimmBackbone",
     "TorchvisionResNet",
+    "WindowedViT",
     "adapter_parts",
     "make_stage",
     "timm_parts",

@@ -18,15 +18,19 @@ class SimpleFeaturePyramid(_SimpleFeaturePyramid):
 
 
 def on_whole_patches(
-    backbone: Callable[[Tensor], dict[str, Tensor]], x: Tensor, strides: Mapping[str, int]
+    backbone: Callable[[Tensor], dict[str, Tensor]],
+    x: Tensor,
+    strides: Mapping[str, int],
+    step: int | None = None,
 ) -> dict[str, Tensor]:
-    """Features of a backbone for images padded to whole cells of its coarsest level.
+    """Features of a backbone for images padded to multiples of ``step`` pixels; None: to whole
+    cells of its coarsest level.
 
     The features are cropped to the cells that contain a pixel, like those of strided convolutions,
     so that they agree with masks and boxes.
     """
     height, width = x.shape[-2:]
-    step = max(strides.values())
+    step = step or max(strides.values())
     features = backbone(F.pad(x, (0, -width % step, 0, -height % step)))
     return {
         name: level[..., : -(-height // strides[name]), : -(-width // strides[name])]

@@ -58,6 +58,20 @@ class Memory:
         ratios = zip(self.shapes, self.valid_ratios.unbind(1), strict=True)
         return torch.cat([_pixel_centres(h, w, ratio) for (h, w), ratio in ratios], 1)
 
+    @cached_property
+    def anchors(self) -> tuple[Tensor, Tensor]:
+        """A box (B, S, 4) around each token's pixel, 0.05 * 2^level of the image's width and
+        height, and whether it may be proposed (B, S, 1): not on padding, nor within 0.01 of the
+        border."""
+        centres = self.pixel_centres
+        sizes = [
+            centres.new_full((h * w, 2), 0.05 * 2.0**level)
+            for level, (h, w) in enumerate(self.shapes)
+        ]
+        boxes = torch.cat([centres, torch.cat(sizes).expand_as(centres)], -1)
+        inside = ((boxes > 0.01) & (boxes < 0.99)).all(-1, keepdim=True)
+        return boxes, inside & ~self.mask[..., None]
+
 
 @dataclass
 class Proposals:
@@ -92,7 +106,7 @@ class Proposals:
         ranks = torch.arange(count, device=best.device) % usable
         best = best.gather(1, ranks.expand(best.shape[0], -1))[..., None]  # (B, N, 1)
         columns = (self.tokens, self.memory, self.logits, self.anchors)
-        return Proposals(*(x.gather(1, best.expand(-1, -1, x.shape[-1])) for x in columns))
+        return type(self)(*(x.gather(1, best.expand(-1, -1, x.shape[-1])) for x in columns))
 
 
 def _pixel_centres(height: int, width: int, ratio: Tensor) -> Tensor:
@@ -122,16 +136,8 @@ class ProposesBoxes:
         self.enc_output_norm = nn.LayerNorm(dim)
 
     def propose(self, memory: Memory, class_head: nn.Module) -> Proposals:
-        """A class and an anchor at every token: a box around its pixel, 0.05 * 2^level of the
-        image's width and height."""
-        centres = memory.pixel_centres
-        sizes = [
-            centres.new_full((h * w, 2), 0.05 * 2.0**level)
-            for level, (h, w) in enumerate(memory.shapes)
-        ]
-        anchors = torch.cat([centres, torch.cat(sizes).expand_as(centres)], -1)  # (B, S, 4)
-        inside = ((anchors > 0.01) & (anchors < 0.99)).all(-1, keepdim=True)
-        usable = inside & ~memory.mask[..., None]
+        """A class and an anchor at every token."""
+        anchors, usable = memory.anchors
         start = anchors.logit().masked_fill(~usable, torch.inf)
         # As upstream: unusable tokens are zeroed before the norm, so they share one score, and
         # their infinite coordinates become boxes at 1.

@@ -24,7 +24,8 @@ class QueryRankLayer(nn.Module):
 
     Q = W_post [sort(Q); W_pre C], C indexed by rank. Queries that are not ranked (denoising) keep
     their place and go the same way with an embedding of zero. ``num_queries`` counts the ranked
-    ones. With the rank-adaptive head alone they are sorted, not fused.
+    ones, of a group of equal blocks those of one block: blocks share their ranks' embeddings. With
+    the rank-adaptive head alone they are sorted, not fused.
     """
 
     @keep_arguments
@@ -75,7 +76,7 @@ class RankAdaptiveClassHead(nn.Module):
         super().__init__(num_classes=num_classes, **detector)
         self.rank_adaptive_classhead = rank_adaptive_classhead
         repeated = {
-            "num_queries": query_count(self.groups),
+            "num_queries": query_count([group.one_block for group in self.groups]),
             "rank_adaptive_classhead": rank_adaptive_classhead,
         }
         check_repeated("transformer.decoder", self.transformer.decoder, **repeated)
@@ -98,7 +99,11 @@ class RankAdaptiveClassHead(nn.Module):
 
 def rank_rows(table: Tensor, queries: Queries) -> Tensor:
     """A table's row for each query (N, ...), by rank; zero for queries that are not ranked."""
-    ranked = query_count([group for group in queries.groups if group.ranked])  # they come first
-    total = queries.content.shape[1]
-    rows = table[:ranked]
-    return rows if ranked == total else F.pad(rows, (0, 0, 0, total - ranked))
+    ranked = [group for group in queries.groups if group.ranked]  # they come first
+    sizes = [group.one_block.size for group in ranked]
+    rows = [
+        rows.repeat(group.blocks, 1)
+        for group, rows in zip(ranked, table[: sum(sizes)].split(sizes), strict=True)
+    ]
+    unranked = queries.content.shape[1] - query_count(ranked)
+    return F.pad(torch.cat(rows), (0, 0, 0, unranked))

@@ -12,15 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detrex.layers import MLP
 from detrex.layers.ms_deform_attn import discrete_attention
 from detrex.modeling.criterion import TwoStageCriterion
-from detrex.modeling.detector import Images
 from detrex.modeling.queries import Queries
+from detrex.modeling.train_sizes import TrainSizes
 from detrex.modeling.transformer import DeformableDecoder, Memory, ProposesBoxes
 from projects.dino.modeling import DINO
 
@@ -64,30 +62,12 @@ class RTDETRTransformer(ProposesBoxes, nn.Module):
             nn.init.xavier_uniform_(linear.weight)
 
 
-class RTDETR(DINO):
-    """DINO without its encoder.
+class RTDETR(TrainSizes, DINO):
+    """DINO without its encoder, trained on batches of drawn sizes; as upstream, pixels are resized
+    to the nearest."""
 
-    ``train_sizes``: sides of the square that each training batch is resized to, one of them drawn
-    at a time; empty: images stay as they are. So they do from iteration ``train_sizes_until`` on, a
-    length as any other of a config; None: never.
-    """
-
-    iter = -1  # of the training loop, which sets it; -1: outside of it
-    lengths: ClassVar = ("train_sizes_until",)
-
-    def __init__(
-        self, *, train_sizes: Sequence[int] = (), train_sizes_until: int | None = None, **dino
-    ) -> None:
+    def __init__(self, **dino) -> None:
         super().__init__(position_embedding=None, **dino)
-        self.train_sizes, self.train_sizes_until = tuple(train_sizes), train_sizes_until
-
-    def preprocess(self, batched_inputs: list[dict]) -> Images:
-        images = super().preprocess(batched_inputs)
-        over = self.train_sizes_until is not None and self.iter >= self.train_sizes_until
-        if over or not (self.training and self.train_sizes):
-            return images
-        side = self.train_sizes[torch.randint(len(self.train_sizes), ()).item()]
-        return resize(images, side)
 
     def encode_levels(self, features: Sequence[Tensor], masks: Sequence[Tensor]) -> Memory:
         return Memory.of_levels(features, masks)
@@ -97,13 +77,3 @@ class RTDETRCriterion(TwoStageCriterion):
     """Proposals have the decoder's class loss."""
 
     usual_set_losses: ClassVar = {}
-
-
-def resize(images: Images, side: int) -> Images:
-    """Images and their padding as squares, by nearest pixels as upstream; boxes are relative."""
-    height, width = images.pixels.shape[-2:]
-    return Images(
-        F.interpolate(images.pixels, (side, side)),
-        F.interpolate(images.mask[None].float(), (side, side))[0].bool(),
-        [(round(h * side / height), round(w * side / width)) for h, w in images.sizes],
-    )

@@ -1,0 +1,3 @@
+from .rf_detr import RFDETR
+
+__all__ = ["RFDETR"]
