@@ -55,11 +55,10 @@ def test_a_fixed_size_is_padded_and_a_larger_image_named():
         runtime.inputs(np.zeros((3, 9, 7), np.uint8))
 
 
-@pytest.mark.parametrize(
-    ("name", "opener"), [("onnxruntime", open_onnxruntime), ("openvino", open_openvino)]
-)
-def test_files_of_another_kind_are_named(tmp_path, name, opener, monkeypatch):
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_files_of_another_kind_are_named(tmp_path, name, monkeypatch):
     pytest.importorskip(name)
+    opener = RUNTIMES[name]
     helper = pytest.importorskip("onnx").helper
     text = tmp_path / "text.onnx"
     text.write_text("no model")
