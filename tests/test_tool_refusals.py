@@ -14,6 +14,8 @@ from tests.report.fake_runs import write_data, write_model
 
 ABLATE = f"ablate.py --config-file {ROOT / 'tests/train/tiny_config.py'}"
 EXPORT = "export.py config.yaml model.pth -o"
+QUANTIZE = "quantize.py config.yaml model.pth"
+MISSING = ("gradio", "openvino")  # packages that the commands do not find
 
 REFUSED = {
     "ablate.py": ["--config-file", "--grid", "--preset", "--variants"],
@@ -42,10 +44,17 @@ REFUSED = {
     f"{EXPORT} model.engine": [".onnx", ".pt2", ".safetensors"],
     f"{EXPORT} model.onnx --height 640": ["--height", "--width"],
     f"{EXPORT} model.onnx --height 0 --width 1": ["--height", "--width", "positive"],
+    f"{EXPORT} x.safetensors --check": ["x.safetensors", "--check"],
+    f"{EXPORT} x.onnx --check": ["openvino is not installed: pip install 'detrex[export]'"],
     f"{EXPORT} x.safetensors --calibrated": ["x.safetensors", "--calibrated"],
     f"{EXPORT} x.onnx --threshold auto": ["model.pth: no calibration", "tools/calibrate.py"],
     f"{EXPORT} x.onnx --set model.nms=1": ["model.nms", "model.nms_iou"],
     f"{EXPORT} model.pth/x.onnx": ["model.pth is not a folder"],
+    f"{QUANTIZE} model.pth -o q": ["model.pth", "tools/export.py -o model.onnx"],
+    f"{QUANTIZE} x.onnx -o q --runtimes onnxruntime": ["x.onnx", "No such file"],
+    f"{QUANTIZE} x.onnx -o q": ["openvino is not installed: pip install 'detrex[export]'"],
+    f"{QUANTIZE} x.onnx -o q --images 0": ["--images", "'0'"],
+    f"{QUANTIZE} x.onnx -o model.pth": ["model.pth is not a folder"],
     "report.py . -o x.html": ["run.json"],
     "report.py run --images -1 -o x.html": ["--images", "'-1'"],
     "report.py run --threshold nan -o x.html": ["'nan'", "0 to 1"],
@@ -74,7 +83,7 @@ def test_a_command_that_cannot_be_followed_is_one_line(line, folder, monkeypatch
     installed = importlib.util.find_spec
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "gradio" else installed(name)
+        importlib.util, "find_spec", lambda name: None if name in MISSING else installed(name)
     )
     monkeypatch.chdir(folder)
     before = sorted(folder.rglob("*"))

@@ -71,6 +71,9 @@ class Shell:
             self.patch.setenv(*arguments[0].split("=", 1))
         elif program == "make":
             subprocess.run(["make", "--dry-run", *arguments], cwd=ROOT, check=True)
+        elif program == "trtexec":  # of the graph that export.py would have written
+            onnx = next(x.partition("=")[2] for x in arguments if x.startswith("--onnx="))
+            assert Path(onnx).is_file()
         elif program in ("pip", "pre-commit"):
             self._check_install(words)
         elif program == "bash":
@@ -102,6 +105,10 @@ class Shell:
         if "run_onnx.py" in script:  # the model is a stand-in
             assert all(Path(option).is_file() for option in options)
             return
+        if "quantize.py" in script:  # as well
+            assert all(Path(option).is_file() for option in options[:3])
+            return
+        options = [option for option in options if option != "--check"]  # a stand-in, too
         if "calibrate.py" in script and "--results" not in options:
             write_maps(options[1], options[options.index("-o") + 1])
             return
