@@ -109,27 +109,30 @@ def read(path: str) -> np.ndarray:
     return as_pixels(path)
 
 
+def detected_in(predictor: Predictor, path: str | None) -> tuple | None:
+    """An image, and of each decoder layer its detections as (box, class name, score, label).
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    if path is None:
+        return None
+    pixels, layers = read(path), []
+    for instances in predictor.layers(pixels):
+        rows = predictor.labelled(instances), instances.pred_classes.tolist()
+        layers.append([(*row, label) for row, label in zip(*rows, strict=True)])
+    return Image.fromarray(pixels), layers
+
+
 def page(gradio: ModuleType, predictor: Predictor, checkpoint: str, least: float = 0.3) -> object:
     """The page, as ``gradio.Blocks``; ``least`` is the score at which the slider begins."""
     count = len(predictor.layers(np.zeros((64, 64, 3), np.uint8)))
 
     def detect(path: str | None) -> tuple | None:
-        if path is None:
-            return None
         try:
-            pixels = read(path)
+            return detected_in(predictor, path)
         except InputError as error:
             raise gradio.Error(str(error), print_exception=False) from error
-        layers = [
-            [
-                (*row, label)
-                for row, label in zip(
-                    predictor.labelled(instances), instances.pred_classes.tolist(), strict=True
-                )
-            ]
-            for instances in predictor.layers(pixels)
-        ]
-        return Image.fromarray(pixels), layers
 
     private = dict(analytics_enabled=False, delete_cache=(AGE // 4, AGE))  # how often, older than
     # `read` opens what is uploaded; gradio's errors do not say what is wrong with a file.

@@ -14,7 +14,7 @@ from detrex.utils.cli import add_trust_config, run_command, whole
 from detrex.utils.errors import InputError
 
 
-def main() -> None:
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", help="COCO annotation file")
     parser.add_argument("--images", help="folder of its images")
@@ -33,6 +33,11 @@ def main() -> None:
         raise InputError("--augmented needs the augmentations of a --config-file")
     if args.overrides and not args.config_file:
         raise InputError(f"{args.overrides[0]}: goes with --config-file")
+    return args
+
+
+def main() -> None:
+    args = parse()
     from detectron2.config import instantiate  # take seconds: not before --help
 
     from detrex.config.lengths import resolve_schedule

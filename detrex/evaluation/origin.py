@@ -48,12 +48,12 @@ def read_origin(folder: Path) -> dict:
 
 
 def foreign(folder: Path, json_file: str, iteration: int | None) -> str | None:
-    """Return why the detections in a run's folder are not those of its last evaluation, or None.
+    """Return why the detections in a folder are not those of an evaluation of a run, or None.
 
     Args:
-        folder: the run's.
+        folder: of the detections.
         json_file: the run's ground truth.
-        iteration: of the run's last evaluation.
+        iteration: of the evaluation.
 
     Raises:
         InputError: ``evaluation.json`` is damaged.

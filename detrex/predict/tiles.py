@@ -20,7 +20,6 @@ from detrex.layers.box_ops import box_area, overlaps
 from detrex.utils.errors import InputError
 
 SAME = 0.5  # IoU, or share of a cut box, from which two boxes of a class are one object
-CUT_RANK = 0.5  # what the score of a box that a tile cuts counts when boxes are compared
 EDGE = 0.01  # of a tile's side: a box that ends nearer to its border is cut
 
 
@@ -85,11 +84,11 @@ class Tiles:
     ) -> Instances:
         """Detections in an image of ``size`` (height, width), best score first.
 
-        Of boxes of one class from different windows that are one object the best-ranked stays, by
-        score; what one window shows is left as the model returned it. A box that ends at a border
-        inside the image is cut. If it lies in the overlap, the neighbour shows more of its object,
-        and it is dropped. Else the object is larger than the overlap: the box ranks by half its
-        score, and goes if half of it is inside a better one.
+        Of boxes of one class from different windows that are one object the best-scored stays; what
+        one window shows is left as the model returned it. A box that ends at a border inside the
+        image is cut. If it lies in the overlap, the neighbour shows more of its object, and it is
+        dropped. Else the object is larger than the overlap, and the box goes if half of it is
+        inside a better one, such as that of the whole image.
 
         Args:
             size: of the image.
@@ -106,7 +105,6 @@ class Tiles:
         left = (~shown).nonzero()[:, 0]
         groups = torch.stack([labels, window], 1)[left]
         left = left[_distinct(boxes[left], scores[left], groups, cut[left])]
-        left = left[scores[left].argsort(descending=True, stable=True)]
         fields = dict(scores=scores[left], pred_classes=labels[left])
         return Instances(size, pred_boxes=Boxes(boxes[left]), **fields)
 
@@ -125,11 +123,11 @@ class Tiles:
 
 
 def _distinct(boxes: Tensor, scores: Tensor, groups: Tensor, cut: Tensor) -> Tensor:
-    """Indices of the boxes (N, 4) that no better-ranked box shows as well, greedily.
+    """Indices of the boxes (N, 4) that no better-scored box shows as well, greedily.
 
     groups (N, 2) are label and window; cut (N) says which boxes a tile cuts.
     """
-    order = (scores * torch.where(cut, CUT_RANK, 1.0)).argsort(descending=True, stable=True)
+    order = scores.argsort(descending=True, stable=True)
     boxes, groups, cut = boxes[order], groups[order], cut[order]
     areas, alive, left = box_area(boxes), torch.ones(len(boxes), dtype=torch.bool), []
     for i in range(len(boxes)):

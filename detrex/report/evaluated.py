@@ -74,7 +74,7 @@ def read_evaluated(runs: Sequence[Run], names: Sequence[str]) -> Evaluated:
         except InputError as error:
             evaluated.notes.append(f"{name}: left out of classes and images: {error}")
             continue
-        if fault := foreign(run.folder, files[0], run.last):
+        if fault := foreign(run.detections.parent, files[0], run.shown):
             evaluated.notes.append(f"{name}: left out of classes and images: {fault}")
             continue
         if evaluated.truth is None:

@@ -50,9 +50,7 @@ def write_report(
     groups = group_by_config(runs)
     names = run_names(runs, groups)
     evaluated = read_evaluated(runs, names)
-    notes = evaluated.notes + _notes(runs, names)
-    sections = _figures(runs, names)
-    scores = compare.score_rows(runs, names)
+    notes, sections = evaluated.notes + _notes(runs, names), _figures(runs, names)
     entries = _entries(runs, names, groups)
     data = {
         "runs": [{key: entry[key] for key in ("name", "style", "epoch")} for entry in entries],
@@ -67,28 +65,15 @@ def write_report(
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     page = environment.get_template("page.html").render(
+        **_tables(runs, names, groups, entries),
         runs=entries,
         groups=groups,
-        common=compare.common_facts([entry["facts"] for entry in entries]),
-        title=_title(groups),
-        scores=scores,
-        means=compare.group_rows(scores, groups),
-        best=compare.best_scores(scores),
-        metrics=[*SCORES],
         judged=any(rows is not None for rows in evaluated.judged),
         classes=_classes(evaluated, groups),
-        config=compare.config_rows([runs[group.runs[0]] for group in groups]),
-        only_config=yaml.safe_dump(runs[0].config, allow_unicode=True, width=110)
-        if len(groups) == 1
-        else "",
-        versions=compare.version_rows(runs),
         sections=sections,
-        calibration_errors=calibration_figures.error_rows(_with(runs, names, "calibration")),
         data=finite(data),
         notes=notes,
         threshold=threshold,
-        kind_names=calibration_figures.KIND_NAMES,
-        kind_colors=calibration_figures.KIND_COLORS,
         plotly=get_plotlyjs(),
         scripts=[(HERE / name).read_text(encoding="utf-8") for name in SCRIPTS],
         style=(HERE / "page.css").read_text(encoding="utf-8"),
@@ -99,6 +84,28 @@ def write_report(
     return notes
 
 
+def _tables(
+    runs: Sequence[Run], names: Sequence[str], groups: Sequence[Group], entries: Sequence[dict]
+) -> dict:
+    """Title, scores, settings and errors, by the names of the template."""
+    scores = compare.score_rows(runs, names)
+    config = yaml.safe_dump(runs[0].config, allow_unicode=True, width=110)
+    return dict(
+        title=_title(groups),
+        common=compare.common_facts([entry["facts"] for entry in entries]),
+        scores=scores,
+        means=compare.group_rows(scores, groups),
+        best=compare.best_scores(scores),
+        metrics=[*SCORES],
+        config=compare.config_rows([runs[group.runs[0]] for group in groups]),
+        only_config=config if len(groups) == 1 else "",
+        versions=compare.version_rows(runs),
+        calibration_errors=calibration_figures.error_rows(_with(runs, names, "calibration")),
+        kind_names=calibration_figures.KIND_NAMES,
+        kind_colors=calibration_figures.KIND_COLORS,
+    )
+
+
 def _notes(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
     """What of the runs is not of their best evaluation, or not there at all."""
 
@@ -107,10 +114,10 @@ def _notes(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
         return ", ".join(chosen_names) if len(chosen_names) < 4 else f"{len(chosen_names)} runs"
 
     notes = []
-    if early := who([run.best() != run.last for run in runs]):
+    if other := who([run.best() != run.shown for run in runs]):
         notes.append(
-            f"{early}: the best AP is of an earlier evaluation than the last; classes, errors, "
-            "images and diagnosis are of the last"
+            f"{other}: classes, errors, images and diagnosis are not of the evaluation with the "
+            "best AP, but of the last, or of the best by another figure"
         )
     for kind, what in (("alignment", "ranking"), ("calibration", "calibration")):
         if without := who([not getattr(run, kind) for run in runs]):

@@ -20,7 +20,7 @@ from detrex.evaluation.alignment.report import FILE_NAME
 from detrex.evaluation.calibration import CalibrationReport, load_calibration
 from detrex.evaluation.calibration.report import FILE_NAME as CALIBRATION
 from detrex.evaluation.coco import RESULTS
-from detrex.train.folder import METRICS, RECORD, read_record
+from detrex.train.folder import BEST_FILES, METRICS, RECORD, read_best, read_record
 from detrex.utils.errors import InputError
 from detrex.utils.safe_yaml import read_yaml
 from detrex.utils.small_files import MEBIBYTE, is_a, read_text
@@ -42,7 +42,9 @@ class Run:
         evaluations: iteration -> metric -> score, ascending. Boxes have COCO's names ("AP",
             percentages), everything else its task before a slash ("ema_bbox/AP").
         epoch_length: iterations of one epoch; None for runs that did not note it.
-        detections: the last evaluation's ``coco_instances_results.json``, if it is there.
+        shown: iteration of the evaluation whose files follow: the best one's where the run has
+            kept them, else the last one's.
+        detections: its ``coco_instances_results.json``, if it is there.
         alignment: of ``alignment.json``, in the folder or its ``alignment/``, if it is there.
         calibration: of ``calibration.json``, which is beside it.
     """
@@ -54,6 +56,7 @@ class Run:
     curves: dict[str, tuple[np.ndarray, np.ndarray]]
     evaluations: dict[int, dict[str, float]]
     epoch_length: int | None
+    shown: int | None
     detections: Path | None
     alignment: AlignmentReport | None
     calibration: CalibrationReport | None
@@ -105,8 +108,12 @@ def read_run(folder: str | os.PathLike) -> Run:
         if not (folder / name).is_file():
             raise InputError(f"{folder}: no output folder of a training run, {name} is missing")
     curves, evaluations = _read_metrics(folder / METRICS)
-    record, detections = read_record(folder), folder / RESULTS
-    alignment, calibration = (_report(folder, name) for name in (FILE_NAME, CALIBRATION))
+    record, best = read_record(folder), read_best(folder).get("iteration")
+    files = folder / BEST_FILES
+    if best not in evaluations or not (files / RESULTS).is_file():
+        files, best = folder, next(reversed(evaluations), None)
+    detections = files / RESULTS
+    alignment, calibration = (_report(folder, files, n) for n in (FILE_NAME, CALIBRATION))
     return Run(
         name=folder.resolve().name,
         folder=folder,
@@ -115,15 +122,16 @@ def read_run(folder: str | os.PathLike) -> Run:
         curves=curves,
         evaluations=evaluations,
         epoch_length=record.get("epoch_length"),
+        shown=best,
         detections=detections if detections.is_file() else None,
         alignment=alignment and load_report(alignment),
         calibration=calibration and load_calibration(calibration),
     )
 
 
-def _report(folder: Path, name: str) -> Path | None:
-    """Return a diagnosis's file: of the training, or else of tools/analyze_alignment.py."""
-    paths = (folder / name, folder / "alignment" / name)
+def _report(folder: Path, files: Path, name: str) -> Path | None:
+    """Return a diagnosis's file: of an evaluation, or else of tools/analyze_alignment.py."""
+    paths = (files / name, folder / "alignment" / name)
     return next((path for path in paths if path.is_file()), None)
 
 

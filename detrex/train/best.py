@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
+from pathlib import Path
 
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 
 from detrex.checkpoint import load_weights, read_checkpoint
+from detrex.evaluation.coco import RESULTS
 from detrex.evaluation.figures import lower_is_better, unknown_figure
+from detrex.evaluation.origin import ORIGIN
 from detrex.utils.files import atomic_write
 
 from .checkpoints import TrainingCheckpoints
-from .folder import BEST, BEST_WEIGHTS, read_best
+from .folder import BEST, BEST_FILES, BEST_WEIGHTS, read_best
 from .optim import load_optimizer
 from .trained_on import on_all_processes
 
 logger = logging.getLogger(__name__)
+EVALUATION_FILES = (RESULTS, ORIGIN, "alignment.json", "calibration.json")
 
 
 class BestCheckpoint:
@@ -30,6 +35,8 @@ class BestCheckpoint:
         metric: name of the score, e.g. "bbox/AP", or "ema_bbox/AP" of the averaged weights.
         resumed: start from the folder's best score, if it is of this metric and validation data.
         reload: iteration before which the best weights so far are loaded; None: never.
+        evaluated: folder of the evaluations' files, of which the best one's are copied to
+            ``best/``; None: there are none.
 
     Raises:
         InputError: ``best.json`` is damaged.
@@ -41,8 +48,10 @@ class BestCheckpoint:
         metric: str,
         resumed: bool,
         reload: int | None = None,
+        evaluated: Path | None = None,
     ) -> None:
         self._checkpoints, self._metric, self._reload = checkpoints, metric, reload
+        self._evaluated = evaluated
         self._val = checkpoints.metadata.get("val")  # fingerprint of the validation data
         self._sign = -1 if lower_is_better(metric) else 1
         saved = on_all_processes(lambda: read_best(checkpoints.folder) if resumed else {})
@@ -72,6 +81,14 @@ class BestCheckpoint:
                 return
             with atomic_write(self._checkpoints.folder / BEST) as stream:
                 json.dump({**best, "val": self._val}, stream)
+            self._copy_files()
+
+    def _copy_files(self) -> None:
+        for name in EVALUATION_FILES if self._evaluated else ():
+            source, target = self._evaluated / name, self._checkpoints.folder / BEST_FILES / name
+            if source.is_file():
+                with source.open("rb") as content, atomic_write(target, "wb") as stream:
+                    shutil.copyfileobj(content, stream)
 
     def _load(self) -> None:
         """Load weights, averages and the optimizer's state; iteration and learning rates stay."""

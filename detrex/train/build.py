@@ -74,7 +74,11 @@ def build_trainer(
         trainer, cfg.train.output_dir, metadata, cfg.train.checkpointer.max_to_keep
     )
     trainer.save = checkpoints.save
-    best = BestCheckpoint(checkpoints, best_metric(cfg), start > 0, cfg.train.reload_best)
+    folder = OmegaConf.select(cfg, "dataloader.evaluator.output_dir")
+    best = BestCheckpoint(
+        *(checkpoints, best_metric(cfg), start > 0, cfg.train.reload_best),
+        evaluated=None if folder is None else Path(folder),
+    )
     trainer.keep_best = best.keep
     if is_evaluated(cfg):
         trainer.evaluate = functools.partial(evaluate_both, cfg)

@@ -38,6 +38,7 @@ from detrex.utils.text import first_few
 logger = logging.getLogger(__name__)
 RECORD = "run.json"
 BEST = "best.json"
+BEST_FILES = "best"  # folder of that evaluation's files
 METRICS = "metrics.json"
 FINAL, LATEST, BEST_WEIGHTS = "model_final", "model_latest", "model_best"
 _SOURCES = "config_sources"
@@ -64,7 +65,7 @@ _KINDS = {
 _LEFT_BY_RUNS = (
     *(LAST, BEST, METRICS, RECORD, CONFIG_FILE, _SOURCES, RESULTS, ORIGIN),
     *("*.pth", f"{_EVENTS}*", "alignment.json", "calibration.json", "alignment"),
-    *("ema", "inference"),
+    *("ema", "inference", BEST_FILES),
     "eval_*",
 )
 

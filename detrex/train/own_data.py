@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,11 +87,10 @@ def check(
     cfg = load_config(str(model_file(model)))
     weights = _checked_weights(model, init_checkpoint, cfg.train.init_checkpoint or "")
     layout, splits = read_layout(data, images and Path(images))
-    layout_line, described = f"{data}: {layout} layout", str(source)
-    if classes:
-        described += f", classes {', '.join(classes)}"
-        for split in splits.values():
-            split.restrict(classes, "--classes")
+    for split in splits.values() if classes else ():
+        split.restrict(classes, "--classes")
+    described = f"{source}, classes {', '.join(classes)}" if classes else str(source)
+    layout_line = f"{data}: {layout} layout"
     show(layout_line)
     dataset_check.claim_folder(folder, described)
     reports, text = _report(splits, folder, described, cfg)
@@ -103,13 +102,9 @@ def check(
     if "val" not in splits:
         raise InputError(f"{data}: one image cannot be trained and validated on: add another")
     path = folder / f"{model_name(model)}.py"
-    if weights == SMALL_WEIGHTS and not Path(weights).exists():
-        write_backbone_weights(weights)
-        show(f"wrote {weights}: weights of the backbone, from ImageNet")
     training = training_config(path, model, cfg, name, reports, weights)
-    show(_write_config(path, training.text, overwrite))
-    if model_name(model) in _FOR_GPUS and resolve_device("auto") == "cpu":
-        show("! this machine has no accelerator: --model small is for a CPU")
+    for line in _written(path, model, weights, training.text, overwrite):
+        show(line)
     # Other faults that would stop the training stop this with the same message.
     prepare_data(load_config(str(path)), [], ["train", "test"])
     return DataCheck(f"{layout_line}\n{text}", path, training.command, reports)
@@ -153,6 +148,16 @@ def _report(
     content = dataset_check.as_json(reports, shared)
     dataset_check.write_report(folder, {"data": described, **content})
     return reports, printable_lines(dataset_check.as_text(reports, shared, cfg))
+
+
+def _written(path: Path, model: str, weights: str, text: str, overwrite: bool) -> Iterator[str]:
+    """Write weights that are made here, and the config file; yield what was done."""
+    if weights == SMALL_WEIGHTS and not Path(weights).exists():
+        write_backbone_weights(weights)
+        yield f"wrote {weights}: weights of the backbone, from ImageNet"
+    yield _write_config(path, text, overwrite)
+    if model_name(model) in _FOR_GPUS and resolve_device("auto") == "cpu":
+        yield "! this machine has no accelerator: --model small is for a CPU"
 
 
 def _write_config(path: Path, text: str, overwrite: bool) -> str:

@@ -28,11 +28,13 @@ from detrex.predict import Tiles
 QUARTER = 512
 SCALES = {(0, 0): 1, (0, QUARTER): 2, (QUARTER, 0): 4, (QUARTER, QUARTER): 1}  # by x, y
 DENSITY = 24  # at most so many digits in a quarter of scale 1
-WAYS = {
-    "plain": None,
-    "tiles of 512": Tiles(512, 0.2),
-    "tiles of 256": Tiles(256, 0.2),
-    "tiles of 256, overlap 0.4": Tiles(256, 0.4),
+WAYS = {  # tiles, and the model's nms_iou
+    "plain": (None, None),
+    "plain, nms_iou 0.5": (None, 0.5),
+    "tiles of 512": (Tiles(512, 0.2), None),
+    "tiles of 256": (Tiles(256, 0.2), None),
+    "tiles of 256, nms_iou 0.5": (Tiles(256, 0.2), 0.5),
+    "tiles of 256, overlap 0.4": (Tiles(256, 0.4), None),
 }
 
 
@@ -74,8 +76,9 @@ def main() -> None:
     truth = ground_truth(paintings)
     print(f"{count} images, {len(truth['annotations'])} digits")
     predictor = Predictor(None, checkpoint, device="cpu", threshold=0)
-    for name, tiles in WAYS.items():
-        predictor.tiles, start, results = tiles, time.perf_counter(), []
+    for name, (tiles, nms_iou) in WAYS.items():
+        predictor.tiles, predictor.model.nms_iou = tiles, nms_iou
+        start, results = time.perf_counter(), []
         for i, (pixels, _) in enumerate(paintings):
             record = predictor.to_dict(predictor(pixels))
             results += [{"image_id": i, **entry} for entry in record["detections"]]

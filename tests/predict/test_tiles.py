@@ -79,7 +79,7 @@ CASES = {
     ),
     "larger than the overlap: that of the whole image": (
         [(LEFT, [50, 5, 100, 90], 0.7, 0), (RIGHT, [80, 5, 150, 90], 0.6, 0),
-         (WHOLE, [50, 5, 150, 90], 0.5, 0)],
+         (WHOLE, [50, 5, 150, 90], 0.8, 0)],
         [2],
     ),
     "larger than the overlap, hardly seen in the whole image": (
@@ -135,13 +135,13 @@ def plain_merge(windows, detections, side):
             dx, dy = window.x.start, window.y.start
             if not elsewhere:
                 box = (x0 + dx, y0 + dy, x1 + dx, y1 + dy)
-                boxes.append((score / 2 if cut else score, score, box, int(label), number, cut))
+                boxes.append((score, box, int(label), number, cut))
     boxes.sort(key=lambda entry: -entry[0])
     stay = []
     for entry in boxes:
         if not any(covers(better, entry) for better in stay):
             stay.append(entry)
-    return sorted(((score, box, label) for _, score, box, label, *_ in stay), reverse=True)
+    return [entry[:3] for entry in stay]
 
 
 def covers(better, entry):

@@ -218,7 +218,16 @@ def test_the_page_says_that_the_images_are_not_of_the_best_evaluation(runs, tmp_
     with open(tmp_path / "a/metrics.json", "a") as stream:
         stream.write('{"iteration": 15, "bbox/AP": 90.0}\n')
     notes = write_report([read_run(tmp_path / "a")], tmp_path / "report.html")
-    assert notes[0].startswith("a: the best AP is of an earlier evaluation")
+    assert notes[0].startswith("a: classes, errors, images and diagnosis are not of")
+    # A run that keeps the files of its best evaluation shows those.
+    (tmp_path / "a/best").mkdir()
+    for name in ("coco_instances_results.json", "alignment.json", "calibration.json"):
+        if (tmp_path / "a" / name).exists():
+            (tmp_path / "a" / name).rename(tmp_path / "a/best" / name)
+    best = {"metric": "bbox/AP", "value": 90.0, "iteration": 15}
+    (tmp_path / "a/best.json").write_text(json.dumps(best))
+    notes = write_report([read_run(tmp_path / "a")], tmp_path / "report.html")
+    assert not any("best AP" in note or "detections" in note for note in notes)
 
 
 def test_facts_of_a_run(runs, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 
 from detrex.evaluation.coco_scores import SCORES
 from detrex.evaluation.figures import LOWER_IS_BETTER, check_figure
+from detrex.report.runs import read_run
 from detrex.train.best import BestCheckpoint
 from tests.refusals import refused
 from tests.report.fake_runs import alignment, calibration
@@ -67,6 +68,16 @@ def test_a_run_keeps_the_lowest_calibration_error(tiny_run):
     values = {line[figure]: line["iteration"] for line in lines if figure in line}
     assert len(values) > 2 and best["metric"] == figure
     assert (best["value"], best["iteration"]) == min(values.items())
+    assert best["iteration"] < max(values.values())  # else the last evaluation is the best
+    files = folder / "best"
+    origin = json.loads((files / "evaluation.json").read_text())
+    assert origin["iteration"] == best["iteration"]
+    names = {"coco_instances_results.json", "evaluation.json", "alignment.json", "calibration.json"}
+    assert {path.name for path in files.iterdir()} == names
+    run = read_run(folder)
+    assert run.shown == best["iteration"]
+    assert run.detections == files / "coco_instances_results.json"
+    assert run.calibration.scalars()["D-ECE"] == pytest.approx(best["value"], abs=1e-5)
 
 
 def test_another_figure_is_not_compared_with_the_best_so_far(tiny_run):

@@ -137,7 +137,8 @@ def test_no_replaced_run_is_lost(tiny_run):
         tiny_run("a", "train.max_iter=2", f"train.seed={seed}", "--reuse-output")
         runs.append({path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()})
     for number, files in enumerate(runs[:2], start=1):
-        replaced = {p.name: p.read_bytes() for p in (folder / f"replaced/{number}").iterdir()}
+        paths = (folder / f"replaced/{number}").iterdir()
+        replaced = {p.name: p.read_bytes() for p in paths if p.is_file()}
         assert {"run.json", "config.yaml", "metrics.json", "model_final.pth"} <= replaced.keys()
         assert any(name.startswith("events.out") for name in replaced)
         assert replaced.items() <= files.items()
