@@ -29,6 +29,13 @@ epochs (`12ep`), or a fraction of the run. What else a config has (in `model`, `
 | key | default | meaning |
 |---|---|---|
 """
+# Guides come first in the search.
+API = """---
+search:
+  boost: 0.05
+---
+::: {}
+"""
 ZOO = re.compile(r"\n## Models\n.*?(?=\n## |\Z)", re.S)
 LINK = re.compile(r"\[([^\]\n]*)\]\(([^)\s]+)\)")
 ROLE = re.compile(r":(?:class|func|meth|mod):<code>[~!]?")
@@ -55,12 +62,34 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     texts["models.md"] = ZOO.search(texts["index.md"])[0].replace("## Models", "# Model zoo")
     texts["index.md"] = ZOO.sub("", texts["index.md"])
     texts["keys.md"] = KEYS_HEAD + "".join(key_rows())
-    for package in ROOT.glob("detrex/*/__init__.py"):
-        name = package.parent.name
-        texts[f"api/{name}.md"] = f"::: detrex.{name}\n"
+    for names in api_pages().values():
+        texts |= {page: API.format(name) for name, page in names.items()}
     for page, text in texts.items():
         files.append(File.generated(config, page, content=text))
     return files
+
+
+def on_config(config: MkDocsConfig) -> None:
+    """Put the API reference into the navigation."""
+    (entry,) = [entry for entry in config.nav if "API" in entry]
+    entry["API"] = [
+        {package: [{name.removeprefix(f"{package}."): page} for name, page in names.items()]}
+        for package, names in api_pages().items()
+    ]
+
+
+def api_pages() -> dict[str, dict[str, str]]:
+    """Return for each package of detrex the page of each of its public modules."""
+    pages = {}
+    for package in sorted(ROOT.glob("detrex/*/__init__.py")):
+        files = [package, *sorted(package.parent.rglob("*.py"))]
+        names = dict.fromkeys(
+            ".".join(f.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+            for f in files
+        )
+        public = [name for name in names if "._" not in name]
+        pages[public[0]] = {name: f"api/{name.removeprefix('detrex.')}.md" for name in public}
+    return pages
 
 
 def key_rows() -> Iterator[str]:

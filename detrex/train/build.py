@@ -61,13 +61,13 @@ def build_trainer(
     for tracker in enabled_trackers(cfg):
         need_package(tracker.name, tracker.name, f"train.{tracker.name}.enabled")
     average = cfg.train.model_ema
-    distributed = _distributed(cfg, model)
+    wrapped = distributed(cfg, model)
     optimizer = build_optimizer(cfg, model)
     ema = None
     if average.enabled:
         ema = ModelEma(model, average.decay, average.device, average.warmup)
     options = _step_options(cfg, next(model.parameters()).device.type)
-    trainer = Trainer(distributed, loader, optimizer, options, ema)
+    trainer = Trainer(wrapped, loader, optimizer, options, ema)
     schedule = instantiate(cfg.lr_multiplier)
     trainer.learning_rates = LearningRates(optimizer, schedule, cfg.train.max_iter)
     checkpoints = TrainingCheckpoints(
@@ -104,7 +104,12 @@ def _users_hooks(cfg: DictConfig) -> Iterator[HookBase]:
         yield hook
 
 
-def _distributed(cfg: DictConfig, model: nn.Module) -> nn.Module:
+def distributed(cfg: DictConfig, model: nn.Module) -> nn.Module:
+    """Return the model for several processes: in DistributedDataParallel, or itself, sharded.
+
+    Raises:
+        InputError: synchronised norms on the CPU, or see ``train.sharding``.
+    """
     device = next(model.parameters()).device
     synchronised = any(isinstance(m, nn.SyncBatchNorm) for m in model.modules())
     if synchronised and device.type == "cpu" and comm.get_world_size() > 1:

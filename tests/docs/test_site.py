@@ -50,7 +50,7 @@ def test_the_readme_is_two_pages(site: Path) -> None:
 
 
 def test_docstrings_are_the_reference(site: Path) -> None:
-    text = (site / "api/modeling.html").read_text()
+    text = (site / "api/modeling.queries.html").read_text()
     assert 'id="detrex.modeling.queries.QueryGroup"' in text
     assert "query group {self.name!r}" not in text and ":class:<code>" not in text
 
@@ -67,6 +67,8 @@ def test_docstrings_are_the_reference(site: Path) -> None:
         ("cameras streams", "predict.html"),
         ("some classes", "own_data.html"),
         ("test-time augmentation", "training.html"),
+        ("TTA", "training.html"),
+        ("FSDP sharding", "training.html"),
         ("crowded queries detections", "own_data.html"),
         ("masks", "own_data.html"),
         ("notebooks", "python.html"),
@@ -79,6 +81,14 @@ def test_the_search_has_a_heading_for(site: Path, words: str, page: str) -> None
     entries = json.loads((site / "search/search_index.json").read_text())["docs"]
     titles = [e["title"].lower() for e in entries if e["location"].partition("#")[0] == page]
     assert any(all(word in title for word in words.lower().split()) for title in titles)
+
+
+def test_the_search_works_in_files_and_puts_guides_first(site: Path) -> None:
+    entries = json.loads((site / "search/search_index.json").read_text())["docs"]
+    for entry in entries:
+        assert ("boost" in entry) == entry["location"].startswith("api/"), entry["location"]
+    assert (site / "search/search_index.js").is_file() and (site / "iframe-worker.js").is_file()
+    assert 'src="../iframe-worker.js"' in (site / "api/modeling.queries.html").read_text()
 
 
 def test_every_key_is_on_its_page(site: Path) -> None:

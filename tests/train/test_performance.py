@@ -11,7 +11,7 @@ from detrex.config import get_config
 from detrex.config.load import load_config
 from detrex.layers import DecoderLayer, EncoderLayer
 from detrex.modeling.performance import apply_performance
-from detrex.train.build import _distributed
+from detrex.train.build import distributed
 from detrex.train.data import build_loader
 from detrex.utils.errors import InputError
 from tests.models import image, tiny
@@ -121,4 +121,4 @@ def test_synchronised_norms_on_several_cpu_processes_are_refused(monkeypatch):
     monkeypatch.setattr(comm, "get_world_size", lambda: 2)
     cfg = OmegaConf.create({"train": {"ddp": {}}})
     with pytest.raises(InputError, match="SyncBN needs GPUs"):
-        _distributed(cfg, torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.SyncBatchNorm(3)))
+        distributed(cfg, torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.SyncBatchNorm(3)))
