@@ -17,8 +17,16 @@ from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_datas
 from detectron2.data.build import filter_images_with_only_crowd_annotations
 from omegaconf import OmegaConf
 
-from detrex.data import DetrDatasetMapper, apply_custom_dataset, build_train_loader
-from detrex.data import coco_columns, coco_format, coco_index, coco_stream, datasets
+from detrex.data import (
+    DetrDatasetMapper,
+    apply_custom_dataset,
+    build_train_loader,
+    coco_columns,
+    coco_format,
+    coco_index,
+    coco_stream,
+    datasets,
+)
 from detrex.data.coco_format import read_coco
 from detrex.data.coco_rules import BoxFault, clip_box, clip_boxes
 from detrex.data.fingerprint import fingerprint
@@ -86,8 +94,8 @@ def in_memory_and_lazily(coco, large, **changes):
 
 @pytest.mark.parametrize("indent", [None, 3])
 def test_records_are_equal(many, large, cache, caplog, indent):
-    many.save = lambda: many.json.write_text(json.dumps(many.content, indent=indent)) and str(
-        many.json
+    many.save = lambda: (
+        many.json.write_text(json.dumps(many.content, indent=indent)) and str(many.json)
     )
     memory, lazily = in_memory_and_lazily(many, large)
     assert list(lazily.records) == memory.records
@@ -346,9 +354,7 @@ def test_several_data_sets_are_joined_by_name(many, tmp_path):
     boxes = [{"id": 1, "image_id": 0, "category_id": 2, "bbox": [1, 2, 3, 4]}]
     boxes.append({"id": 2, "image_id": 10, "category_id": 1, "bbox": [1, 2, 3, 4]})
     other = tmp_path / "other.json"
-    other.write_text(
-        json.dumps({**many.content, "categories": categories, "annotations": boxes})
-    )
+    other.write_text(json.dumps({**many.content, "categories": categories, "annotations": boxes}))
     first = {"json": str(many.json), "images": str(many.images)}
     second = {"json": str(other), "images": str(many.images), "weight": 3}
     cfg = _config(many, train=[first, second], val={**second, "weight": None})
