@@ -40,9 +40,10 @@ class CrowdEvaluator(COCOEvaluator):
 def crowd_scores(ground_truth: dict, detections: list[dict]) -> dict[str, float]:
     """Return percentages "AP", "MR", "JI" and "recall" of detections of one class.
 
-    Every person is matched with the detection of the highest score that overlaps most, Caltech's
-    way (Dollar et al. 2012): one that matches no person counts as false unless half of its area
-    lies in an ignored region (iscrowd 1).
+    Boxes are cut off at the edges of their image, as the data set's tools do. Every person is
+    matched with at most one detection: by descending score each takes the free person that it
+    overlaps most (Caltech's way, Dollar et al. 2012). One that matches nobody is false unless half
+    of its area lies in an ignored region (iscrowd 1).
 
     - AP: area under precision over recall, by the trapezoidal rule.
     - MR, lower is better: the mean miss rate in the logarithm at nine numbers of false positives
@@ -83,22 +84,30 @@ def crowd_scores(ground_truth: dict, detections: list[dict]) -> dict[str, float]
 
 def _images(ground_truth: dict, detections: list[dict]) -> list[_Image]:
     rows = {image["id"]: ([], [], []) for image in ground_truth["images"]}
+    sizes = [(image["width"], image["height"]) for image in ground_truth["images"]]
     for annotation in ground_truth["annotations"]:
         rows[annotation["image_id"]][annotation["iscrowd"]].append(annotation["bbox"])
     for detection in detections:
         rows[detection["image_id"]][2].append((*detection["bbox"], detection["score"]))
     images = []
-    for people, regions, found in rows.values():
-        table = np.array(found, np.float64).reshape(-1, 5)
+    for size, (people, regions, detected) in zip(sizes, rows.values(), strict=True):
+        table = np.array(detected, np.float64).reshape(-1, 5)
         table = table[np.argsort(-table[:, 4], kind="stable")]
-        boxes, area = table[:, :4], table[:, 2] * table[:, 3]
-        people, regions = (np.array(b, np.float64).reshape(-1, 4) for b in (people, regions))
+        boxes, people, regions = (_inside(b, size) for b in (table[:, :4], people, regions))
+        area = boxes[:, 2] * boxes[:, 3]
         common = _intersections(boxes, people)
         union = area[:, None] + people[:, 2] * people[:, 3] - common
         inside = _intersections(boxes, regions) / np.maximum(area, 1e-9)[:, None]
         iou = common / np.maximum(union, 1e-9)
         images.append(_Image(table[:, 4], iou, inside.max(1, initial=0) >= IOU))
     return images
+
+
+def _inside(boxes: list | np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return boxes (N, 4), x, y, w, h, cut off at the edges of their image."""
+    boxes = np.array(boxes, np.float64).reshape(-1, 4)
+    low, high = (np.clip(b, 0, size) for b in (boxes[:, :2], boxes[:, :2] + boxes[:, 2:]))
+    return np.concatenate([low, high - low], axis=1)
 
 
 def _intersections(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ from detrex.data import (
     build_train_loader,
     coco_columns,
     coco_format,
+    coco_growing,
     coco_index,
     coco_stream,
     datasets,
@@ -55,7 +56,8 @@ def large(monkeypatch):
             monkeypatch.setattr(module, "LARGE", limit)
         monkeypatch.setattr(coco_index, "LEAST_BYTES", 1)
         monkeypatch.setattr(coco_stream, "PIECE", 200)
-        monkeypatch.setattr(coco_columns, "_BLOCK", 7)
+        for module in (coco_columns, coco_growing):
+            monkeypatch.setattr(module, "BLOCK", 7)
 
     return set_limit
 
@@ -212,7 +214,7 @@ def test_without_room_for_the_index_data_are_in_memory(many, large, cache, caplo
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(coco_columns.Growing, "move_to", full)
+    monkeypatch.setattr(coco_growing.Growing, "move_to", full)
     records = read_coco(path, str(many.images)).records
     (line,) = [r.message for r in caplog.records if "no place for its index" in r.message]
     assert "No space left" in line and "XDG_CACHE_HOME" in line

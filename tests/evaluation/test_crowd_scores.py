@@ -75,7 +75,7 @@ def boxes(numbers: random.Random, count: int) -> list[list[float]]:
 
 
 def as_coco(people, regions, detections, classes=("person",)):
-    images = [{"id": i, "file_name": "a", "width": 60, "height": 60} for i in people]
+    images = [{"id": i, "file_name": "a", "width": 200, "height": 200} for i in people]
     rows = [(i, b, 0) for i in people for b in people[i]]
     rows += [(i, b, 1) for i in people for b in regions[i]]
     annotations = [
@@ -120,6 +120,12 @@ def test_perfect_and_empty_detections():
     assert scores["AP"] == pytest.approx(100 * 8 / 9)
     nothing = crowd_scores(*as_coco(people, regions, {i: [] for i in people}))
     assert nothing == {"AP": 0, "MR": 100, "JI": 0, "recall": 0}
+
+
+def test_boxes_are_cut_off_at_the_edge_of_the_image():
+    person, cut = [-30, 10, 40, 20], [0, 10, 10, 20]
+    scores = crowd_scores(*as_coco({1: [person]}, {1: []}, {1: [(0.9, cut)]}))
+    assert scores["recall"] == scores["JI"] == 100
 
 
 def test_several_classes_are_refused():

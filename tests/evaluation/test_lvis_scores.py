@@ -66,7 +66,7 @@ def plain_ap(truth: dict, detections: list[dict], category: int, threshold: floa
     precision = hits / np.arange(1, len(hits) + 1)
     levels = []
     for recall in np.linspace(0, 1, 101):
-        reached = precision[hits / total >= recall - 1e-12]
+        reached = precision[hits / total >= recall]
         levels.append(reached.max() if len(reached) else 0)
     return 100 * float(np.mean(levels))
 

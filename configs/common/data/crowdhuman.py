@@ -5,6 +5,8 @@ annotation_{train,val}.odgt. Once:
 
     python tools/check_dataset.py $DETECTRON2_DATASETS/crowdhuman \
         -o $DETECTRON2_DATASETS/crowdhuman_json
+
+Boxes that leave their image are cut off at its edge, in training and for the scores.
 """
 
 import os
