@@ -16,6 +16,7 @@ DATA is a folder, or one of the files named here:
     CSV          a row per box (also given alone): image, class and two corners
     Open Images  its CSVs
     Objects365   its JSONs
+    CrowdHuman   its .odgt files, boxes of whole bodies
 
 Splits are folders, files or lists called train, val, valid, validation, dev or test. Without val
 the test set is validated on, without that a tenth of train.

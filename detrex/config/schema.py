@@ -194,7 +194,12 @@ KEYS: dict[str, Key] = {
     "dataloader.dataset.name": Key(
         None, "of your own data: NAME_train and NAME_val are registered when a JSON is set"
     ),
-    "dataloader.dataset.train.json": Key(None, "training data in COCO's format", is_path=True),
+    "dataloader.dataset.train.json": Key(
+        None,
+        "training data in COCO's format; `dataloader.dataset.train` may also be a list of data "
+        "sets, each with `json`, `images` and `weight`",
+        is_path=True,
+    ),
     "dataloader.dataset.train.images": Key(None, "folder of its images", is_path=True),
     "dataloader.dataset.val.json": Key(None, "validation data in COCO's format", is_path=True),
     "dataloader.dataset.val.images": Key(None, "folder of its images", is_path=True),

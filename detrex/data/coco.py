@@ -123,7 +123,8 @@ def _reason(error: Exception) -> str:
 def normalise(name: str | os.PathLike, content: dict) -> dict:
     """Check that the content of a COCO JSON has its lists; rewrite usual variants in place.
 
-    Whole numbers may be written 7.0 or "7"; a missing bbox is taken from the segmentation; an
+    Whole numbers may be written 7.0 or "7"; a missing file_name is the end of LVIS's coco_url,
+    "val2017/000000000139.jpg"; a missing bbox is taken from the segmentation; an
     iscrowd or area of null is removed. Without a list of annotations (COCO's test images) it is
     empty. Returns the content.
 
@@ -154,6 +155,8 @@ def normalise_entries(name: str | os.PathLike, section: str, entries: list, firs
         for key in keys & entry.keys():
             if type(entry[key]) is not int:
                 entry[key] = whole(entry[key])
+        if section == "images" and "file_name" not in entry and "coco_url" in entry:  # LVIS
+            entry["file_name"] = "/".join(str(entry["coco_url"]).split("/")[-2:])
         if section == "annotations":
             _normalise_annotation(f"{name}: annotations: entry {number}", entry)
 

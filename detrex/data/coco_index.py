@@ -25,8 +25,10 @@ from iopath.common.file_io import file_lock
 from detrex.utils.compiler import cache_folder
 
 from .coco import read_entries
-from .coco_columns import LARGE, Columns, Growing, open_columns
-from .coco_stream import as_entries, read_pieces
+from .coco_columns import LARGE, Columns, open_columns
+from .coco_growing import Growing
+from .coco_kinds import as_entries
+from .coco_stream import read_pieces
 
 logger = logging.getLogger(__name__)
 

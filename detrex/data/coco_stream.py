@@ -1,8 +1,8 @@
 """COCO JSON files of any size, in pieces: the memory needed does not grow with the file.
 
-A piece that holds only what is usual is decoded by msgspec into :class:`Image` and
-:class:`Annotation` at once. Any other is read as :mod:`detrex.data.coco` reads a small file, with
-its variants and its errors. Both give the same entries.
+A piece that holds only what is usual is decoded by msgspec at once. Any other is read as
+:mod:`detrex.data.coco` reads a small file, with its variants and its errors. Both give the same
+entries.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -18,8 +18,7 @@ import msgspec
 from detrex.utils.errors import InputError
 
 from .coco import FIELDS, LARGEST_ID, check_numbered, list_error, normalise_entries
-from .coco_masks import mask_area
-from .coco_rules import annotation_fault
+from .coco_kinds import KINDS, as_entries
 
 PIECE = 1 << 23  # bytes that are decoded at once
 _SPACE = re.compile(rb"[ \t\r\n]*")
@@ -31,65 +30,7 @@ _LIST_END = re.compile(rb"\}[ \t\r\n]*\]")
 _NEAR_END = 16  # bytes: no number, true, false or null is longer to no purpose
 
 
-NO_MASK = msgspec.Raw(b"null")
-
-
-class Image(msgspec.Struct, gc=False):
-    """An entry of the list "images"."""
-
-    id: int
-    file_name: str
-    width: int
-    height: int
-
-
-class Annotation(msgspec.Struct, gc=False):
-    """An entry of the list "annotations": ``bbox`` x, y, width, height in pixels."""
-
-    id: int
-    image_id: int
-    category_id: int
-    bbox: tuple[float, float, float, float]
-    iscrowd: int = 0
-    area: float | None = None
-    segmentation: msgspec.Raw = NO_MASK
-
-    def mask_area(self) -> float | None:
-        """Return the area of the segmentation; None without a valid one."""
-        return mask_area(json.loads(bytes(self.segmentation)))
-
-
-class Category(msgspec.Struct, gc=False):
-    """An entry of the list "categories"."""
-
-    id: int
-    name: str
-
-
-KINDS = {"images": Image, "annotations": Annotation, "categories": Category}
 _DECODERS = {section: msgspec.json.Decoder(list[kind]) for section, kind in KINDS.items()}
-
-
-def as_entries(
-    json_file: str | os.PathLike, section: str, entries: Iterable[dict]
-) -> Iterator[Image | Annotation | Category]:
-    """Yield the entries of a list that has been normalised and checked.
-
-    Raises:
-        InputError: a value of an annotation is not of its kind.
-    """
-    for entry in entries:
-        if section == "annotations":
-            if fault := annotation_fault(entry):
-                raise InputError(f"{json_file}: annotation {entry['id']}: {fault}")
-            mask = entry.get("segmentation")
-            mask = msgspec.Raw(json.dumps(mask).encode()) if mask else NO_MASK
-            crowd, box = int(entry.get("iscrowd", 0)), tuple(map(float, entry["bbox"]))
-            keys = (entry[key] for key in ("id", "image_id", "category_id"))
-            yield Annotation(*keys, box, crowd, entry.get("area"), mask)
-        else:
-            kind = KINDS[section]
-            yield kind(*(entry[key] for key in kind.__struct_fields__))
 
 
 def read_pieces(json_file: str | os.PathLike) -> Iterator[tuple[str, list]]:

@@ -2,5 +2,7 @@
 
 from .coco import COCOEvaluator
 from .coco_scores import evaluate_detections
+from .crowd import CrowdEvaluator
+from .lvis import LVISEvaluator
 
-__all__ = ["COCOEvaluator", "evaluate_detections"]
+__all__ = ["COCOEvaluator", "CrowdEvaluator", "LVISEvaluator", "evaluate_detections"]

@@ -46,6 +46,8 @@ class COCOEvaluator(DatasetEvaluator):
         InputError: the data set is unknown, its JSON is missing, or an option is refused.
     """
 
+    keys: Mapping[str, tuple[str, ...]] = {}  # of the ground truth besides those of box scores
+
     def __init__(
         self,
         dataset_name: str | Sequence[str],
@@ -80,7 +82,7 @@ class COCOEvaluator(DatasetEvaluator):
     @cached_property
     def ground_truth(self) -> dict:
         """Content of the JSON, read when it is first needed."""
-        return load_ground_truth(self.json_file)
+        return load_ground_truth(self.json_file, self.keys)
 
     def reset(self) -> None:
         """Forget all predictions."""
@@ -137,8 +139,8 @@ class COCOEvaluator(DatasetEvaluator):
             written = where if self.output_dir is not None else ""
             logger.warning(f"{self.json_file} has no objects: nothing to score{written}")
             return OrderedDict()
-        scores = score_detections(gt, detections, self.backend, self.max_dets, self.per_class)
-        logger.info("boxes:\n%s", format_table(scores, self.max_dets))
+        scores = self._scores(detections)
+        logger.info("boxes:\n%s", self._table(scores))
         if self.per_class:
             logger.info("AP per class:\n%s", _class_table(scores))
         results = OrderedDict(bbox=scores)
@@ -146,6 +148,13 @@ class COCOEvaluator(DatasetEvaluator):
             results["alignment"] = diagnosis.alignment.scalars()
             results["calibration"] = diagnosis.calibration.scalars()
         return results
+
+    def _scores(self, detections: list[dict]) -> dict[str, float]:
+        gt = self.ground_truth
+        return score_detections(gt, detections, self.backend, self.max_dets, self.per_class)
+
+    def _table(self, scores: dict[str, float]) -> str:
+        return format_table(scores, self.max_dets)
 
     def _category_ids(self) -> dict[int, int]:
         """Return the category id in the JSON of each class."""

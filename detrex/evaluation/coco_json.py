@@ -7,7 +7,7 @@ import logging
 import math
 import os
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -23,9 +23,12 @@ _READ = {
     "annotations": ("image_id", "category_id", "bbox"),
     "categories": ("id", "name"),
 }
+_NO_KEYS: Mapping[str, tuple[str, ...]] = {}
 
 
-def load_ground_truth(source: str | os.PathLike | dict) -> dict:
+def load_ground_truth(
+    source: str | os.PathLike | dict, keys: Mapping[str, tuple[str, ...]] = _NO_KEYS
+) -> dict:
     """Return COCO ground truth with only the keys that box scores need.
 
     Annotations are renumbered from 1: COCO's matching takes the id 0 for "unmatched". Boxes that
@@ -34,6 +37,7 @@ def load_ground_truth(source: str | os.PathLike | dict) -> dict:
 
     Args:
         source: a COCO JSON file, or its content, which is not changed.
+        keys: more keys of the entries of "images" and "categories" to return as they are.
 
     Raises:
         InputError: the file cannot be read, lacks a key or has a value of a wrong type.
@@ -52,9 +56,8 @@ def load_ground_truth(source: str | os.PathLike | dict) -> dict:
     return {
         "info": {},
         "licenses": [],
-        "images": [_read(image, "images") for image in content["images"]],
         "annotations": annotations,
-        "categories": [_read(category, "categories") for category in content["categories"]],
+        **{k: [_read(e, k, keys.get(k, ())) for e in content[k]] for k in ("images", "categories")},
     }
 
 
@@ -64,8 +67,8 @@ def _copied(source: dict) -> dict:
     return {**source, **copies}
 
 
-def _read(entry: dict, section: str) -> dict:
-    return {key: entry[key] for key in _READ[section] if key in entry}
+def _read(entry: dict, section: str, keys: tuple[str, ...] = ()) -> dict:
+    return {key: entry[key] for key in (*_READ[section], *keys) if key in entry}
 
 
 def _scored(name: str | os.PathLike, annotations: list, images: dict[int, dict]) -> list[dict]:

@@ -119,6 +119,24 @@ def write_objects365(root: Path) -> None:
         (root / f"annotations/zhiyuan_objv2_{split}.json").write_text(json.dumps(content))
 
 
+def write_crowdhuman(root: Path) -> None:
+    """One class only; a mask and a person to ignore in a, an image that is not there."""
+    write_images({split: root / "Images" for split in SPLITS})
+    for split, names in SPLITS.items():
+        lines = []
+        for name in names:
+            people = [
+                {"tag": "person", "fbox": box, "vbox": [0, 0, 1, 1], "extra": {"box_id": 0}}
+                for _, *box in BOXES[name]
+            ]
+            if name == "a":
+                people.append({"tag": "mask", "fbox": [1, 2, 3, 4], "extra": {"ignore": 1}})
+                people.append({"tag": "person", "fbox": [-5, 2, 9, 4], "extra": {"ignore": 1}})
+            lines.append(json.dumps({"ID": name, "gtboxes": people}))
+        lines.append(json.dumps({"ID": "gone", "gtboxes": []}))
+        (root / f"annotation_{split}.odgt").write_text("\n".join(lines) + "\n")
+
+
 def write_coco(root: Path) -> None:
     write_images({split: root / f"{split}2017" for split in SPLITS})
     (root / "annotations").mkdir(parents=True)

@@ -17,8 +17,17 @@ from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_datas
 from detectron2.data.build import filter_images_with_only_crowd_annotations
 from omegaconf import OmegaConf
 
-from detrex.data import DetrDatasetMapper, apply_custom_dataset, build_train_loader
-from detrex.data import coco_columns, coco_format, coco_index, coco_stream, datasets
+from detrex.data import (
+    DetrDatasetMapper,
+    apply_custom_dataset,
+    build_train_loader,
+    coco_columns,
+    coco_format,
+    coco_growing,
+    coco_index,
+    coco_stream,
+    datasets,
+)
 from detrex.data.coco_format import read_coco
 from detrex.data.coco_rules import BoxFault, clip_box, clip_boxes
 from detrex.data.fingerprint import fingerprint
@@ -47,7 +56,8 @@ def large(monkeypatch):
             monkeypatch.setattr(module, "LARGE", limit)
         monkeypatch.setattr(coco_index, "LEAST_BYTES", 1)
         monkeypatch.setattr(coco_stream, "PIECE", 200)
-        monkeypatch.setattr(coco_columns, "_BLOCK", 7)
+        for module in (coco_columns, coco_growing):
+            monkeypatch.setattr(module, "BLOCK", 7)
 
     return set_limit
 
@@ -86,8 +96,8 @@ def in_memory_and_lazily(coco, large, **changes):
 
 @pytest.mark.parametrize("indent", [None, 3])
 def test_records_are_equal(many, large, cache, caplog, indent):
-    many.save = lambda: many.json.write_text(json.dumps(many.content, indent=indent)) and str(
-        many.json
+    many.save = lambda: (
+        many.json.write_text(json.dumps(many.content, indent=indent)) and str(many.json)
     )
     memory, lazily = in_memory_and_lazily(many, large)
     assert list(lazily.records) == memory.records
@@ -204,7 +214,7 @@ def test_without_room_for_the_index_data_are_in_memory(many, large, cache, caplo
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(coco_columns.Growing, "move_to", full)
+    monkeypatch.setattr(coco_growing.Growing, "move_to", full)
     records = read_coco(path, str(many.images)).records
     (line,) = [r.message for r in caplog.records if "no place for its index" in r.message]
     assert "No space left" in line and "XDG_CACHE_HOME" in line
@@ -346,9 +356,7 @@ def test_several_data_sets_are_joined_by_name(many, tmp_path):
     boxes = [{"id": 1, "image_id": 0, "category_id": 2, "bbox": [1, 2, 3, 4]}]
     boxes.append({"id": 2, "image_id": 10, "category_id": 1, "bbox": [1, 2, 3, 4]})
     other = tmp_path / "other.json"
-    other.write_text(
-        json.dumps({**many.content, "categories": categories, "annotations": boxes})
-    )
+    other.write_text(json.dumps({**many.content, "categories": categories, "annotations": boxes}))
     first = {"json": str(many.json), "images": str(many.images)}
     second = {"json": str(other), "images": str(many.images), "weight": 3}
     cfg = _config(many, train=[first, second], val={**second, "weight": None})

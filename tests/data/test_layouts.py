@@ -70,6 +70,26 @@ def test_what_open_images_and_objects365_leave_out_is_said(tmp_path):
     assert groups == [0, 1, 0]  # the crow's box is one around a group
 
 
+def test_crowdhuman_has_people_and_what_to_ignore(tmp_path):
+    layouts.write_crowdhuman(tmp_path)
+    name, splits = read_layout(tmp_path)
+    assert name == "CrowdHuman" and list(splits) == ["train", "val"]
+    train = splits["train"]
+    assert [c["name"] for c in train.categories] == ["person"]
+    boxes = [(a["image_id"], a["bbox"], a["iscrowd"]) for a in train.annotations]
+    assert boxes == [
+        (1, [4, 3, 10, 12], 0),
+        (1, [20, 0, 20, 30], 0),
+        (1, [1, 2, 3, 4], 1),
+        (1, [-5, 2, 9, 4], 1),
+        (2, [3, 4, 6, 8], 0),
+    ]
+    assert train.problems["images that are missing, left out"] == ["gone.jpg"]
+    (tmp_path / "annotation_val.odgt").write_text('{"ID": "d", "gtboxes": [{"tag": "person"}]}')
+    with pytest.raises(InputError, match=r"annotation_val\.odgt: line 1: KeyError\('fbox'\)"):
+        read_layout(tmp_path)
+
+
 def test_voc_without_a_test_set_keeps_train_and_val(tmp_path):
     layouts.write_voc(tmp_path)
     _, splits = read_layout(tmp_path / "VOC2012")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 import sys
 
@@ -47,6 +48,50 @@ def test_preset_reads_what_its_command_writes(tmp_path, monkeypatch, preset, fol
     evaluator = instantiate(cfg.dataloader.evaluator)
     evaluator.process(batch, [truth_of_d()])
     assert evaluator.evaluate()["bbox"]["AP"] == pytest.approx(100)
+
+
+def miniature(cfg):
+    """Train for a batch and score perfect detections of image d."""
+    info = prepare_data(cfg, [], ["train", "test"])
+    cfg.dataloader.train.update(total_batch_size=1, num_workers=0, seed=0)
+    cfg.dataloader.test.num_workers = 0
+    assert len(next(iter(instantiate(cfg.dataloader.train)))[0]["instances"])
+    cfg.dataloader.evaluator.output_dir = None
+    evaluator = instantiate(cfg.dataloader.evaluator)
+    for batch in instantiate(cfg.dataloader.test):
+        evaluator.process(batch, [truth_of_d()])
+    return info, evaluator.evaluate()["bbox"]
+
+
+def test_crowdhuman(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    layouts.write_crowdhuman(tmp_path / "crowdhuman")
+    convert(monkeypatch, "crowdhuman", tmp_path)
+    cfg = load_config(str(ROOT / CONFIG.format("crowdhuman")))
+    info, scores = miniature(cfg)
+    assert info.classes == ["person"] and cfg.model.num_classes == 1
+    assert scores["JI"] == scores["recall"] == pytest.approx(100)
+
+
+def test_lvis(tmp_path, monkeypatch):
+    pytest.importorskip("hotcoco")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    folders = {split: tmp_path / f"coco/{split}2017" for split in layouts.SPLITS}
+    layouts.write_images(folders)
+    (tmp_path / "lvis").mkdir()
+    for split, names in layouts.SPLITS.items():
+        content = layouts.coco_content(names)
+        for image in content["images"]:
+            name = image.pop("file_name")
+            image["coco_url"] = f"http://images.cocodataset.org/{split}2017/{name}"
+            image |= {"neg_category_ids": [2], "not_exhaustive_category_ids": []}
+        for category, frequency in zip(content["categories"], "rcf", strict=True):
+            category["frequency"] = frequency
+        (tmp_path / f"lvis/lvis_v1_{split}.json").write_text(json.dumps(content))
+    cfg = load_config(str(ROOT / CONFIG.format("lvis")))
+    info, scores = miniature(cfg)
+    assert info.classes == layouts.CLASSES and cfg.dataloader.train.repeat_threshold == 0.001
+    assert scores["AP"] == scores["APr"] == pytest.approx(100)
 
 
 def truth_of_d() -> dict:

@@ -1,4 +1,5 @@
-"""Readers of data sets in COCO, YOLO, PASCAL VOC, LabelMe, CSV, Open Images, Objects365 layout.
+"""Readers of data sets in COCO, YOLO, PASCAL VOC, LabelMe, CSV, Open Images, Objects365,
+CrowdHuman layout.
 
 Not supervision's or datumaro's: a check must name every bad entry instead of stopping at the first
 one or dropping it, and must know which split an image belongs to.
@@ -14,6 +15,7 @@ from detrex.utils.errors import InputError
 
 from .box_csv import CSV_ENDINGS, is_box_csv, read_box_csv
 from .coco import is_coco, read_coco_layout
+from .crowdhuman import is_crowdhuman, read_crowdhuman
 from .files import Files, split_of
 from .labelme import is_labelme, read_labelme
 from .objects365 import is_objects365, read_objects365
@@ -37,6 +39,7 @@ class Layout(NamedTuple):
 # The first that fits is read.
 LAYOUTS = {
     "Objects365": Layout(is_objects365, read_objects365),
+    "CrowdHuman": Layout(is_crowdhuman, read_crowdhuman),
     "Open Images": Layout(is_open_images, read_open_images),
     "YOLO": Layout(is_yolo, read_yolo),
     "PASCAL VOC": Layout(is_voc, read_voc),
