@@ -17,19 +17,22 @@ from .layouts import LAYOUTS, Layout, Rules
 
 RESNET = "torchvision"  # and timm's ResNets, which have the same names
 RT_DETR = "rt_detr"  # of the transformers library, also v2
+RT_DETR_REPOSITORY = "rt_detr_repository"  # also v2, and DEIM on it
 D_FINE = "d_fine"  # of its repository, and of DEIM's
 D_FINE_TRANSFORMERS = "d_fine_transformers"
 HGNETV2 = "hgnetv2"  # timm's, and what D-FINE's repository starts from
 BACKBONES = (RESNET, HGNETV2)
-NAMES = (*LAYOUTS, RESNET, RT_DETR, D_FINE, D_FINE_TRANSFORMERS, HGNETV2)
+NAMES = (*LAYOUTS, RESNET, RT_DETR, RT_DETR_REPOSITORY, D_FINE, D_FINE_TRANSFORMERS, HGNETV2)
 _MARKS = {  # the first one counts
     d_fine.MARK: D_FINE,
     d_fine.TRANSFORMERS_MARK: D_FINE_TRANSFORMERS,
     rt_detr.MARK: RT_DETR,
+    rt_detr.REPOSITORY_MARK: RT_DETR_REPOSITORY,
     d_fine.BACKBONE_MARK: HGNETV2,
 }
 _BY_RULES = {
     RT_DETR: rt_detr.from_transformers,
+    RT_DETR_REPOSITORY: rt_detr.from_repository,
     D_FINE: d_fine.from_repository,
     D_FINE_TRANSFORMERS: d_fine.from_library,
     HGNETV2: d_fine.from_imagenet,

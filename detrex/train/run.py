@@ -7,6 +7,8 @@ import datetime
 import functools
 import logging
 import math
+import shlex
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -152,6 +154,7 @@ def _train(
         record = dict(config=config, seed=cfg.train.seed, overrides=list(args.opts))
         record |= dict(matcher_change_iter=switch_values(cfg), epoch_length=epoch_length)
         record |= dict(data=data, parameters=sum(p.numel() for p in model.parameters()))
+        record["command"] = getattr(args, "call", None) or shlex.join(sys.argv)
         record["hardware"] = hardware(cfg.train.device, comm.get_world_size())
         now = datetime.datetime.now(datetime.timezone.utc)
         record["started"] = saved.get("started", now.isoformat(timespec="seconds"))
