@@ -2,6 +2,7 @@
 
 from .adapter import SpatialAdapter
 from .convnext import ConvNeXt
+from .eva import EVAViT
 from .focalnet import FocalNet
 from .internimage import InternImage
 from .resnet import BasicStem, ResNet, make_stage
@@ -12,6 +13,7 @@ from .vit import SimpleFeaturePyramid
 __all__ = [
     "BasicStem",
     "ConvNeXt",
+    "EVAViT",
     "FocalNet",
     "InternImage",
     "ResNet",
