@@ -1,5 +1,5 @@
 """A training step of every method against DINO's: time and memory of forward, losses and backward
-of the R50 models, each in a process of its own (Linux).
+of the R50 models (D-FINE: L), each in a process of its own (Linux).
 
 2 images of 320x480 with 7 and 12 objects. At this size queries weigh more than at COCO's 800x1333,
 which has seven times as many tokens.
@@ -47,8 +47,12 @@ METHODS = {  # their configs in projects/; a matching cost of its own is no othe
     "Mr. DETR with denoising": f"mr_detr_dino/{MR}",
     "Mr. DETR-Align": f"mr_detr_align/{MR}",
     "Rank-DETR on Mr. DETR-Align": "rank_detr/configs/rank_mr_detr_align_r50_12ep.py",
+    "DDQ": "ddq_detr/configs/ddq_detr_r50_4scale_12ep.py",
     "RT-DETR": "rt_detr/configs/rtdetr_r50vd_6x_coco.py",
     "Rank-DETR on RT-DETR": "rank_rt_detr/configs/rank_rtdetr_r50vd_6x_coco.py",
+    "DEIM": "deim/configs/deim_r50vd_60e_coco.py",
+    "D-FINE": "d_fine/configs/dfine_hgnetv2_l_coco.py",
+    "Rank-DETR on D-FINE": "rank_d_fine/configs/rank_dfine_hgnetv2_l_coco.py",
     "DETR": "detr/configs/detr_r50_300ep.py",
     "Conditional DETR": "conditional_detr/configs/conditional_detr_r50_50ep.py",
     "Anchor DETR": "anchor_detr/configs/anchor_detr_r50_50ep.py",

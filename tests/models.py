@@ -95,13 +95,8 @@ def narrow(model: DictConfig) -> None:
         wide = dict(dims=(8, 16, 32, 64)) if "dims" in backbone else dict(embed_dim=8)
         backbone.update(depths=(1, 1, 1, 1), drop_path_rate=0.0, **wide)
         channels = {f"p{i}": 8 << i for i in range(4)}
-    elif "model_name" in backbone.get("net", {}):  # a plain ViT of timm's
-        layers = len(backbone.net.out_indices)
-        small = dict(embed_dim=32, depth=max(layers, 2), num_heads=2, drop_path_rate=0.0)
-        backbone.net.model_options.update(small)
-        backbone.net.out_indices = [0, 1, 2] if layers == 3 else [1]
-        if "in_feature" in backbone:  # a simple feature pyramid, not an adapter
-            backbone.in_feature = "p1"
+    elif "model_name" in backbone.get("net", {}):
+        narrow_vit(backbone)
         return
     elif "global_indices" in backbone:  # a plain ViT with windows
         small = dict(embed_dim=32, depth=2, num_heads=2, drop_path_rate=0.0)
@@ -120,6 +115,16 @@ def narrow(model: DictConfig) -> None:
         model.neck.input_shapes = {name: ShapeSpec(width) for name, width in channels.items()}
     if "in_channels" in model:
         model.in_channels = list(channels.values())[-1]
+
+
+def narrow_vit(backbone: DictConfig) -> None:
+    """A plain ViT of timm's with a pyramid or an adapter."""
+    layers = len(backbone.net.out_indices)
+    small = dict(embed_dim=32, depth=max(layers, 2), num_heads=2, drop_path_rate=0.0)
+    backbone.net.model_options.update(small)
+    backbone.net.out_indices = [0, 1, 2] if layers == 3 else [1]
+    if "in_feature" in backbone:  # a pyramid
+        backbone.in_feature = "p1"
 
 
 def narrow_resnet(backbone: DictConfig) -> DictConfig:

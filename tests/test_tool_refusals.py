@@ -66,6 +66,7 @@ REFUSED = {
     "visualize_data.py a.b=1 --json x --images y -o x.png": ["a.b=1", "--config-file"],
     "visualize_predictions.py a.pth --queries 0 -o x": ["--queries", "'0'"],
     "visualize_predictions.py a.pth --threshold 5 -o x": ["'5'", "0 to 1"],
+    "visualize_predictions.py a.json --calibrated -o x": ["--calibrated", "JSON results"],
 }
 
 

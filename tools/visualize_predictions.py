@@ -35,6 +35,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--queries", type=whole(), default=6, help="queries to follow")
     parser.add_argument("--count", type=whole(), default=16, help="images to show")
     parser.add_argument("--threshold", type=score, default=0.3, help="least score to show")
+    parser.add_argument("--calibrated", action="store_true", help="scores by tools/calibrate.py")
     parser.add_argument("--columns", type=whole(), default=4, help="columns for a single source")
     parser.add_argument(
         "-o", "--output", required=True, help="PNG, JPEG, or MP4 of a video, to write"
@@ -45,7 +46,10 @@ def parse() -> argparse.Namespace:
 
 def open_models(args: argparse.Namespace) -> dict[str, Predictor]:
     paths = [source for source in args.sources if not source.endswith(".json")]
-    options = dict(threshold=args.threshold, trust_config=args.trust_config)
+    if args.calibrated and len(paths) < len(args.sources):
+        raise InputError("--calibrated: checkpoints have calibrations, JSON results do not")
+    names = ("threshold", "calibrated", "trust_config")
+    options = {name: getattr(args, name) for name in names}
     return {path: Predictor(args.config_file, path, **options) for path in paths}
 
 

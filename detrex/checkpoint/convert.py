@@ -17,6 +17,7 @@ from .layouts import LAYOUTS, Layout, Rules
 
 RESNET = "torchvision"  # and timm's ResNets, which have the same names
 RT_DETR = "rt_detr"  # of the transformers library, also v2
+RT_DETR_REPOSITORY = "rt_detr_repository"  # also v2, and DEIM on it
 D_FINE = "d_fine"  # of its repository, and of DEIM's
 D_FINE_TRANSFORMERS = "d_fine_transformers"
 LW_DETR = "lw_detr"  # of its repository, and of RF-DETR's
@@ -27,6 +28,7 @@ NAMES = (
     *LAYOUTS,
     RESNET,
     RT_DETR,
+    RT_DETR_REPOSITORY,
     D_FINE,
     D_FINE_TRANSFORMERS,
     LW_DETR,
@@ -39,10 +41,12 @@ _MARKS = {  # the first one counts
     rt_detr.MARK: RT_DETR,
     lw_detr.MARK: LW_DETR,
     lw_detr.TRANSFORMERS_MARK: LW_DETR_TRANSFORMERS,
+    rt_detr.REPOSITORY_MARK: RT_DETR_REPOSITORY,
     d_fine.BACKBONE_MARK: HGNETV2,
 }
 _BY_RULES = {
     RT_DETR: rt_detr.from_transformers,
+    RT_DETR_REPOSITORY: rt_detr.from_repository,
     D_FINE: d_fine.from_repository,
     D_FINE_TRANSFORMERS: d_fine.from_library,
     LW_DETR: lw_detr.from_repository,

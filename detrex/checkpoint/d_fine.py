@@ -3,20 +3,16 @@ its backbones, under our names."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from torch import Tensor
 
-from .rt_detr import from_transformers, renamed
+from .rt_detr import DROPPED, REPOSITORY_RULES, from_official, from_transformers, renamed
 
 MARK = "decoder.pre_bbox_head.layers.0.weight"  # the repository's
 TRANSFORMERS_MARK = f"model.{MARK}"
 BACKBONE_MARK = "stem.stem1.conv.weight"  # of HGNetv2 in timm, and in D-FINE's repository
 
-_DROPPED = re.compile(
-    r"num_batches_tracked$|num_points_scale$|\b(up|reg_scale)$|^decoder\.(anchors|valid_mask)$"
-)
 _BACKBONE_RULES = (
     (r"^backbone\.stages\.(\d)\.", r"backbone.timm_model.stages_\1."),
     (r"^backbone\.stem\.", "backbone.timm_model.stem."),
@@ -35,48 +31,22 @@ _TRANSFORMERS_RULES = (
 )
 _RULES = (
     *_BACKBONE_RULES,
-    (
-        r"^encoder\.encoder\.0\.(.*)norm([12])\.",
-        lambda m: f"neck.aifi.{m[1]}norms.{int(m[2]) - 1}.",
-    ),
-    (r"^encoder\.encoder\.0\.", "neck.aifi."),
     (r"^encoder\.", "neck."),
-    (r"^decoder\.input_proj\.", "neck.output_proj."),
     (r"^(neck\..*_blocks\.\d)\.cv([14])\.", lambda m: f"{m[1]}.conv{m[2]}."),
     (r"^(neck\..*_blocks\.\d)\.cv([23])\.0\.", lambda m: f"{m[1]}.csp_rep{int(m[2]) - 1}."),
     (r"^(neck\..*_blocks\.\d)\.cv([23])\.1\.", r"\1.conv\2."),
     (r"^(neck\.downsample_convs\.\d)\.0\.cv([12])\.", lambda m: f"{m[1]}.{int(m[2]) - 1}."),
-    (r"^(neck\..*)\bconv\.", r"\1"),
-    (r"^decoder\.decoder\.", "transformer.decoder."),
-    (r"^decoder\.query_pos_head\.", "transformer.decoder.ref_point_head."),
     (r"^decoder\.pre_bbox_head\.", "transformer.decoder.initial_bbox_embed."),
-    (r"^decoder\.enc_output\.proj\.", "transformer.enc_output."),
-    (r"^decoder\.enc_output\.norm\.", "transformer.enc_output_norm."),
-    (r"^decoder\.denoising_class_embed\.", "label_enc."),
-    (r"^decoder\.dec_score_head\.", "class_embed."),
-    (r"^decoder\.dec_bbox_head\.", "bbox_embed."),
-    (r"^decoder\.enc_score_head\.", "class_embed.{layers}."),
-    (r"^decoder\.enc_bbox_head\.", "bbox_embed.{layers}."),
     (r"\blqe_layers\.(\d+)\.reg_conf\.", r"quality_embed.\1.mlp."),
-    (r"^(transformer\..*)\bnorm1\.", r"\1norms.0."),
-    (r"^(transformer\..*)\bnorm3\.", r"\1norms.1."),
-    (r"\bself_attn\.", "attentions.0.attn."),
-    (r"\bcross_attn\.", "attentions.1."),
-    (r"\blinear1\.", "ffns.0.layers.0.0."),
-    (r"\blinear2\.", "ffns.0.layers.1."),
+    (r"^(decoder\.decoder\..*)\bnorm3\.", r"\1norm2."),  # a gate has the second norm
+    *REPOSITORY_RULES,
 )
 
 
 def from_repository(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Convert a state dict of Peterande/D-FINE's or of DEIM's; names without a rule still begin
-    with ``encoder.`` or ``decoder.``"""
-    numbers = [re.match(r"decoder\.dec_score_head\.(\d+)\.", name) for name in weights]
-    layers = 1 + max((int(number[1]) for number in numbers if number), default=-1)
-    return {
-        renamed(name, _RULES).replace("{layers}", str(layers)): value
-        for name, value in weights.items()
-        if not _DROPPED.search(name)
-    }
+    """Convert a state dict of Peterande/D-FINE's, or of DEIM's on D-FINE; names without a rule
+    still begin with ``encoder.`` or ``decoder.``"""
+    return from_official(weights, _RULES)
 
 
 def from_library(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -84,7 +54,7 @@ def from_library(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     ``model.``"""
     backbone, rest = {}, {}
     for name, value in weights.items():
-        if not _DROPPED.search(name):
+        if not DROPPED.search(name):
             new = renamed(name, _TRANSFORMERS_RULES)
             (backbone if new.startswith("backbone.") else rest)[new] = value
     converted = backbone | from_transformers(rest)
@@ -98,5 +68,5 @@ def from_imagenet(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {
         renamed(f"backbone.{name}", _BACKBONE_RULES): value
         for name, value in weights.items()
-        if name.startswith(("stem.", "stages.")) and not _DROPPED.search(name)
+        if name.startswith(("stem.", "stages.")) and not DROPPED.search(name)
     }

@@ -1,4 +1,5 @@
-"""RT-DETR's weights from the transformers library, and ResNet-vd's from timm, under our names.
+"""RT-DETR's weights from its repository, DEIM's, and the transformers library, and ResNet-vd's from
+timm, under our names.
 
 The transformers names are those of published files; models in memory have newer ones.
 """
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 MARK = "model.encoder_input_proj.0.0.weight"  # RT-DETR and v2 in transformers have it
+REPOSITORY_MARK = "backbone.conv1.conv1_1.conv.weight"  # RT-DETR, v2, and DEIM on it
 VD_MARK = "conv1.0.weight"  # the first of three convolutions in timm's stem
 
 _Replacement = str | Callable[[re.Match], str]
@@ -66,6 +68,73 @@ _VD_RULES: tuple[tuple[str, _Replacement], ...] = (
 )
 
 
+DROPPED = re.compile(
+    r"num_batches_tracked$|num_points_scale$|\b(up|reg_scale)$|^decoder\.(anchors|valid_mask)$"
+)
+# What the repositories of RT-DETR and D-FINE name alike.
+REPOSITORY_RULES: tuple[tuple[str, _Replacement], ...] = (
+    (
+        r"^(?:encoder|neck)\.encoder\.0\.(.*)norm([12])\.",
+        lambda m: f"neck.aifi.{m[1]}norms.{int(m[2]) - 1}.",
+    ),
+    (r"^(?:encoder|neck)\.encoder\.0\.", "neck.aifi."),
+    (r"^encoder\.", "neck."),
+    (r"^decoder\.input_proj\.", "neck.output_proj."),
+    (r"^((?:backbone\.res|backbone\.stem|neck).*)\bconv\.", r"\1"),
+    (r"^decoder\.decoder\.", "transformer.decoder."),
+    (r"^decoder\.query_pos_head\.", "transformer.decoder.ref_point_head."),
+    (r"^decoder\.enc_output\.(proj|0)\.", "transformer.enc_output."),
+    (r"^decoder\.enc_output\.(norm|1)\.", "transformer.enc_output_norm."),
+    (r"^decoder\.denoising_class_embed\.", "label_enc."),
+    (r"^decoder\.dec_score_head\.", "class_embed."),
+    (r"^decoder\.dec_bbox_head\.", "bbox_embed."),
+    (r"^decoder\.enc_score_head\.", "class_embed.{layers}."),
+    (r"^decoder\.enc_bbox_head\.", "bbox_embed.{layers}."),
+    (r"^(transformer\..*)\bnorm([123])\.", lambda m: f"{m[1]}norms.{int(m[2]) - 1}."),
+    (r"\bself_attn\.", "attentions.0.attn."),
+    (r"\bcross_attn\.", "attentions.1."),
+    (r"\blinear1\.", "ffns.0.layers.0.0."),
+    (r"\blinear2\.", "ffns.0.layers.1."),
+)
+_RT_DETR_RULES: tuple[tuple[str, _Replacement], ...] = (
+    (r"^backbone\.conv1\.conv1_(\d)\.", r"backbone.stem.conv\1."),
+    (r"^backbone\.res_layers\.(\d)\.blocks\.", lambda m: f"backbone.res{int(m[1]) + 2}."),
+    (r"\bbranch2([abc])\.", lambda m: f"conv{'abc'.index(m[1]) + 1}."),
+    (r"\bshort\.(conv\.(?=conv\.|norm\.))?", "shortcut.1."),
+    (r"(?<=put_proj\.\d\.)0\.", ""),  # of the first version
+    (r"(?<=put_proj\.\d\.)1\.", "norm."),
+    *REPOSITORY_RULES,
+)
+
+
+def from_repository(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Convert a state dict of lyuwenyu/RT-DETR's, v1 or v2, or of DEIM's on v2.
+
+    The denoising embedding loses its last row, which is for padding. Names without a rule still
+    begin with ``encoder.`` or ``decoder.``
+    """
+    return _without_padding_label(from_official(weights, _RT_DETR_RULES))
+
+
+def from_official(
+    weights: Mapping[str, Tensor], rules: Iterable[tuple[str, _Replacement]]
+) -> dict[str, Tensor]:
+    """Rename a state dict whose heads are in ``decoder.``; constants are left out."""
+    numbers = [re.match(r"decoder\.dec_score_head\.(\d+)\.", name) for name in weights]
+    layers = 1 + max((int(number[1]) for number in numbers if number), default=-1)
+    return {
+        renamed(name, rules).replace("{layers}", str(layers)): value
+        for name, value in weights.items()
+        if not DROPPED.search(name)
+    }
+
+
+def _without_padding_label(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    if "label_enc.weight" in weights:  # only models with denoising have it
+        weights["label_enc.weight"] = weights["label_enc.weight"][:-1]
+    return weights
+
+
 def from_transformers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Convert a state dict of ``RTDetrForObjectDetection`` or ``RTDetrV2ForObjectDetection``.
 
@@ -80,8 +149,7 @@ def from_transformers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for name, value in weights.items()
         if not name.endswith(("num_batches_tracked", "n_points_scale"))
     }
-    if "label_enc.weight" in converted:  # only models with denoising have it
-        converted["label_enc.weight"] = converted["label_enc.weight"][:-1]
+    converted = _without_padding_label(converted)
     for name in [name for name in converted if ".q_proj." in name]:
         qkv = [converted.pop(name.replace(".q_proj.", f".{letter}_proj.")) for letter in "qkv"]
         converted[name.replace(".q_proj.", ".in_proj_")] = torch.cat(qkv)

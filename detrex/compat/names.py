@@ -50,6 +50,7 @@ NAMES: dict[str, dict[str, str]] = {
         "detrex.compat.backbone": "TorchvisionBackbone get_vit_lr_decay_rate",
         "projects.rt_detr.modeling.resnet_vd": "DeepStem make_vd_stages",
     },
+    "detrex.modeling.backbone.eva": {"detrex.compat.backbone": "get_vit_lr_decay_rate"},
     "detrex.modeling.backbone.resnet": {
         "detectron2.modeling.backbone.resnet": "DeformBottleneckBlock ResNetBlockBase",
     },
@@ -88,7 +89,6 @@ MODULES = {
     "detrex.layers.row_column_attention": "projects.anchor_detr.modeling.row_column_attention",
     "detrex.layers.shape_spec": "detectron2.layers.shape_spec",
     "detrex.modeling.backbone.backbone": "detectron2.modeling.backbone.backbone",
-    "detrex.modeling.backbone.eva": "detrex.compat.backbone",
     "detrex.modeling.backbone.resnet_vd": "projects.rt_detr.modeling.resnet_vd",
     "detrex.modeling.backbone.timm_backbone": "detrex.modeling.backbone.timm",
     "detrex.modeling.backbone.torchvision_backbone": "detrex.compat.backbone",

@@ -128,7 +128,7 @@ KEYS: dict[str, Key] = {
     ),
     "train.reload_best": Key(
         None,
-        "when to go on from the weights with the best score; None: never",
+        "when to go on from the best weights, and later after scores no better; None: never",
         optional=True,
         is_length=True,
     ),

@@ -129,9 +129,10 @@ def load_detection_rows(
             return entry
         x, y, w, h = entry["bbox"]
         ids = [whole(entry[key]) for key in ("image_id", "category_id")]
-        if not all(map(math.isfinite, (x, y, w, h, entry["score"]))):
+        values = (x, y, w, h, entry["score"])
+        if bool in map(type, values) or not all(map(math.isfinite, values)):
             number = len(rows) // 7
-            raise ValueError(f"entry {number} has a bbox or score that is not finite")
+            raise ValueError(f"entry {number} has a bbox or score that is no finite number")
         if not all(type(id_) is int for id_ in ids):
             raise ValueError(f"entry {len(rows) // 7} has an id that is no number: {ids}")
         rows.extend((ids[0], x, y, w, h, entry["score"], ids[1]))

@@ -170,7 +170,10 @@ def _run(
     if threading.current_thread() is not threading.main_thread():
         raise InputError("a run listens for Ctrl-C: start it in the main thread")
     args = default_argument_parser().parse_args([])  # the defaults
-    vars(args).update(config_file=str(config), opts=[*opts], **flags)
+    values = [f"{name}={value!r}" for name, value in flags.items()]
+    # What repeats the run; the command line is that of a notebook's kernel.
+    call = f"detrex.train({', '.join([repr(str(config)), *values, f'overrides={[*opts]!r}'])})"
+    vars(args).update(config_file=str(config), opts=[*opts], call=call, **flags)
     cfg = load_config(args.config_file, args.opts)
     results: dict = {}
     with _as_before():

@@ -10,9 +10,7 @@ import math
 import os
 import platform
 import re
-import shlex
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -173,7 +171,7 @@ def write_record(folder: Path, cfg: DictConfig, record: dict, config_file: str) 
         stream.write(text := config_yaml(cfg))
     remember(text)
     versions = {"python": platform.python_version(), **package_versions()}
-    record = {**record, "command": shlex.join(sys.argv), "versions": versions}
+    record = {**record, "versions": versions}
     # A fork's configs may be in a repository of their own.
     record |= {
         "git": _git(Path(__file__).parent),

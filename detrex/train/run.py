@@ -7,6 +7,8 @@ import datetime
 import functools
 import logging
 import math
+import shlex
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -183,6 +185,7 @@ def _build(
     record |= dict(data=data, parameters=sum(p.numel() for p in model.parameters()))
     record["matcher_change_iter"] = switch_values(cfg)
     record["hardware"] = hardware(cfg.train.device, comm.get_world_size())
+    record["command"] = getattr(args, "call", None) or shlex.join(sys.argv)
     return trainer, start, record
 
 

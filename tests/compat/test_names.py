@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.config import LazyConfig
+from detectron2.config import LazyConfig, instantiate
 from detectron2.engine import SimpleTrainer
 from omegaconf import OmegaConf
 from torch import nn
@@ -48,9 +48,7 @@ REFUSED = [
     ("detrex.layers.transformer", "CrossLayer"),
     ("detrex.modeling", "SwinTransformerV2"),
     ("detrex.modeling.backbone", "EVA02_ViT"),
-    ("detrex.modeling.backbone", "EVAViT"),
     ("detrex.modeling.backbone", "SwinTransformerV2"),
-    ("detrex.modeling.backbone.eva", "EVAViT"),
     ("detrex.modeling.criterion", "BaseCriterion"),
     ("detrex.modeling.criterion.criterion", "BaseCriterion"),
     ("detrex.modeling.ema", "EMASchedule"),
@@ -107,6 +105,15 @@ def test_modules_in_folders_of_earlier_versions() -> None:
         importlib.import_module("detrex.engine.nothing")
 
 
+def test_a_class_of_a_file_beside_a_saved_config_of_upstream(tmp_path) -> None:
+    name = "detectron2._cfg_loader3a6d.focalnet.py.FocalNet"
+    (tmp_path / "config.yaml").write_text(f"backbone: {{_target_: {name}, embed_dim: 8}}")
+    backbone = instantiate(LazyConfig.load(str(tmp_path / "config.yaml")).backbone)
+    assert type(backbone) is importlib.import_module("detrex.modeling.backbone").FocalNet
+    with pytest.raises(ImportError):
+        importlib.import_module("detectron2._cfg_loader3a6d.other.py")
+
+
 @pytest.mark.parametrize(("module", "name"), REFUSED)
 def test_names_that_are_not_offered_are_one_clear_error(module: str, name: str) -> None:
     with pytest.raises(ImportError, match=f"{name} is not offered: it belongs to a detrex project"):
@@ -129,8 +136,8 @@ def test_modules_that_are_not_offered_are_one_clear_error(module: str) -> None:
         ("import detrex.modeling.losses.giou_loss", ["from detrex.modeling.losses"]),
         ("import detrex.data.datasets", ["detrex.data.DetrDatasetMapper"]),
         (
-            "from detrex.modeling.backbone import EVAViT",
-            ["detrex.modeling.backbone.EVAViT", "timm_parts("],
+            "from detrex.modeling.backbone import EVA02_ViT",
+            ["detrex.modeling.backbone.EVA02_ViT", "timm_parts("],
         ),
     ],
 )

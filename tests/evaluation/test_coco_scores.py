@@ -254,6 +254,8 @@ START = '[{"image_id": 100, "category_id": 2, '
         (of_results("["), ["results.json: "]),
         (of_results(START + '"bbox": [0, 0, NaN, 5], "score": 1}]'), ["results.json: ", "finite"]),
         (of_results(START + '"bbox": [0, 0, 5, 5], "score": NaN}]'), ["results.json: ", "finite"]),
+        (of_results(START + '"bbox": [0, 0, 5, 5], "score": true}]'), ["results.json: ", "finite"]),
+        (of_results(START + '"bbox": [0, false, 5, 5], "score": 1}]'), ["entry 0", "finite"]),
         (of_ground_truth(None), ["val.json: ", "not found"]),
         (of_ground_truth("{"), ["val.json: ", "JSON"]),
         (of_ground_truth("{}"), ["val.json: ", "COCO", "'images'"]),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detrex.modeling.transformer.memory import Memory, Proposals, ProposesBoxes
+from detrex.modeling.transformer.memory import Memory, Proposals, ProposesBoxes, as_tokens
 
 SHAPES = [(4, 6), (2, 3)]
 # Unpadded (height, width) of two images on each level: the second image is padded.
@@ -154,3 +154,13 @@ def test_the_best_proposals_come_first_and_padding_never(count, padding, order) 
     for values in (best.tokens, best.logits, best.anchors):
         assert values.shape[:2] == (2, count)
         assert values.int().tolist() == [[[n] * values.shape[2] for n in row] for row in order]
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_a_batch_norm_before_the_tokens_gets_its_gradient(images: int) -> None:
+    """sum(w * tokens) of y = norm(x): the bias has the gradient sum(w)."""
+    torch.manual_seed(0)
+    norm, weights = nn.BatchNorm2d(4), torch.randn(images, 15, 4)
+    level = norm(torch.randn(images, 4, 3, 5))
+    (as_tokens(level) * weights).sum().backward()
+    torch.testing.assert_close(norm.bias.grad, weights.sum((0, 1)))

@@ -136,6 +136,8 @@ def test_losses_of_edges(name: str) -> None:
     shifts = [recipe.signed(seed, f"ref{b}", (spec["N"], 4)) for b in range(spec["B"])]
     pairs = zip(kit.boxes.numpy(), shifts, strict=True)
     reference = [torch.tensor(jitter(b, s, amount).astype(np.float32)).double() for b, s in pairs]
+    matches = matches_of(case["pairs"], spec["T"]).on_layers(2)
+    count, queries = len(matches.query) // 2, spec["B"] * spec["N"]
     predictions = EdgePredictions(
         kit.logits[None].expand(2, -1, -1, -1),
         kit.boxes[None].expand(2, -1, -1, -1),
@@ -143,11 +145,9 @@ def test_losses_of_edges(name: str) -> None:
         corners=torch.stack([corners, teacher]),
         reference=torch.stack(reference),
         edges=distribution(spec.get("scale", 4.0)),
+        balance=count**0.5 / (count**0.5 + (queries - count) ** 0.5),
     )
     criterion = DFINECriterion(4, HungarianMatcher(), WEIGHTS, loss_class_type="focal_loss")
-    matches = matches_of(case["pairs"], spec["T"]).on_layers(2)
-    count, queries = len(matches.query) // 2, spec["B"] * spec["N"]
-    criterion.balance = count**0.5 / (count**0.5 + (queries - count) ** 0.5)
     numbers = [torch.tensor(float(count))]
     arguments = [predictions], [matches], kit.targets, ["boxes"], numbers
     losses = criterion.losses_of_matches(*arguments)

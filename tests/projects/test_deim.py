@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from detectron2.config import instantiate
 from torch import nn
 
+from detrex.checkpoint import compare
+from detrex.checkpoint.convert import convert, detect_layout
 from detrex.config import config_yaml
 from detrex.config.lengths import resolve_schedule
 from detrex.layers import MLP
@@ -28,6 +30,11 @@ def resolved(name: str):
     cfg = load_config(str(CONFIGS / f"{name}.py"))
     resolve_schedule(cfg, EPOCH)
     return cfg
+
+
+def build(name: str) -> nn.Module:
+    with torch.device("meta"):
+        return instantiate(resolved(name).model)
 
 
 def ops() -> dict[str, dict]:
@@ -116,8 +123,7 @@ def test_model_and_loss_are_the_published_ones() -> None:
 def test_rates_and_decay_follow_the_published_rules(name: str, backbone_lr: float) -> None:
     cfg, golden = resolved(name), GOLDEN["optimizer"]
     backbone, norm = (re.compile(rule["params"]) for rule in golden["params"])
-    with torch.device("meta"):
-        model = instantiate(cfg.model)
+    model = build(name)
     cfg.optimizer.params.model = model
     groups = instantiate(cfg.optimizer).param_groups
     actual = {p: (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
@@ -162,6 +168,65 @@ def test_silu_in_decoder_and_heads_alone() -> None:
         hidden = y / (1 + torch.exp(-y))
     expected = hidden @ head.layers[-1].weight.T + head.layers[-1].bias
     assert torch.allclose(head(x), expected, atol=1e-6)
+
+
+# Ours to the released names (engine/backbone/presnet.py, engine/deim of DEIM).
+RELEASED = (
+    (r"^backbone\.stem\.conv(\d)", r"backbone.conv1.conv1_\1"),
+    (r"^backbone\.res2\.0\.shortcut\.1", "backbone.res_layers.0.blocks.0.short"),
+    (r"shortcut\.1", "short.conv"),  # after a pooling layer
+    *((rf"^backbone\.res{i + 2}", f"backbone.res_layers.{i}.blocks") for i in range(4)),
+    *((rf"(blocks\.\d+)\.conv{i + 1}", rf"\1.branch2{letter}") for i, letter in enumerate("abc")),
+    (r"^(backbone\..*)(?<!norm)\.weight$", r"\1.conv.weight"),
+    (r"^neck\.aifi(.*)norms\.0", r"encoder.encoder.0\1norm1"),
+    (r"^neck\.aifi(.*)norms\.1", r"encoder.encoder.0\1norm2"),
+    (r"^neck\.aifi", "encoder.encoder.0"),
+    (r"^neck\.output_proj", "decoder.input_proj"),
+    (r"^neck", "encoder"),
+    (
+        r"^(\w+coder\.(?:input_proj|lateral|fpn|downsample|pan).*)(?<!norm)\.weight$",
+        r"\1.conv.weight",
+    ),
+    (r"^label_enc", "decoder.denoising_class_embed"),
+    (r"^transformer\.enc_output_norm", "decoder.enc_output.norm"),
+    (r"^transformer\.enc_output", "decoder.enc_output.proj"),
+    (r"^transformer\.decoder\.ref_point_head", "decoder.query_pos_head"),
+    (r"^transformer\.decoder", "decoder.decoder"),
+    *((rf"norms\.{i}", f"norm{i + 1}") for i in range(3)),
+    (r"attentions\.0\.attn", "self_attn"),
+    (r"attentions\.1", "cross_attn"),
+    (r"ffns\.0\.layers\.0\.0", "linear1"),
+    (r"ffns\.0\.layers\.1", "linear2"),
+)
+
+
+@pytest.mark.parametrize("name", ["deim_r18vd_120e_coco", "deim_r50vd_60e_coco"])
+def test_released_names_are_converted(name: str) -> None:
+    model = build(name)
+    layers, weights = len(model.transformer.decoder.layers), {}
+    heads = {"class_embed": "score_head", "bbox_embed": "bbox_head"}
+    for key, value in model.state_dict().items():
+        part, _, rest = key.removeprefix("transformer.decoder.").partition(".")
+        if part in heads:
+            number, _, rest = rest.partition(".")
+            last = number == str(layers)
+            new = f"decoder.{'enc' if last else 'dec'}_{heads[part]}."
+            new += rest if last else f"{number}.{rest}"
+        else:
+            new = key
+            for pattern, replacement in RELEASED:
+                new = re.sub(pattern, replacement, new)
+        weights[new] = value
+    label = "decoder.denoising_class_embed.weight"
+    weights[label] = torch.empty(
+        weights[label].shape[0] + 1, weights[label].shape[1], device="meta"
+    )
+    weights |= {"decoder.anchors": weights[label], "decoder.valid_mask": weights[label]}
+    assert "backbone.res_layers.1.blocks.0.short.conv.conv.weight" in weights
+    assert "encoder.fpn_blocks.0.bottlenecks.0.conv1.conv.weight" in weights
+    assert detect_layout(weights) == "rt_detr_repository"
+    report = compare(model, convert(weights, "rt_detr_repository"))
+    assert not report.unexpected and not report.misshaped and not report.missing
 
 
 def test_two_schedules_meet_in_one_training_step() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import multiprocessing
 import os
 import signal
@@ -100,6 +101,11 @@ def test_the_logs_of_two_runs_are_apart(folder):
     for seed in (1, 2):
         seeded = [f"train.seed={seed}", *OVERRIDES]
         run = detrex.train(config, output_dir=folder / f"run{seed}", overrides=seeded)
+        call = json.loads((run.folder / "run.json").read_text())["command"]
+        assert call.startswith(f"detrex.train('{config}', num_gpus=1, resume=False") and (
+            f"'train.seed={seed}'" in call
+        )
+        assert compile(call, "call", "eval")
         logs.append((run.folder / "log.txt").read_text())
     assert "seed 1" in logs[0] and "seed 2" not in logs[0]
     assert "seed 2" in logs[1] and "seed 1" not in logs[1]

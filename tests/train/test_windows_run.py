@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from detrex.train.best import BestCheckpoint
 from detrex.train.nan_guard import NonFiniteLoss
 from tests.refusals import refused
 from tests.train.runs import assert_equal
@@ -38,6 +40,42 @@ def test_the_end_goes_on_from_the_best_weights(tiny_run):
     names = [name for name, tensor in final.items() if tensor.is_floating_point()]
     assert all(torch.equal(final[name], saved["model"][name]) for name in names)
     assert not any(torch.equal(final[name], before[name]) for name in names)
+
+
+def test_later_it_falls_back_whenever_a_score_is_no_better(tmp_path, monkeypatch):
+    scores = {
+        0: 0.0,
+        2: 1.0,
+        4: 3.0,
+        6: 2.0,
+        8: 2.5,
+        10: 1.0,
+        12: 1.0,
+        14: 0.5,
+        16: 0.7,
+        18: 0.6,
+        20: 0.1,
+    }
+    trainer = SimpleNamespace(max_iter=20, evaluate=True, options=SimpleNamespace(eval_period=2))
+    checkpoints = SimpleNamespace(
+        trainer=trainer, folder=tmp_path, metadata={}, save=lambda *args, **options: None
+    )
+
+    def loads(first: int) -> list[int]:
+        """Iterations before which a run that starts at ``first`` loads the best weights."""
+        best, loaded = BestCheckpoint(checkpoints, "bbox/AP", first > 0, reload=6), []
+        monkeypatch.setattr(best, "_load", lambda: loaded.append(trainer.iter))
+        for trainer.iter in range(first, 21):
+            done = trainer.iter - trainer.iter % 2  # the last evaluation
+            latest = {"bbox/AP": (scores[done], done)}
+            best.keep(SimpleNamespace(latest=lambda latest=latest: latest))
+        return loaded
+
+    # 2.5 is below 3; 1.0 is the first since, then no better; 0.6 is below 0.7; 20 is the end.
+    assert loads(0) == [6, 8, 12, 18]
+    lines = [{"iteration": i, "bbox/AP": scores[i]} for i in range(2, 20, 2)]
+    (tmp_path / "metrics.json").write_text("\n".join(map(json.dumps, lines)))
+    assert loads(8) == [8, 12, 18] and loads(16) == [18]
 
 
 def test_without_a_best_checkpoint_the_run_goes_on(tiny_run, caplog):

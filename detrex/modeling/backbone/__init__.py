@@ -2,6 +2,7 @@
 
 from .adapter import SpatialAdapter
 from .convnext import ConvNeXt
+from .eva import EVAViT
 from .focalnet import FocalNet
 from .internimage import InternImage
 from .resnet import BasicStem, ResNet, make_stage
@@ -13,6 +14,7 @@ from .windowed_vit import WindowedViT
 __all__ = [
     "BasicStem",
     "ConvNeXt",
+    "EVAViT",
     "FocalNet",
     "InternImage",
     "ResNet",

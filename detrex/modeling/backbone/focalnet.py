@@ -4,6 +4,7 @@ their ImageNet weights and upstream's checkpoints load as they are."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -158,42 +159,38 @@ class FocalNet(Backbone):
         if patch_size != 4:
             raise InputError(f"backbone.patch_size={patch_size}: FocalNet's patches have 4 pixels")
         dims = [embed_dim << i for i in range(len(depths))]
-
-        def block(stage: int, rate: float) -> Block:
-            dim = dims[stage]
-            inner = norm_layer(dim) if use_postln_in_modulation else nn.Identity()
-            modulation = FocalModulation(
-                dim,
-                focal_levels[stage],
-                focal_windows[stage],
-                inner,
-                normalize_modulator,
-                drop_rate,
-            )
-            mlp = Mlp(dim, int(dim * mlp_ratio), drop=drop_rate)
-            norms = norm_layer(dim), norm_layer(dim)
-            gamma = torch.full((dim,), 1e-4) if use_layerscale else None
-            return Block(modulation, mlp, norms, use_postln, gamma, rate)
-
-        def embed(in_chans: int, dim: int, stride: int) -> PatchEmbed:
-            norm = norm_layer(dim) if patch_norm else nn.Identity()
-            return PatchEmbed(in_chans, dim, stride, use_conv_embed, norm)
-
-        self.patch_embed = embed(in_chans, dims[0], 4)
+        merge = partial(PatchEmbed, overlap=use_conv_embed)
+        patch_norm_layer = norm_layer if patch_norm else nn.Identity
+        self.patch_embed = merge(in_chans, dims[0], 4, norm=patch_norm_layer(dims[0]))
         self.pos_drop = nn.Dropout(drop_rate)
+        inner = norm_layer if use_postln_in_modulation else nn.Identity
         self.layers = nn.ModuleList()
         rates = calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True)
-        for i, stage in enumerate(rates):
-            layer = {"blocks": nn.ModuleList(block(i, rate) for rate in stage)}
-            if i + 1 < len(depths):
-                layer["downsample"] = embed(dims[i], dims[i + 1], 2)
-            self.layers.append(nn.ModuleDict(layer))
+        shapes = zip(dims, focal_levels, focal_windows, rates, strict=True)
+        for dim, levels, window, stage in shapes:
+            blocks = nn.ModuleList()
+            for rate in stage:
+                modulation = FocalModulation(
+                    dim, levels, window, inner(dim), normalize_modulator, drop_rate
+                )
+                mlp = Mlp(dim, int(dim * mlp_ratio), drop=drop_rate)
+                norms = norm_layer(dim), norm_layer(dim)
+                gamma = torch.full((dim,), 1e-4) if use_layerscale else None
+                blocks.append(Block(modulation, mlp, norms, use_postln, gamma, rate))
+            layer = nn.ModuleDict({"blocks": blocks})
+            if dim < dims[-1]:
+                layer["downsample"] = merge(dim, 2 * dim, 2, norm=patch_norm_layer(2 * dim))
+            self.layers.append(layer)
+        self._start(frozen_stages)
+        add_levels(self, norm_layer, dims, out_indices)
+        self.use_checkpoint = use_checkpoint
+
+    def _start(self, frozen_stages: int) -> None:
+        """Draw the weights; freeze those of the first stages."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
-        add_levels(self, norm_layer, dims, out_indices)
-        self.use_checkpoint = use_checkpoint
         if frozen_stages >= 0:
             self.patch_embed.requires_grad_(False)
         for i in range(frozen_stages - 1):

@@ -8,7 +8,7 @@ from .deformable import (
     MultiScaleTransformer,
 )
 from .dense import DenseDecoder, DenseEncoder, DenseMemory, DenseTransformer
-from .memory import Memory, Proposals, ProposesBoxes
+from .memory import Memory, Proposals, ProposesBoxes, as_tokens
 
 __all__ = [
     "AnchorBoxDecoder",
@@ -26,4 +26,5 @@ __all__ = [
     "MultiScaleTransformer",
     "Proposals",
     "ProposesBoxes",
+    "as_tokens",
 ]

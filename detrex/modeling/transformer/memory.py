@@ -15,6 +15,17 @@ import torch
 from torch import Tensor, nn
 
 
+def as_tokens(level: Tensor) -> Tensor:
+    """A level (B, C, H, W) as tokens (B, H * W, C), for a batch norm that ends the level, too.
+
+    PyTorch's batch norm on the CPU (2.14.1) reads the gradient of one image's tokens in the wrong
+    order, by its strides (C, 1, W * C, C): all gradients before it would be wrong.
+    """
+    if level.requires_grad and level.is_cpu and not torch.compiler.is_compiling():
+        level.register_hook(Tensor.contiguous)
+    return level.flatten(2).transpose(1, 2)
+
+
 @dataclass
 class Memory:
     """Tokens of all levels.
@@ -32,7 +43,7 @@ class Memory:
     def of_levels(cls, features: Sequence[Tensor], masks: Sequence[Tensor]) -> Memory:
         """The memory of levels (B, C, H, W) and their padding masks (B, H, W), not encoded yet."""
         return cls(
-            tokens=torch.cat([f.flatten(2).transpose(1, 2) for f in features], 1),
+            tokens=torch.cat([as_tokens(f) for f in features], 1),
             mask=torch.cat([m.flatten(1) for m in masks], 1),
             shapes=[tuple(f.shape[-2:]) for f in features],
             valid_ratios=torch.stack([_valid_ratio(m) for m in masks], 1),

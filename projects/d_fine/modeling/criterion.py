@@ -41,15 +41,15 @@ class DFINECriterion(RTDETRCriterion):
     def __init__(self, *args, temperature: float = 5.0, **rest) -> None:
         super().__init__(*args, **rest)
         self.temperature = temperature
-        # Share of the pairs in the distillation; as released, denoising has that of the others.
-        self.balance = 0.5
 
     def losses_of_sets(self, sets: Sequence[Predictions], targets: Targets) -> dict[str, Tensor]:
         device = sets[0].logits.device
         sets = [replace(s, logits=s.logits.float()) for s in sets]
         matches, shared = self.matches_of_sets(sets, targets)
         pairs = [len(m.query) // len(s.logits) for m, s in zip(shared, sets, strict=True)]
-        self.balance = _balance(pairs[0], sets[0].logits[0, ..., 0].numel())
+        # As released, denoising has the share of the other queries.
+        balance = _balance(pairs[0], sets[0].logits[0, ..., 0].numel())
+        sets = [replace(s, balance=balance) if _has_edges(s) else s for s in sets]
         numbers = send(torch.tensor([object_count(targets), *pairs]).float(), device, pin=True)
         count, *pairs = mean_over_ranks(numbers, device).unbind()
         counts = [number / s.group.copies for number, s in zip(pairs, sets, strict=True)]
@@ -83,13 +83,13 @@ class DFINECriterion(RTDETRCriterion):
         self, pairs: Pairs, kinds: Sequence[str], scale: Tensor | float
     ) -> dict[str, Tensor]:
         losses = super().losses_of_pairs(pairs, kinds, scale)
-        if "boxes" in kinds and isinstance(pairs.predictions, EdgePredictions):
+        if "boxes" in kinds and _has_edges(pairs.predictions):
             losses["ddf"] = self.distillation(pairs)
         return losses
 
     def _box_losses(self, pairs: Pairs, kinds: Sequence[str]) -> dict[str, Tensor]:
         losses, predictions = super()._box_losses(pairs, kinds), pairs.predictions
-        if "boxes" in kinds and isinstance(predictions, EdgePredictions):
+        if "boxes" in kinds and _has_edges(predictions):
             reference = predictions.reference[pairs.matches.place[1:]]
             target = predictions.edges.targets(reference, pairs.gt)
             loss = fine_grained_loss(predictions.corners[pairs.matches.place], *target)
@@ -108,7 +108,12 @@ class DFINECriterion(RTDETRCriterion):
         count = len(pairs.iou) // len(corners)
         of_others = loss.flatten(1).sum(1) - of_pairs
         others = max(score.numel() - count, 1)
-        return of_pairs / max(count, 1) * self.balance + of_others / others * (1 - self.balance)
+        balance = predictions.balance
+        return of_pairs / max(count, 1) * balance + of_others / others * (1 - balance)
+
+
+def _has_edges(predictions: Predictions) -> bool:
+    return isinstance(predictions, EdgePredictions)
 
 
 def _queries_of(predictions: Predictions, primary: QueryGroup) -> str:

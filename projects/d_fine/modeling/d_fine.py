@@ -62,11 +62,12 @@ class DFINEQueries(Queries):
 @dataclass
 class EdgePredictions(Predictions):
     """A supervised set with logits of the edges (L, B, N, 4 * W) around ``reference`` boxes
-    (B, N, 4), as ``edges`` reads them."""
+    (B, N, 4), as ``edges`` reads them; ``balance``: the pairs' share of their distillation."""
 
     corners: Tensor | None = None
     reference: Tensor | None = None
     edges: EdgeDistribution | None = None
+    balance: float = 0.5
 
 
 class DFINETransformerDecoder(Decoder):

@@ -17,7 +17,7 @@ from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from torch import Tensor, nn
 
 from detrex.layers.folded_norm import folded
-from detrex.modeling.transformer import DenseEncoder, DenseMemory
+from detrex.modeling.transformer import DenseEncoder, DenseMemory, as_tokens
 
 
 def conv_norm(
@@ -165,7 +165,7 @@ class HybridEncoder(nn.Module):
     def attend(self, level: Tensor) -> Tensor:
         """Attention among all tokens of a level."""
         size = level.shape[-2:]
-        tokens = level.flatten(2).transpose(1, 2)
+        tokens = as_tokens(level)
         position = sine_grid(*size, tokens.shape[-1], tokens.device).to(tokens.dtype)
         tokens = self.aifi(DenseMemory(tokens, position.expand_as(tokens), None))
         return tokens.transpose(1, 2).unflatten(2, size)
