@@ -4,8 +4,8 @@ python tools/convert_checkpoint.py checkpoint0011_4scale.pth output/dino_r50.pth
     --config-file projects/dino/configs/dino-resnet/dino_r50_4scale_12ep.py
 
 Layouts: DETR, Conditional, Deformable, DAB-, DN-, DAB-Deformable-, DN-Deformable-DETR, DINO,
-H-Deformable-DETR, DAC-DETR, RT-DETR (v1 and v2) and D-FINE (both of their own repositories, DEIM's
-and the transformers library), and ImageNet ResNets of torchvision and timm,
+H-Deformable-DETR, DAC-DETR, RT-DETR (v1 and v2), D-FINE, LW-DETR and RF-DETR (of their own
+repositories, DEIM's and the transformers library), and ImageNet ResNets of torchvision and timm,
 ResNet-vd and HGNetv2 among them. detrex's, Rank-DETR's, AlignDETR's and Mr. DETR's
 checkpoints need no conversion. Rows of COCO's 91 ids become those of its 80 classes.
 """

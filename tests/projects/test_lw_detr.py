@@ -72,7 +72,8 @@ def small(config: str, width: int = WIDTH, global_indices: tuple[int, ...] = (1,
     """A shipped config's model of the same size."""
     cfg = LazyConfig.load(str(ROOT / config)).model
     cfg.backbone.update(out_indices=[1, 3], global_indices=list(global_indices))
-    cfg.backbone.model_options.update(embed_dim=width, depth=4, num_heads=4)
+    options = dict(embed_dim=width, depth=4, num_heads=4, drop_path_rate=0.0)
+    cfg.backbone.model_options.update(options)
     if "img_size" in cfg.backbone.model_options:
         cfg.backbone.model_options.img_size = 96
         cfg.train_sizes = []
