@@ -50,7 +50,7 @@ REFUSED = {
     f"{EXPORT} x.onnx --threshold auto": ["model.pth: no calibration", "tools/calibrate.py"],
     f"{EXPORT} x.onnx --set model.nms=1": ["model.nms", "model.nms_iou"],
     f"{EXPORT} model.pth/x.onnx": ["model.pth is not a folder"],
-    f"{QUANTIZE} model.pth -o q": ["model.pth", "tools/export.py -o model.onnx"],
+    f"{QUANTIZE} model.pth -o q --runtimes onnxruntime": ["model.pth", "-o model.onnx"],
     f"{QUANTIZE} x.onnx -o q --runtimes onnxruntime": ["x.onnx", "No such file"],
     f"{QUANTIZE} x.onnx -o q": ["openvino is not installed: pip install 'detrex[export]'"],
     f"{QUANTIZE} x.onnx -o q --images 0": ["--images", "'0'"],

@@ -7,6 +7,7 @@ and of 7 bits, since products of 8 bits overflow on x86 CPUs without VNNI.
 from __future__ import annotations
 
 import ast
+import logging
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -158,6 +159,7 @@ def openvino_int8(source: Path, target: Path, modules: str, samples: Sequence[di
     import nncf
     import openvino
 
+    nncf.set_log_level(logging.ERROR)  # else a line for each node that stays float
     chosen = set(products(read_onnx(source), modules))
     model = openvino.Core().read_model(source)
     others = [x.get_friendly_name() for x in model.get_ops() if x.get_friendly_name() not in chosen]

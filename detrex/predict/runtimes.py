@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from detrex.utils.text import first_line
 
 from .graph import DetectorGraph
 from .writing import INPUTS, OUTPUTS
+
+if TYPE_CHECKING:
+    import openvino
 
 
 class Outputs(NamedTuple):
@@ -124,6 +127,7 @@ def open_openvino(path: Path) -> Runtime:
     threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "NUM_STREAMS": 1}
     try:
         model = openvino.Core().read_model(path)
+        _one_image(model)
         compiled = openvino.compile_model(
             model, "CPU", {"INFERENCE_PRECISION_HINT": "f32", **threads}
         )
@@ -139,6 +143,14 @@ def open_openvino(path: Path) -> Runtime:
         return tuple(results[name] for name in OUTPUTS)
 
     return Runtime(run, _fixed(sides[2:]))
+
+
+def _one_image(model: openvino.Model) -> None:
+    """Fix the batch to one image where the size of images is fixed: shapes that are known are
+    computed once."""
+    shapes = {x.get_any_name(): x.get_partial_shape() for x in model.inputs}
+    if INPUTS[0] in shapes and all(side.is_static for side in list(shapes[INPUTS[0]])[1:]):
+        model.reshape({name: [1, *list(shape)[1:]] for name, shape in shapes.items()})
 
 
 RUNTIMES = {"onnxruntime": open_onnxruntime, "openvino": open_openvino}
