@@ -13,15 +13,18 @@ from detrex.utils.errors import InputError
 
 from . import d_fine, rt_detr
 from .classes import CLASS_ROWS
-from .layouts import LAYOUTS, Layout, Rules
+from .layouts import (
+    D_FINE,
+    D_FINE_TRANSFORMERS,
+    HGNETV2,
+    LAYOUTS,
+    NAMES,
+    RESNET,
+    RT_DETR,
+    Layout,
+    Rules,
+)
 
-RESNET = "torchvision"  # and timm's ResNets, which have the same names
-RT_DETR = "rt_detr"  # of the transformers library, also v2
-D_FINE = "d_fine"  # of its repository, and of DEIM's
-D_FINE_TRANSFORMERS = "d_fine_transformers"
-HGNETV2 = "hgnetv2"  # timm's, and what D-FINE's repository starts from
-BACKBONES = (RESNET, HGNETV2)
-NAMES = (*LAYOUTS, RESNET, RT_DETR, D_FINE, D_FINE_TRANSFORMERS, HGNETV2)
 _MARKS = {  # the first one counts
     d_fine.MARK: D_FINE,
     d_fine.TRANSFORMERS_MARK: D_FINE_TRANSFORMERS,

@@ -185,3 +185,11 @@ LAYOUTS = {
 }
 # H-Deformable-DETR's repository is built on Deformable DETR's and keeps its names.
 LAYOUTS["h_deformable_detr"] = LAYOUTS["deformable_detr"]
+# Layouts that detrex.checkpoint.convert reads in other ways.
+RESNET = "torchvision"  # and timm's ResNets, which have the same names
+RT_DETR = "rt_detr"  # of the transformers library, also v2
+D_FINE = "d_fine"  # of its repository, and of DEIM's
+D_FINE_TRANSFORMERS = "d_fine_transformers"
+HGNETV2 = "hgnetv2"  # timm's, and what D-FINE's repository starts from
+BACKBONES = (RESNET, HGNETV2)
+NAMES = (*LAYOUTS, RESNET, RT_DETR, D_FINE, D_FINE_TRANSFORMERS, HGNETV2)

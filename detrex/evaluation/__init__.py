@@ -1,6 +1,11 @@
 """COCO scores, and the diagnosis of alignment."""
 
-from .coco import COCOEvaluator
-from .coco_scores import evaluate_detections
+from detrex.utils.lazy import lazy_names
 
-__all__ = ["COCOEvaluator", "evaluate_detections"]
+__all__, __getattr__ = lazy_names(
+    __name__,
+    {
+        "coco": "COCOEvaluator",
+        "coco_scores": "evaluate_detections",
+    },
+)
