@@ -25,7 +25,7 @@ from detrex.utils.errors import InputError
 CONFIG = ROOT / "projects/dino/configs/dino-swin/dino_swin_large_384_4scale_12ep.py"
 BACKBONES = {"Swin-L": "swin_large_384", "ViT-L": "vit_large"}
 PROCESSES = 2
-STEPS = 3
+STEPS = 2
 
 
 def mib(tensors: list[Tensor]) -> float:

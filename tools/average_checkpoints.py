@@ -15,8 +15,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # a checkout, from any folder
 
-from detrex.checkpoint import read_checkpoint, save_checkpoint
-from detrex.checkpoint.average import average
 from detrex.utils.cli import run_command
 from detrex.utils.errors import InputError
 from detrex.utils.files import check_writable
@@ -41,6 +39,9 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     args = parse()
+    from detrex.checkpoint import read_checkpoint, save_checkpoint  # not before --help: PyTorch
+    from detrex.checkpoint.average import average
+
     contents = [read_checkpoint(source) for source in args.sources]
     try:
         averaged = average([content["model"] for content in contents], args.weights)

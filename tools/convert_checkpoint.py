@@ -15,20 +15,17 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # projects/ of a checkout, from any folder
 
-from detectron2.config import instantiate
-from torch import nn
-
-from detrex.checkpoint import compare, read_checkpoint, save_checkpoint
-from detrex.checkpoint.convert import BACKBONES, NAMES, convert, detect_layout
-from detrex.checkpoint.layouts import LAYOUTS
-from detrex.checkpoint.weights import write_tensors
-from detrex.config.load import load_config
+from detrex.checkpoint.layouts import BACKBONES, LAYOUTS, NAMES
 from detrex.utils.cli import add_trust_config, run_command
 from detrex.utils.errors import InputError
 from detrex.utils.files import check_writable
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def parse() -> argparse.Namespace:
@@ -60,11 +57,19 @@ def parse() -> argparse.Namespace:
 def build(args: argparse.Namespace) -> nn.Module | None:
     if args.config_file is None:
         return None
+    from detectron2.config import instantiate
+
+    from detrex.config.load import load_config
+
     return instantiate(load_config(args.config_file, args.opts, args.trust_config).model)
 
 
 def main() -> None:
     args = parse()
+    from detrex.checkpoint import compare, read_checkpoint, save_checkpoint  # not before --help
+    from detrex.checkpoint.convert import convert, detect_layout
+    from detrex.checkpoint.weights import write_tensors
+
     weights = read_checkpoint(args.source)["model"]
     model = build(args)
     names = [] if model is None else model.state_dict()

@@ -13,28 +13,21 @@ from detrex.utils.errors import InputError
 
 from . import d_fine, lw_detr, rt_detr
 from .classes import CLASS_ROWS
-from .layouts import LAYOUTS, Layout, Rules
-
-RESNET = "torchvision"  # and timm's ResNets, which have the same names
-RT_DETR = "rt_detr"  # of the transformers library, also v2
-RT_DETR_REPOSITORY = "rt_detr_repository"  # also v2, and DEIM on it
-D_FINE = "d_fine"  # of its repository, and of DEIM's
-D_FINE_TRANSFORMERS = "d_fine_transformers"
-LW_DETR = "lw_detr"  # of its repository, and of RF-DETR's
-LW_DETR_TRANSFORMERS = "lw_detr_transformers"  # and RF-DETR's
-HGNETV2 = "hgnetv2"  # timm's, and what D-FINE's repository starts from
-BACKBONES = (RESNET, HGNETV2)
-NAMES = (
-    *LAYOUTS,
+from .layouts import (
+    D_FINE,
+    D_FINE_TRANSFORMERS,
+    HGNETV2,
+    LAYOUTS,
+    LW_DETR,
+    LW_DETR_TRANSFORMERS,
+    NAMES,
     RESNET,
     RT_DETR,
     RT_DETR_REPOSITORY,
-    D_FINE,
-    D_FINE_TRANSFORMERS,
-    LW_DETR,
-    LW_DETR_TRANSFORMERS,
-    HGNETV2,
+    Layout,
+    Rules,
 )
+
 _MARKS = {  # the first one counts
     d_fine.MARK: D_FINE,
     d_fine.TRANSFORMERS_MARK: D_FINE_TRANSFORMERS,

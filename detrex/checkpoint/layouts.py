@@ -185,3 +185,24 @@ LAYOUTS = {
 }
 # H-Deformable-DETR's repository is built on Deformable DETR's and keeps its names.
 LAYOUTS["h_deformable_detr"] = LAYOUTS["deformable_detr"]
+# Layouts that detrex.checkpoint.convert reads in other ways.
+RESNET = "torchvision"  # and timm's ResNets, which have the same names
+RT_DETR = "rt_detr"  # of the transformers library, also v2
+RT_DETR_REPOSITORY = "rt_detr_repository"  # also v2, and DEIM on it
+D_FINE = "d_fine"  # of its repository, and of DEIM's
+D_FINE_TRANSFORMERS = "d_fine_transformers"
+LW_DETR = "lw_detr"  # of its repository, and of RF-DETR's
+LW_DETR_TRANSFORMERS = "lw_detr_transformers"  # and RF-DETR's
+HGNETV2 = "hgnetv2"  # timm's, and what D-FINE's repository starts from
+BACKBONES = (RESNET, HGNETV2)
+NAMES = (
+    *LAYOUTS,
+    RESNET,
+    RT_DETR,
+    RT_DETR_REPOSITORY,
+    D_FINE,
+    D_FINE_TRANSFORMERS,
+    LW_DETR,
+    LW_DETR_TRANSFORMERS,
+    HGNETV2,
+)

@@ -1,8 +1,13 @@
 """COCO scores, and the diagnosis of alignment."""
 
-from .coco import COCOEvaluator
-from .coco_scores import evaluate_detections
-from .crowd import CrowdEvaluator
-from .lvis import LVISEvaluator
+from detrex.utils.lazy import lazy_names
 
-__all__ = ["COCOEvaluator", "CrowdEvaluator", "LVISEvaluator", "evaluate_detections"]
+__all__, __getattr__ = lazy_names(
+    __name__,
+    {
+        "coco": "COCOEvaluator",
+        "coco_scores": "evaluate_detections",
+        "crowd": "CrowdEvaluator",
+        "lvis": "LVISEvaluator",
+    },
+)

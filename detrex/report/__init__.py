@@ -1,5 +1,10 @@
 """Runs side by side as one self-contained HTML page."""
 
-from .page import write_report
+from detrex.utils.lazy import lazy_names
 
-__all__ = ["write_report"]
+__all__, __getattr__ = lazy_names(
+    __name__,
+    {
+        "page": "write_report",
+    },
+)

@@ -11,9 +11,10 @@ __all__, __getattr__ = lazy_names(
     __name__,
     {
         "api": "Run Scores",
-        "cli": "default_argument_parser load_config main",
+        "cli": "default_argument_parser main",
         "optim": "param_groups",
         "own_data": "DataCheck check",
+        "run": "load_config",
         "trainer": "StepOptions Trainer",
     },
 )

@@ -8,18 +8,14 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
-
-from detrex.config.load import load_config
 from detrex.utils.cli import add_trust_config
 from detrex.utils.signals import STOP_SIGNALS
 from detrex.utils.streams import outlive_readers
 
-from .failures import describe_failure
-from .launch import Machines, launch
-from .preemption import end_at_signals
-from .run import run
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 def default_argument_parser() -> argparse.ArgumentParser:
@@ -55,6 +51,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     # The interpreter removes the handlers before it ends; a signal then would change the status.
     atexit.register(signal.pthread_sigmask, signal.SIG_BLOCK, STOP_SIGNALS)
     args = default_argument_parser().parse_intermixed_args(argv)
+    from detrex.config.load import load_config  # PyTorch takes seconds: not before --help
+
+    from .failures import describe_failure
+    from .launch import Machines, launch
+
     try:
         cfg = load_config(args.config_file, args.opts, args.trust_config)
         machines = Machines(args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
@@ -69,6 +70,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run_process(args: argparse.Namespace, cfg: DictConfig | None) -> None:
     """Run as one process of the command line's."""
+    from .preemption import end_at_signals
+    from .run import run
+
     end_at_signals()
     logging.raiseExceptions = False  # on a full disk no traceback for every line of log.txt
     run(args, cfg)

@@ -1,15 +1,13 @@
 """What are the scores worth? Calibration, duplicates, thresholds and kinds of error."""
 
-from .meter import CalibrationMeter
-from .report import CalibrationReport, GroupCalibration, load_calibration
-from .summary import summarise
-from .tables import format_calibration
+from detrex.utils.lazy import lazy_names
 
-__all__ = [
-    "CalibrationMeter",
-    "CalibrationReport",
-    "GroupCalibration",
-    "format_calibration",
-    "load_calibration",
-    "summarise",
-]
+__all__, __getattr__ = lazy_names(
+    __name__,
+    {
+        "meter": "CalibrationMeter",
+        "report": "CalibrationReport GroupCalibration load_calibration",
+        "summary": "summarise",
+        "tables": "format_calibration",
+    },
+)
