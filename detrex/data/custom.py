@@ -97,7 +97,7 @@ def register_custom_coco(
             the reverse; unusable data; the name of a built-in data set; different categories in
             the splits.
     """
-    sources = {split: given for split in splits if (given := _sources(dataset_cfg, split))}
+    sources = {split: its for split in splits if (its := _sources(dataset_cfg, split))}
     if splits[0] not in sources:
         raise InputError(f"dataloader.dataset.{splits[0]}.{{json,images}} are not set: give both")
     if len(sources.get("val", ())) > 1:

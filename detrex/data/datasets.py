@@ -64,14 +64,14 @@ def load_joined(
     sources: Sequence[Source], classes: dict[str, int], training: bool
 ) -> JoinedRecords | Records | list[dict]:
     """Return the records of several data sets, or of one, with joint classes."""
-    parts = []
+    data_sets = []
     for source in sources:
-        part = read_records(source.json_file, source.images, training)
+        data = read_records(source.json_file, source.images, training)
         to_joint = np.array(list(class_ids(source.json_file, classes).values()))
-        parts.append(Records(part.columns, part.json_file, part.image_root, classes=to_joint))
-    if len(parts) > 1:
-        return JoinedRecords(parts, [source.weight for source in sources])
-    return parts[0] if len(parts[0].columns.id) >= LARGE else list(parts[0])
+        data_sets.append(Records(data.columns, data.json_file, data.image_root, classes=to_joint))
+    if len(data_sets) > 1:
+        return JoinedRecords(data_sets, [source.weight for source in sources])
+    return data_sets[0] if len(data_sets[0].columns.id) >= LARGE else list(data_sets[0])
 
 
 def registered_records(names: str, filter_empty: bool = True) -> Sequence[dict]:

@@ -163,13 +163,13 @@ class JoinedRecords(Sequence):
     """Several data sets as one.
 
     Args:
-        parts: the data sets, with one list of classes.
+        data_sets: those, with one list of classes.
         weights: how often an image of each comes in an epoch, on average; positive.
     """
 
-    def __init__(self, parts: Sequence[Records], weights: Sequence[float]) -> None:
-        self.parts, self.weights = list(parts), list(weights)
-        self.ends = list(itertools.accumulate(map(len, self.parts)))
+    def __init__(self, data_sets: Sequence[Records], weights: Sequence[float]) -> None:
+        self.data_sets, self.weights = list(data_sets), list(weights)
+        self.ends = list(itertools.accumulate(map(len, self.data_sets)))
 
     def __len__(self) -> int:
         return self.ends[-1]
@@ -177,38 +177,38 @@ class JoinedRecords(Sequence):
     def __getitem__(self, index: int) -> dict:
         index = range(len(self))[index]
         k = bisect.bisect_right(self.ends, index)
-        return self.parts[k][index - self.ends[k] + len(self.parts[k])]
+        return self.data_sets[k][index - self.ends[k] + len(self.data_sets[k])]
 
     def __iter__(self) -> Iterator[dict]:
-        return itertools.chain.from_iterable(self.parts)
+        return itertools.chain.from_iterable(self.data_sets)
 
     def with_objects(self) -> JoinedRecords:
         """Return the records with at least one box that is trained on."""
-        return JoinedRecords([part.with_objects() for part in self.parts], self.weights)
+        return JoinedRecords([data.with_objects() for data in self.data_sets], self.weights)
 
     def wide(self) -> np.ndarray:
         """Return (N,) whether images are wider than high."""
-        return np.concatenate([part.wide() for part in self.parts])
+        return np.concatenate([data.wide() for data in self.data_sets])
 
     def fingerprint(self) -> dict:
         """Return the numbers of images and boxes and a hash of the data sets and their weights."""
-        prints = [part.fingerprint() for part in self.parts]
-        classes = [None if p.classes is None else p.classes.tolist() for p in self.parts]
+        prints = [data.fingerprint() for data in self.data_sets]
+        classes = [None if p.classes is None else p.classes.tolist() for p in self.data_sets]
         text = json.dumps([[p["hash"] for p in prints], classes, self.weights])
         sums = {key: sum(p[key] for p in prints) for key in ("images", "boxes")}
         return {**sums, "hash": hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}
 
     def image_classes(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """As :meth:`Records.image_classes`."""
-        for start, part in zip([0, *self.ends], self.parts, strict=False):
-            for index, classes in part.image_classes():
+        for start, data in zip([0, *self.ends], self.data_sets, strict=False):
+            for index, classes in data.image_classes():
                 yield index + start, classes
 
     def repeats(self) -> np.ndarray | None:
         """Return how often each image comes in an epoch by the weights, (N,); None: once."""
         if set(self.weights) == {1}:
             return None
-        return np.repeat(np.array(self.weights, np.float64), list(map(len, self.parts)))
+        return np.repeat(np.array(self.weights, np.float64), list(map(len, self.data_sets)))
 
 
 def record_bytes(image_id: object, file_name: str, height: float, width: float) -> bytes:

@@ -132,8 +132,8 @@ def _outcomes(image: _Image) -> np.ndarray:
 def _miss_rate(miss: np.ndarray, false_per_image: np.ndarray) -> float:
     if not len(miss):
         return 1.0
-    places = np.searchsorted(false_per_image, MISS_RATE_AT).clip(max=len(miss) - 1)
-    return float(np.exp(np.log(np.maximum(miss[places], 1e-10)).mean()))
+    first = np.searchsorted(false_per_image, MISS_RATE_AT).clip(max=len(miss) - 1)
+    return float(np.exp(np.log(np.maximum(miss[first], 1e-10)).mean()))
 
 
 def _jaccard(images: list[_Image], limit: float) -> float:

@@ -71,7 +71,7 @@ def plain_jaccard(people, regions, detections, limit) -> float:
 
 
 def boxes(numbers: random.Random, count: int) -> list[list[float]]:
-    return [[numbers.uniform(0, 15), numbers.uniform(0, 15), 10, 20] for _ in range(count)]
+    return [[numbers.uniform(5, 20), numbers.uniform(5, 20), 10, 20] for _ in range(count)]
 
 
 def as_coco(people, regions, detections, classes=("person",)):
