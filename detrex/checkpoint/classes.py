@@ -23,7 +23,8 @@ from detrex.utils.text import first_few
 logger = logging.getLogger(__name__)
 # A class is a row of heads and label embeddings, and a column of Rank-DETR's biases.
 CLASS_ROWS = re.compile(
-    r"(^|\.)((class_embed\w*|hybrid_class_head|cls_score)(\.\d+)?|label_enc|label_encoder)\.(weight|bias)$"
+    r"(^|\.)(((enc_out_)?class_embed\w*|hybrid_class_head|cls_score)(\.\d+)?|label_enc|label_encoder)"
+    r"\.(weight|bias)$"
 )
 CLASS_COLUMNS = re.compile(r"(^|\.)rank_adaptive_classhead_emb\.\d+\.weight$")
 

@@ -75,8 +75,8 @@ def from_repository(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         renamed(name, _RULES): value for name, value in weights.items() if not _DROPPED.search(name)
     }
     for name in [name for name in converted if re.search(r"\bq_(proj\.\w+|bias)$", name)]:
-        parts = [name.replace(".q_", f".{letter}_") for letter in "qkv"]
-        q, k, v = (converted.pop(part, None) for part in parts)
+        names = [name.replace(".q_", f".{letter}_") for letter in "qkv"]
+        q, k, v = (converted.pop(n, None) for n in names)
         k = torch.zeros_like(q) if k is None else k
         inside = "in_proj_" if ".self_attn." in name or ".attentions." in name else "qkv."
         kind = "weight" if name.endswith("weight") else "bias"

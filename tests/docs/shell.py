@@ -33,8 +33,13 @@ EXTRA = {
     "export.py": ["--height=64", "--width=64"],
     "analyze_model.py": ["--size", "64", "96"],
 }
-# Converted in tests/projects/test_rt_detr.py and test_d_fine.py.
-ELSEWHERE = {"rtdetr_r50vd/model.safetensors", "dfine_l_coco.pth"}
+# Converted in tests/projects/test_rt_detr.py, test_d_fine.py and test_lw_detr.py.
+ELSEWHERE = {
+    "rtdetr_r50vd/model.safetensors",
+    "dfine_l_coco.pth",
+    "LWDETR_small_60e_coco.pth",
+    "rf-detr-nano.pth",
+}
 
 
 class Shell:

@@ -48,6 +48,12 @@ def test_scores_that_round_to_one_are_still_ranked() -> None:
     assert rank_order(logits, [QueryGroup(size=3)]).tolist() == [[2, 1, 0]]
 
 
+def test_blocks_of_a_ranked_group_are_sorted_apart() -> None:
+    groups = [QueryGroup("_first", size=1), QueryGroup(size=6, blocks=3)]
+    best = torch.tensor([[9.0, 1.0, 2.0, 4.0, 3.0, 5.0, 6.0]])
+    assert rank_order(best[..., None], groups).tolist() == [[0, 2, 1, 3, 4, 6, 5]]
+
+
 def test_reordering_takes_along_all_that_a_query_carries() -> None:
     content = torch.arange(6.0).view(1, 3, 2)
     queries = Queries(content, content + 10, content + 20, (QueryGroup(size=3),), traced=None)

@@ -132,14 +132,14 @@ def inputs(model: nn.Module) -> torch.Tensor:
 def test_logits_and_boxes_equal_those_of_transformers(case: str, tmp_path: Path) -> None:
     original, ours = pair(case, tmp_path)
     ours.eval()
-    found, queries = ours.run(ours.encode(ours.preprocess(batch())))
+    outputs, queries = ours.run(ours.encode(ours.preprocess(batch())))
     expected = original.eval()(pixel_values=inputs(ours))
     assert min(x.std(1).min() for x in (expected.logits, expected.pred_boxes)) > 1e-3
     close = dict(rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(found.logits[-1], expected.logits, **close)
-    torch.testing.assert_close(found.boxes[-1], expected.pred_boxes, **close)
+    torch.testing.assert_close(outputs.logits[-1], expected.logits, **close)
+    torch.testing.assert_close(outputs.boxes[-1], expected.pred_boxes, **close)
     first = original.class_embed(expected.intermediate_hidden_states[0])
-    torch.testing.assert_close(found.logits[0], first, **close)
+    torch.testing.assert_close(outputs.logits[0], first, **close)
     (proposals,) = queries.proposals
     torch.testing.assert_close(proposals.logits[0], expected.enc_outputs_class, **close)
     torch.testing.assert_close(proposals.boxes[0], expected.enc_outputs_coord_logits, **close)

@@ -12,6 +12,7 @@ from tests.models import image, tiny
 RANK_STABLE = "projects/rank_detr/configs/rank_stabledino_r50_4scale_12ep.py"
 RANK_RELATION = "projects/rank_detr/configs/rank_relation_detr_r50_12ep.py"
 RANK_MR = "projects/rank_detr/configs/rank_mr_detr_align_r50_12ep.py"
+RANK_RF = "projects/rank_detr/configs/rank_rf_detr_nano_coco.py"
 HIGH_ORDER_MR = "projects/rank_detr/configs/high_order_mr_detr_dino_r50_12ep.py"
 ALIGN_RELATION = "projects/align_detr/configs/align_relation_detr_r50_12ep.py"
 STABLE_H = "projects/stabledino/configs/stable_h_deformable_detr_r50_two_stage_12ep.py"
@@ -26,6 +27,7 @@ SWITCH = {"criterion__matcher__matcher_change_iter": 2, "criterion__matcher__max
         (RANK_STABLE, SWITCH),
         (RANK_RELATION, SWITCH),
         (RANK_MR, SWITCH),
+        (RANK_RF, {**SWITCH, "group_nums": 2}),
         (HIGH_ORDER_MR, SWITCH),
         (ALIGN_RELATION, {"criterion__match_num": [2, 2, 1]}),
         (STABLE_H, {}),
@@ -109,3 +111,17 @@ def test_which_sets_are_aware_of_the_boxes() -> None:
     assert set(relation.set_losses) == set(stable.set_losses) == {"_enc", "_dn"}
     assert isinstance(tiny(STABLE_H).criterion, StableDINOCriterion)
     assert not tiny(STABLE_H).criterion.set_losses
+
+
+def test_isolated_groups_share_the_biases_of_ranks() -> None:
+    model = tiny(RANK_RF, group_nums=2).train()
+    assert model.rank_adaptive_classhead_emb[0].weight.shape == (10, 5)
+    with torch.no_grad():
+        memory = model.encode(model.preprocess(BATCH[:1]))
+        queries = model.make_queries(memory, None)
+        before = model.decode(queries, memory).logits
+        model.rank_adaptive_classhead_emb[1].weight[3] += 1.0
+        change = model.decode(queries, memory).logits - before
+    expected = torch.zeros_like(change)
+    expected[1, :, [3, 13]] = 1.0  # the fourth of each group
+    torch.testing.assert_close(change, expected, rtol=0, atol=1e-5)

@@ -10,6 +10,9 @@ from .rf_detr_nano_coco import dataloader, lr_multiplier, model, optimizer, trai
 
 train.init_checkpoint = "/path/to/rf_detr_large.pth"
 
+for _name in ("augmentation", "augmentation_with_crop"):
+    dataloader.train.mapper[_name][-1].shape = [864, 864]
+
 model.backbone.model_options.img_size = 704
 model.train_sizes = [*range(544, 865, 32)]
 model.transformer.decoder.num_layers = 4

@@ -10,6 +10,9 @@ from .rf_detr_nano_coco import dataloader, lr_multiplier, model, optimizer, trai
 
 train.init_checkpoint = "/path/to/rf_detr_medium.pth"
 
+for _name in ("augmentation", "augmentation_with_crop"):
+    dataloader.train.mapper[_name][-1].shape = [736, 736]
+
 model.backbone.model_options.img_size = 576
 model.train_sizes = [*range(416, 737, 32)]
 model.transformer.decoder.num_layers = 4
