@@ -235,13 +235,14 @@ def missing(module: ModuleType, lazy: Callable[[str], object] | None, name: str)
 
     Raises:
         ImportError: it is not offered; names a replacement, if there is one.
-        AttributeError: a dunder look-up (pickle, inspect), or a submodule, which Python imports.
+        AttributeError: a dunder look-up (pickle, inspect), a package's name, for which pickle asks
+            every module, or a submodule, which Python imports.
     """
     full, path = f"{module.__name__}.{name}", vars(module).get("__path__")
     if lazy and name in module.__all__:
         return lazy(name)
     is_submodule = full in MODULES or moved(full) or (path and PathFinder.find_spec(full, path))
-    if name.startswith("__") or is_submodule:
+    if name.startswith("__") or name in sys.modules or is_submodule:
         raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
     for home, names in NAMES.get(module.__name__, {}).items():
         if name in names.split():

@@ -375,3 +375,9 @@ def test_configs_of_upstream_load_its_fragments() -> None:
     """The names that its configs import from files beside them."""
     schedule = ROOT / "configs/common/coco_schedule.py"
     assert {f"lr_multiplier_{n}x" for n in (1, 2, 3, 6, 9)} <= set(LazyConfig.load(str(schedule)))
+
+
+def test_pickle_may_ask_every_module_for_a_package():
+    """As torch.compile's cache does for operators, whose qualified names begin with "torch"."""
+    for module in ("detrex.utils", "detrex.layers", "detrex.modeling"):
+        assert not hasattr(importlib.import_module(module), "torch")

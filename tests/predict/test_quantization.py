@@ -1,7 +1,11 @@
 """float16 and int8 files: what is lowered, and that they still run."""
 
+import runpy
+
 import numpy as np
 import pytest
+from detectron2.data import DatasetCatalog
+from omegaconf import OmegaConf
 
 from detrex.predict.quantization import (
     FEATURES,
@@ -17,6 +21,7 @@ from detrex.predict.quantization import (
 )
 from detrex.predict.runtimes import open_onnxruntime, open_openvino
 from detrex.utils.errors import InputError
+from tests.models import ROOT
 
 pytest.importorskip("onnxruntime")
 CASES = {
@@ -72,3 +77,16 @@ def test_a_package_that_is_missing_is_named(monkeypatch):
     check_packages(["onnxruntime", "openvino"], ["fp16"])
     with pytest.raises(InputError, match="nncf is not installed: pip install"):
         check_packages(["openvino"], ["int8"])
+
+
+def test_images_to_calibrate_on_are_spread_over_the_split(predictor, folder, monkeypatch):
+    tool = runpy.run_path(str(ROOT / "tools/quantize.py"))["calibration_images"]
+    cfg = OmegaConf.create({"dataloader": {"train": {"dataset": {"names": "some"}}}})
+    records = [{"file_name": str(folder / f"{i % 3}.jpg")} for i in range(12)]
+    monkeypatch.setattr(DatasetCatalog, "get", lambda name: records)
+    images = tool(cfg, predictor, "train", 3)  # records 0, 4 and 8
+    expected = [predictor.inputs(folder / f"{i}.jpg")["image"].numpy() for i in (0, 1, 2)]
+    assert all(np.array_equal(x, y) for x, y in zip(images, expected, strict=True))
+    monkeypatch.setattr(DatasetCatalog, "get", lambda name: [])
+    with pytest.raises(InputError, match="--split train: some has no images to calibrate on"):
+        tool(cfg, predictor, "train", 3)
