@@ -6,6 +6,7 @@ I images in the order of their ids, A annotations by image, then by id, K classe
 from __future__ import annotations
 
 import json
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -105,6 +106,12 @@ class Columns:
             yield slice(start, stop), slice(int(self.first[start]), int(self.first[stop]))
             start = stop
 
+    def release(self) -> None:
+        """Let go of the memory of all files that were looked at; it is read again when needed."""
+        for key in ARRAYS:
+            if mapped := getattr(getattr(self, key), "_mmap", None):
+                mapped.madvise(mmap.MADV_DONTNEED)
+
     def counts(self, images: slice) -> np.ndarray:
         """Return how many annotations images ``start`` to ``stop`` have."""
         return np.diff(self.first[images.start : images.stop + 1].astype(np.int64))
@@ -155,6 +162,7 @@ def summarise(columns: Columns) -> Summary:
         ends = np.append(0, np.cumsum(columns.counts(images)))
         until = np.append(0, np.cumsum(usable & ~is_crowd))[ends]
         columns.has_objects[images] = np.diff(until) > 0
+        columns.release()
     dropped = {name: (len(ids), sorted(ids)[:6]) for name, ids in faults.items() if ids}
     return Summary(
         are_fractions(_finite(columns)),
@@ -170,6 +178,7 @@ def _finite(columns: Columns) -> Iterator[Boxes]:
         boxes, ids = columns.boxes(rows.start, rows.stop), columns.id[rows]
         finite = np.isfinite(boxes).all(1)
         yield Boxes(ids[finite], boxes[finite], columns.sizes(images)[finite])
+        columns.release()
 
 
 def class_names(columns: Columns) -> list[str]:

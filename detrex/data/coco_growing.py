@@ -146,6 +146,8 @@ class Growing:
 
     def _ordered_images(self) -> dict[str, np.ndarray]:
         ids, width, height, lengths, names = (column.values() for column in self.images.values())
+        for column in self.images.values():
+            column.forget()
         order = _order(self.json_file, "images", ids)
         if not isinstance(order, slice):
             ends = np.cumsum(lengths)
@@ -160,7 +162,8 @@ class Growing:
         # Of 25 million boxes a column takes 0.2 GB: one at a time is in memory.
         by_id = _order(self.json_file, "annotations", self.columns["id"].values())
         image = self._positions("image_id", image_ids, by_id)
-        counts = np.bincount(image, minlength=len(image_ids))
+        counts = sum(np.bincount(image[r], minlength=len(image_ids)) for r in _blocks(len(image)))
+        counts = np.zeros(len(image_ids), np.int64) + counts  # also without annotations
         if isinstance(by_id, slice):
             order = np.argsort(image, kind="stable")
         else:
@@ -241,7 +244,8 @@ def _smallest(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind == "f":
         with np.errstate(over="ignore"):
             single = values.astype(np.float32)
-        return single if np.array_equal(single, values, equal_nan=True) else values
+        pairs = ((single[r], values[r]) for r in _blocks(len(values)))
+        return single if all(np.array_equal(*p, equal_nan=True) for p in pairs) else values
     if values.dtype.kind == "i":
         least = np.result_type(np.min_scalar_type(values.min()), np.min_scalar_type(values.max()))
         return values.astype(least)
