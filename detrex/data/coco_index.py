@@ -49,9 +49,9 @@ def read_columns(json_file: str | os.PathLike) -> Columns:
     if not _may_be_large(json_file):
         return _from_entries(json_file)
     folder = index_folder(json_file)
+    if columns := indexed_columns(json_file):
+        return columns
     if folder.exists():
-        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-            return open_columns(folder)
         logger.warning("%s: its index %s is damaged: it is made anew", json_file, folder)
     try:
         return _read(str(json_file), folder)
@@ -64,6 +64,13 @@ def read_columns(json_file: str | os.PathLike) -> Columns:
             f"process reads it and holds {size:.1f} GB: set XDG_CACHE_HOME to a folder with room"
         )
         return _read(str(json_file), None)
+
+
+def indexed_columns(json_file: str | os.PathLike) -> Columns | None:
+    """Return the content of a COCO JSON from its index; None if it has none that can be read."""
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        return open_columns(index_folder(json_file))
+    return None
 
 
 def index_folder(json_file: str | os.PathLike) -> Path:

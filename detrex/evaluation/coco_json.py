@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from detrex.data.coco import by_id, check_entry, normalise, read_json, whole
+from detrex.data.coco_columns import Columns
+from detrex.data.coco_index import indexed_columns
 from detrex.data.coco_rules import annotation_fault, area_is_odd, object_area
 from detrex.utils.errors import InputError
 
@@ -29,7 +31,8 @@ _NO_KEYS: Mapping[str, tuple[str, ...]] = {}
 def load_ground_truth(
     source: str | os.PathLike | dict, keys: Mapping[str, tuple[str, ...]] = _NO_KEYS
 ) -> dict:
-    """Return COCO ground truth with only the keys that box scores need.
+    """Return COCO ground truth with only the keys that box scores need; of a large file that was
+    read before from its index (:mod:`detrex.data.coco_index`).
 
     Annotations are renumbered from 1: COCO's matching takes the id 0 for "unmatched". Boxes that
     are not finite are left out with a warning; all others count, as in COCO's own evaluator. Areas
@@ -44,6 +47,8 @@ def load_ground_truth(
     """
     if isinstance(source, dict):
         name, content = "ground truth", normalise("ground truth", _copied(source))
+    elif not keys and (columns := indexed_columns(source)):
+        return _indexed(source, columns)
     else:
         name, content = source, read_json(source)
     images = by_id(name, content, "images", {})
@@ -53,12 +58,44 @@ def load_ground_truth(
         check_known(annotations, "category_id", categories.values())
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
-    return {
-        "info": {},
-        "licenses": [],
-        "annotations": annotations,
-        **{k: [_read(e, k, keys.get(k, ())) for e in content[k]] for k in ("images", "categories")},
+    lists = {
+        k: [_read(e, k, keys.get(k, ())) for e in content[k]] for k in ("images", "categories")
     }
+    return {"info": {}, "licenses": [], "annotations": annotations, **lists}
+
+
+def _indexed(name: str | os.PathLike, columns: Columns) -> dict:
+    """Return :func:`load_ground_truth` of an index: images and the objects of each by their ids."""
+    images, annotations, odd_areas = [], [], 0
+    category_ids = np.array(list(columns.categories))
+    for block, rows in columns.blocks():
+        images += _entries(
+            id=columns.image_id[block].tolist(),
+            file_name=columns.names(block.start, block.stop),
+            width=columns.width[block].tolist(),
+            height=columns.height[block].tolist(),
+        )
+        boxes, areas = columns.boxes(rows.start, rows.stop), columns.area[rows].astype(np.float64)
+        finite = np.isfinite(boxes).all(1)
+        annotations += _entries(
+            image_id=np.repeat(columns.image_id[block], columns.counts(block))[finite].tolist(),
+            category_id=category_ids[columns.category[rows]][finite].tolist(),
+            bbox=boxes[finite].tolist(),
+            area=np.where(np.isnan(areas), boxes[:, 2] * boxes[:, 3], areas)[finite].tolist(),
+            iscrowd=columns.iscrowd[rows][finite].tolist(),
+        )
+        odd_areas += int(columns.odd_area[rows][finite].sum())
+    for number, entry in enumerate(annotations, 1):
+        entry["id"] = number
+    _warn(name, len(columns.id) - len(annotations), odd_areas, len(annotations))
+    categories = _entries(id=columns.categories.keys(), name=columns.categories.values())
+    lists = {"images": images, "annotations": annotations, "categories": categories}
+    return {"info": {}, "licenses": [], **lists}
+
+
+def _entries(**columns: Iterable) -> list[dict]:
+    """Return an entry for each row."""
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _copied(source: dict) -> dict:
@@ -87,14 +124,18 @@ def _scored(name: str | os.PathLike, annotations: list, images: dict[int, dict])
         added = {"id": len(scored) + 1, "area": object_area(entry)}
         added["iscrowd"] = int(entry.get("iscrowd", 0))
         scored.append({**_read(entry, "annotations"), **added})
+    _warn(name, left_out, odd_areas, len(scored))
+    return scored
+
+
+def _warn(name: str | os.PathLike, left_out: int, odd_areas: int, scored: int) -> None:
     if left_out:
         logger.warning("%s: %d boxes that are not finite are not scored", name, left_out)
     if odd_areas:
         logger.warning(
-            f"{name}: {odd_areas} of {len(scored)} areas are not their objects': scores of small, "
+            f"{name}: {odd_areas} of {scored} areas are not their objects': scores of small, "
             "medium and large objects go by them"
         )
-    return scored
 
 
 def has_objects(ground_truth: dict) -> bool:

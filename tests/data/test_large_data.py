@@ -32,6 +32,8 @@ from detrex.data.coco_format import read_coco
 from detrex.data.coco_rules import BoxFault, clip_box, clip_boxes
 from detrex.data.fingerprint import fingerprint
 from detrex.data.records import Records, repeat_factors
+from detrex.evaluation import coco_json
+from detrex.evaluation.coco_json import load_ground_truth
 from detrex.utils.errors import InputError
 
 CACHE = "cache"
@@ -117,6 +119,25 @@ def test_records_are_equal(many, large, cache, caplog, indent):
             assert fingerprint(records) == fingerprint(plain)
         assert list(pickle.loads(pickle.dumps(records))) == plain
     assert [path.is_dir() for path in cache.iterdir()].count(True) == 1
+
+
+def test_the_ground_truth_of_scores_is_equal(many, large, caplog, monkeypatch):
+    """From the index, too, which is made when the data are read for the first time."""
+    plain = load_ground_truth(many.save())
+    large()
+    read_coco(str(many.json), str(many.images))
+    monkeypatch.setattr(coco_json, "read_json", None)
+    indexed = load_ground_truth(str(many.json))
+    first, second = (r.getMessage() for r in caplog.records if "scored" in r.getMessage())
+    assert first == second and "1 boxes that are not finite" in first
+
+    def rows(truth: dict, section: str) -> list:
+        entries = [{**entry, "id": 0} if "bbox" in entry else entry for entry in truth[section]]
+        return sorted(sorted(entry.items()) for entry in entries)
+
+    for section in ("images", "annotations", "categories"):
+        assert rows(indexed, section) == rows(plain, section)
+    assert [a["id"] for a in indexed["annotations"]] == [*range(1, 200)]
 
 
 def test_lists_may_come_in_any_order(many, large):
