@@ -8,10 +8,7 @@ import pytest
 from tests.models import ROOT
 from tests.report.fake_runs import write_data, write_model
 
-TOOLS = (
-    "ablate analyze_model benchmark check_dataset export make_sample_data make_sample_weights"
-    " predict replay report submit visualize_data"
-).split()
+TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.py"))
 HELP = """
 import runpy, sys
 path, sys.argv = sys.argv[1], [sys.argv[1], "--help"]

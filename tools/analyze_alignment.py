@@ -24,28 +24,18 @@ import re
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # projects/ of a checkout, from any folder
 
-from detrex.config.instantiation import accepts
-from detrex.config.load import load_config
-from detrex.evaluation.alignment import (
-    Definitions,
-    Diagnosis,
-    diagnosis_of_results,
-    load_report,
-)
-from detrex.evaluation.alignment.plots import save_plots
+from detrex.evaluation.alignment import Definitions, load_report
 from detrex.evaluation.alignment.report import FILE_NAME
-from detrex.evaluation.alignment.tables import format_report
-from detrex.evaluation.calibration import format_calibration, load_calibration
-from detrex.evaluation.calibration.plots import save_reliability
-from detrex.evaluation.calibration.report import FILE_NAME as CALIBRATION
-from detrex.train.cli import default_argument_parser
-from detrex.train.cli import main as train_net
 from detrex.utils.cli import run_command
 from detrex.utils.errors import InputError
 from detrex.utils.files import check_writable
+
+if TYPE_CHECKING:
+    from detrex.evaluation.alignment import Diagnosis
 
 
 class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
@@ -75,6 +65,14 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
 
 def of_model(arguments: list[str], output: str, definitions: Definitions) -> Diagnosis:
     """Evaluate as ``train_net.py --eval-only`` does, with the evaluator's diagnosis."""
+    from detrex.config.instantiation import accepts  # takes seconds: not before --help
+    from detrex.config.load import load_config
+    from detrex.evaluation.alignment import Diagnosis
+    from detrex.evaluation.calibration import load_calibration
+    from detrex.evaluation.calibration.report import FILE_NAME as CALIBRATION
+    from detrex.train.cli import default_argument_parser
+    from detrex.train.cli import main as train_net
+
     args = default_argument_parser().parse_intermixed_args(arguments)
     cfg = load_config(args.config_file, args.opts, args.trust_config)
     evaluator = cfg.dataloader.get("evaluator")
@@ -101,6 +99,10 @@ def of_model(arguments: list[str], output: str, definitions: Definitions) -> Dia
 def compare_reliability(folders: list[str], output: str) -> None:
     """Draw the reliability diagrams of folders side by side; titles are the folders' names, without
     the key that ablate.py adds, or whole paths where names are equal."""
+    from detrex.evaluation.calibration import load_calibration
+    from detrex.evaluation.calibration.plots import save_reliability
+    from detrex.evaluation.calibration.report import FILE_NAME as CALIBRATION
+
     names = [re.sub(r"_[0-9a-f]{12}$", "", Path(x).resolve().name) for x in folders]
     titles = [x.replace("_", " ") for x in names] if len({*names}) == len(names) else folders
     pairs = zip(titles, folders, strict=True)
@@ -110,6 +112,13 @@ def compare_reliability(folders: list[str], output: str) -> None:
 
 def main() -> None:
     args, rest = parse()
+    from detrex.evaluation.alignment import diagnosis_of_results
+    from detrex.evaluation.alignment.plots import save_plots
+    from detrex.evaluation.alignment.tables import format_report
+    from detrex.evaluation.calibration import format_calibration
+    from detrex.evaluation.calibration.plots import save_reliability
+    from detrex.evaluation.calibration.report import FILE_NAME as CALIBRATION
+
     definitions = Definitions(
         **{field.name: getattr(args, field.name) for field in fields(Definitions)}
     )

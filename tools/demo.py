@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from detrex.report.figures import COLORS
 from detrex.utils.cli import add_overrides, add_selection, add_trust_config, run_command
 from detrex.utils.errors import InputError
 from detrex.utils.optional import need_package
@@ -57,6 +56,7 @@ def draw(detected: tuple | None, layer: int, threshold: float) -> Image.Image | 
     if detected is None:
         return None
     from detrex.inspect.contact_sheet import MIN_SIDE, SheetItem, draw_item
+    from detrex.report.figures import COLORS
 
     image, layers = detected
     detections = sorted(layers[min(int(layer), len(layers)) - 1], key=lambda d: d[2])

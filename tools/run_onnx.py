@@ -10,11 +10,10 @@ class, label, category_id, score and box (x0, y0, x1, y1 in pixels of the image)
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 
 import numpy as np
-import onnxruntime
 from PIL import Image, ImageOps
 
 FORMATS = ["JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF"]
@@ -24,6 +23,8 @@ class Model:
     """Call it with a file; ``about`` is the model's metadata."""
 
     def __init__(self, path: str) -> None:
+        import onnxruntime  # not before --help: it may be missing
+
         self.session = onnxruntime.InferenceSession(path)
         metadata = self.session.get_modelmeta().custom_metadata_map
         self.about = {key: json.loads(value) for key, value in metadata.items()}
@@ -130,6 +131,9 @@ def calibrated(calibration: dict, scores: np.ndarray, labels: np.ndarray) -> np.
 
 
 if __name__ == "__main__":
-    model_file, *image_files = sys.argv[1:]
-    model = Model(model_file)
-    print(json.dumps([{"file": file, "detections": model(file)} for file in image_files], indent=1))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", help="the ONNX file")
+    parser.add_argument("images", nargs="+", help="image files")
+    args = parser.parse_args()
+    model = Model(args.model)
+    print(json.dumps([{"file": f, "detections": model(f)} for f in args.images], indent=1))

@@ -14,15 +14,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from detrex.data.annotation_files import annotation_files
-from detrex.evaluation.coco_json import load_ground_truth
-from detrex.inspect import pictures
-from detrex.inspect.contact_sheet import LEGEND, contact_sheet
-from detrex.predict import video
-from detrex.predict.predictor import Predictor
 from detrex.utils.cli import add_trust_config, run_command, score, whole
 from detrex.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from detrex.predict import Predictor
 
 
 def parse() -> argparse.Namespace:
@@ -45,6 +43,8 @@ def parse() -> argparse.Namespace:
 
 
 def open_models(args: argparse.Namespace) -> dict[str, Predictor]:
+    from detrex.predict import Predictor  # takes seconds: not before --help
+
     paths = [source for source in args.sources if not source.endswith(".json")]
     if args.calibrated and len(paths) < len(args.sources):
         raise InputError("--calibrated: checkpoints have calibrations, JSON results do not")
@@ -55,6 +55,10 @@ def open_models(args: argparse.Namespace) -> dict[str, Predictor]:
 
 def read_samples(args: argparse.Namespace, models: dict) -> tuple[dict | None, list]:
     """Ground truth, if there is, and the images to show."""
+    from detrex.data.annotation_files import annotation_files
+    from detrex.evaluation.coco_json import load_ground_truth
+    from detrex.inspect import pictures
+
     json_file, images = args.json, args.images
     if json_file is None and images is not None:
         return None, pictures.file_samples(images, args.count)
@@ -71,6 +75,8 @@ def read_samples(args: argparse.Namespace, models: dict) -> tuple[dict | None, l
 
 
 def open_sources(args: argparse.Namespace, models: dict, truth: dict | None) -> list:
+    from detrex.inspect import pictures
+
     return [
         pictures.model_source(path, models[path])
         if path in models
@@ -82,6 +88,10 @@ def open_sources(args: argparse.Namespace, models: dict, truth: dict | None) -> 
 def main() -> None:
     args = parse()
     models = open_models(args)
+    from detrex.inspect import pictures
+    from detrex.inspect.contact_sheet import LEGEND, contact_sheet
+    from detrex.predict import video
+
     clip = (args.images or [""])[0]
     if Path(clip).suffix.lower() in video.ENDINGS:
         count = video.draw_video(clip, args.output, open_sources(args, models, None))

@@ -10,12 +10,13 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from detrex.train.failures import NonFiniteLoss
 from detrex.train.group import end_process
-from detrex.train.sharding import shard_units
+from detrex.train.sharding import shard, shard_units
 from detrex.utils.errors import InputError
-from tests.models import tiny
+from tests.models import image, tiny
 from tests.train.runs import TinyRuns
 from tests.train.tiny import write_data
 
@@ -53,6 +54,25 @@ def half_a_run(folder: Path, name: str, source: str) -> None:
     (folder / name / "last_checkpoint").write_text("model_0000003.pth")
 
 
+def first_step(rank: int, sharding: str) -> dict:
+    """Losses of this process and gradients of a tiny D-FINE, whose layers predict in one another's
+    distributions; the processes start from different weights."""
+    model = tiny("projects/d_fine/configs/dfine_efficientnet_lite0_sample_data.py").train()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1 + rank / 10)
+    if sharding == "full":
+        shard(model)
+    run = model if sharding == "full" else DistributedDataParallel(model)
+    torch.manual_seed(rank)
+    losses = run([image(64, 96, 3, seed=rank), image(96, 64, 4 + rank, seed=2 + rank)])
+    sum(losses.values()).backward()
+    gradients = {name: p.grad for name, p in model.named_parameters()}
+    for name, x in gradients.items():
+        gradients[name] = x.full_tensor() if hasattr(x, "full_tensor") else x
+    return {"losses": {k: v.detach() for k, v in losses.items()}, "gradients": gradients}
+
+
 def work(rank: int, folder: str, data: list[str]) -> None:
     """What each process does; the tests read its files."""
     torch.set_num_threads(1)
@@ -70,6 +90,8 @@ def work(rank: int, folder: str, data: list[str]) -> None:
             runs(name, *OPTIONS, *options)
         except NonFiniteLoss as error:
             (runs.folder / f"{name}{rank}.txt").write_text(str(error))
+    for sharding in ("none", "full"):
+        torch.save(first_step(rank, sharding), runs.folder / f"step_{sharding}{rank}.pth")
     dist.destroy_process_group()
     end_process(0)
 
@@ -135,6 +157,12 @@ def test_weights_averages_optimizer_and_losses_are_those_of_ddp(runs, name, othe
         assert_close({key: mine[key] for key in timeless}, timeless)
     best = [json.loads((runs.folder / n / "best.json").read_text()) for n in (name, other)]
     assert_close(*best)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_gradients_of_d_fine_are_those_of_ddp(runs, rank):
+    files = [runs.folder / f"step_{sharding}{rank}.pth" for sharding in ("full", "none")]
+    assert_close(*(torch.load(file, weights_only=True) for file in files))
 
 
 def test_a_checkpoint_goes_on_in_one_process(runs):

@@ -1,26 +1,15 @@
 """Does the best box get the best score? A diagnosis for any detector."""
 
-from detrex.evaluation.matching import Truth
+from detrex.utils.lazy import lazy_names
 
-from .collector import Diagnosis
-from .definitions import Definitions, read_definitions
-from .evaluator import AlignmentDiagnosis, with_layers
-from .meter import AlignmentMeter
-from .report import AlignmentReport, GroupAlignment, LayerAlignment, load_report
-from .results import alignment_of_results, diagnosis_of_results
-
-__all__ = [
-    "AlignmentDiagnosis",
-    "AlignmentMeter",
-    "AlignmentReport",
-    "Definitions",
-    "Diagnosis",
-    "GroupAlignment",
-    "LayerAlignment",
-    "Truth",
-    "alignment_of_results",
-    "diagnosis_of_results",
-    "load_report",
-    "read_definitions",
-    "with_layers",
-]
+__all__, __getattr__ = lazy_names(
+    __name__,
+    {
+        "collector": "Diagnosis",
+        "definitions": "Definitions read_definitions",
+        "evaluator": "AlignmentDiagnosis with_layers",
+        "meter": "AlignmentMeter Truth",
+        "report": "AlignmentReport GroupAlignment LayerAlignment load_report",
+        "results": "alignment_of_results diagnosis_of_results",
+    },
+)
