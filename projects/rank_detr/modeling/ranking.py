@@ -103,7 +103,7 @@ def rank_rows(table: Tensor, queries: Queries) -> Tensor:
     sizes = [group.one_block.size for group in ranked]
     rows = [
         rows.repeat(group.blocks, 1)
-        for group, rows in zip(ranked, table[: sum(sizes)].split(sizes or 1), strict=True)
+        for group, rows in zip(ranked, table[: sum(sizes)].split(sizes), strict=True)
     ]
     unranked = queries.content.shape[1] - query_count(ranked)
     return F.pad(torch.cat([table[:0], *rows]), (0, 0, 0, unranked))
