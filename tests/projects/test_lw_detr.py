@@ -17,7 +17,7 @@ from torch import nn
 from benchmarks.rt_detr import published_weights, randomised
 from detrex.checkpoint import compare
 from detrex.checkpoint.convert import convert, detect_layout
-from tests.models import ROOT, image
+from tests.models import ROOT, image, tiny
 
 transformers = pytest.importorskip("transformers")
 SIDE, WIDTH, GROUPS, QUERIES = 128, 48, 3, 6
@@ -180,3 +180,11 @@ def test_losses_and_gradients_equal_those_of_transformers(case: str, tmp_path: P
     for mine, other in pairs.items():
         a, b = ours.get_parameter(mine).grad, original.get_parameter(other).grad
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3 * b.abs().max().item())
+
+
+def test_rf_detrs_batches_become_squares_by_interpolation() -> None:
+    model = tiny("projects/rf_detr/configs/rf_detr_nano_coco.py", train_sizes=[96]).train()
+    images = model.preprocess(batch())
+    expected = nn.functional.interpolate(inputs(model), (96, 96), mode="bilinear")
+    torch.testing.assert_close(images.pixels, expected)
+    assert images.sizes == [(96, 96)] * 2 and not images.mask.any()

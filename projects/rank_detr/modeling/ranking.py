@@ -106,4 +106,4 @@ def rank_rows(table: Tensor, queries: Queries) -> Tensor:
         for group, rows in zip(ranked, table[: sum(sizes)].split(sizes), strict=True)
     ]
     unranked = queries.content.shape[1] - query_count(ranked)
-    return F.pad(torch.cat(rows), (0, 0, 0, unranked))
+    return F.pad(torch.cat([table[:0], *rows]), (0, 0, 0, unranked))
