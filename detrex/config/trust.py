@@ -56,7 +56,7 @@ _FUNCTIONS = {
     "detectron2.modeling.backbone.vit.get_vit_lr_decay_rate",
     "detectron2.solver.build.get_default_optimizer_params",
     "detrex.compat.backbone.get_vit_lr_decay_rate",
-    "detrex.data.datasets.registered_records",
+    "detrex.data.joined.registered_records",
     "detrex.data.loader.build_train_loader",
     "detrex.train.optim.param_groups",
     "detrex.train.param_groups",  # as configs of runs name it

@@ -14,7 +14,7 @@ from detrex.utils.text import literal
 
 from .coco_format import load_coco, read_coco
 from .dataset_info import SPLITS, DatasetInfo, class_count_error, num_classes_fields
-from .datasets import Source, class_ids, joint_classes, load_joined
+from .joined import Source, class_ids, joint_classes, load_joined
 
 PUBLISHED_CLASSES = 80  # num_classes in published configs; a user chose any other value
 
@@ -60,7 +60,7 @@ def apply_custom_dataset(
 def _make_lazily(node: DictConfig) -> None:
     """Have records made when they are looked at, where detectron2 would make all of them."""
     if target_of(node) is get_detection_dataset_dicts:
-        node._target_ = "detrex.data.datasets.registered_records"
+        node._target_ = "detrex.data.joined.registered_records"
         for key in node.keys() - {"_target_", "names", "filter_empty"}:
             del node[key]
 

@@ -26,7 +26,7 @@ from detrex.data import (
     coco_growing,
     coco_index,
     coco_stream,
-    datasets,
+    joined,
 )
 from detrex.data.coco_format import read_coco
 from detrex.data.coco_rules import BoxFault, clip_box, clip_boxes
@@ -54,7 +54,7 @@ def large(monkeypatch):
     """Data of four boxes are large."""
 
     def set_limit(limit: int = 4) -> None:
-        for module in (coco_columns, coco_index, coco_format, datasets):
+        for module in (coco_columns, coco_index, coco_format, joined):
             monkeypatch.setattr(module, "LARGE", limit)
         monkeypatch.setattr(coco_index, "LEAST_BYTES", 1)
         monkeypatch.setattr(coco_stream, "PIECE", 200)

@@ -219,7 +219,10 @@ def test_a_tenth_is_held_out_where_there_is_no_validation_split(tmp_path):
     [
         (lambda d: (d / "annotations/instances_val2017.json").unlink(), None),
         (lambda d: shutil.rmtree(d / "train2017"), "not near it; give --images FOLDER.*a.jpg is"),
-        (lambda d: [p.unlink() for p in d.glob("*/*.json")], "none of Objects365, Open Images"),
+        (
+            lambda d: [p.unlink() for p in d.glob("*/*.json")],
+            "none of Objects365, CrowdHuman, Open Images",
+        ),
         (lambda d: [p.unlink() for p in d.glob("*/*.json")], "give their JSON .* --images "),
         (
             lambda d: (d / "train.json").write_text(json.dumps(layouts.coco_content(["a"]))),

@@ -79,7 +79,7 @@ def test_python(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         "tensor": torch.zeros(3, 48, 64, dtype=torch.uint8),
         "pil_image": Image.fromarray(pixels),
         "encoded_bytes": Path("street.jpg").read_bytes(),
-        "model": load_config(models.RANK_DETR).model,
+        **load_config(models.RANK_DETR),
     }
     pytest.importorskip("supervision" if page == "docs/predict.md" else "numpy")
     # Blocks of the package are files, which the page's commands run.
