@@ -75,7 +75,7 @@ def measure(name: str, sharding: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         arguments = (folder, name, sharding)
         torch.multiprocessing.spawn(_work, arguments, nprocs=PROCESSES)
-        return torch.load(f"{folder}/figures.pt")
+        return torch.load(f"{folder}/figures.pt", weights_only=True)
 
 
 def run(device: str = "cpu") -> list[dict]:

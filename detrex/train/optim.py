@@ -203,13 +203,15 @@ def _shares(optimizer: Optimizer, state: dict) -> dict:
     """Return a saved state's averages by number of the parameter, divided as the parameters are."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     numbers = [number for group in state["param_groups"] for number in group["params"]]
-    shares = dict(state["state"])
+    shares = {**state["state"]}
     for number, parameter in zip(numbers, parameters, strict=False):  # torch refuses other counts
+        if number not in shares:  # no step has been made
+            continue
         shares[number] = {
             name: share_of(value, parameter)
             if getattr(value, "shape", None) == parameter.shape
             else value
-            for name, value in shares.get(number, {}).items()
+            for name, value in shares[number].items()
         }
     return shares
 

@@ -136,10 +136,10 @@ def test_no_sound_checkpoint_is_one_error_and_changes_nothing(tiny_run):
     folder = tiny_run.folder / "a"
     for path in folder.glob("*.pth"):
         flip_a_bit(path)
-    before = {path: path.read_bytes() for path in folder.iterdir() if path.suffix != ".txt"}
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() if p.suffix != ".txt"}
     with pytest.raises(InputError, match="none of its 2 checkpoints is sound"):
         tiny_run("a", "--resume")
-    assert before.items() <= {p: p.read_bytes() for p in folder.iterdir()}.items()
+    assert before.items() <= {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}.items()
     with pytest.raises(InputError, match="model_final.pth is damaged: .* checksum"):
         tiny_run("a", "--eval-only", f"train.init_checkpoint={folder / 'model_final.pth'}")
 

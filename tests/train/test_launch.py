@@ -163,7 +163,8 @@ def test_several_machines_need_an_address():
 
 def test_the_config_is_loaded_once_in_each_process(tiny_run, monkeypatch):
     calls = []
-    monkeypatch.setattr(cli, "launch", lambda function, args, *_: calls.append(args))
+    launcher = sys.modules["detrex.train.launch"]
+    monkeypatch.setattr(launcher, "launch", lambda function, args, *_: calls.append(args))
     monkeypatch.setattr(cli, "outlive_readers", lambda: None)
     monkeypatch.setattr(cli.atexit, "register", lambda *_: None)
     for count in ("1", "2"):

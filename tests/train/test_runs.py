@@ -137,12 +137,12 @@ def test_all_checkpoints_can_be_kept(tiny_run):
 def test_output_folder_is_protected(tiny_run, caplog):
     tiny_run("a")
     folder = tiny_run.folder / "a"
-    before = {path: path.read_bytes() for path in folder.iterdir()}
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with pytest.raises(InputError, match=r"holds a run of another config \(model.dropout: 0.5"):
         tiny_run("a", "model.dropout=0.5")
     with pytest.raises(InputError, match=r"holds checkpoints \(.*\): give --resume"):
         tiny_run("a", "train.max_iter=9", "train.eval_period=5", "dataloader.test.num_workers=1")
-    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     tiny_run("a", "model.dropout=0.5", "--reuse-output")
     assert json.loads((folder / "run.json").read_text())["config"]["model"]["dropout"] == 0.5
 
