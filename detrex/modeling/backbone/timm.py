@@ -87,9 +87,8 @@ class TimmBackbone(Backbone):
         self.frozen_norm = frozen_norm
         if use_checkpoint:
             modules = self.timm_model.modules()
-            next(
-                m for m in modules if hasattr(m, "set_grad_checkpointing")
-            ).set_grad_checkpointing()
+            outermost = next(m for m in modules if hasattr(m, "set_grad_checkpointing"))
+            outermost.set_grad_checkpointing()
         self._freeze(tuple(frozen_prefixes))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:

@@ -54,9 +54,7 @@ class WindowedViT(TimmBackbone):
         model_options: Mapping[str, object] | None = None,
         **timm: object,
     ) -> None:
-        options = dict(
-            num_classes=0, global_pool="", dynamic_img_size=True, **(model_options or {})
-        )
+        options = dict(num_classes=0, global_pool="", dynamic_img_size=True)
         super().__init__(
             model_name,
             features_only=False,
