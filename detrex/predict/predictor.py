@@ -17,12 +17,12 @@ from detectron2.structures import Instances
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from detrex.checkpoint.classes import indices_of
 from detrex.checkpoint.files import read_checkpoint
 from detrex.checkpoint.model import trained_model
 from detrex.checkpoint.zoo import PREFIX, zoo_entry
 from detrex.config import CONFIG_FILE
 from detrex.config.load import load_config
+from detrex.data.class_names import indices_of
 from detrex.data.custom import PUBLISHED_CLASSES
 from detrex.data.dataset_info import (
     DatasetInfo,

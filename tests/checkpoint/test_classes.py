@@ -8,7 +8,8 @@ from detectron2.data import MetadataCatalog
 from torch import nn
 
 from detrex.checkpoint import load_weights
-from detrex.checkpoint.classes import CLASS_COLUMNS, CLASS_ROWS, matching
+from detrex.checkpoint.classes import CLASS_COLUMNS, CLASS_ROWS
+from detrex.data.class_names import matching
 from tests import models
 
 DINO = "projects/dino/configs/dino-resnet/dino_r50_4scale_12ep.py"

@@ -91,6 +91,11 @@ def change(folder, function):
     path.write_text(json.dumps(content))
 
 
+def contents(folder):
+    files = (p for p in folder.rglob("*") if p.is_file() and p.suffix != ".txt")
+    return {p: p.read_bytes() for p in files}
+
+
 def exchange_names(content):
     first, second = content["categories"]
     first["name"], second["name"] = second["name"], first["name"]
@@ -114,11 +119,11 @@ def test_a_run_is_not_resumed_with_other_classes(tiny_run, tmp_path, function, m
     tiny_run.data = write_data(tmp_path / "own")
     tiny_run("a")
     folder = tiny_run.folder / "a"
-    before = {p: p.read_bytes() for p in folder.iterdir() if p.suffix != ".txt"}
+    before = contents(folder)
     change(tmp_path / "own", function)
     with pytest.raises(InputError, match=f"^--resume: .*model_final.pth .*{message}"):
         tiny_run("a", "train.max_iter=10", "--resume")
-    assert {p: p.read_bytes() for p in folder.iterdir() if p.suffix != ".txt"} == before
+    assert contents(folder) == before
 
 
 def test_data_that_has_changed_is_told_and_noted(tiny_run, tmp_path):

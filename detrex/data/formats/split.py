@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from detrex.checkpoint.classes import indices_of
+from detrex.data.class_names import indices_of
 from detrex.data.coco import CocoEntries, distinct_names, read_entries
 from detrex.utils.files import atomic_write
 from detrex.utils.images import image_fault, image_size
