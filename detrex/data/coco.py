@@ -139,11 +139,15 @@ def normalise(name: str | os.PathLike, content: dict) -> dict:
     return content
 
 
-def list_error(name: str | os.PathLike, section: str, keys: Collection[str]) -> InputError:
+class MissingList(InputError):
+    """A JSON is not COCO's: it lacks one of its lists."""
+
+
+def list_error(name: str | os.PathLike, section: str, keys: Collection[str]) -> MissingList:
     """Return the error for a list that a JSON with these keys does not have."""
     there = first_few([repr(key) for key in keys], 6) or "nothing"
     what = "is not a list" if section in keys else f"is missing, it has {there}"
-    return InputError(f"{name}: not a COCO file, the list {section!r} {what}")
+    return MissingList(f"{name}: not a COCO file, the list {section!r} {what}")
 
 
 def normalise_entries(name: str | os.PathLike, section: str, entries: list, first: int = 0) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import mmap
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 
 from .coco import distinct_names
+from .coco_kinds import LeftOut
 from .coco_rules import Boxes, BoxFault, are_fractions, clip_boxes, look_like_corners
 
 LARGE = 100_000  # annotations from which on arrays are files
@@ -31,6 +32,7 @@ class Summary:
         dropped: BoxFault -> number of such boxes, and the first annotation ids.
         trained: boxes that are trained on, by class.
         crowds: crowd regions, by class.
+        left_out: annotations that are not in the columns.
     """
 
     fractions: bool
@@ -38,6 +40,7 @@ class Summary:
     dropped: dict[str, tuple[int, list[int]]]
     trained: list[int]
     crowds: list[int]
+    left_out: list[LeftOut] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ def open_columns(folder: Path) -> Columns:
     columns = Columns(
         **arrays,
         categories=dict(content["categories"]),
-        summary=Summary(**content["summary"]),
+        summary=_summary(**content["summary"]),
         folder=folder,
     )
     images, boxes = len(columns.image_id), int(columns.first[-1])
@@ -147,7 +150,11 @@ def open_columns(folder: Path) -> Columns:
     return columns
 
 
-def summarise(columns: Columns) -> Summary:
+def _summary(left_out: list[list], **others: object) -> Summary:
+    return Summary(**others, left_out=[LeftOut(*entry) for entry in left_out])
+
+
+def summarise(columns: Columns, left_out: list[LeftOut]) -> Summary:
     """Count by the rules of :mod:`detrex.data.coco_rules`; fills ``columns.has_objects``."""
     faults: dict[str, list[int]] = {fault: [] for fault in BoxFault}
     trained, crowds = (np.zeros(len(columns.categories), np.int64) for _ in range(2))
@@ -165,15 +172,17 @@ def summarise(columns: Columns) -> Summary:
         columns.release()
     dropped = {name: (len(ids), sorted(ids)[:6]) for name, ids in faults.items() if ids}
     return Summary(
-        are_fractions(_finite(columns)),
-        len(look_like_corners(_finite(columns))),
+        are_fractions(finite_boxes(columns)),
+        len(look_like_corners(finite_boxes(columns))),
         dropped,
         trained.tolist(),
         crowds.tolist(),
+        left_out,
     )
 
 
-def _finite(columns: Columns) -> Iterator[Boxes]:
+def finite_boxes(columns: Columns) -> Iterator[Boxes]:
+    """Yield the boxes with finite numbers, block by block."""
     for images, rows in columns.blocks():
         boxes, ids = columns.boxes(rows.start, rows.stop), columns.id[rows]
         finite = np.isfinite(boxes).all(1)

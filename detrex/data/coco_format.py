@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 import logging
-import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from detrex.utils.errors import InputError
-from detrex.utils.files import atomic_write
-from detrex.utils.small_files import read_json_object
 from detrex.utils.text import first_few
 
 from .coco_columns import LARGE, Columns, class_names
 from .coco_index import read_columns
-from .coco_rules import image_file, shared_files, untrained_classes
+from .coco_rules import untrained_classes
+from .image_files import check_images
 from .records import Records
 
 logger = logging.getLogger(__name__)
@@ -78,84 +70,6 @@ def read_records(json_file: str, image_root: str, training: bool = False) -> Rec
     return Records(columns, json_file, image_root)
 
 
-def check_images(json_file: str, image_root: str, columns: Columns) -> None:
-    """Check that all images are there, and warn of files with several ids.
-
-    A folder of an index's images is listed again only when it has changed.
-
-    Raises:
-        InputError: names the first images that are missing.
-    """
-    if not os.path.isdir(image_root):
-        raise InputError(f"{image_root}: image folder of {json_file} not found")
-    root = hashlib.sha256(os.fsencode(os.path.realpath(image_root))).hexdigest()[:12]
-    path = columns.folder and columns.folder / f"images_{root}.json"
-    checked = read_json_object(path, {}) if path and path.exists() else None
-    if checked is None or _times(checked["folders"]) != checked["folders"]:
-        checked = _look_for_images(json_file, image_root, columns)
-        if path:
-            with atomic_write(path) as stream:
-                json.dump(checked, stream)
-    if checked["shared"]:
-        logger.warning(checked["shared"])
-
-
-def _times(folders: Sequence[str]) -> dict[str, int]:
-    """Return folder -> when its list of files changed; -1 if it is not there."""
-    times = {}
-    for folder in folders:
-        with contextlib.suppress(OSError):
-            times[folder] = os.stat(folder).st_mtime_ns
-    return {folder: times.get(folder, -1) for folder in folders}
-
-
-def _look_for_images(json_file: str, image_root: str, columns: Columns) -> dict:
-    """Return the folders of the images with their times, and the warning about shared files."""
-    present: dict[str, set[str]] = {}  # folder -> names of its files
-    missing: list[str] = []
-    hashes = np.empty(len(columns.image_id), np.int64)
-    for images, _ in columns.blocks():
-        names = columns.names(images.start, images.stop)
-        for number, name in enumerate(names, images.start):
-            file = image_file(json_file, image_root, name)
-            hashes[number] = hash(file)
-            folder, base = os.path.split(file)
-            if folder not in present:
-                present[folder] = set(_files_in(folder))
-            if base not in present[folder]:
-                missing.append(name)
-    if missing:
-        raise InputError(
-            f"{json_file}: {len(missing)} of {len(hashes)} images are missing in {image_root}: "
-            f"{first_few([*map(repr, missing)])}"
-        )
-    order = np.argsort(hashes, kind="stable")
-    equal = np.diff(hashes[order]) == 0
-    twice = np.sort(order[np.append(equal, False) | np.append(False, equal)]).tolist()
-    files = {
-        int(columns.image_id[k]): image_file(json_file, image_root, *columns.names(k, k + 1))
-        for k in twice
-    }
-    warning = ""
-    if shared := shared_files(files):
-        shown = first_few(
-            [f"{path!r}: {first_few([*map(str, ids)])}" for path, ids in shared.items()],
-            separator="; ",
-        )
-        warning = f"{json_file}: {len(shared)} image files have several image ids: {shown}"
-    return {"folders": _times(list(present)), "shared": warning}
-
-
-def _files_in(folder: str) -> Iterator[str]:
-    """Yield the names of a folder's files; none if it cannot be listed."""
-    # One listing: a stat per file takes minutes on a network drive.
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            with contextlib.suppress(OSError):  # a broken link
-                if entry.is_file():
-                    yield entry.name
-
-
 def _check_conventions(json_file: str, columns: Columns) -> None:
     """Refuse boxes in fractions; warn of boxes that look like corners, and of dropped ones."""
     summary = columns.summary
@@ -190,7 +104,6 @@ def _check_objects(json_file: str, columns: Columns, names: list[str], training:
             raise InputError(f"{json_file}: no usable annotation to train on: {reason}")
         logger.warning(f"{json_file}: no objects, so that nothing can be scored: {reason}")
         return
-    trained = Counter(dict(enumerate(summary.trained)))
-    crowds = {k: count for k, count in enumerate(summary.crowds) if count}
-    if training and (classes := untrained_classes(dict(enumerate(names)), trained, crowds)):
+    classes = untrained_classes(names, summary.trained, summary.crowds) if training else []
+    if classes:
         logger.warning(f"{json_file}: classes that are never trained on: {first_few(classes)}")

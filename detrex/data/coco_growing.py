@@ -15,7 +15,7 @@ from detrex.utils.errors import InputError
 
 from .coco import check_size, double_id
 from .coco_columns import BLOCK, BOX, SUMMARY, Columns, summarise
-from .coco_kinds import NO_MASK, Annotation, Category, Image
+from .coco_kinds import NO_MASK, Annotation, Category, Image, LeftOut, box_text
 from .coco_rules import differs
 
 _IDS = ("id", "image_id", "category_id")
@@ -63,10 +63,12 @@ class Growing:
         json_file: for messages.
         count: annotations so far.
         folder: where the arrays become files; None: they are in memory.
+        left_out: annotations that cannot be added.
     """
 
     def __init__(self, json_file: str) -> None:
         self.json_file, self.count, self.folder = json_file, 0, None
+        self.left_out: list[LeftOut] = []
         self.categories: list[Category] = []
         self.images = {k: _Column(np.int64) for k in ("id", "width", "height", "length")}
         self.images["name"] = _Column(np.uint8)
@@ -120,7 +122,7 @@ class Growing:
         """Return the arrays in order.
 
         Raises:
-            InputError: an id occurs twice or is unknown, or an image has no area.
+            InputError: an id occurs twice, or an image has no area.
         """
         categories = _by_id(self.json_file, self.categories)
         arrays = self._ordered_images()
@@ -130,7 +132,7 @@ class Growing:
         arrays = {key: self._save(key, values) for key, values in arrays.items()}
         arrays |= self._ordered_boxes(arrays["image_id"], np.array(list(categories)))
         arrays["has_objects"] = np.zeros(len(arrays["image_id"]), bool)
-        summary = summarise(Columns(**arrays, categories=categories, summary=None))
+        summary = summarise(Columns(**arrays, categories=categories, summary=None), self.left_out)
         arrays["has_objects"] = self._save("has_objects", arrays["has_objects"])
         if self.folder is not None:
             text = json.dumps({"categories": list(categories.items()), "summary": asdict(summary)})
@@ -161,17 +163,19 @@ class Growing:
     def _ordered_boxes(self, image_ids: np.ndarray, class_ids: np.ndarray) -> dict:
         # Of 25 million boxes a column takes 0.2 GB: one at a time is in memory.
         by_id = _order(self.json_file, "annotations", self.columns["id"].values())
-        image = self._positions("image_id", image_ids, by_id)
-        counts = sum(np.bincount(image[r], minlength=len(image_ids)) for r in _blocks(len(image)))
-        counts = np.zeros(len(image_ids), np.int64) + counts  # also without annotations
+        category = self._positions("category_id", class_ids)
+        image = self._positions("image_id", image_ids)
+        unknown = self._leave_out_unknown(image, category, by_id)
+        counts = np.zeros(1 + len(image_ids), np.int64)
+        for rows in _blocks(len(image)):
+            counts += np.bincount(image[rows] + 1, minlength=len(counts))
         if isinstance(by_id, slice):
             order = np.argsort(image, kind="stable")
         else:
             order = by_id[np.argsort(image[by_id], kind="stable")]
-        order = order.astype(np.min_scalar_type(max(len(order) - 1, 0)))
+        order = order[unknown:].astype(np.min_scalar_type(max(len(order) - 1, 0)))
         del image
-        arrays = {"first": self._save("first", np.append(0, np.cumsum(counts)))}
-        category = self._positions("category_id", class_ids, by_id)
+        arrays = {"first": self._save("first", np.append(0, np.cumsum(counts[1:])))}
         arrays["category"] = self._save("category", _taken(category, order))
         del category, by_id
         for key in self.columns.keys() - {"image_id", "category_id"}:
@@ -179,22 +183,32 @@ class Growing:
             self.columns[key].forget()
         return arrays
 
-    def _positions(self, key: str, known: np.ndarray, by_id: np.ndarray | slice) -> np.ndarray:
-        """Return where the values of a column are among known ones, (A,) int32."""
+    def _positions(self, key: str, known: np.ndarray) -> np.ndarray:
+        """Return where the values of a column are among known ones, (A,) integers; -1: nowhere."""
         values = self.columns[key].values()
-        positions = np.empty(len(values), np.int32)
+        positions = np.empty(len(values), np.min_scalar_type(-len(known)))
         for rows in _blocks(len(values)):
             place = np.searchsorted(known, values[rows]).clip(max=len(known) - 1)
             positions[rows] = np.where(known[place] == values[rows], place, -1)
-        unknown = np.flatnonzero((positions < 0)[by_id])
-        if len(unknown):
-            number = self.columns["id"].values()[by_id][unknown[0]]
-            raise InputError(
-                f"{self.json_file}: annotation {number} has unknown {key.replace('_', ' ')} "
-                f"{values[by_id][unknown[0]]}"
-            )
-        self.columns[key].forget()
         return positions
+
+    def _leave_out_unknown(
+        self, image: np.ndarray, category: np.ndarray, by_id: np.ndarray | slice
+    ) -> int:
+        """Leave out the annotations at unknown positions; their image becomes -1. Return how
+        many."""
+        rows = np.flatnonzero(((image < 0) | (category < 0))[by_id])
+        rows = rows if isinstance(by_id, slice) else by_id[rows]
+        if len(rows):
+            keys = zip(*(self.columns[key].values()[rows].tolist() for key in _IDS), strict=True)
+            boxes = np.stack([self.columns[key].values()[rows] for key in BOX], 1).tolist()
+            faults = np.where(image[rows] < 0, "NO_IMAGE", "NO_CLASS").tolist()
+            for ids, fault, box in zip(keys, faults, boxes, strict=True):
+                self.left_out.append(LeftOut(*ids, fault, box_text(box)))
+            image[rows] = -1
+        for key in ("image_id", "category_id"):
+            self.columns[key].forget()
+        return len(rows)
 
 
 def _blocks(count: int, overlap: int = 0) -> Iterator[slice]:
@@ -203,8 +217,8 @@ def _blocks(count: int, overlap: int = 0) -> Iterator[slice]:
 
 def _taken(values: np.ndarray, order: np.ndarray) -> np.ndarray:
     """Return values[order], with little more memory than the result's."""
-    result = np.empty_like(values)
-    for rows in _blocks(len(values)):
+    result = np.empty(len(order), values.dtype)
+    for rows in _blocks(len(order)):
         result[rows] = values[order[rows]]
     return result
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -23,17 +22,17 @@ from pathlib import Path
 from iopath.common.file_io import file_lock
 
 from detrex.utils.compiler import cache_folder
+from detrex.utils.errors import InputError
 
 from .coco import read_entries
 from .coco_columns import LARGE, Columns, open_columns
 from .coco_growing import Growing
 from .coco_kinds import as_entries
-from .coco_stream import read_pieces
+from .coco_stream import is_streamed, read_pieces
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1  # of the reader and of the files
-LEAST_BYTES = 50  # of an annotation in a JSON
+VERSION = 2  # of the reader and of the files
 _NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -46,7 +45,15 @@ def read_columns(json_file: str | os.PathLike) -> Columns:
     Raises:
         InputError: naming the file and the byte, or the entry, that is wrong.
     """
-    if not _may_be_large(json_file):
+    columns = read_all(json_file)
+    for entry in columns.summary.left_out[:1]:
+        raise InputError(f"{json_file}: {entry.error()}")
+    return columns
+
+
+def read_all(json_file: str | os.PathLike) -> Columns:
+    """As :func:`read_columns`; annotations that it would refuse are in ``summary.left_out``."""
+    if not is_streamed(json_file):
         return _from_entries(json_file)
     folder = index_folder(json_file)
     if columns := indexed_columns(json_file):
@@ -88,24 +95,10 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:12]
 
 
-def _may_be_large(json_file: str | os.PathLike) -> bool:
-    """Whether a file has room for ``LARGE`` annotations, and looks like a JSON object in UTF-8."""
-    if not os.path.isfile(json_file) or os.path.getsize(json_file) < LARGE * LEAST_BYTES:
-        return False
-    with contextlib.suppress(OSError), open(json_file, "rb") as file:
-        start = file.read(64)
-        return json.detect_encoding(start).startswith("utf-8") and start.lstrip(
-            b"\xef\xbb\xbf \t\r\n"
-        ).startswith(b"{")
-    return False
-
-
 def _from_entries(json_file: str | os.PathLike) -> Columns:
-    entries, growing = read_entries(json_file), Growing(str(json_file))
-    for section in entries._fields:
-        growing.add(
-            section, list(as_entries(json_file, section, getattr(entries, section).values()))
-        )
+    lists, growing = read_entries(json_file)._asdict(), Growing(str(json_file))
+    for section, entries in lists.items():
+        growing.add(section, list(as_entries(section, entries.values(), growing.left_out)))
     return growing.finish()
 
 
@@ -113,7 +106,7 @@ def _read(json_file: str, folder: Path | None) -> Columns:
     """Read a JSON in pieces, into the folder of its index if it is large."""
     growing, start = Growing(json_file), time.perf_counter()
     with ExitStack() as stack:
-        for section, entries in read_pieces(json_file):
+        for section, entries in read_pieces(json_file, growing.left_out):
             growing.add(section, entries)
             if folder and growing.folder is None and growing.count >= LARGE:
                 stack.enter_context(_locked(folder))

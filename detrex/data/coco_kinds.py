@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import msgspec
-
-from detrex.utils.errors import InputError
 
 from .coco_masks import mask_area
 from .coco_rules import annotation_fault
@@ -48,25 +46,52 @@ class Category(msgspec.Struct, gc=False):
     name: str
 
 
+def box_text(box: Iterable[float]) -> str:
+    """Return a box as a JSON has it, for a message: whole numbers without a point."""
+    return f"[{', '.join(f'{value:.10g}' for value in box)}]"
+
+
+class LeftOut(NamedTuple):
+    """An annotation that the columns cannot have.
+
+    ``fault`` is "NO_NUMBERS", "NO_IMAGE" or "NO_CLASS", also the name of an Oddity; ``what`` is
+    what is wrong with a value, or else the box.
+    """
+
+    id: int
+    image_id: int
+    category_id: int
+    fault: str
+    what: str
+
+    def error(self) -> str:
+        """Return what is wrong, for a message."""
+        unknown = {
+            "NO_IMAGE": f" has unknown image id {self.image_id}",
+            "NO_CLASS": f" has unknown category id {self.category_id}",
+        }
+        return f"annotation {self.id}{unknown.get(self.fault) or f': {self.what}'}"
+
+
 KINDS = {"images": Image, "annotations": Annotation, "categories": Category}
 
 
 def as_entries(
-    json_file: str | os.PathLike, section: str, entries: Iterable[dict]
+    section: str, entries: Iterable[dict], left_out: list[LeftOut]
 ) -> Iterator[Image | Annotation | Category]:
     """Yield the entries of a list that has been normalised and checked.
 
-    Raises:
-        InputError: a value of an annotation is not of its kind.
+    Annotations with a value that is not of its kind are added to ``left_out`` instead.
     """
     for entry in entries:
         if section == "annotations":
+            keys = [entry[key] for key in ("id", "image_id", "category_id")]
             if fault := annotation_fault(entry):
-                raise InputError(f"{json_file}: annotation {entry['id']}: {fault}")
+                left_out.append(LeftOut(*keys, "NO_NUMBERS", fault))
+                continue
             mask = entry.get("segmentation")
             mask = msgspec.Raw(json.dumps(mask).encode()) if mask else NO_MASK
             crowd, box = int(entry.get("iscrowd", 0)), tuple(map(float, entry["bbox"]))
-            keys = (entry[key] for key in ("id", "image_id", "category_id"))
             yield Annotation(*keys, box, crowd, entry.get("area"), mask)
         else:
             kind = KINDS[section]

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from numbers import Real
 from typing import NamedTuple
@@ -17,7 +16,6 @@ import numpy as np
 
 from detrex.utils.errors import InputError
 
-from .coco import CocoEntries
 from .coco_masks import mask_area
 
 Numbers = float | np.ndarray
@@ -84,30 +82,16 @@ class BoxFault(StrEnum):
     OUTSIDE = "outside the image"
 
 
-def clip_box(box: list[float], width: int, height: int) -> tuple[BoxFault | None, list[float]]:
-    """Clip a box x, y, w, h to its image; return (None, [x0, y0, x1, y1]), or (fault, []) for a box
-    that cannot be used."""
-    if not all(map(math.isfinite, box)):
-        return BoxFault.NOT_FINITE, []
-    x, y, w, h = box
-    if w < MIN_SIDE or h < MIN_SIDE:
-        return BoxFault.NO_SIZE, []
-    x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)
-    if x1 - x0 < MIN_SIDE or y1 - y0 < MIN_SIDE:
-        return BoxFault.OUTSIDE, []
-    return None, [x0, y0, x1, y1]
-
-
 def clip_boxes(boxes: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """As :func:`clip_box`, of many boxes.
+    """Clip boxes to their images.
 
     Args:
         boxes: (N, 4) x, y, w, h.
         sizes: (N, 2) width and height of their images.
 
     Returns:
-        Faults (N,): 0 for none, k for the k-th :class:`BoxFault`; and corners (N, 4), which mean
-        nothing where there is a fault.
+        Faults (N,): 0 for none, k for the k-th :class:`BoxFault`, with which a box cannot be used;
+        and corners (N, 4) x0, y0, x1, y1, which mean nothing where there is a fault.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
@@ -119,32 +103,20 @@ def clip_boxes(boxes: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.nda
     return np.select([~finite, no_size, outside], [1, 2, 3]).astype(np.int8), corners
 
 
-def is_trained_on(annotation: dict, entries: CocoEntries) -> bool:
-    """Whether an annotation is trained on: a usable box, no crowd region, and its image and class
-    are listed."""
-    image = entries.images.get(annotation["image_id"])
-    if image is None or annotation["category_id"] not in entries.categories:
-        return False
-    if annotation_fault(annotation) is not None or annotation.get("iscrowd"):
-        return False
-    return clip_box(annotation["bbox"], image["width"], image["height"])[0] is None
-
-
 def untrained_classes(
-    names: Mapping[int, str], trained: Counter[int], crowds: Counter[int]
+    names: Sequence[str], trained: Sequence[int], crowds: Sequence[int]
 ) -> list[str]:
     """Return the classes that no box is trained on, each with the reason.
 
     Args:
-        names: class or category id -> name.
-        trained: the same key -> boxes that are trained on.
-        crowds: the same key -> crowd regions.
+        names: of the classes.
+        trained: boxes that are trained on, by class.
+        crowds: crowd regions, by class.
     """
-    reasons = {key: f"its {count} boxes are crowd regions" for key, count in crowds.items()}
     return [
-        f"{name!r}: {reasons.get(key, 'no usable boxes')}"
-        for key, name in names.items()
-        if not trained[key]
+        f"{name!r}: " + (f"its {crowd} boxes are crowd regions" if crowd else "no usable boxes")
+        for name, count, crowd in zip(names, trained, crowds, strict=True)
+        if not count
     ]
 
 
@@ -154,19 +126,6 @@ class Boxes(NamedTuple):
     ids: np.ndarray  # (N,) of their annotations
     boxes: np.ndarray  # (N, 4) x, y, w, h
     sizes: np.ndarray  # (N, 2) width and height of their images
-
-
-def finite_boxes(entries: CocoEntries) -> Boxes:
-    """Return the boxes of listed images."""
-    rows = []
-    for key, annotation in entries.annotations.items():
-        image = entries.images.get(annotation["image_id"])
-        if image is None or annotation_fault(annotation) is not None:
-            continue
-        if all(map(math.isfinite, annotation["bbox"])):
-            rows.append((key, *annotation["bbox"], image["width"], image["height"]))
-    table = np.array(rows, np.float64).reshape(-1, 7)
-    return Boxes(table[:, 0].astype(np.int64), table[:, 1:5], table[:, 5:])
 
 
 def are_fractions(blocks: Iterable[Boxes]) -> bool:
@@ -217,11 +176,3 @@ def image_file(json_file: str | os.PathLike, image_root: str | os.PathLike, name
         windows = " (its backslashes read as /)" if path != name else ""
         raise InputError(f"{json_file}: image file {name!r}{windows} is not inside {image_root}")
     return os.path.join(image_root, relative)
-
-
-def shared_files(files: Mapping[int, str]) -> dict[str, list[int]]:
-    """Return path -> image ids, for files of several ids. ``files``: image id -> path."""
-    ids = defaultdict(list)
-    for image_id, path in files.items():
-        ids[path].append(image_id)
-    return {path: group for path, group in ids.items() if len(group) > 1}

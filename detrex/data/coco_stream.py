@@ -7,6 +7,7 @@ entries.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -18,8 +19,10 @@ import msgspec
 from detrex.utils.errors import InputError
 
 from .coco import FIELDS, LARGEST_ID, check_numbered, list_error, normalise_entries
-from .coco_kinds import KINDS, as_entries
+from .coco_columns import LARGE
+from .coco_kinds import KINDS, LeftOut, as_entries
 
+LEAST_BYTES = 50  # of an annotation in a JSON
 PIECE = 1 << 23  # bytes that are decoded at once
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
@@ -30,18 +33,39 @@ _LIST_END = re.compile(rb"\}[ \t\r\n]*\]")
 _NEAR_END = 16  # bytes: no number, true, false or null is longer to no purpose
 
 
-_DECODERS = {section: msgspec.json.Decoder(list[kind]) for section, kind in KINDS.items()}
+_KINDS = {section: msgspec.json.Decoder(list[kind]) for section, kind in KINDS.items()}
+_DICTS = dict.fromkeys(KINDS, msgspec.json.Decoder(list[dict]))
 
 
-def read_pieces(json_file: str | os.PathLike) -> Iterator[tuple[str, list]]:
+def is_streamed(json_file: str | os.PathLike) -> bool:
+    """Whether a file has room for ``LARGE`` annotations, and looks like a JSON object in UTF-8."""
+    if not os.path.isfile(json_file) or os.path.getsize(json_file) < LARGE * LEAST_BYTES:
+        return False
+    with contextlib.suppress(OSError), open(json_file, "rb") as file:
+        start = file.read(64)
+        return json.detect_encoding(start).startswith("utf-8") and start.lstrip(
+            b"\xef\xbb\xbf \t\r\n"
+        ).startswith(b"{")
+    return False
+
+
+def read_pieces(
+    json_file: str | os.PathLike, left_out: list[LeftOut] | None = None
+) -> Iterator[tuple[str, list]]:
     """Yield (name of a list, some of its entries) for all of a COCO JSON in UTF-8, in its order.
+
+    Args:
+        json_file: the JSON.
+        left_out: gets the annotations with a value that is not of its kind, which are not yielded;
+            the others are yielded as :data:`KINDS`. None: all are yielded, as dicts with whatever
+            keys they have.
 
     Raises:
         InputError: the file is no COCO JSON; it names the byte at which the file is damaged, or the
             entry that is wrong.
     """
     with open(json_file, "rb") as file:
-        yield from _Stream(json_file, file).lists()
+        yield from _Stream(json_file, file, left_out).lists()
 
 
 class _Place(NamedTuple):
@@ -54,8 +78,11 @@ class _Place(NamedTuple):
 class _Stream:
     """A JSON object that is read from its beginning to its end."""
 
-    def __init__(self, name: str | os.PathLike, file: object) -> None:
-        self.name, self.file = name, file
+    def __init__(
+        self, name: str | os.PathLike, file: object, left_out: list[LeftOut] | None
+    ) -> None:
+        self.name, self.file, self.left_out = name, file, left_out
+        self.decoders = _DICTS if left_out is None else _KINDS
         self.buffer, self.position, self.offset = b"", 0, 0  # offset: of the buffer in the file
         self.section, self.number = "", 0  # of the next entry
 
@@ -182,9 +209,11 @@ class _Stream:
     def _decode(self, end: int) -> list | None:
         """Return entries of the usual kind; None if they are not, or end elsewhere."""
         try:
-            entries = _DECODERS[self.section].decode(self._text(end))
+            entries = self.decoders[self.section].decode(self._text(end))
         except msgspec.DecodeError:
             return None
+        if self.left_out is None:
+            return self._checked(entries)
         ids = [entry.id for entry in entries] or [0]
         is_usual = 0 <= min(ids) and max(ids) <= LARGEST_ID
         if self.section == "annotations":
@@ -197,10 +226,16 @@ class _Stream:
             entries = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise self._damage(text, error) from None
+        entries = self._checked(entries)
+        if self.left_out is None:
+            return entries
+        return list(as_entries(self.section, entries, self.left_out))
+
+    def _checked(self, entries: list) -> list[dict]:
         normalise_entries(self.name, self.section, entries, self.number)
         for number, entry in enumerate(entries, self.number):
             check_numbered(self.name, self.section, number, entry, FIELDS[self.section])
-        return list(as_entries(self.name, self.section, entries))
+        return entries
 
     def _scan(self) -> _Place:
         """Return where the whole entries of the buffer end, after reading on if there is none."""

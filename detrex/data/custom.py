@@ -13,8 +13,9 @@ from detrex.utils.errors import InputError
 from detrex.utils.text import literal
 
 from .coco_format import load_coco, read_coco
+from .coco_index import read_columns
 from .dataset_info import SPLITS, DatasetInfo, class_count_error, num_classes_fields
-from .joined import Source, class_ids, joint_classes, load_joined
+from .joined import Source, class_ids, join, joint_classes, read_sources
 
 PUBLISHED_CLASSES = 80  # num_classes in published configs; a user chose any other value
 
@@ -128,15 +129,23 @@ def _register_joined(
     dataset_cfg: DictConfig, sources: dict[str, list[Source]], joined: list[Source]
 ) -> DatasetInfo:
     """Register splits with the classes of several training sets."""
-    classes = joint_classes([source.json_file for source in joined])
+    data = {key: read_sources(its, key == "train") for key, its in sources.items()}
+    categories = {d.json_file: d.columns.categories for d in data.get("train", ())}
+    categories = categories or {s.json_file: read_columns(s.json_file).categories for s in joined}
+    classes = joint_classes(categories)
     info = DatasetInfo(list(classes), list(range(1, len(classes) + 1)))  # ids of no JSON
     for split, of_split in sources.items():
         class_of = {i + 1: i for i in range(len(classes))}
         if len(of_split) == 1:
-            class_of = class_ids(of_split[0].json_file, classes)
-        reload = partial(load_joined, of_split, classes, split == "train")
-        _register(_dataset_name(dataset_cfg, split), of_split[0], reload(), reload, info, class_of)
+            class_of = class_ids(data[split][0], classes)
+        records = join(data[split], of_split, classes)
+        reload = partial(_join_again, of_split, classes, split == "train")
+        _register(_dataset_name(dataset_cfg, split), of_split[0], records, reload, info, class_of)
     return info
+
+
+def _join_again(sources: list[Source], classes: dict[str, int], training: bool) -> Sequence[dict]:
+    return join(read_sources(sources, training), sources, classes)
 
 
 def _sources(dataset_cfg: DictConfig, split: str) -> list[Source]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,8 +14,9 @@ from detrex.utils.text import first_few
 
 from .coco_columns import LARGE
 from .coco_format import read_records
-from .coco_index import read_columns
 from .records import JoinedRecords, Records
+
+Categories = Mapping[int, str]  # id -> name
 
 
 class Source(NamedTuple):
@@ -26,15 +27,18 @@ class Source(NamedTuple):
     weight: float = 1
 
 
-def joint_classes(json_files: Sequence[str]) -> dict[str, int]:
+def joint_classes(data_sets: Mapping[str, Categories]) -> dict[str, int]:
     """Return name -> class of several data sets: those of the first one, then what is new.
+
+    Args:
+        data_sets: JSON -> its categories, id -> name.
 
     Raises:
         InputError: a data set has two classes of one name.
     """
     classes: dict[str, int] = {}
-    for json_file in json_files:
-        names = list(read_columns(json_file).categories.values())
+    for json_file, categories in data_sets.items():
+        names = list(categories.values())
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise InputError(
@@ -45,33 +49,43 @@ def joint_classes(json_files: Sequence[str]) -> dict[str, int]:
     return classes
 
 
-def class_ids(json_file: str, classes: dict[str, int]) -> dict[int, int]:
+def class_ids(data: Records, classes: Mapping[str, int]) -> dict[int, int]:
     """Return category id -> class of a data set whose classes are among some.
 
     Raises:
         InputError: names the classes that are not.
     """
-    categories = read_columns(json_file).categories
+    categories = data.columns.categories
     if unknown := [repr(name) for name in categories.values() if name not in classes]:
         raise InputError(
-            f"{json_file}: {len(unknown)} of its classes are in no data set of "
+            f"{data.json_file}: {len(unknown)} of its classes are in no data set of "
             f"dataloader.dataset.train: {first_few(unknown)}"
         )
     return {id_: classes[name] for id_, name in categories.items()}
 
 
-def load_joined(
-    sources: Sequence[Source], classes: dict[str, int], training: bool
+def read_sources(sources: Sequence[Source], training: bool) -> list[Records]:
+    """Return the records of each data set, with its own classes."""
+    return [read_records(source.json_file, source.images, training) for source in sources]
+
+
+def join(
+    data_sets: Sequence[Records], sources: Sequence[Source], classes: Mapping[str, int]
 ) -> JoinedRecords | Records | list[dict]:
-    """Return the records of several data sets, or of one, with joint classes."""
-    data_sets = []
-    for source in sources:
-        data = read_records(source.json_file, source.images, training)
-        to_joint = np.array(list(class_ids(source.json_file, classes).values()))
-        data_sets.append(Records(data.columns, data.json_file, data.image_root, classes=to_joint))
-    if len(data_sets) > 1:
-        return JoinedRecords(data_sets, [source.weight for source in sources])
-    return data_sets[0] if len(data_sets[0].columns.id) >= LARGE else list(data_sets[0])
+    """Return the records of several data sets, or of one, with joint classes.
+
+    Args:
+        data_sets: of :func:`read_sources`.
+        sources: where they are from, with their weights.
+        classes: joint classes.
+    """
+    joint = []
+    for data in data_sets:
+        to_joint = np.array(list(class_ids(data, classes).values()))
+        joint.append(Records(data.columns, data.json_file, data.image_root, classes=to_joint))
+    if len(joint) > 1:
+        return JoinedRecords(joint, [source.weight for source in sources])
+    return joint[0] if len(joint[0].columns.id) >= LARGE else list(joint[0])
 
 
 def registered_records(names: str, filter_empty: bool = True) -> Sequence[dict]:

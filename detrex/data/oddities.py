@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from pathlib import Path
 
+import numpy as np
+
 from detrex.utils.errors import InputError
 from detrex.utils.images import image_size
 
-from .coco import CocoEntries, distinct_names
+from .coco_columns import Columns, class_names, finite_boxes
+from .coco_kinds import box_text
 from .coco_rules import (
     ROUNDING,
-    annotation_fault,
-    are_fractions,
-    area_is_odd,
-    clip_box,
-    finite_boxes,
+    BoxFault,
+    clip_boxes,
     image_file,
-    is_trained_on,
     look_like_corners,
-    shared_files,
     untrained_classes,
 )
+from .image_files import files_of_several_ids
 from .mapper import DetrDatasetMapper
 
 READERS = 8  # threads that decode images
+AT_ONCE = 4096  # images that wait for them
 
 
 class Oddity(StrEnum):
@@ -60,139 +59,125 @@ class Oddity(StrEnum):
 Oddities = dict[str, list[str]]  # an Oddity, or a problem of the layout -> where
 
 
-def find_oddities(entries: CocoEntries, images: Path, training: bool = True) -> Oddities:
+def find_oddities(columns: Columns, images: Path, training: bool = True) -> Oddities:
     """Return the odd images, boxes and classes of a COCO JSON.
 
     Every image is decoded as in training.
 
     Args:
-        entries: the JSON's.
+        columns: the JSON's, of :func:`detrex.data.coco_index.read_all`.
         images: folder of the images.
         training: whether the split is for training; else for validation.
 
     Raises:
         InputError: the name of an image leads out of the folder.
     """
-    files = {
-        key: image_file("the JSON", images, image["file_name"])
-        for key, image in entries.images.items()
-    }
     odd: dict[Oddity, list[str]] = defaultdict(list)
-    with ThreadPoolExecutor(READERS) as threads:
-        looks = threads.map(_image_oddity, entries.images.values(), files.values())
-        for kind, where in filter(None, looks):
-            odd[kind].append(where)
-    for path, ids in shared_files(files).items():
+    for kind, where in _image_oddities(columns, images):
+        odd[kind].append(where)
+    for path, ids in files_of_several_ids("the JSON", str(images), columns).items():
         where = f"{os.path.relpath(path, images)}: ids {', '.join(map(str, ids))}"
         odd[Oddity.SHARED_FILE].append(where)
-    for kind, number in _box_oddities(entries):
-        odd[kind].append(_place(kind, number, entries))
-    distinct = distinct_names(entries.categories.values())
-    for key, category in entries.categories.items():
-        if distinct[key] != category["name"]:
-            odd[Oddity.SAME_NAME].append(distinct[key])
-        if not category["name"].strip():
+    for kind, places in _box_oddities(columns).items():
+        odd[kind] = [where for _, where in sorted(places)]
+    names = class_names(columns)
+    for (key, written), name in zip(columns.categories.items(), names, strict=True):
+        if name != written:
+            odd[Oddity.SAME_NAME].append(name)
+        if not written.strip():
             odd[Oddity.NO_NAME].append(f"id {key}")
+    summary = columns.summary
     if training:
-        odd[Oddity.UNTRAINED] = untrained(entries)
-    elif not any(is_trained_on(a, entries) for a in entries.annotations.values()):
-        odd[Oddity.NOTHING_TO_SCORE].append(f"{len(entries.annotations)} boxes or crowd regions")
+        odd[Oddity.UNTRAINED] = untrained_classes(names, summary.trained, summary.crowds)
+    elif not any(summary.trained):
+        count = len(columns.id) + len(summary.left_out)
+        odd[Oddity.NOTHING_TO_SCORE].append(f"{count} boxes or crowd regions")
     return {kind: odd[kind] for kind in Oddity if odd.get(kind)}
 
 
-def _image_oddity(image: dict, path: str) -> tuple[Oddity, str] | None:
-    name, stated = image["file_name"], _size(image)
+def _image_oddities(columns: Columns, images: Path) -> Iterator[tuple[Oddity, str]]:
+    with ThreadPoolExecutor(READERS) as threads:
+        for start in range(0, len(columns.image_id), AT_ONCE):
+            some = slice(start, start + AT_ONCE)
+            sizes = columns.width[some].tolist(), columns.height[some].tolist()
+            names = columns.names(start, min(some.stop, len(columns.image_id)))
+            files = [image_file("the JSON", images, name) for name in names]
+            looks = threads.map(_image_oddity, names, files, *sizes)
+            yield from filter(None, looks)
+
+
+def _image_oddity(name: str, path: str, width: int, height: int) -> tuple[Oddity, str] | None:
     if not os.path.isfile(path):
         return Oddity.MISSING, name
     try:
-        _MAPPER.read({"file_name": path, "width": stated[0], "height": stated[1]})
+        _MAPPER.read({"file_name": path, "width": width, "height": height})
     except InputError as error:
-        size = image_size(path)
+        size, stated = image_size(path), (width, height)
         if size in (None, stated):
             return Oddity.UNREADABLE, f"{name}: {str(error).removeprefix(f'{path}: ')}"
         turned = ", upright as its EXIF data says" if size[::-1] == stated else ""
-        where = f"{name}: {stated[0]}x{stated[1]}, the file {size[0]}x{size[1]}{turned}"
+        where = f"{name}: {width}x{height}, the file {size[0]}x{size[1]}{turned}"
         return Oddity.OTHER_SIZE, where
     return None
-
-
-def _size(image: dict) -> tuple[int, int]:
-    return image["width"], image["height"]
 
 
 _MAPPER = DetrDatasetMapper(augmentation=[], augmentation_with_crop=None)
 
 
-def _box_oddities(entries: CocoEntries) -> Iterator[tuple[Oddity, int]]:
-    """Yield (oddity, annotation id) for every odd box."""
-    boxes = [finite_boxes(entries)]
-    fractions = are_fractions(boxes)
-    yield from ((Oddity.CORNERS, number) for number in look_like_corners(boxes))
-    seen = set()
-    for number, annotation in entries.annotations.items():
-        if (kind := _box_oddity(annotation, entries)) is not None:
-            yield kind, number
-        elif fractions:
-            yield Oddity.FRACTIONS, number
-        elif min(annotation["bbox"][2:]) <= 1:
-            yield Oddity.ONE_PIXEL, number
-        if kind not in (Oddity.NO_NUMBERS, Oddity.NOT_FINITE) and area_is_odd(annotation):
-            yield Oddity.AREA, number
-        key = annotation["image_id"], annotation["category_id"], str(annotation["bbox"])
-        if key in seen:
-            yield Oddity.TWICE, number
-        seen.add(key)
+def _box_oddities(columns: Columns) -> dict[Oddity, list[tuple[int, str]]]:
+    """Return oddity -> (annotation id, where) of every odd box."""
+    odd: dict[Oddity, list[tuple[int, str]]] = defaultdict(list)
+    for entry in columns.summary.left_out:
+        where = f"annotation {entry.id} of {_image_name(columns, entry.image_id)}: {entry.what}"
+        odd[Oddity[entry.fault]].append((entry.id, where))
+    corners = np.array(look_like_corners(finite_boxes(columns)), np.int64)
+    for images, rows in columns.blocks():
+        boxes, ids = columns.boxes(rows.start, rows.stop), columns.id[rows]
+        owners = np.repeat(np.arange(images.start, images.stop), columns.counts(images))
+        odd_rows = _odd_rows(columns, images, rows, boxes)
+        odd_rows[Oddity.TWICE] = _occur_before(owners, columns.category[rows], *boxes.T)
+        odd_rows[Oddity.CORNERS] = np.isin(ids, corners)
+        for kind, is_odd in odd_rows.items():
+            for row in np.flatnonzero(is_odd):
+                what = box_text(boxes[row])
+                what += f", area {columns.area[rows][row]:.10g}" if kind == Oddity.AREA else ""
+                name = columns.names(owners[row], owners[row] + 1)[0]
+                odd[kind].append((int(ids[row]), f"annotation {ids[row]} of {name}: {what}"))
+        columns.release()
+    return odd
 
 
-def _box_oddity(annotation: dict, entries: CocoEntries) -> Oddity | None:
-    if annotation["image_id"] not in entries.images:
-        return Oddity.NO_IMAGE
-    if annotation["category_id"] not in entries.categories:
-        return Oddity.NO_CLASS
-    if annotation_fault(annotation):
-        return Oddity.NO_NUMBERS
-    width, height = _size(entries.images[annotation["image_id"]])
-    x, y, w, h = annotation["bbox"]
-    fault, _ = clip_box([x, y, w, h], width, height)
-    if fault:
-        return Oddity[fault.name]
-    cut = min(x, y, width - x - w, height - y - h) < -ROUNDING
-    return Oddity.CUT_OFF if cut else None
+def _image_name(columns: Columns, image_id: int) -> str:
+    for place in np.flatnonzero(columns.image_id == image_id):
+        return columns.names(place, place + 1)[0]
+    return "no image"
 
 
-def _place(kind: Oddity, number: int, entries: CocoEntries) -> str:
-    annotation = entries.annotations[number]
-    name = entries.images.get(annotation["image_id"], {}).get("file_name", "no image")
-    what = annotation["bbox"]
-    if kind == Oddity.NO_NUMBERS:
-        what = annotation_fault(annotation)
-    elif kind == Oddity.AREA:
-        what = f"{what}, area {annotation['area']}"
-    return f"annotation {number} of {name}: {what}"
+def _odd_rows(
+    columns: Columns, images: slice, rows: slice, boxes: np.ndarray
+) -> dict[Oddity, np.ndarray]:
+    """Return oddity -> which annotations of a block have it, (N,) bool."""
+    sizes = columns.sizes(images)
+    faults, _ = clip_boxes(boxes, sizes)
+    odd = {Oddity[fault.name]: faults == k for k, fault in enumerate(BoxFault, start=1)}
+    with np.errstate(invalid="ignore"):
+        beyond = (boxes[:, :2] < -ROUNDING) | (sizes - boxes[:, :2] - boxes[:, 2:] < -ROUNDING)
+    odd[Oddity.CUT_OFF] = (faults == 0) & beyond.any(1)
+    sound = (faults == 0) & ~odd[Oddity.CUT_OFF]
+    if columns.summary.fractions:
+        odd[Oddity.FRACTIONS] = sound
+    else:
+        odd[Oddity.ONE_PIXEL] = sound & (boxes[:, 2:].min(1) <= 1)
+    odd[Oddity.AREA] = columns.odd_area[rows].astype(bool) & ~odd[Oddity.NOT_FINITE]
+    return odd
 
 
-def untrained(entries: CocoEntries) -> list[str]:
-    """Return the classes that no box is trained on, each with the reason."""
-    trained, crowds = Counter(), Counter()
-    for annotation in entries.annotations.values():
-        if is_trained_on(annotation, entries):
-            trained[annotation["category_id"]] += 1
-        elif annotation.get("iscrowd") == 1:
-            crowds[annotation["category_id"]] += 1
-    return untrained_classes(distinct_names(entries.categories.values()), trained, crowds)
-
-
-def equal_files(splits: Mapping[str, Iterable[Path]]) -> list[list[tuple[str, Path]]]:
-    """Return groups of (split, path) whose files have the same bytes. Only files of equal length
-    are read."""
-    by_length: dict[int, set[tuple[str, Path]]] = defaultdict(set)
-    for split, paths in splits.items():
-        for path in paths:
-            if os.path.isfile(path):
-                by_length[path.stat().st_size].add((split, path))
-    by_content: dict[bytes, list[tuple[str, Path]]] = defaultdict(list)
-    for group in by_length.values():
-        for split, path in sorted(group) if len(group) > 1 else ():
-            with path.open("rb") as stream:
-                by_content[hashlib.file_digest(stream, "sha256").digest()].append((split, path))
-    return [group for group in by_content.values() if len(group) > 1]
+def _occur_before(*columns: np.ndarray) -> np.ndarray:
+    """Return which rows equal one before them, (N,) bool."""
+    order = np.lexsort(columns)
+    equal = [np.zeros(min(len(order), 1), bool), np.ones(max(len(order) - 1, 0), bool)]
+    for column in columns:
+        equal[1] &= np.diff(column[order]) == 0
+    result = np.empty(len(order), bool)
+    result[order] = np.concatenate(equal)
+    return result

@@ -47,7 +47,7 @@ def load_ground_truth(
     """
     if isinstance(source, dict):
         name, content = "ground truth", normalise("ground truth", _copied(source))
-    elif not keys and (columns := indexed_columns(source)):
+    elif not keys and (columns := indexed_columns(source)) and not columns.summary.left_out:
         return _indexed(source, columns)
     else:
         name, content = source, read_json(source)

@@ -14,11 +14,12 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
-from detrex.data.coco import distinct_names, read_entries
-from detrex.data.coco_rules import image_file, is_trained_on, object_area
+from detrex.data.box_counts import count_boxes
+from detrex.data.coco_columns import class_names
+from detrex.data.coco_index import read_all
 from detrex.data.formats import Split
-from detrex.data.oddities import Oddities, Oddity, equal_files, find_oddities
-from detrex.evaluation.coco_json import load_ground_truth
+from detrex.data.image_files import ImagePaths, equal_files
+from detrex.data.oddities import Oddities, Oddity, find_oddities
 from detrex.evaluation.coco_scores import SIZE_LIMITS
 from detrex.utils.errors import InputError
 from detrex.utils.files import atomic_write
@@ -26,7 +27,7 @@ from detrex.utils.text import first_few
 
 from .contact_sheet import LEGEND, contact_sheet
 from .object_limits import limit_lines
-from .pictures import dataset_samples, side_by_side
+from .pictures import column_samples, side_by_side
 
 EXAMPLES, BARS = 3, 60  # of an oddity in the text; classes in the picture
 WRITTEN = "report.json train.json val.json train.png val.png classes.png".split()
@@ -110,45 +111,38 @@ def check_split(split: Split, json_file: Path, training: bool = True) -> SplitRe
     Raises:
         InputError: the JSON is not in COCO's format.
     """
-    entries = read_entries(str(json_file))
-    trained = [a for a in entries.annotations.values() if is_trained_on(a, entries)]
-    per_image = Counter(a["image_id"] for a in trained)
-    per_class = Counter((a["image_id"], a["category_id"]) for a in trained)
-    areas = [object_area(a) for a in trained]
-    small, large = sum(a < SIZE_LIMITS[0] for a in areas), sum(a >= SIZE_LIMITS[1] for a in areas)
-    counts = Counter(a["category_id"] for a in entries.annotations.values())
-    names = distinct_names(entries.categories.values())
+    columns = read_all(str(json_file))
+    counts, left_out = count_boxes(columns, SIZE_LIMITS), columns.summary.left_out
+    of_class = Counter(dict(zip(columns.categories, counts.of_class.tolist(), strict=True)))
+    of_class.update(entry.category_id for entry in left_out)
     return SplitReport(
         json_file=str(json_file),
         images=str(split.images),
         origin=split.origin,
-        image_count=len(entries.images),
-        without_objects=len(entries.images.keys() - per_image.keys()),
-        boxes=len(entries.annotations),
-        trained=len(trained),
-        crowds=sum(a.get("iscrowd") == 1 for a in entries.annotations.values()),
-        most=max(per_image.values(), default=0),
-        most_of_a_class=max(per_class.values(), default=0),
-        sizes=(small, len(areas) - small - large, large),
-        classes={name: counts[key] for key, name in names.items()},
-        oddities={**split.problems, **find_oddities(entries, split.images, training)},
+        image_count=len(columns.image_id),
+        without_objects=int((~columns.has_objects).sum()),
+        boxes=len(columns.id) + len(left_out),
+        trained=sum(counts.sizes),
+        crowds=int((columns.iscrowd == 1).sum()),
+        most=counts.most,
+        most_of_a_class=counts.most_of_a_class,
+        sizes=counts.sizes,
+        classes=dict(zip(class_names(columns), map(of_class.get, columns.categories), strict=True)),
+        oddities={**split.problems, **find_oddities(columns, split.images, training)},
     )
 
 
 def shared_images(reports: Mapping[str, SplitReport]) -> Oddities:
     """Images that occur twice: within a split or, worse, in both."""
     files = {
-        split: [
-            Path(image_file(r.json_file, r.images, image["file_name"]))
-            for image in read_entries(r.json_file).images.values()
-        ]
+        split: ImagePaths(r.json_file, r.images, read_all(r.json_file))
         for split, r in reports.items()
     }
     oddities: Oddities = {}
     for group in equal_files(files):
         leaked = len({split for split, _ in group}) > 1
         kind = "images in training and validation" if leaked else "images that are there twice"
-        oddities.setdefault(kind, []).append(" = ".join(str(path) for _, path in group))
+        oddities.setdefault(kind, []).append(" = ".join(path for _, path in group))
     return oddities
 
 
@@ -196,7 +190,8 @@ def write_pictures(reports: Mapping[str, SplitReport], folder: Path) -> None:
     """Write ``<split>.png``, 16 images with their boxes, and ``classes.png``."""
     for name, report in reports.items():
         tiles = []
-        for sample in dataset_samples(load_ground_truth(report.json_file), report.images, 16):
+        columns = read_all(report.json_file)
+        for sample in column_samples(columns, report.json_file, report.images, 16):
             with contextlib.suppress(InputError):  # it does not open, which the report says
                 tiles += side_by_side([sample], [])
         contact_sheet(tiles, folder / f"{name}.png", title=report.json_file, legend=LEGEND[:1])

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
+from detrex.data.coco_columns import Columns, class_names
 from detrex.data.coco_format import read_coco
 from detrex.data.coco_rules import image_file
 from detrex.data.loader import MappedBatches
@@ -41,6 +43,22 @@ class Sample:
 
 # The name of a detector, and the function that detects in a sample and its image.
 Source = tuple[str, Callable[[Sample, Image.Image], list[Labelled]]]
+
+
+def column_samples(
+    columns: Columns, json_file: str, images: str | os.PathLike, count: int
+) -> list[Sample]:
+    """At most ``count`` images spread evenly over a data set, with their finite boxes."""
+    names, samples = class_names(columns), []
+    for place in spread(range(len(columns.image_id)), count):
+        rows = slice(int(columns.first[place]), int(columns.first[place + 1]))
+        boxes = columns.boxes(rows.start, rows.stop)
+        pairs = zip(boxes.tolist(), columns.category[rows].tolist(), strict=True)
+        truth = [(_corners(box), names[k]) for box, k in pairs if np.isfinite(box).all()]
+        (name,) = columns.names(place, place + 1)
+        path = Path(image_file(json_file, images, name))
+        samples.append(Sample(path, name, int(columns.image_id[place]), truth))
+    return samples
 
 
 def dataset_samples(ground_truth: dict, images: str | os.PathLike, count: int) -> list[Sample]:

@@ -157,6 +157,6 @@ def test_a_json_alone_whose_names_are_whole_paths(tmp_path):
     content = layouts.coco_content(["a", "b", "c"], f"{tmp_path}/images/{{}}.jpg")
     write(tmp_path / "annotations/all.json", json.dumps(content))
     splits = read_layout(tmp_path / "annotations/all.json")[1].values()
-    assert sorted(Path(i["file_name"]).name for part in splits for i in part.image_entries) == [
+    assert sorted(Path(name).name for part in splits for name in part.names().values()) == [
         "a.jpg", "b.jpg", "c.jpg",
     ]  # fmt: skip

@@ -60,7 +60,8 @@ def test_splits_that_number_their_images_alike_keep_their_folders(tmp_path, json
 
 
 def test_what_open_images_and_objects365_leave_out_is_said(tmp_path):
-    for layout, missing in (("Open Images", "gone.jpg"), ("Objects365", "patch16/gone.jpg")):
+    stated = {"Open Images": "gone.jpg", "Objects365": "images/v2/patch16/gone.jpg"}
+    for layout, missing in stated.items():
         data = tmp_path / layout
         data.mkdir()
         layouts.WRITERS[layout](data)
@@ -206,12 +207,14 @@ def test_a_tenth_is_held_out_where_there_is_no_validation_split(tmp_path):
     path = tmp_path / "data.json"
     path.write_text(json.dumps(content))
     splits = [read_layout(path)[1] for _ in range(2)]
-    ids = [{split: [i["id"] for i in p.image_entries] for split, p in s.items()} for s in splits]
+    ids = [{split: [*p.names()] for split, p in s.items()} for s in splits]
     assert ids[0] == ids[1] and len(ids[0]["val"]) == 3
     assert sorted(ids[0]["train"] + ids[0]["val"]) == list(range(29))
     assert splits[0]["train"].problems == {"images that are missing, left out": ["29.jpg"]}
     for part in splits[0].values():
-        assert {a["image_id"] for a in part.annotations} == {i["id"] for i in part.image_entries}
+        content = part.content()
+        assert [image["id"] for image in content["images"]] == sorted(part.names())
+        assert {a["image_id"] for a in content["annotations"]} == part.names().keys()
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from torch import from_numpy
 
 from detrex.config import get_config
 from detrex.data import TrainLoader, register_custom_coco
-from detrex.data.coco import read_entries
 from detrex.data.coco_format import read_coco
+from detrex.data.coco_index import read_all
 from detrex.data.oddities import Oddity, find_oddities
 from detrex.evaluation import COCOEvaluator
 from detrex.modeling.detector import Detector
@@ -90,7 +90,7 @@ def check(case: Case, skip_broken: bool) -> str:
 def _passes_the_check(case: Case) -> bool:
     """Whether ``check_dataset.py`` would print a command that trains on the data."""
     try:
-        odd = find_oddities(read_entries(str(case.json)), case.images)
+        odd = find_oddities(read_all(str(case.json)), case.images)
         read_coco(str(case.json), str(case.images), training=True)
     except InputError:
         return False

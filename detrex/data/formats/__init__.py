@@ -84,8 +84,7 @@ def read_layout(path: Path, images: Path | None = None) -> tuple[str, dict[str, 
     for kind, where in files.notes.items():
         splits["train"].problems[kind] += dict.fromkeys(where)
     for key, split in splits.items():
-        if split.json_file is None and not (split.image_entries and split.categories):
-            what = "objects, and no classes by that" if split.image_entries else "images"
+        if what := split.lacks():
             reasons = _reasons(split.problems) or [split.origin]
             raise InputError(f"{path}: {key} has no {what}; {'; '.join(reasons)}")
     return name, splits
@@ -128,7 +127,7 @@ def _train_and_val(splits: dict[str, Split]) -> dict[str, Split]:
     test = splits.get("test")
     if "val" in splits:
         result = {"train": splits["train"], "val": splits["val"]}
-    elif test and (test.json_file or test.annotations):
+    elif test and (test.part or test.annotations):
         test.origin += ", as there is no validation split"
         result = {"train": splits["train"], "val": test}
     else:

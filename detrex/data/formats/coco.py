@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from detrex.data.coco import read_entries
+from detrex.data.coco_index import read_all
 from detrex.data.coco_rules import image_file
 from detrex.utils.errors import InputError
 
 from .files import Files, split_of
 from .json_kinds import COCO, JsonKind, json_kind
 from .refusal import refused_json
-from .split import Split
+from .split import Split, image_names
 
 # COCO's other annotations of the same images
 _SIBLINGS = "captions_", "person_keypoints_", "stuff_", "panoptic_", "image_info_"
@@ -94,7 +94,7 @@ def _split(files: Files, file: Path, kind: JsonKind, images: Path | None, name: 
         if pairs:
             return _renamed(file, exact | pairs, origin)
     if folder is None:
-        read_entries(file)  # raises if no image has a name
+        read_all(file)  # raises if no image has a name
         where = f", under which {kind.names[0]} is" if kind.names else ""
         raise InputError(f"{file}: its images are not near it; give --images FOLDER{where}")
     return Split(folder, json_file=file, origin=origin)
@@ -117,14 +117,10 @@ def _other_names(files: Files, names: set[str], source: str) -> dict[str, Path]:
 
 def _renamed(file: Path, paths: dict[str, Path], origin: str) -> Split:
     """Return the JSON's content with the names that the files have."""
-    entries = read_entries(file)
     split = Split(Path(os.path.commonpath([path.parent for path in paths.values()])), origin=origin)
-    names = {
-        key: os.path.relpath(paths[image["file_name"]], split.images)
-        for key, image in entries.images.items()
-        if image["file_name"] in paths
-    }
-    split.take(entries, names)
+    files = {key: paths.get(name) for key, name in image_names(file).items()}
+    names = {key: path and os.path.relpath(path, split.images) for key, path in files.items()}
+    split.take(file, names)
     return split
 
 

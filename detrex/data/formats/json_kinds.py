@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from detrex.data.coco import read_json
+from detrex.data.coco import MissingList, read_json
+from detrex.data.coco_index import read_all
+from detrex.data.coco_stream import is_streamed
 from detrex.utils.errors import InputError
 
 from .text import load_json
@@ -27,7 +29,17 @@ class JsonKind(NamedTuple):
 
 
 def json_kind(path: Path) -> JsonKind:
-    """Read a JSON file and return its format."""
+    """Read a JSON file and return its format; of a large COCO JSON its index is made."""
+    if is_streamed(path):
+        try:
+            columns = read_all(path)
+        except MissingList:
+            pass
+        except InputError as error:
+            return JsonKind(None, [], str(error), damaged=True)
+        else:
+            count = len(columns.id) + len(columns.summary.left_out)
+            return JsonKind(COCO, columns.names(), boxes=count)
     try:
         content = load_json(path)
     except InputError as error:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from detrex.data.coco import read_entries
 from detrex.utils.errors import InputError
 
 from .files import Files
-from .split import Split
+from .split import Split, image_names
 
 ANNOTATIONS = "zhiyuan_objv2_*.json"
 
@@ -41,13 +40,12 @@ def read_objects365(files: Files) -> dict[str, Split]:
         images = files.root / name
         if not images.is_dir():
             raise InputError(f"{images}: folder of the images of {file} not found")
-        entries = read_entries(files.use(file))
-        for image in entries.images.values():
-            image["file_name"] = "/".join(Path(image["file_name"]).parts[-2:])
-        names = {key: image["file_name"] for key, image in entries.images.items()}
-        present = {key: name for key, name in names.items() if (images / name).is_file()}
-        for path in present.values():
-            files.use(images / path)
+        names = {}
+        for key, written in image_names(files.use(file)).items():
+            path = "/".join(Path(written).parts[-2:])
+            names[key] = path if (images / path).is_file() else None
+            if names[key]:
+                files.use(f"{name}/{path}")
         splits[name] = Split(images, origin=f"from {file.relative_to(files.root)}")
-        splits[name].take(entries, present)
+        splits[name].take(file, names)
     return splits

@@ -6,17 +6,61 @@ import json
 import os
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from detrex.data.class_names import indices_of
-from detrex.data.coco import CocoEntries, distinct_names, read_entries
+from detrex.data.coco import distinct_names, read_entries
+from detrex.data.coco_index import read_all
+from detrex.data.coco_stream import is_streamed, read_pieces
 from detrex.utils.files import atomic_write
 from detrex.utils.images import image_fault, image_size
 
 HELD_OUT = 10  # one image in ten becomes the validation split of data that has none
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A COCO JSON, or some of its images and boxes.
+
+    Attributes:
+        json_file: the JSON.
+        names: id -> file name to give, of the images; None: all, as they are.
+        classes: ids of the categories; None: all.
+    """
+
+    json_file: Path
+    names: Mapping[int, str] | None = None
+    classes: frozenset[int] | None = None
+
+    def lists(self) -> Iterator[tuple[str, list[dict]]]:
+        """Yield (name of a list, some of its entries), of a large JSON piece by piece.
+
+        Raises:
+            InputError: the JSON is damaged.
+        """
+        if is_streamed(self.json_file):
+            pieces = read_pieces(self.json_file)
+        else:
+            lists = read_entries(self.json_file)._asdict().items()
+            pieces = ((section, list(entries.values())) for section, entries in lists)
+        for section, entries in pieces:
+            yield section, [*self._chosen(section, entries)]
+
+    def _chosen(self, section: str, entries: list[dict]) -> Iterator[dict]:
+        image_id = {"images": "id", "annotations": "image_id"}.get(section)
+        class_id = {"categories": "id", "annotations": "category_id"}.get(section)
+        for entry in entries:
+            if image_id and self.names is not None:
+                if entry[image_id] not in self.names:
+                    continue
+                if section == "images":
+                    entry = {**entry, "file_name": self.names[entry["id"]]}
+            if not class_id or self.classes is None or entry[class_id] in self.classes:
+                yield entry
 
 
 class Split:
@@ -36,11 +80,19 @@ class Split:
         json_file: Path | None = None,
         origin: str = "",
     ) -> None:
-        self.images, self.json_file, self.origin = images, json_file, origin
+        self.images, self.origin = images, origin
+        self.part = json_file and Part(json_file)  # else the lists below
         self.categories = [{"id": i, "name": name} for i, name in enumerate(classes, 1)]
         self.image_entries: list[dict] = []
         self.annotations: list[dict] = []
         self.problems: dict[str, list[str]] = defaultdict(list)  # kind -> where
+
+    @property
+    def json_file(self) -> Path | None:
+        """The COCO JSON that holds the split and nothing else, if there is one."""
+        if self.part is None or self.part != Part(self.part.json_file):
+            return None
+        return self.part.json_file
 
     def add_image(self, path: Path, stated: tuple[int, int] | None = None) -> dict | None:
         """Add an image with the upright size of its file, and return its entry.
@@ -115,24 +167,46 @@ class Split:
                 return category["id"]
         raise ValueError(f"no class {name!r}" if name else "no class")
 
-    def take(self, entries: CocoEntries, names: Mapping[int, str]) -> None:
-        """Take over a COCO JSON: the images in ``names`` (id -> file name) with their boxes; the
-        others are missing."""
-        self.categories = list(entries.categories.values())
-        for key, image in entries.images.items():
-            if key in names:
-                self.image_entries.append({**image, "file_name": names[key]})
-            else:
-                self.note_missing_image(image["file_name"], taken=False)
-        self.annotations = [a for a in entries.annotations.values() if a["image_id"] in names]
+    def take(self, json_file: Path, names: Mapping[int, str | None]) -> None:
+        """Take over a COCO JSON, with new file names.
 
-    def subset(self, ids: Collection[int], origin: str) -> Split:
-        """Return a split of the images with these ids."""
+        Args:
+            json_file: the JSON.
+            names: image id -> file name; None for images that are missing, which are left out.
+        """
+        for image_id, written in image_names(json_file).items():
+            if names[image_id] is None:
+                self.note_missing_image(written, taken=False)
+        self.part = Part(json_file, {key: name for key, name in names.items() if name is not None})
+
+    def subset(self, names: Mapping[int, str], origin: str) -> Split:
+        """Return a split of the images with these ids and file names."""
         split = Split(self.images, origin=origin)
+        if self.part is not None:
+            split.part = replace(self.part, names=names)
+            return split
         split.categories = self.categories
-        split.image_entries = [image for image in self.image_entries if image["id"] in ids]
-        split.annotations = [a for a in self.annotations if a["image_id"] in ids]
+        split.image_entries = [image for image in self.image_entries if image["id"] in names]
+        split.annotations = [a for a in self.annotations if a["image_id"] in names]
         return split
+
+    def names(self) -> dict[int, str]:
+        """Return image id -> file name.
+
+        Raises:
+            InputError: the split's JSON cannot be read.
+        """
+        if self.part is None:
+            return {image["id"]: str(image["file_name"]) for image in self.image_entries}
+        return image_names(self.part.json_file) if self.part.names is None else self.part.names
+
+    def lacks(self) -> str | None:
+        """Return what the split has none of, without which it is of no use; None: it has all."""
+        if self.part is not None:
+            return "images" if self.part.names == {} else None
+        if not self.image_entries:
+            return "images"
+        return None if self.categories else "objects, and no classes by that"
 
     def restrict(self, names: Sequence[str], option: str) -> None:
         """Keep the boxes of some classes alone, by name; their order and numbers stay.
@@ -144,31 +218,58 @@ class Split:
         Raises:
             InputError: no class is called so, or the split's JSON cannot be read.
         """
-        content = self.content()
-        classes = distinct_names(content["categories"])
-        chosen = {list(classes)[i] for i in indices_of(names, list(classes.values()), option)}
-        self.categories = [c for c in content["categories"] if c["id"] in chosen]
-        self.annotations = [a for a in content["annotations"] if a["category_id"] in chosen]
-        self.image_entries, self.json_file = content["images"], None
+        categories = self.categories
+        if self.part is not None:
+            of_json = read_all(self.part.json_file).categories
+            categories = [{"id": key, "name": name} for key, name in of_json.items()]
+        classes = distinct_names(categories)
+        ids = list(classes)
+        chosen = frozenset(ids[i] for i in indices_of(names, list(classes.values()), option))
+        if self.part is not None:
+            self.part = replace(self.part, classes=chosen)
+        self.categories = [c for c in self.categories if c["id"] in chosen]
+        self.annotations = [a for a in self.annotations if a["category_id"] in chosen]
 
-    def content(self) -> dict:
+    def content(self) -> dict[str, list[dict]]:
         """Return the content of the split's COCO JSON. Raises InputError for a damaged JSON."""
-        if self.json_file is not None:
-            entries = read_entries(self.json_file)
-            return {key: list(section.values()) for key, section in entries._asdict().items()}
-        return {
-            "images": self.image_entries,
-            "annotations": self.annotations,
-            "categories": self.categories,
-        }
+        content: dict[str, list[dict]] = defaultdict(list)
+        for section, entries in self._lists():
+            content[section] += entries
+        return content
+
+    def _lists(self) -> Iterable[tuple[str, list[dict]]]:
+        if self.part is not None:
+            return self.part.lists()
+        lists = {"images": self.image_entries, "annotations": self.annotations}
+        return {**lists, "categories": self.categories}.items()
 
     def saved(self, path: Path) -> Path:
         """Return the split's COCO JSON, which is written to ``path`` if there is none yet."""
         if self.json_file is None:
             with atomic_write(path) as stream:
-                json.dump(self.content(), stream)
-            self.json_file = path
+                _write_lists(self._lists(), stream)
+            self.part = Part(path)
         return self.json_file
+
+
+def image_names(json_file: Path) -> dict[int, str]:
+    """Return image id -> file name of a COCO JSON. Raises InputError for a damaged JSON."""
+    columns = read_all(json_file)
+    return dict(zip(columns.image_id.tolist(), columns.names(), strict=True))
+
+
+def _write_lists(lists: Iterable[tuple[str, list[dict]]], stream: TextIO) -> None:
+    """Write a JSON of lists that come in pieces, those of one list after each other."""
+    written: list[str] = []
+    for section, entries in lists:
+        if section not in written[-1:]:
+            stream.write(("], " if written else "{") + f'"{section}": [')
+            written.append(section)
+            separator = ""
+        for entry in entries:
+            stream.write(separator + json.dumps(entry))
+            separator = ", "
+    stream.write("]}")
 
 
 def in_pixels(image: dict, fractions: Sequence[float]) -> list[float]:
@@ -186,17 +287,17 @@ def hold_out(split: Split) -> list[Split]:
         InputError: the split's JSON cannot be read.
     """
     if split.json_file is not None:
-        entries = read_entries(split.json_file)
-        files = {key: image["file_name"] for key, image in entries.images.items()}
-        present = {key: name for key, name in files.items() if (split.images / name).is_file()}
-        split.take(entries, present)
-    names = {image["id"]: str(image["file_name"]) for image in split.image_entries}
+        names = image_names(split.json_file).items()
+        present = {key: name if (split.images / name).is_file() else None for key, name in names}
+        split.take(split.json_file, present)
+    names = split.names()
     order = sorted(names, key=lambda key: (zlib.crc32(names[key].encode()), names[key]))
-    if len(order) < 2:
-        splits = [split.subset(order, split.origin)]
+    count = -(-len(order) // HELD_OUT) if len(order) > 1 else 0
+    held_out, rest = ({key: names[key] for key in keys} for keys in (order[:count], order[count:]))
+    if not held_out:
+        splits = [split.subset(rest, split.origin)]
     else:
-        count = -(-len(order) // HELD_OUT)
-        train = split.subset(set(order[count:]), f"{split.origin}, without what is held out")
-        splits = [train, split.subset(set(order[:count]), "a tenth of train, held out")]
+        train = split.subset(rest, f"{split.origin}, without what is held out")
+        splits = [train, split.subset(held_out, "a tenth of train, held out")]
     splits[0].problems = split.problems
     return splits
