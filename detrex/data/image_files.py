@@ -153,8 +153,8 @@ def equal_files(splits: Mapping[str, Iterable[str]]) -> list[list[tuple[str, str
     is_equal = np.zeros(len(sizes), bool)
     is_equal[np.flatnonzero(is_read)[of_equal(digests)]] = True
     groups: dict[int, dict[tuple[str, str], None]] = defaultdict(dict)
-    found = itertools.compress(pairs(), is_equal)
-    for pair, digest in zip(found, digests[of_equal(digests)].tolist(), strict=True):
+    equal = itertools.compress(pairs(), is_equal)
+    for pair, digest in zip(equal, digests[of_equal(digests)].tolist(), strict=True):
         groups[digest][pair] = None
     return [[*group] for group in groups.values() if len(group) > 1]
 

@@ -78,8 +78,8 @@ def find_oddities(columns: Columns, images: Path, training: bool = True) -> Oddi
     for path, ids in files_of_several_ids("the JSON", str(images), columns).items():
         where = f"{os.path.relpath(path, images)}: ids {', '.join(map(str, ids))}"
         odd[Oddity.SHARED_FILE].append(where)
-    for kind, places in _box_oddities(columns).items():
-        odd[kind] = [where for _, where in sorted(places)]
+    for kind, numbered in _box_oddities(columns).items():
+        odd[kind] = [where for _, where in sorted(numbered)]
     names = class_names(columns)
     for (key, written), name in zip(columns.categories.items(), names, strict=True):
         if name != written:

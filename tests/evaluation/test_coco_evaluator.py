@@ -17,13 +17,14 @@ from detrex.utils.errors import InputError
 from tests.evaluation.random_coco import CATEGORY_IDS, random_detections, random_ground_truth
 
 
-def _register(tmp_path, gt, name):
+def _register(tmp_path, gt, name, category_ids=CATEGORY_IDS, **metadata):
     path = tmp_path / "val.json"
     path.write_text(json.dumps(gt))
     MetadataCatalog.pop(name, None)
     MetadataCatalog.get(name).set(
         json_file=str(path),
-        thing_dataset_id_to_contiguous_id={c: i for i, c in enumerate(CATEGORY_IDS)},
+        thing_dataset_id_to_contiguous_id={c: CATEGORY_IDS.index(c) for c in category_ids},
+        **metadata,
     )
 
 
@@ -65,6 +66,29 @@ def test_evaluator_maps_ids_writes_results_and_scores(tmp_path):
     )
     evaluator.reset()
     assert evaluator.evaluate()["bbox"]["AP"] == 0
+
+
+def test_detections_of_classes_that_only_other_data_sets_have_do_not_count(tmp_path):
+    """A model of joint classes: this JSON has all but class 1 of them."""
+    gt = random_ground_truth(4)
+    detections = random_detections(gt)
+    of_other, others = CATEGORY_IDS[1], [c for c in CATEGORY_IDS if c != CATEGORY_IDS[1]]
+    classes = [*map(str, CATEGORY_IDS)]
+    _register(tmp_path, gt, "joint_test", others, thing_classes=classes, from_config=True)
+    evaluator = COCOEvaluator("joint_test", output_dir=tmp_path / "out")
+    _feed(evaluator, detections, [image["id"] for image in gt["images"]])
+    scores = evaluator.evaluate()["bbox"]
+    scored = [d for d in detections if d["category_id"] != of_other]
+    assert 0 < len(scored) < len(detections)
+    assert scores["AP"] == pytest.approx(evaluate_detections(gt, scored)["AP"], abs=1e-3)
+    assert scores["AP"] != pytest.approx(evaluate_detections(gt, detections)["AP"], abs=1e-3)
+    written = json.loads((tmp_path / "out/coco_instances_results.json").read_text())
+    assert len(written) == len(scored) and of_other not in {d["category_id"] for d in written}
+    _register(tmp_path, gt, "joint_test", others[:-1], thing_classes=classes[:-1], from_config=True)
+    evaluator = COCOEvaluator("joint_test")
+    with pytest.raises(InputError, match=f"predicts class {len(CATEGORY_IDS) - 1}, but"):
+        _feed(evaluator, [{**scored[0], "category_id": CATEGORY_IDS[-1]}], [scored[0]["image_id"]])
+        evaluator.evaluate()
 
 
 def test_evaluator_derives_the_mapping_where_the_metadata_has_none(tmp_path):
