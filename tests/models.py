@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from pathlib import Path
 
 import torch
@@ -16,9 +18,19 @@ CHANNELS = (16, 32, 48, 64)  # res2..res5 of the narrow backbone
 RANK_DETR = "projects/rank_detr/configs/rank_detr_r50_two_stage_12ep.py"
 
 
+def shipped(config: str) -> DictConfig:
+    """A shipped config, executed once in a process."""
+    return copy.deepcopy(_executed(config))
+
+
+@functools.cache
+def _executed(config: str) -> DictConfig:
+    return LazyConfig.load(str(ROOT / config))
+
+
 def load(config: str, overrides: dict) -> DictConfig:
     """A shipped config with a narrow backbone and the given fields."""
-    cfg = LazyConfig.load(str(ROOT / config))
+    cfg = shipped(config)
     narrow(cfg.model)
     for key, value in overrides.items():
         OmegaConf.update(cfg, key, value, force_add=True)
@@ -27,7 +39,7 @@ def load(config: str, overrides: dict) -> DictConfig:
 
 def tiny(config: str = RANK_DETR, **overrides) -> torch.nn.Module:
     """The config's model, shrunk; ``overrides`` replace model fields ("__" stands for ".")."""
-    model = LazyConfig.load(str(ROOT / config)).model
+    model = shipped(config).model
     shrink(model)
     for key, value in overrides.items():
         OmegaConf.update(model, key.replace("__", "."), value, force_add=True)

@@ -1,4 +1,5 @@
 import functools
+import os
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,17 @@ def test_shipped_files_load_from_any_folder(tmp_path, monkeypatch):
     assert train.max_iter == 90000
     train.max_iter = 1
     assert get_config("common/train.py").train.max_iter == 90000  # a fresh copy
+
+
+def test_a_shipped_config_is_executed_again_when_a_file_has_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr("detrex.config.config.config_root", lambda: tmp_path)
+    (tmp_path / "base.py").write_text("base = dict(a=1)")
+    (tmp_path / "top.py").write_text("from .base import base\nexecuted = base")
+    configs = [get_config("top.py") for _ in range(2)]
+    assert configs[0] == configs[1] == {"base": {"a": 1}, "executed": {"a": 1}}
+    (tmp_path / "base.py").write_text("base = dict(a=2)")
+    os.utime(tmp_path / "base.py", ns=(0, 2**62))
+    assert get_config("top.py").base.a == 2
 
 
 def test_a_recipe_has_all_but_the_model():

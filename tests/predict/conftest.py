@@ -1,11 +1,15 @@
 """A small Rank-DETR that all tests of exports share: tracing and writing it takes long."""
 
+import os
+
 import numpy as np
 import pytest
+import torch
+from iopath.common.file_io import file_lock
 from PIL import Image
 
 import detrex
-from detrex.predict import trace, write_onnx
+from detrex.predict import trace, write_onnx, write_program
 from tests.predict.graphs import fill_zeros
 from tests.report.fake_runs import write_model
 
@@ -38,15 +42,38 @@ def rank_detr(predictor):
 
 
 @pytest.fixture(scope="session")
-def program(rank_detr):
-    """One program for batches and images of any size."""
-    return trace(rank_detr)
+def shared(tmp_path_factory):
+    """Opens a file that all test processes share; the first one makes it."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+    def path_of(name, make):
+        with file_lock(str(folder / name)):
+            if not (folder / name).exists():
+                make(folder / name)
+        return folder / name
+
+    return path_of
 
 
 @pytest.fixture(scope="session")
-def onnx_file(folder, predictor, program):
+def program_file(rank_detr, shared):
+    """One program for batches and images of any size."""
+    return shared("shared.pt2", lambda path: write_program(trace(rank_detr), path, {}))
+
+
+@pytest.fixture(scope="session")
+def program(program_file):
+    return torch.export.load(program_file)
+
+
+@pytest.fixture(scope="session")
+def onnx_file(predictor, shared, request):
     """The program as an ONNX file."""
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name)
-    write_onnx(program, folder / "model.onnx", predictor.about())
-    return folder / "model.onnx"
+
+    def make(path):
+        write_onnx(request.getfixturevalue("program"), path, predictor.about())
+
+    return shared("shared.onnx", make)

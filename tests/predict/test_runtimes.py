@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from detrex.predict import write_program
 from detrex.predict.agreement import over_images
 from detrex.predict.runtimes import RUNTIMES, Deployed, Runtime, in_pytorch, open_program
 from detrex.utils.errors import InputError
@@ -18,11 +17,10 @@ def images(predictor, folder):
 
 
 @pytest.fixture(params=["onnxruntime", "openvino", "torch"])
-def runtime(request, tmp_path):
+def runtime(request):
     """The small Rank-DETR's file in a runtime."""
     if request.param == "torch":
-        write_program(request.getfixturevalue("program"), tmp_path / "model.pt2", {})
-        return open_program(tmp_path / "model.pt2")
+        return open_program(request.getfixturevalue("program_file"))
     pytest.importorskip(request.param)
     return RUNTIMES[request.param](request.getfixturevalue("onnx_file"))
 
