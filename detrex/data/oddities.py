@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 from detrex.utils.errors import InputError
 from detrex.utils.images import image_size
 
+from .coco import is_id
 from .coco_columns import Columns, class_names, finite_boxes
 from .coco_kinds import box_text
 from .coco_rules import (
@@ -127,8 +128,11 @@ _MAPPER = DetrDatasetMapper(augmentation=[], augmentation_with_crop=None)
 def _box_oddities(columns: Columns) -> dict[Oddity, list[tuple[int, str]]]:
     """Return oddity -> (annotation id, where) of every odd box."""
     odd: dict[Oddity, list[tuple[int, str]]] = defaultdict(list)
-    for entry in columns.summary.left_out:
-        where = f"annotation {entry.id} of {_image_name(columns, entry.image_id)}: {entry.what}"
+    left_out = columns.summary.left_out
+    names = _image_names(columns, {entry.image_id for entry in left_out})
+    for entry in left_out:
+        name = names.get(entry.image_id, "no image")
+        where = f"annotation {entry.id} of {name}: {entry.what}"
         odd[Oddity[entry.fault]].append((entry.id, where))
     corners = np.array(look_like_corners(finite_boxes(columns)), np.int64)
     for images, rows in columns.blocks():
@@ -147,10 +151,11 @@ def _box_oddities(columns: Columns) -> dict[Oddity, list[tuple[int, str]]]:
     return odd
 
 
-def _image_name(columns: Columns, image_id: int) -> str:
-    for place in np.flatnonzero(columns.image_id == image_id):
-        return columns.names(place, place + 1)[0]
-    return "no image"
+def _image_names(columns: Columns, image_ids: Iterable[int]) -> dict[int, str]:
+    """Return image id -> file name of those of the images that are listed."""
+    ids = np.array([id_ for id_ in image_ids if is_id(id_)], np.int64)
+    indices = np.flatnonzero(np.isin(columns.image_id, ids))
+    return {int(columns.image_id[i]): columns.names(i, i + 1)[0] for i in indices}
 
 
 def _odd_rows(
@@ -176,8 +181,8 @@ def _occur_before(*columns: np.ndarray) -> np.ndarray:
     """Return which rows equal one before them, (N,) bool."""
     order = np.lexsort(columns)
     equal = [np.zeros(min(len(order), 1), bool), np.ones(max(len(order) - 1, 0), bool)]
-    for column in columns:
-        equal[1] &= np.diff(column[order]) == 0
+    for values in (column[order] for column in columns):
+        equal[1] &= values[1:] == values[:-1]
     result = np.empty(len(order), bool)
     result[order] = np.concatenate(equal)
     return result
