@@ -40,10 +40,11 @@ demo: $(READY)
 	@echo "  python tools/check_dataset.py FOLDER --model small   # your images with boxes, in any usual layout"
 	@echo "  python projects/rank_detr/train_net.py --config-file output/data/FOLDER/small.py   # as it prints"
 
-# The simulated accelerator first, alone: PyTorch takes no device after its first backward pass.
+# The simulated accelerator first, in processes without other tests: PyTorch takes no device after its
+# first backward pass.
 test: $(READY) lint
-	$(BIN)/python -m pytest tests/accelerator
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/accelerator
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/accelerator
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --ignore tests/accelerator
 
 gpu-check: $(READY)
 	$(BIN)/python tools/gpu_check.py

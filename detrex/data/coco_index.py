@@ -21,8 +21,8 @@ from pathlib import Path
 
 from iopath.common.file_io import file_lock
 
-from detrex.utils.compiler import cache_folder
 from detrex.utils.errors import InputError
+from detrex.utils.files import cache_folder
 
 from .coco import read_entries
 from .coco_columns import LARGE, Columns, open_columns

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from .files import cache_folder
+
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
 TIMEOUT = 60  # seconds; each file takes less than one
@@ -49,11 +51,6 @@ def load_library(source: Path, *defines: str) -> ctypes.CDLL:
         return ctypes.CDLL(str(library))
     except (OSError, RuntimeError) as error:  # RuntimeError: no home folder
         raise CompileError(f"{source.name} cannot be built or loaded: {error}") from None
-
-
-def cache_folder() -> Path:
-    """Return ``$XDG_CACHE_HOME/detrex``, or ``~/.cache/detrex``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "detrex"
 
 
 def _vector_flags() -> list[str]:

@@ -55,3 +55,8 @@ def check_writable(path: str | os.PathLike) -> Path:
     if not os.access(above, os.W_OK):
         raise InputError(f"{path} cannot be written: no permission to write in {above}")
     return path
+
+
+def cache_folder() -> Path:
+    """Return ``$XDG_CACHE_HOME/detrex``, or ``~/.cache/detrex``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "detrex"
