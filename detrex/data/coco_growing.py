@@ -186,7 +186,7 @@ class Growing:
     def _positions(self, key: str, known: np.ndarray) -> np.ndarray:
         """Return where the values of a column are among known ones, (A,) integers; -1: nowhere."""
         values = self.columns[key].values()
-        positions = np.empty(len(values), np.min_scalar_type(-len(known)))
+        positions = np.empty(len(values), np.min_scalar_type(-len(known) - 1))
         for rows in _blocks(len(values)):
             place = np.searchsorted(known, values[rows]).clip(max=len(known) - 1)
             positions[rows] = np.where(known[place] == values[rows], place, -1)

@@ -55,6 +55,22 @@ def test_a_check_of_large_data_says_what_one_in_memory_says(odd, large, cache, m
     assert [int(where.split()[1]) for where in small.oddities[Oddity.NO_IMAGE]] == numbers
 
 
+@pytest.mark.parametrize("count", [126, 127, 128, 129, 255, 256])
+def test_any_number_of_images_and_classes(tmp_path, count):
+    """The numbers at which smaller integers end."""
+    content = {"images": [], "annotations": [], "categories": []}
+    for i in range(count):
+        content["images"].append({"id": i, "file_name": f"{i}.jpg", "width": 9, "height": 9})
+        content["categories"].append({"id": i, "name": str(i)})
+        box = {"id": i, "image_id": count - 1 - i, "category_id": i, "bbox": [1, 1, 2 + i, 3]}
+        content["annotations"].append(box)
+    (tmp_path / "data.json").write_text(json.dumps(content))
+    columns = read_all(tmp_path / "data.json")
+    assert columns.category.tolist() == [*range(count)][::-1]
+    assert columns.w.tolist() == [2 + i for i in range(count)][::-1]
+    assert columns.first.tolist() == [*range(count + 1)]
+
+
 def test_training_refuses_what_a_check_has_left_out_of_the_index(odd, large):
     (odd.images / "sub0/2.jpg").write_bytes((odd.images / "sub0/0.jpg").read_bytes())
     messages = []
