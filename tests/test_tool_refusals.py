@@ -46,6 +46,8 @@ REFUSED = {
     f"{EXPORT} model.onnx --height 0 --width 1": ["--height", "--width", "positive"],
     f"{EXPORT} x.safetensors --check": ["x.safetensors", "--check"],
     f"{EXPORT} x.onnx --check": ["openvino is not installed: pip install 'detrex[export]'"],
+    f"{EXPORT} x.pt2 --check none.jpg": ["none.jpg"],  # before the export, which takes a minute
+    f"{EXPORT} x.pt2 --check .": [".: no image in this folder"],
     f"{EXPORT} x.safetensors --calibrated": ["x.safetensors", "--calibrated"],
     f"{EXPORT} x.onnx --threshold auto": ["model.pth: no calibration", "tools/calibrate.py"],
     f"{EXPORT} x.onnx --set model.nms=1": ["model.nms", "model.nms_iou"],

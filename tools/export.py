@@ -3,7 +3,7 @@
     python tools/export.py CONFIG CHECKPOINT -o model.onnx
     python tools/export.py CONFIG CHECKPOINT -o model.pt2 --height 800 --width 1200
     python tools/export.py CONFIG CHECKPOINT -o model.safetensors
-    python tools/export.py CONFIG CHECKPOINT -o model.onnx --check [IMAGE ...]
+    python tools/export.py CONFIG CHECKPOINT -o model.onnx --check [IMAGES ...]
 
 The first two take pixels (B, 3, H, W) uint8 and sizes (B, 2) int64, the height and width without
 padding, and return scores, labels (B, D) and boxes (B, D, 4) as x0, y0, x1, y1 in pixels. Their
@@ -24,6 +24,8 @@ from detrex.utils.files import check_writable
 from detrex.utils.optional import need_package
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from detrex.predict import Predictor
 
 
@@ -34,8 +36,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("-o", "--output", required=True, type=Path, help=".onnx .pt2 .safetensors")
     parser.add_argument("--height", type=int, help="fixes the images' height; default: any")
     parser.add_argument("--width", type=int, help="fixes the images' width; default: any")
-    text = "compare the file's detections with PyTorch's, on these images or on four of sample data"
-    parser.add_argument("--check", nargs="*", metavar="IMAGE", help=text)
+    text = "compare the file's detections with PyTorch's, on these images, those of folders, or"
+    parser.add_argument("--check", nargs="*", metavar="IMAGE", help=f"{text} four of sample data")
     add_selection(parser)
     add_overrides(parser)
     add_trust_config(parser)
@@ -57,13 +59,24 @@ def parse() -> argparse.Namespace:
     return args
 
 
-def check(predictor: Predictor, args: argparse.Namespace) -> bool:
+def check_inputs(predictor: Predictor, args: argparse.Namespace) -> list[np.ndarray]:
+    """Images to compare with, which can be read, as the network takes them; their runtimes are
+    installed."""
+    from detrex.inspect.pictures import image_files
+    from detrex.predict.agreement import sample_images
+    from detrex.predict.runtimes import OPENERS
+
+    for name in OPENERS[args.output.suffix]:
+        need_package(name, "detrex[export]")
+    images = image_files(args.check)[0] or sample_images()
+    return [predictor.inputs(image, "sample")["image"].numpy() for image in images]
+
+
+def check(predictor: Predictor, args: argparse.Namespace, pixels: list[np.ndarray]) -> bool:
     """Print how the file agrees with PyTorch; return whether it does."""
-    from detrex.predict.agreement import agreement_table, over_images, sample_images
+    from detrex.predict.agreement import agreement_table, over_images
     from detrex.predict.runtimes import OPENERS, in_pytorch
 
-    images = args.check or sample_images()
-    pixels = [predictor.inputs(image, "sample")["image"].numpy() for image in images]
     runtimes = {name: opener(args.output) for name, opener in OPENERS[args.output.suffix].items()}
     expected = in_pytorch(predictor.model, (args.height, args.width) if args.height else None)
     rows = {name: over_images(expected, x, pixels) for name, x in runtimes.items()}
@@ -74,15 +87,11 @@ def check(predictor: Predictor, args: argparse.Namespace) -> bool:
 def main() -> None:
     args = parse()
     from detrex import predict  # takes seconds: not before --help
-    from detrex.predict.runtimes import OPENERS
-
-    if args.check is not None:
-        for name in OPENERS[args.output.suffix]:
-            need_package(name, "detrex[export]")
 
     names = ("threshold", "calibrated", "overrides", "trust_config")
     options = {name: getattr(args, name) for name in names}
     predictor = predict.Predictor(args.config, args.checkpoint, "cpu", **options)
+    pixels = check_inputs(predictor, args) if args.check is not None else []
     if args.output.suffix == ".safetensors":
         predictor.write_weights(args.output)
     else:
@@ -90,7 +99,7 @@ def main() -> None:
         write = predict.write_onnx if args.output.suffix == ".onnx" else predict.write_program
         write(program, args.output, predictor.about())
     print(f"wrote {args.output}: {args.output.stat().st_size / 1e6:.1f} MB")
-    if args.check is not None and not check(predictor, args):
+    if pixels and not check(predictor, args, pixels):
         raise SystemExit(1)
 
 
