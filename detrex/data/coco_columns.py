@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import mmap
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +40,7 @@ class Summary:
     dropped: dict[str, tuple[int, list[int]]]
     trained: list[int]
     crowds: list[int]
-    left_out: list[LeftOut] = field(default_factory=list)
+    left_out: list[LeftOut]
 
 
 @dataclass(frozen=True)

@@ -99,9 +99,9 @@ def _files_of_equal_hashes(
     json_file: str, image_root: str | os.PathLike, columns: Columns, hashes: np.ndarray
 ) -> dict[str, list[int]]:
     files = defaultdict(list)
-    for place in of_equal(hashes).tolist():
-        path = image_file(json_file, image_root, *columns.names(place, place + 1))
-        files[path].append(int(columns.image_id[place]))
+    for index in of_equal(hashes).tolist():
+        path = image_file(json_file, image_root, *columns.names(index, index + 1))
+        files[path].append(int(columns.image_id[index]))
     return {path: ids for path, ids in files.items() if len(ids) > 1}
 
 

@@ -50,14 +50,14 @@ def column_samples(
 ) -> list[Sample]:
     """At most ``count`` images spread evenly over a data set, with their finite boxes."""
     names, samples = class_names(columns), []
-    for place in spread(range(len(columns.image_id)), count):
-        rows = slice(int(columns.first[place]), int(columns.first[place + 1]))
+    for index in spread(range(len(columns.image_id)), count):
+        rows = slice(int(columns.first[index]), int(columns.first[index + 1]))
         boxes = columns.boxes(rows.start, rows.stop)
         pairs = zip(boxes.tolist(), columns.category[rows].tolist(), strict=True)
         truth = [(_corners(box), names[k]) for box, k in pairs if np.isfinite(box).all()]
-        (name,) = columns.names(place, place + 1)
+        (name,) = columns.names(index, index + 1)
         path = Path(image_file(json_file, images, name))
-        samples.append(Sample(path, name, int(columns.image_id[place]), truth))
+        samples.append(Sample(path, name, int(columns.image_id[index]), truth))
     return samples
 
 

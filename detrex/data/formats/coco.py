@@ -12,7 +12,7 @@ from detrex.utils.errors import InputError
 from .files import Files, split_of
 from .json_kinds import COCO, JsonKind, json_kind
 from .refusal import refused_json
-from .split import Split, image_names
+from .split import Split
 
 # COCO's other annotations of the same images
 _SIBLINGS = "captions_", "person_keypoints_", "stuff_", "panoptic_", "image_info_"
@@ -118,9 +118,8 @@ def _other_names(files: Files, names: set[str], source: str) -> dict[str, Path]:
 def _renamed(file: Path, paths: dict[str, Path], origin: str) -> Split:
     """Return the JSON's content with the names that the files have."""
     split = Split(Path(os.path.commonpath([path.parent for path in paths.values()])), origin=origin)
-    files = {key: paths.get(name) for key, name in image_names(file).items()}
-    names = {key: path and os.path.relpath(path, split.images) for key, path in files.items()}
-    split.take(file, names)
+    names = {name: os.path.relpath(path, split.images) for name, path in paths.items()}
+    split.take(file, names.get)
     return split
 
 

@@ -5,12 +5,13 @@ Files: https://www.objects365.org/download.html
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from detrex.utils.errors import InputError
 
 from .files import Files
-from .split import Split, image_names
+from .split import Split
 
 ANNOTATIONS = "zhiyuan_objv2_*.json"
 
@@ -40,12 +41,15 @@ def read_objects365(files: Files) -> dict[str, Split]:
         images = files.root / name
         if not images.is_dir():
             raise InputError(f"{images}: folder of the images of {file} not found")
-        names = {}
-        for key, written in image_names(files.use(file)).items():
-            path = "/".join(Path(written).parts[-2:])
-            names[key] = path if (images / path).is_file() else None
-            if names[key]:
-                files.use(f"{name}/{path}")
         splits[name] = Split(images, origin=f"from {file.relative_to(files.root)}")
-        splits[name].take(file, names)
+        splits[name].take(files.use(file), partial(_unpacked, images, files))
     return splits
+
+
+def _unpacked(images: Path, files: Files, written: str) -> str | None:
+    """Return the name that an image has in the folder of its split; None if it is not there."""
+    path = "/".join(Path(written).parts[-2:])
+    if not (images / path).is_file():
+        return None
+    files.use(images / path)
+    return path

@@ -167,17 +167,24 @@ class Split:
                 return category["id"]
         raise ValueError(f"no class {name!r}" if name else "no class")
 
-    def take(self, json_file: Path, names: Mapping[int, str | None]) -> None:
-        """Take over a COCO JSON, with new file names.
+    def take(self, json_file: Path, file_name: Callable[[str], str | None]) -> None:
+        """Take over a COCO JSON.
 
         Args:
             json_file: the JSON.
-            names: image id -> file name; None for images that are missing, which are left out.
+            file_name: of an image, by the name that the JSON has; None for one that is missing,
+                which is left out.
+
+        Raises:
+            InputError: the JSON cannot be read.
         """
+        names = {}
         for image_id, written in image_names(json_file).items():
-            if names[image_id] is None:
+            if (name := file_name(written)) is None:
                 self.note_missing_image(written, taken=False)
-        self.part = Part(json_file, {key: name for key, name in names.items() if name is not None})
+            else:
+                names[image_id] = name
+        self.part = Part(json_file, names)
 
     def subset(self, names: Mapping[int, str], origin: str) -> Split:
         """Return a split of the images with these ids and file names."""
@@ -287,9 +294,7 @@ def hold_out(split: Split) -> list[Split]:
         InputError: the split's JSON cannot be read.
     """
     if split.json_file is not None:
-        names = image_names(split.json_file).items()
-        present = {key: name if (split.images / name).is_file() else None for key, name in names}
-        split.take(split.json_file, present)
+        split.take(split.json_file, lambda name: name if (split.images / name).is_file() else None)
     names = split.names()
     order = sorted(names, key=lambda key: (zlib.crc32(names[key].encode()), names[key]))
     count = -(-len(order) // HELD_OUT) if len(order) > 1 else 0
