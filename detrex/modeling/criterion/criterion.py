@@ -97,16 +97,7 @@ class SetCriterion(LayerLosses, nn.Module):
         encoder_matcher: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        known = [*CLASS_LOSS_NAMES, "ce_loss"]
-        if loss_class_type not in known:
-            raise AssertedError(
-                f"criterion: loss_class_type is one of {known}, got {loss_class_type!r}"
-            )
-        if set(losses) - {"class", "boxes"} and not overridden(self, ("get_loss", "forward")):
-            raise AssertedError(
-                f"criterion: losses are 'class' and 'boxes', got {list(losses)}; others need a"
-                " get_loss() that knows them"
-            )
+        self._check_losses(loss_class_type, losses)
         self.num_classes, self.weight_dict, self.losses = num_classes, weight_dict, list(losses)
         self.matcher, self.one_to_many = matcher, one_to_many
         self.encoder_matcher = encoder_matcher
@@ -123,6 +114,18 @@ class SetCriterion(LayerLosses, nn.Module):
         set_losses = self.usual_set_losses if set_losses is None else set_losses
         self.set_losses = build_set_losses(set_losses, alpha, gamma, delta)
         self.figures: dict[str, Tensor] = {}
+
+    def _check_losses(self, loss_class_type: str, losses: Sequence[str]) -> None:
+        known = [*CLASS_LOSS_NAMES, "ce_loss"]
+        if loss_class_type not in known:
+            raise AssertedError(
+                f"criterion: loss_class_type is one of {known}, got {loss_class_type!r}"
+            )
+        if set(losses) - {"class", "boxes"} and not overridden(self, ("get_loss", "forward")):
+            raise AssertedError(
+                f"criterion: losses are 'class' and 'boxes', got {list(losses)}; others need a"
+                " get_loss() that knows them"
+            )
 
     def losses_of_sets(self, sets: Sequence[Predictions], targets: Targets) -> dict[str, Tensor]:
         """Unweighted losses of all sets, divided by the number of objects per process.

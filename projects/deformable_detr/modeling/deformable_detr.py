@@ -71,16 +71,21 @@ class DeformableDETR(Detector):
         if not as_two_stage or mixed_selection:  # position and content, or content alone
             self.query_embedding = nn.Embedding(total, embed_dim * (1 if as_two_stage else 2))
         self.transformer = transformer
-        heads = dict(refine=with_box_refine, two_stage=as_two_stage)
-        self.class_embed, self.bbox_embed = build_shared_heads(
-            transformer.decoder, embed_dim, num_classes, **heads
-        )
-        self.heads_refine = with_box_refine
-        if as_two_stage and with_box_refine:  # else all share one head
-            self.class_agnostic_head = f"class_embed.{transformer.decoder.num_layers}"
+        self._add_heads(embed_dim, num_classes, with_box_refine)
         self.finish(
             criterion, aux_loss, select_box_nums_for_evaluation, iou_branch, iou_weight, nms_iou
         )
+
+    def _add_heads(self, embed_dim: int, num_classes: int, refine: bool) -> None:
+        """Add a head for each layer; without ``refine`` all share one."""
+        decoder = self.transformer.decoder
+        heads = dict(refine=refine, two_stage=self.as_two_stage)
+        self.class_embed, self.bbox_embed = build_shared_heads(
+            decoder, embed_dim, num_classes, **heads
+        )
+        self.heads_refine = refine
+        if self.as_two_stage and refine:
+            self.class_agnostic_head = f"class_embed.{decoder.num_layers}"
 
     def make_queries(self, memory: Memory, targets: list[dict] | None) -> Queries:
         groups = self.active_groups
